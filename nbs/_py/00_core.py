@@ -1,0 +1,327 @@
+# %% [markdown]
+# # Plumbing
+#
+# > One short room for what every other lesson needs and none is about.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - how this package says no: one line that names the argument, what was given and what is allowed;
+# - how a file is written so that an interrupted run leaves either the old file or the new one;
+# - how one seed becomes many independent streams of random numbers;
+# - where data and trained weights are looked for.
+#
+# Runs in a few seconds on a laptop CPU. You can skip this lesson on a first reading.
+# :::
+
+# %%
+#| default_exp core
+
+# %%
+#| exports
+import contextlib, functools, hashlib, importlib, json, os, random, sys, tempfile, time
+from pathlib import Path
+
+# %% [markdown]
+# ## Errors a reader can act on
+#
+# A typo in an option name should cost a second, not an afternoon. (One well-known research code
+# ignores an unknown option silently; its users train the wrong model.) So everything that comes
+# from outside is checked at the door, and the refusal has a fixed form: *which argument, what was
+# given, what is allowed*. Errors of this kind are `MmvaeError`; the command line prints them as
+# one line, without a traceback.
+
+# %%
+#| exports
+class MmvaeError(ValueError):
+    "An error the user can put right; its message is one line."
+
+def one_of(name, # what the argument is called
+           value, # what was given
+           allowed # the values it may take
+          ):
+    "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
+    allowed = list(allowed)
+    if value in allowed: return value
+    raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
+
+# %%
+one_of("scale", "quick", ["smoke", "quick"])
+try: one_of("scale", "qiuck", ["smoke", "quick"])
+except MmvaeError as e: message = str(e)
+assert message == "scale: got 'qiuck', allowed: smoke, quick"
+message
+
+# %% [markdown]
+# Numbers get the same treatment. `in_range` takes the bounds it should hold to, both included, and
+# refuses "not a number" too, which every comparison would let through.
+
+# %%
+#| exports
+def in_range(name, # what the argument is called
+             value, # the number given
+             low=None, # smallest value allowed, None for no bound
+             high=None, # largest value allowed, None for no bound
+             whole=False # must it be an integer?
+            ):
+    "Return `value` if it is a number with `low <= value <= high`; raise `MmvaeError` otherwise."
+    kinds = int if whole else (int, float)
+    bad = isinstance(value, bool) or not isinstance(value, kinds) or value != value
+    if not bad and (low is None or value >= low) and (high is None or value <= high): return value
+    kind = "a whole number" if whole else "a number"
+    bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+    raise MmvaeError(f"{name}: got {value!r}, allowed: {' '.join([kind, ' and '.join(bounds)])}".rstrip())
+
+# %%
+assert in_range("updates", 10, low=1, whole=True) == 10
+for bad in [0, 2.5, True, "10", float("nan")]:
+    try: in_range("updates", bad, low=1, whole=True)
+    except MmvaeError as e: assert str(e).endswith("allowed: a whole number at least 1"), e
+    else: raise AssertionError(f"{bad!r} was let through")
+
+# %% [markdown]
+# ## Files that are whole or absent
+#
+# A run can be stopped at any moment: by a lecturer closing the lid, by a cluster's clock. If it is
+# stopped halfway through writing a result, the next reader must not take the half for the whole.
+# The remedy is old: write to a temporary name in the same folder, then rename. On one file system
+# renaming is atomic, so at any instant the name shows either the old content or the new.
+
+# %%
+#| exports
+@contextlib.contextmanager
+def atomic_path(path # the file's final path; its folder is made if need be
+               ):
+    "Give a temporary path beside `path`; move it to `path` on success, delete it on failure."
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as e: raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
+    os.close(handle)
+    try:
+        yield Path(tmp)
+        os.chmod(tmp, 0o644)
+        os.replace(tmp, path)
+    finally: Path(tmp).unlink(missing_ok=True)
+
+def write_json(path, value):
+    "Write `value` as JSON to `path`, whole or not at all."
+    with atomic_path(path) as tmp: tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+def read_json(path):
+    "Read the JSON file at `path`; `MmvaeError` if it is missing or broken."
+    try: return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except ValueError as e: raise MmvaeError(f"{path}: not valid JSON ({e})") from e
+
+# %% [markdown]
+# Let us interrupt a write on purpose. The old file must survive and no debris may be left.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder)/"a"/"result.json"
+    write_json(path, {"elbo": -600})
+    try:
+        with atomic_path(path) as tmp:
+            tmp.write_text('{"elbo": ')
+            raise KeyboardInterrupt
+    except KeyboardInterrupt: pass
+    assert read_json(path) == {"elbo": -600}
+    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+# %% [markdown]
+# ## Seeds
+#
+# One number per run is all a person should have to remember, yet a run needs many independent
+# streams: one for the pairs of training items, one for the noise in $z$, one for the test set.
+# Using seed 0, 1, 2 ... for them invites collisions (run 0's second stream is run 1's first). We
+# hash the *names* of a stream into its seed instead.
+
+# %%
+#| exports
+def seed_of(*names # anything printable: a run's seed, then what the stream is for
+           ) -> int: # a seed in [0, 2**63)
+    "Hash `names` to a seed: the same names give the same seed on every machine."
+    text = "\x1f".join(map(str, names)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+def generator(*names, # names of the stream
+              device="cpu" # device the random numbers are wanted on
+             ):
+    "A `torch.Generator` for the stream called `names`."
+    import torch
+    return torch.Generator(device=device).manual_seed(seed_of(*names))
+
+def seed_everything(*names):
+    "Seed Python, NumPy and torch (all devices) for the stream called `names`."
+    import numpy, torch
+    s = seed_of(*names)
+    random.seed(s); numpy.random.seed(s % 2**32); torch.manual_seed(s)
+
+# %%
+import torch
+
+# %%
+a, b, again = (torch.randn(4, generator=generator(*n)) for n in [(0, "pairs"), (1, "pairs"), (0, "pairs")])
+assert torch.equal(a, again) and not torch.equal(a, b)
+assert seed_of(1, 23) != seed_of(12, 3)   # names are kept apart
+seed_everything(0, "z"); x = torch.randn(3)
+seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
+
+# %% [markdown]
+# ## Where things live
+#
+# Real data is looked for in the folder named by the environment variable `MMVAE_DATA`, then in
+# `data/` below the current folder. What the lessons train is kept in a cache, so that a class can
+# enter at any lesson: `MMVAE_CACHE`, or `~/.cache/mmvae_nb`.
+
+# %%
+#| exports
+def data_dirs() -> list:
+    "Folders searched for data files, in order: `MMVAE_DATA`, then `data/`."
+    named = os.environ.get("MMVAE_DATA")
+    return ([Path(named).expanduser()] if named else []) + [Path("data")]
+
+def find_data(relative # path inside a data folder, such as "MNIST/raw"
+             ):
+    "The first existing `folder/relative` over `data_dirs()`, or None."
+    return next((d/relative for d in data_dirs() if (d/relative).exists()), None)
+
+def cache_dir(*names # sub-folders
+             ) -> Path:
+    "The cache folder (`MMVAE_CACHE`, or `~/.cache/mmvae_nb`), made if need be."
+    path = Path(os.environ.get("MMVAE_CACHE") or Path.home()/".cache"/"mmvae_nb", *map(str, names))
+    try: path.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
+    return path
+
+# %% [markdown]
+# A cached weight file must not outlive the code that made it. Its name therefore carries a digest
+# of the settings *and* of the source of the modules involved: change either, and the old file is
+# simply not found.
+
+# %%
+#| exports
+@functools.lru_cache(maxsize=None)
+def _module_source(name):
+    "The source text of module `name`, without its comments on where cells come from."
+    text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
+    return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
+
+def digest(settings, # anything JSON can hold
+           modules=() # names of modules of this package whose source counts, e.g. ("data", "vae")
+          ) -> str: # 12 hexadecimal digits
+    "A short fingerprint of settings and code."
+    h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for m in sorted(modules): h.update(_module_source(f"mmvae_nb.{m}").encode())
+    return h.hexdigest()[:12]
+
+# %%
+assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+assert digest({}, ["core"]) != digest({})
+
+# %% [markdown]
+# ## Devices
+#
+# `auto` takes the accelerator if there is one. Asking for a device that is not there is refused at
+# once, before any data is read.
+
+# %%
+#| exports
+def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps
+                  ):
+    "The `torch.device` called `name`; `MmvaeError` if this machine has none such."
+    import torch
+    have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available(): have.append("mps")
+    if name == "auto": name = have[1] if len(have) > 1 else "cpu"
+    if name == "cuda" and "cuda:0" in have: name = "cuda:0"
+    if name not in have:
+        raise MmvaeError(f"device: got {name!r}, this machine has: auto, {', '.join(have)}")
+    return torch.device(name)
+
+# %%
+assert resolve_device("cpu").type == "cpu"
+try: resolve_device("cuda:99")
+except MmvaeError as e: assert "cuda:99" in str(e) and "cpu" in str(e)
+resolve_device("auto")
+
+# %% [markdown]
+# ## torchvision beside a torch it was not built for
+#
+# We use torchvision for its datasets only. Its compiled operators load only beside the exact torch
+# build they were made for; where they don't (a CPU-only torch with the stock torchvision wheel is
+# the common case), even `import torchvision` fails, because Python code in it refers to the
+# schema of an operator that was never registered. Declaring the two schemas is enough to make the
+# import work; everything except the detection operators then functions. With a matching build the
+# operators are there and this function does nothing.
+
+# %%
+#| exports
+@functools.lru_cache(maxsize=None)
+def load_torchvision():
+    "Import and return torchvision, declaring the schemas of its missing operators if need be."
+    import torch
+    try: import torchvision
+    except RuntimeError as e:
+        if "torchvision::nms does not exist" not in str(e): raise
+        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]: del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        load_torchvision.library = library   # a Library undoes its definitions when collected
+        import torchvision
+    return torchvision
+
+# %%
+torchvision = load_torchvision()
+assert {"MNIST", "SVHN"} <= set(dir(torchvision.datasets))
+assert load_torchvision() is torchvision
+
+# %% [markdown]
+# ## A line of progress
+#
+# Long runs happen in other processes (a notebook executed without a screen). They tell how far
+# they are through a small file, if the variable `MMVAE_STATUS` names one.
+
+# %%
+#| exports
+def write_status(**fields # e.g. step, total, text; must fit JSON
+                ):
+    "Write how far this process is to the file named by `MMVAE_STATUS`; do nothing without it."
+    path = os.environ.get("MMVAE_STATUS")
+    if path: write_json(path, {**fields, "time": time.time()})
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["MMVAE_STATUS"] = f"{folder}/status.json"
+    write_status(step=3, total=10, text="training")
+    del os.environ["MMVAE_STATUS"]
+    status = read_json(f"{folder}/status.json")
+assert (status["step"], status["total"], status["text"]) == (3, 10, "training")
+
+# %% [markdown]
+# ## Recap
+#
+# - Bad input is refused in one line at the door: `MmvaeError`, `one_of`, `in_range`.
+# - `atomic_path` writes files whole or not at all; `seed_of` names streams of random numbers.
+# - Data: `MMVAE_DATA`, then `data/`. Trained weights: `cache_dir()`, keyed by `digest`.
+#
+# ## Exercises
+#
+# 1. Why must the temporary file of `atomic_path` lie in the same folder as its target?
+# 2. `seed_of(1, 23)` and `seed_of(12, 3)` differ. What would go wrong without the separator?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. Renaming is atomic only within one file system. Across two, "move" means copy and delete, and
+#    a copy can be interrupted.
+# 2. Both would hash the text `123`: run 1's stream 23 would equal run 12's stream 3, and two
+#    quantities that should be independent would be perfectly correlated.
+# :::
+#
+# ## References
+#
+# - PyTorch, [Reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html).
