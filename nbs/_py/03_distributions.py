@@ -1,0 +1,387 @@
+# %% [markdown]
+# # Distributions
+#
+# > Everything probabilistic in this course: one posterior family, three ways to combine experts,
+# > and a likelihood for each kind of data.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - the diagonal Gaussian, its entropy and its Kullback-Leibler divergence in closed form;
+# - how experts combine: product, mixture, and when a prior has to be divided out of a product;
+# - likelihoods for images (Laplace, Bernoulli, Gaussian) and for text (categorical).
+#
+# Runs in about ten seconds on a laptop CPU.
+# :::
+#
+# ## Notation
+#
+# | symbol | meaning | in code |
+# |---|---|---|
+# | $x = (x_1, \dots, x_M)$ | an item with $M$ modalities | `batch`, a `dict` of tensors |
+# | $z \in \mathbb R^L$ | latent variable | `z`, shape `(batch, latent)` |
+# | $p(z) = \mathcal N(0, I)$ | prior | `kl()` without argument |
+# | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]`, `likelihood` |
+# | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` |
+# | $\lambda = (\mu, \log \sigma^2)$ | its parameters | `mean`, `logvar` |
+# | $w_m$, $\beta$ | weight of a likelihood, weight of the KL term | `weight`, `beta` |
+# | $\mathcal L(x; q)$ | (weighted) evidence lower bound, ELBO | `elbo(batch, posterior)` |
+# | $t = 0, \dots, T$ | refinement iteration | `steps` |
+
+# %%
+#| default_exp distributions
+
+# %%
+#| export
+import math
+import torch
+import torch.nn.functional as F
+from mmvae_nb.core import *
+from mmvae_nb.data import as_float
+
+# %%
+import itertools
+import matplotlib.pyplot as plt
+from torch import distributions as D
+
+# %% [markdown]
+# ## The diagonal Gaussian
+#
+# Our posteriors are Gaussians with independent coordinates, one per item of a batch. They are
+# stored as mean and *log*-variance: a network may output any real number for either, and the
+# variance stays positive.
+#
+# $$
+# \begin{aligned}
+# \log q(z) &= -\tfrac12 \sum_{l=1}^{L} \Big[ \log 2\pi + \log \sigma_l^2
+#            + \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big] \tag{1} \\
+# \mathrm{KL}(q \,\|\, p) &= \tfrac12 \sum_{l=1}^{L} \Big[ \log \frac{s_l^2}{\sigma_l^2}
+#            + \frac{\sigma_l^2 + (\mu_l - m_l)^2}{s_l^2} - 1 \Big],
+#            \qquad p = \mathcal N(m, \mathrm{diag}\, s^2) \tag{2}
+# \end{aligned}
+# $$
+#
+# Both are *sums* over latent coordinates: they are in nats per item. Averaging over
+# coordinates instead would quietly change the balance of every objective in this course.
+
+# %%
+#| exports
+LOGVAR_RANGE = (-12., 6.)  # a deviation between 0.0025 and 20: wide enough, and no overflow
+
+class DiagonalGaussian:
+    "A batch of Gaussians with diagonal covariance: `mean` and `logvar` of shape (batch, latent)."
+    def __init__(self, mean, logvar):
+        if mean.shape != logvar.shape:
+            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, allowed: mean's {tuple(mean.shape)}")
+        self.mean, self.logvar = mean, logvar.clamp(*LOGVAR_RANGE)
+
+    @property
+    def std(self): return torch.exp(0.5*self.logvar)
+    @property
+    def var(self): return torch.exp(self.logvar)
+    def __len__(self): return len(self.mean)
+    def __getitem__(self, i): return DiagonalGaussian(self.mean[i], self.logvar[i])
+    def __repr__(self): return f"DiagonalGaussian{tuple(self.mean.shape)}"
+    def detach(self): return DiagonalGaussian(self.mean.detach(), self.logvar.detach())
+
+    def rsample(self, n=None, generator=None):
+        "Reparameterised sample: (batch, latent), or (n, batch, latent)."
+        shape = self.mean.shape if n is None else (n, *self.mean.shape)
+        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.std*noise
+
+    def log_prob(self, z):
+        "Log density of `z` (..., batch, latent) in nats, summed over the latent axis; eq. (1)."
+        return -0.5*(math.log(2*math.pi) + self.logvar + (z - self.mean)**2/self.var).sum(-1)
+
+    def kl(self, other=None):
+        "KL(self || other) in nats per item; against the standard normal prior by default; eq. (2)."
+        if other is None: return 0.5*(self.var + self.mean**2 - 1 - self.logvar).sum(-1)
+        ratio = torch.exp(self.logvar - other.logvar)
+        return 0.5*(ratio + (self.mean - other.mean)**2/other.var - 1
+                    + other.logvar - self.logvar).sum(-1)
+
+    @classmethod
+    def standard(cls, n, latent, device=None):
+        "`n` standard normals: the prior."
+        return cls(torch.zeros(n, latent, device=device), torch.zeros(n, latent, device=device))
+
+    @classmethod
+    def cat(cls, parts):
+        "Stack several batches of Gaussians along the batch axis."
+        return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+
+# %% [markdown]
+# We check it twice: against PyTorch's own distributions, and the divergence also against its
+# definition $\mathbb E_q[\log q - \log p]$ by Monte Carlo, where the error must be within three
+# standard errors.
+
+# %%
+g = generator(0, "distributions")
+q = DiagonalGaussian(torch.randn(5, 3, generator=g), torch.randn(5, 3, generator=g))
+p = DiagonalGaussian(torch.randn(5, 3, generator=g), torch.randn(5, 3, generator=g))
+as_torch = lambda q: D.Independent(D.Normal(q.mean, q.std), 1)
+z = q.rsample(7, g)
+assert z.shape == (7, 5, 3)
+torch.testing.assert_close(q.log_prob(z), as_torch(q).log_prob(z))
+torch.testing.assert_close(q.kl(p), D.kl_divergence(as_torch(q), as_torch(p)))
+torch.testing.assert_close(q.kl(), q.kl(DiagonalGaussian.standard(5, 3)))
+
+z = q.rsample(100_000, g)
+log_ratio = q.log_prob(z) - p.log_prob(z)
+standard_error = log_ratio.std(0)/len(z)**0.5
+assert ((log_ratio.mean(0) - q.kl(p)).abs() < 3*standard_error).all()
+assert len(DiagonalGaussian.cat([q, p])) == 10 and not q.detach().mean.requires_grad
+
+# %% [markdown]
+# KL is not symmetric, and the difference matters when one distribution is distilled into another.
+# Fit one Gaussian $s$ to a mixture of two: minimising $\mathrm{KL}(\text{mixture}\,\|\,s)$ must
+# put mass wherever the mixture has some, so it covers both modes; minimising
+# $\mathrm{KL}(s\,\|\,\text{mixture})$ is punished for mass where the mixture has none, so it picks one.
+
+# %%
+#| fig-cap: "One Gaussian fitted to two modes, in both directions of KL. Covering puts mass between the modes, where there is none."
+#| fig-alt: "A curve with two peaks and two fitted Gaussians: a wide one over both, a narrow one on the right peak."
+x = torch.linspace(-6, 6, 400)
+normal = lambda m, s: D.Normal(torch.tensor(float(m)), torch.tensor(float(s))).log_prob(x)
+target = torch.logaddexp(normal(-2, .6), normal(2, .6)) - math.log(2)
+fits = {"KL(target || fit): covers": normal(0, (0.6**2 + 4)**.5), "KL(fit || target): picks": normal(2, .6)}
+fig, ax = plt.subplots(figsize=(6, 2.6))
+ax.fill_between(x, target.exp(), color="0.85", label="target")
+for label, curve in fits.items(): ax.plot(x, curve.exp(), label=label)
+ax.set(xlabel="z", ylabel="density"); ax.legend();
+
+# %% [markdown]
+# ## Product of experts
+#
+# Suppose each modality has its own opinion about $z$, a Gaussian $q_m$. The *product of experts*
+# multiplies the densities and renormalises. Multiplying Gaussians adds exponents, and the exponent
+# is quadratic in $z$, so precisions add and means are averaged with the precisions as weights:
+#
+# $$
+# \begin{aligned}
+# \prod_m \mathcal N(z; \mu_m, \sigma_m^2)
+#   &\propto \exp\Big( -\tfrac12 \sum_m \frac{(z - \mu_m)^2}{\sigma_m^2} \Big)
+#    \propto \mathcal N\Big( z;\; \frac{\sum_m \mu_m/\sigma_m^2}{\sum_m 1/\sigma_m^2},\;
+#    \frac{1}{\sum_m 1/\sigma_m^2} \Big) \tag{3}
+# \end{aligned}
+# $$
+#
+# An expert with small variance speaks loudly. The product is sharper than each of its factors.
+#
+# **When the prior must be divided out.** If the modalities are conditionally independent given $z$
+# then Bayes' rule gives
+#
+# $$
+# \begin{aligned}
+# p(z \mid x_1, \dots, x_K) \propto p(z) \prod_{m=1}^{K} p(x_m \mid z)
+#   \propto p(z) \prod_{m=1}^{K} \frac{p(z \mid x_m)}{p(z)}
+#   = \frac{\prod_m p(z \mid x_m)}{p(z)^{K-1}} \tag{4}
+# \end{aligned}
+# $$
+#
+# so the plain product of $K$ *posteriors* counts the prior $K$ times. With `divide_prior` the
+# $K - 1$ surplus standard normals are taken out again: their precision is subtracted. The result
+# must keep a positive precision, which learned experts do not guarantee; if a factor is wider than
+# the prior the difference can fall below the loudest single expert, and we stop it there.
+
+# %%
+#| exports
+def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
+                       prior=False, # multiply by the standard normal prior too?
+                       divide_prior=False # divide by the K-1 surplus priors, eq. (4)?
+                      ) -> DiagonalGaussian:
+    "The normalised product of Gaussian experts, eq. (3)."
+    experts = list(experts)
+    if not experts: raise MmvaeError("experts: got none, allowed: at least one")
+    precisions = torch.stack([torch.exp(-e.logvar) for e in experts])
+    precision, weighted = precisions.sum(0), (precisions*torch.stack([e.mean for e in experts])).sum(0)
+    if prior: precision = precision + 1
+    if divide_prior: precision = torch.maximum(precision - (len(experts) - 1), precisions.amax(0))
+    return DiagonalGaussian(weighted/precision, -torch.log(precision))
+
+# %% [markdown]
+# An independent check of equation (3): multiply the densities on a fine grid, normalise numerically,
+# and read mean and variance off the grid. And of equation (4): build a model in which the true
+# posteriors are known, $x_m = z + \text{noise}_m$, and see that dividing out the prior gives the
+# exact posterior of all the data while the plain product is too sharp.
+
+# %%
+grid = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
+experts = [DiagonalGaussian(torch.tensor([[m]]), torch.tensor([[v]]).log()) for m, v in [(1., .5), (-1., 2.), (.3, .1)]]
+density = torch.stack([e.log_prob(grid[:, None, None])[:, 0] for e in experts]).sum(0).exp()
+density /= density.sum()
+mean = (grid*density).sum(); var = ((grid - mean)**2*density).sum()
+product = product_of_experts(experts)
+torch.testing.assert_close(product.mean.item(), mean.item(), rtol=0, atol=1e-4)
+torch.testing.assert_close(product.var.item(), var.item(), rtol=0, atol=1e-4)
+
+noise = torch.tensor([.5, 2., 1.]); x = torch.tensor([1.2, .4, .9])    # x_m ~ N(z, noise_m)
+alone = [DiagonalGaussian((x_m/(1 + n)).view(1, 1), (n/(1 + n)).log().view(1, 1)) for x_m, n in zip(x, noise)]
+precision = 1 + (1/noise).sum()                                     # exact posterior of all three
+exact = product_of_experts(alone, divide_prior=True)
+torch.testing.assert_close(exact.var.item(), 1/precision.item())
+torch.testing.assert_close(exact.mean.item(), ((x/noise).sum()/precision).item())
+assert product_of_experts(alone).var < exact.var      # the plain product is overconfident
+
+# %% [markdown]
+# ## Mixture of experts
+#
+# A *mixture* does not multiply opinions, it takes one of them at random:
+# $q(z) = \frac1K \sum_k q_k(z)$. It is never sharper than its sharpest component. Two things are
+# needed of it, its density (a log-sum-exp) and samples. Which component an item uses is drawn for
+# each item on its own: nobody's result depends on its neighbours in the batch.
+
+# %%
+#| exports
+class Mixture:
+    "A uniform mixture of `DiagonalGaussian`s of equal shape."
+    def __init__(self, components):
+        self.components = list(components)
+        if not self.components: raise MmvaeError("components: got none, allowed: at least one")
+
+    def log_prob(self, z):
+        "Log density of `z` (..., batch, latent) in nats."
+        logs = torch.stack([c.log_prob(z) for c in self.components])
+        return torch.logsumexp(logs, 0) - math.log(len(self.components))
+
+    def pick(self, generator=None):
+        "One component per item, drawn uniformly: a `DiagonalGaussian`."
+        mean = torch.stack([c.mean for c in self.components])
+        logvar = torch.stack([c.logvar for c in self.components])
+        k = torch.randint(len(mean), mean.shape[1:2], generator=generator, device=mean.device)
+        i = torch.arange(mean.shape[1], device=mean.device)
+        return DiagonalGaussian(mean[k, i], logvar[k, i])
+
+    def rsample(self, generator=None):
+        "One sample per item, (batch, latent)."
+        return self.pick(generator).rsample(generator=generator)
+
+# %%
+two = Mixture([DiagonalGaussian(torch.full((20_000, 1), m), torch.zeros(20_000, 1)) for m in (-3., 3.)])
+z = two.rsample(g)
+reference = D.MixtureSameFamily(D.Categorical(torch.ones(2)), D.Normal(torch.tensor([-3., 3.]), torch.ones(2)))
+torch.testing.assert_close(two.log_prob(z), reference.log_prob(z)[:, 0])
+assert abs(z.mean()) < 0.1 and abs(z.var() - 10) < 0.2     # variance: 1 within + 9 between
+assert set(two.pick(g).mean.unique().tolist()) == {-3., 3.}
+
+# %%
+#| fig-cap: "Two experts and what becomes of them: the product agrees on the middle, the mixture keeps both opinions."
+#| fig-alt: "Two grey Gaussian curves, a narrow product between them and a two-peaked mixture."
+a, b = [DiagonalGaussian(torch.tensor([[m]]), torch.tensor([[s]]).log()) for m, s in [(-1.2, .7), (1.2, .7)]]
+x = torch.linspace(-4, 4, 300)[:, None, None]
+fig, ax = plt.subplots(figsize=(6, 2.6))
+for e in (a, b): ax.plot(x.flatten(), e.log_prob(x).exp().flatten(), color="0.6")
+ax.plot(x.flatten(), product_of_experts([a, b]).log_prob(x).exp().flatten(), label="product")
+ax.plot(x.flatten(), Mixture([a, b]).log_prob(x).exp().flatten(), label="mixture")
+ax.set(xlabel="z", ylabel="density"); ax.legend();
+
+# %% [markdown]
+# ## Likelihoods
+#
+# A decoder turns $z$ into the parameters of a distribution over data. The likelihood says which
+# distribution. Each class below answers three calls: `log_prob(x, params)` in nats per item,
+# *summed* over pixels or characters; `mean(params)`, the picture to show; and `sample(params)`.
+#
+# - **Laplace** with a fixed scale (0.75 as in MoPoE) for images: absolute error, robust to outliers.
+# - **Gaussian** with a fixed scale: squared error, for vectors.
+# - **Bernoulli** for images that are nearly black and white.
+# - **Categorical** for text. The parameters are *logits*. (A published code passes log-probabilities
+#   where probabilities are expected; it trains, but what it reports is not a likelihood.)
+
+# %%
+#| exports
+class Laplace:
+    "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
+    def __init__(self, scale=0.75): self.scale = in_range("scale", scale, low=1e-6)
+    def log_prob(self, x, params):
+        x = as_float(x)
+        return -((x - params).abs()/self.scale + math.log(2*self.scale)).flatten(1).sum(1)
+    def mean(self, params): return params
+    def sample(self, params, generator=None):
+        u = torch.rand(params.shape, generator=generator, device=params.device) - 0.5
+        return params - self.scale*u.sign()*torch.log1p(-2*u.abs().clamp(max=0.4999999))
+
+class Gaussian:
+    "Independent Gaussian values around `params`, with a fixed deviation `scale`."
+    def __init__(self, scale=1.0): self.scale = in_range("scale", scale, low=1e-6)
+    def log_prob(self, x, params):
+        constant = math.log(self.scale) + 0.5*math.log(2*math.pi)
+        return -(0.5*((as_float(x) - params)/self.scale)**2 + constant).flatten(1).sum(1)
+    def mean(self, params): return params
+    def sample(self, params, generator=None):
+        return params + self.scale*torch.randn(params.shape, generator=generator, device=params.device)
+
+# %%
+#| exports
+class Bernoulli:
+    "Independent Bernoulli pixels; `params` are logits. Grey values count as expected log-likelihood."
+    def log_prob(self, x, params):
+        return -F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none").flatten(1).sum(1)
+    def mean(self, params): return torch.sigmoid(params)
+    def sample(self, params, generator=None): return torch.bernoulli(torch.sigmoid(params), generator=generator)
+
+class Categorical:
+    "Independent tokens; `params` are logits (batch, length, vocabulary), data int64 (batch, length)."
+    def log_prob(self, x, params):
+        return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
+    def mean(self, params): return params.argmax(-1)   # the likeliest tokens: a mean of words is no word
+    def sample(self, params, generator=None):
+        p = torch.softmax(params, -1).flatten(0, 1)
+        return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])
+
+# %% [markdown]
+# Against PyTorch's distributions, on uint8 images as they are stored:
+
+# %%
+x = torch.randint(0, 256, (4, 3, 5, 5), generator=g, dtype=torch.uint8)
+params = torch.randn(4, 3, 5, 5, generator=g)
+scaled = x/255
+for ours, theirs in [(Laplace(.75), D.Laplace(params, .75)), (Gaussian(.3), D.Normal(params, .3))]:
+    torch.testing.assert_close(ours.log_prob(x, params), theirs.log_prob(scaled).sum((1, 2, 3)))
+    draws = ours.sample(torch.zeros(200_000), g)
+    assert abs(draws.abs().mean() - (.75 if isinstance(ours, Laplace) else .3*(2/math.pi)**.5)) < .01
+black_white = (x > 127).to(torch.uint8)*255
+torch.testing.assert_close(Bernoulli().log_prob(black_white, params),
+                           D.Bernoulli(logits=params).log_prob((x > 127).float()).sum((1, 2, 3)))
+tokens, logits = torch.randint(0, 7, (4, 8), generator=g), torch.randn(4, 8, 7, generator=g)
+torch.testing.assert_close(Categorical().log_prob(tokens, logits),
+                           D.Categorical(logits=logits).log_prob(tokens).sum(1))
+assert Categorical().mean(logits).shape == Categorical().sample(logits, g).shape == (4, 8)
+assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigmoid(torch.tensor(1.))) < .01
+
+# %% [markdown]
+# ## What goes wrong
+#
+# - *Averages instead of sums.* A loss that takes the mean over pixels and the mean over latent
+#   coordinates has multiplied the KL term by (pixels / coordinates). Lesson 05 measures the damage.
+# - *Variance through a softplus or exp without a floor.* Sooner or later a posterior collapses to a
+#   point and a gradient overflows; `LOGVAR_RANGE` is the guard, and it is wide enough not to bind.
+# - *A product of overconfident experts.* Products sharpen; if two experts disagree by many standard
+#   deviations the product is a narrow peak that neither believes in.
+#
+# ## Recap
+#
+# Precisions add in a product; mixtures keep opinions apart; a product of posteriors counts the
+# prior too often unless it is divided out. All log-densities here are sums, in nats per item.
+#
+# ## Exercises
+#
+# 1. Show that equation (3) with a standard normal prior among the experts always has variance below 1.
+# 2. For which experts does the guard in `divide_prior` act? Construct one.
+# 3. What scale $b$ of the Laplace likelihood maximises $\log p$ for given absolute errors?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The precision is $1 + \sum_m 1/\sigma_m^2 > 1$.
+# 2. It acts in a coordinate where $\sum_m 1/\sigma_m^2 - (K-1) < \max_m 1/\sigma_m^2$, for instance
+#    two experts with variance 2: $0.5 + 0.5 - 1 = 0 < 0.5$.
+# 3. Setting the derivative of $-|e|/b - \log 2b$ to zero gives $b = \overline{|e|}$, the mean absolute error.
+# :::
+#
+# ## References
+#
+# - G. Hinton, [Training Products of Experts by Minimizing Contrastive Divergence](https://www.cs.toronto.edu/~hinton/absps/nccd.pdf), 2002.
+# - M. Wu, N. Goodman, [Multimodal Generative Models for Scalable Weakly-Supervised Learning](https://arxiv.org/abs/1802.05335), 2018.
+# - Y. Shi et al., [Variational Mixture-of-Experts Autoencoders](https://arxiv.org/abs/1911.03393), 2019.

@@ -1,0 +1,346 @@
+# %% [markdown]
+# # Training
+#
+# > One `fit` for every model: progress, checkpoints, resuming, mixed precision, several devices.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - what a training loop must promise before its numbers can be trusted;
+# - how to stop a run at any moment and continue it to the very same weights;
+# - how the same call runs on a laptop, on an accelerator, and on several.
+#
+# Runs in about twenty seconds on a laptop CPU.
+# :::
+
+# %%
+#| default_exp training
+
+# %%
+#| export
+import math, os, shutil, time
+from pathlib import Path
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from mmvae_nb.core import *
+from mmvae_nb.data import MultimodalData, mnist_svhn_text
+from mmvae_nb.networks import *
+from mmvae_nb.vae import *
+
+# %%
+import tempfile
+import matplotlib.pyplot as plt
+
+# %% [markdown]
+# ## What a loop must promise
+#
+# The loop of the last lesson was five lines. A loop that others rely on owes them a little more:
+#
+# 1. *The same seed gives the same model*, also if the run was killed halfway and resumed.
+# 2. *You see what it does*: each part of the loss, not only their sum.
+# 3. *It stops on nonsense*: a loss that is not a number raises an error that says when.
+# 4. *It does not care where it runs.* Moving to devices, mixed precision and several processes are
+#    not this course's subject; [accelerate](https://huggingface.co/docs/accelerate) does them.
+#
+# The first promise rests on the data contract: `data.batch(update, batch_size, seed)` is a pure
+# function, so there is no iterator whose position could be lost.
+#
+# ## The learning rate
+#
+# A constant rate is the textbook choice. One cycle (a short warm-up, then a cosine down to zero)
+# reaches the same loss in fewer updates; where updates are scarce, as on two cores, we use it.
+#
+# $$
+# \begin{aligned}
+# \eta_u = \eta \cdot \begin{cases} (u+1)/(\rho U) & u < \rho U \\
+#   \tfrac12 \big(1 + \cos \pi \tfrac{u - \rho U}{(1-\rho) U}\big) & \text{else} \end{cases},
+#   \qquad \rho = 0.1 \tag{1}
+# \end{aligned}
+# $$
+
+# %%
+#| exports
+def learning_rate(update, # number of the update, from 0
+                  updates, # U, how many there will be
+                  schedule="one_cycle" # "one_cycle" or "constant"
+                 ) -> float:
+    "The factor on the learning rate at `update`; eq. (1)."
+    if schedule == "constant": return 1.0
+    warm = max(1, round(0.1*updates))
+    if update < warm: return (update + 1)/warm
+    return 0.5*(1 + math.cos(math.pi*(update - warm)/max(1, updates - warm)))
+
+# %%
+rates = [learning_rate(u, 100) for u in range(101)]
+assert rates[0] == .1 and max(rates) == rates[9] == 1 and abs(rates[55] - .5) < 1e-9 and rates[100] == 0
+assert learning_rate(7, 100, "constant") == 1
+
+# %% [markdown]
+# ## Checkpoints
+#
+# A checkpoint holds weights, optimiser, schedule, the states of all random generators and the history
+# so far. It is written to a temporary folder which is then renamed, so there is never half a
+# checkpoint; the one before it is deleted only afterwards. Beside it lie the settings. Resuming with
+# other settings would silently mix two experiments, so that is refused.
+
+# %%
+#| exports
+def _latest(folder):
+    "The newest complete checkpoint in `folder`, or None."
+    found = sorted(Path(folder).glob("update_*")) if folder else []
+    return found[-1] if found else None
+
+def _save_checkpoint(accelerator, folder, update, settings, history):
+    "Write the state after `update` updates, whole or not at all; then drop older ones."
+    folder = Path(folder); final = folder/f"update_{update:07d}"; tmp = folder/f".partial_{update:07d}"
+    if accelerator.is_main_process: shutil.rmtree(tmp, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(tmp))
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process: return
+    write_json(tmp/"run.json", {"settings": settings, "update": update, "history": history})
+    if not final.exists(): os.replace(tmp, final)
+    for old in folder.glob("update_*"):
+        if old != final: shutil.rmtree(old, ignore_errors=True)
+
+# %%
+#| exports
+def _load_checkpoint(accelerator, path, settings):
+    "Load the checkpoint at `path`; refuse other settings. Returns (update, history)."
+    run = read_json(path/"run.json")
+    for name, value in settings.items():
+        if run["settings"].get(name) != value:
+            raise MmvaeError(f"{name}: got {value!r}, allowed: {run['settings'].get(name)!r}, "
+                             f"which the checkpoint in {path.parent} was made with")
+    accelerator.load_state(str(path))
+    return run["update"], run["history"]
+
+def _accelerator(device, precision):
+    "An `Accelerator` on `device`; several fits in one process may differ in device and precision."
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    launched = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if not launched:
+        device = resolve_device(device)
+        if device.type == "cuda": torch.cuda.set_device(device)
+        return Accelerator(cpu=device.type == "cpu", mixed_precision={"float32": "no", "bf16": "bf16"}[precision])
+    return Accelerator(mixed_precision={"float32": "no", "bf16": "bf16"}[precision],
+                       cpu=str(device) == "cpu")
+
+# %% [markdown]
+# ## `fit`
+#
+# It takes any module whose call gives a `Loss`, and any data that keep the contract.
+
+# %%
+#| exports
+def fit(model, # a module: model(batch) -> Loss(total, parts)
+        data, # a `MultimodalData`
+        updates, # number of optimiser steps
+        batch_size=128, # items per update and process
+        lr=1e-3, # peak learning rate of Adam
+        seed=0, # seeds weights' noise, pairing of items, everything drawn while training
+        device="auto", # auto, cpu, cuda, cuda:N, mps
+        precision="float32", # "float32" or "bf16" (mixed)
+        schedule="one_cycle", # "one_cycle" or "constant"
+        clip=100.0, # largest norm of the gradient; None for no limit
+        checkpoint=None, # folder for checkpoints; None for none
+        every=200, # updates between checkpoints
+        progress=True, # show a bar with the parts of the loss
+        stop_after=None # stop (with a checkpoint) after this many updates, as if interrupted
+       ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
+    "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
+    in_range("updates", updates, low=1, whole=True); in_range("batch_size", batch_size, low=1, whole=True)
+    in_range("lr", lr, low=0); in_range("every", every, low=1, whole=True)
+    one_of("precision", precision, ["float32", "bf16"])
+    one_of("schedule", schedule, ["one_cycle", "constant"])
+    accelerator = _accelerator(device, precision)
+    settings = dict(updates=updates, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
+                    schedule=schedule, processes=accelerator.num_processes, data=data.checksum)
+    seed_everything(seed, "fit", accelerator.process_index)
+    data = data.to(accelerator.device)
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: learning_rate(u, updates, schedule))
+    model.train()
+    wrapped, optimiser = accelerator.prepare(model, optimiser)
+    accelerator.register_for_checkpointing(scheduler)
+    start, history = 0, []
+    if _latest(checkpoint): start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
+    stop = updates if stop_after is None else min(updates, stop_after)
+    bar = _Bar(start, updates, progress and accelerator.is_main_process)
+    for update in range(start, stop):
+        batch = data.batch(update*accelerator.num_processes + accelerator.process_index, batch_size, seed)
+        total, parts = wrapped(batch)
+        if not torch.isfinite(total):
+            raise MmvaeError(f"loss: got {total.item()} at update {update}, allowed: finite numbers; "
+                             f"a smaller lr than {lr} may help")
+        accelerator.backward(total)
+        if clip is not None: accelerator.clip_grad_norm_(model.parameters(), clip)
+        optimiser.step(); scheduler.step(); optimiser.zero_grad()
+        if update % 10 == 0 or update == updates - 1:
+            row = {"update": update, "total": total.item(), **{k: float(v) for k, v in parts.items()}}
+            history.append(row); bar.show(update + 1, row)
+        if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
+            _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
+    bar.close(); model.eval()
+    return pd.DataFrame(history)
+
+# %%
+#| exports
+class _Bar:
+    "A progress bar with the parts of the loss, and the status file of `write_status`."
+    def __init__(self, start, total, show):
+        from tqdm.auto import tqdm
+        self.bar, self.shown, self.main = tqdm(total=total, initial=start, disable=not show), 0.0, show
+    def show(self, update, row):
+        text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
+        self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
+        if time.time() - self.shown > 1:
+            self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
+    def close(self): self.bar.close()
+
+# %% [markdown]
+# It trains the VAE of the last lesson:
+
+# %%
+train = mnist_svhn_text("train", "rendered")
+spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
+def new_vae(): seed_everything(0, "weights"); return VAE(spec, "mnist", latent=20)
+vae = new_vae()
+history = fit(vae, train, updates=300, progress=False, device="cpu")
+assert list(history) == ["update", "total", "nll", "kl"] and len(history) == 31
+assert history.total.iloc[-3:].mean() < history.total.iloc[:3].mean() - 50
+
+# %%
+#| fig-cap: "The parts of the loss while training: the KL first falls, then rises as the latent code is put to use."
+#| fig-alt: "Two panels of curves over updates, negative log-likelihood and KL."
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
+for ax, part in zip(axes, ["nll", "kl"]):
+    ax.plot(history["update"], history[part]); ax.set(xlabel="update", ylabel=f"{part} (nats per item)")
+fig.tight_layout()
+
+# %% [markdown]
+# ## Kill and resume
+#
+# Train for 40 updates in one go; train again but stop after 23; resume. The weights must be *equal*,
+# not similar: noise, pairing, optimiser and schedule all have to be where they were.
+
+# %%
+short = dict(updates=40, batch_size=32, progress=False, device="cpu", every=10)
+whole = new_vae(); fit(whole, train, **short)
+with tempfile.TemporaryDirectory() as folder:
+    first = new_vae(); fit(first, train, **short, checkpoint=folder, stop_after=23)
+    second = new_vae(); resumed = fit(second, train, **short, checkpoint=folder)
+    try: fit(new_vae(), train, **{**short, "lr": 5e-4}, checkpoint=folder)
+    except MmvaeError as e: refusal = str(e)
+for a, b in zip(whole.parameters(), second.parameters()): assert torch.equal(a, b)
+assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+assert resumed["update"].tolist() == [0, 10, 20, 30, 39] and "0.0005" in refusal
+
+# %% [markdown]
+# ## Mixed precision and bad input
+
+# %%
+half = new_vae()
+bf16 = fit(half, train, **{**short, "precision": "bf16"})
+assert abs(bf16.total.iloc[-1]/fit(new_vae(), train, **short).total.iloc[-1] - 1) < .05
+assert next(half.parameters()).dtype == torch.float32
+for bad in [dict(precision="float16"), dict(updates=0), dict(schedule="cosine"), dict(device="cuda:99")]:
+    try: fit(new_vae(), train, **{**short, **bad})
+    except MmvaeError as e: assert str(e).startswith(*bad)
+    else: raise AssertionError(bad)
+try: fit(new_vae(), train, **{**short, "lr": 1e6})
+except MmvaeError as e: assert "smaller lr" in str(e)
+
+# %% [markdown]
+# ## Weights on disk
+#
+# Weights are kept as safetensors: a file of numbers and nothing else, which cannot run code when it
+# is opened.
+
+# %%
+#| exports
+def save_weights(model, path):
+    "Write the model's weights to `path` (safetensors), whole or not at all."
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    with atomic_path(path) as tmp: save_file(state, tmp)
+
+def load_weights(model, path):
+    "Load weights written by `save_weights` into `model`; returns it in evaluation mode."
+    try: state = load_file(path)
+    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
+    try: model.load_state_dict(state)
+    except RuntimeError as e: raise MmvaeError(f"{path}: weights of another model ({type(model).__name__} wanted)") from e
+    return model.eval()
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    save_weights(vae, f"{folder}/vae.safetensors")
+    again = load_weights(new_vae(), f"{folder}/vae.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), again.parameters()))
+    Path(f"{folder}/half.safetensors").write_bytes(Path(f"{folder}/vae.safetensors").read_bytes()[:1000])
+    try: load_weights(new_vae(), f"{folder}/half.safetensors")
+    except MmvaeError as e: assert "half.safetensors: not a weight file" in str(e)
+
+# %% [markdown]
+# ## A cache for lessons
+#
+# Later lessons begin with models of earlier ones. `cached` looks for the weights under a name made of
+# the settings and the code; if they are not there it trains, and keeps the result.
+
+# %%
+#| exports
+def cached(name, # what the model is called
+           make, # () -> a fresh model
+           train, # model -> None, trains it in place
+           settings, # anything JSON can hold that the result depends on
+           modules=() # modules of this package whose source the result depends on
+          ):
+    "The trained model called `name`, from the cache or trained now."
+    path = cache_dir("lessons")/f"{name}-{digest(settings, modules)}.safetensors"
+    model = make()
+    if path.exists(): return load_weights(model, path)
+    train(model); save_weights(model, path)
+    return model.eval()
+
+# %%
+calls = []
+with tempfile.TemporaryDirectory() as folder:
+    before = os.environ.get("MMVAE_CACHE"); os.environ["MMVAE_CACHE"] = folder
+    quick = lambda m: (calls.append(1), fit(m, train, **{**short, "updates": 2}))
+    one, two, other = [cached("vae", new_vae, quick, s, ["vae"]) for s in ({"n": 2}, {"n": 2}, {"n": 3})]
+    os.environ.pop("MMVAE_CACHE") if before is None else os.environ.update(MMVAE_CACHE=before)
+assert len(calls) == 2 and torch.equal(next(one.parameters()), next(two.parameters()))
+
+# %% [markdown]
+# ## Several devices
+#
+# A script that calls `fit` runs on several devices with `accelerate launch script.py`, from a notebook with
+# `accelerate.notebook_launcher`. Each process draws its own batches, so `batch_size` is per process.
+#
+# ## Recap
+#
+# `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is.
+# `save_weights`, `load_weights` and `cached` keep what it made.
+#
+# ## Exercises
+#
+# 1. Why does a checkpoint need the state of the random generators, when every batch is a pure function of its number?
+# 2. With two processes, is the result the same as with one process and twice the batch size?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The noise $\epsilon$ of the reparameterised samples is drawn from the global generator.
+# 2. The gradient is an average over the same number of items, but they are other items and other noise, so: in
+#    distribution yes, in bits no.
+# :::
+#
+# ## References
+#
+# - L. Smith, N. Topin, [Super-Convergence](https://arxiv.org/abs/1708.07120), 2017 (one cycle).
+# - Hugging Face, [accelerate](https://huggingface.co/docs/accelerate).
