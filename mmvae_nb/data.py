@@ -640,22 +640,24 @@ def mnist_svhn_text(split="train", # train, validation or test
                          groups=groups or None).to(device)
 
 # %% ../nbs/02_data.ipynb #2ef8759c
-def _fetch(folder):
-    "torchvision's own downloads into `folder`."
+def _fetch(folder, have):
+    "torchvision's own downloads into `folder`, except what the folder `have` holds already."
     sets = load_torchvision().datasets
-    sets.MNIST(folder, download=True)
-    for part in _svhn_files: sets.SVHN(f"{folder}/svhn", split=part, download=True)
+    if not all((have/"MNIST"/"raw"/f).exists() for f in _mnist_files):
+        sets.MNIST(folder, download=True)
+    for part, f in _svhn_files.items():
+        if not (have/f).exists(): sets.SVHN(f"{folder}/svhn", split=part, download=True)
 
 def download(dataset="mnist_svhn_text", # the only one that torchvision can fetch
              folder="data" # where to
             ) -> Path:
-    "Fetch the official MNIST and SVHN files into `folder`: all of them, or nothing."
+    "Fetch the official MNIST and SVHN files that `folder` lacks: all of them, or nothing."
     one_of("dataset", dataset, ["mnist_svhn_text"])
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as tmp:
-            _fetch(tmp)
+            _fetch(tmp, folder)
             for path in [p for p in Path(tmp).rglob("*") if p.is_file()]:
                 target = folder/path.relative_to(tmp)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,8 @@ class GaussianHead(nn.Module):
         self.net = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 2*latent))
         with torch.no_grad(): self.net[-1].weight.mul_(0.1); self.net[-1].bias.zero_()
     def forward(self, features):
-        return DiagonalGaussian(*self.net(features).float().chunk(2, -1))
+        out = self.net(features)   # at least float32, also under mixed precision
+        return DiagonalGaussian(*out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, -1))
 
 class UnimodalEncoder(nn.Module):
     "q_m(z | x_m): one modality -> `DiagonalGaussian`."

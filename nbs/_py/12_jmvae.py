@@ -1,0 +1,158 @@
+# %% [markdown]
+# # JMVAE
+#
+# > Students that grow up together with their teacher.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - JMVAE-kl (Suzuki et al., 2016): the JVAE and its unimodal encoders trained in one objective;
+# - how that differs from distilling afterwards: the teacher is pulled towards its students.
+#
+# Runs in about a minute on a laptop CPU.
+# :::
+
+# %%
+#| default_exp jmvae
+
+# %%
+#| export
+import torch
+from torch import nn
+from mmvae_nb.core import *
+from mmvae_nb.data import mnist_svhn_text
+from mmvae_nb.distributions import *
+from mmvae_nb.networks import *
+from mmvae_nb.vae import *
+from mmvae_nb.training import *
+from mmvae_nb.multimodal_elbo import *
+from mmvae_nb.distillation import *
+
+# %% [markdown]
+# ## The objective
+#
+# JMVAE-kl adds the students' divergences to the negative ELBO of the joint model:
+#
+# $$
+# \begin{aligned}
+# -\mathcal L(x; q_\phi) + \alpha \sum_{m=1}^{M} \mathrm{KL}\big( q_\phi(z \mid x_1, \dots, x_M) \,\big\|\, q_m(z \mid x_m) \big). \tag{1}
+# \end{aligned}
+# $$
+#
+# Nothing is detached. The students follow the teacher, and the teacher gives up what no student can follow:
+# $\alpha$ sets how much. $\alpha = 0.1$ is customary. In the beginning the unimodal encoders know nothing and would only
+# disturb, so the term is phased in over the first updates (`warm_up`).
+#
+# In the talk's tables "JMVAE student" is a student distilled from a trained JVAE (lesson 11). JMVAE-kl is a row of
+# its own here.
+
+# %%
+#| exports
+class JMVAE(MultimodalVAE):
+    "JMVAE-kl (Suzuki, Nakayama and Matsuo, 2016, eq. 8): joint and unimodal encoders trained together."
+    def __init__(self, specs, latent=20, beta=1.0,
+                 alpha=0.1, # weight of the unimodal divergences
+                 warm_up=200 # updates over which alpha grows from 0 to its value
+                ):
+        super().__init__(specs, latent, beta)
+        self.alpha, self.warm_up = in_range("alpha", alpha, low=0), in_range("warm_up", warm_up, low=0, whole=True)
+        self.encoder = JointEncoder(specs, latent)
+        self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
+        self.register_buffer("updates_seen", torch.zeros((), dtype=torch.long))
+
+    def infer(self, batch) -> DiagonalGaussian:
+        "All modalities: the joint encoder. One: its encoder. Some: the product of theirs."
+        have = self.check(batch)
+        if len(have) == len(self.names): return self.encoder(batch)
+        alone = [self.encoders[n](batch[n]) for n in have]
+        return alone[0] if len(alone) == 1 else product_of_experts(alone)
+
+    def divergences(self, batch) -> dict:
+        "KL(joint || unimodal) in nats per item, for each modality."
+        self.check(batch, all=True)
+        joint = self.encoder(batch)
+        return {n: joint.kl(self.encoders[n](batch[n])) for n in self.names}
+
+    def loss(self, batch) -> Loss:
+        "Eq. (1), with alpha phased in while training."
+        self.check(batch, all=True)
+        q = self.encoder(batch)
+        logs = self.log_likelihoods(batch, q.rsample())
+        pull = sum(q.kl(self.encoders[n](batch[n])) for n in self.names)
+        phase = min(1., (self.updates_seen.item() + 1)/self.warm_up) if self.training and self.warm_up else 1.
+        if self.training: self.updates_seen += 1
+        total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
+        return Loss(total, {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
+                            **{n: -v.mean().detach() for n, v in logs.items()}})
+
+# %%
+train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
+specs = default_specs(train.modalities)
+batch = train.batch(0, 6)
+seed_everything(0, "check"); model = JMVAE(specs, alpha=.3, warm_up=4)
+total, parts = model.eval().loss(batch)
+by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"] + .3*parts["pull"]
+torch.testing.assert_close(total.detach(), by_hand)
+torch.testing.assert_close(parts["pull"], sum(v.mean() for v in model.divergences(batch).values()).detach())
+total, parts = model.train().loss(batch)      # first of four warm-up updates: a quarter of alpha
+by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"] + .25*.3*parts["pull"]
+torch.testing.assert_close(total.detach(), by_hand)
+pair = {n: batch[n] for n in ["mnist", "svhn"]}
+torch.testing.assert_close(model.infer(pair).mean, product_of_experts([model.infer({n: batch[n]}) for n in pair]).mean)
+
+# %% [markdown]
+# ## The pull on the teacher
+#
+# The gradient of the pull reaches the joint encoder. In distillation it does not. Seen directly:
+
+# %%
+together = JMVAE(specs)
+pull = sum(v.mean() for v in together.divergences(batch).values())
+together.zero_grad(set_to_none=True); pull.backward()
+assert sum(p.grad.abs().sum() for p in together.encoder.parameters()) > 0
+jvae = JVAE(specs); after = Students(jvae); after.loss(batch).total.backward()
+assert all(p.grad is None for p in jvae.parameters())
+
+# %% [markdown]
+# What does the pull cost, and what does it buy? We train two models for equally many updates, one with a strong
+# pull, one with none, and compare the joint negative ELBO and the divergence of the unimodal encoders.
+
+# %%
+run = dict(updates=200, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo", "jmvae"]
+test, _ = validation.take(300)
+table = {}
+for alpha in (0., 0.1, 5.):
+    new = lambda: (seed_everything(0, "jmvae"), JMVAE(specs, alpha=alpha))[1]
+    m = cached(f"jmvae-{alpha}", new, lambda m: fit(m, train, **run), [run, alpha], modules)
+    with torch.no_grad(): total, parts = m.loss(test)
+    table[alpha] = {"negative ELBO": (total - alpha*parts["pull"]).item(),
+                    "KL(joint || unimodal), mean": parts["pull"].item()/3}
+assert table[5.]["KL(joint || unimodal), mean"] < table[0.1]["KL(joint || unimodal), mean"] < table[0.]["KL(joint || unimodal), mean"]
+table
+
+# %% [markdown]
+# With $\alpha = 0$ the unimodal encoders are never trained, so their KL is the one of random networks. A larger
+# $\alpha$ brings teacher and students together, from both sides: the students become better *and* the joint posterior
+# becomes blander. A small KL between teacher and student is therefore not yet a sign of quality.
+#
+# ## Recap
+#
+# JMVAE-kl trains everything at once; the teacher pays for being imitable. Distilling afterwards leaves the teacher
+# alone. Neither touches the amortization gap of the joint encoder itself: lesson 15 does.
+#
+# ## Exercises
+#
+# 1. Detach the joint posterior in `pull`. What is the difference to `Students` then?
+# 2. Why is `updates_seen` a buffer and not an attribute?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The students learn from a teacher that is still changing; the teacher is that of the JVAE.
+# 2. Buffers are saved with a checkpoint; a resumed run continues the phase-in where it was.
+# :::
+#
+# ## References
+#
+# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
