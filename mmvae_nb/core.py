@@ -121,10 +121,11 @@ def digest(settings, # anything JSON can hold
     return h.hexdigest()[:12]
 
 # %% ../nbs/00_core.ipynb #e59ba6a0
-def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps
+def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.device`
                   ):
     "The `torch.device` called `name`; `MmvaeError` if this machine has none such."
     import torch
+    name = str(name)
     have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available(): have.append("mps")
     if name == "auto": name = have[1] if len(have) > 1 else "cpu"

@@ -240,9 +240,10 @@ def frechet_distance(a, # features (n, num_features)
     load_torchvision()
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
-    middle = a.double().mean(0).cpu()         # subtracted from both: same distance, more digits
-    metric.update(a.double().cpu() - middle, real=True)
-    metric.update(b.double().cpu() - middle, real=False)
+    a, b = a.cpu().double(), b.cpu().double()
+    middle = a.mean(0)                        # subtracted from both: same distance, more digits
+    metric.update(a - middle, real=True)
+    metric.update(b - middle, real=False)
     return max(0.0, metric.compute().item())  # rounding can leave a hair less than nothing
 
 # %% ../nbs/07_metrics.ipynb #b1ef8527
@@ -253,7 +254,7 @@ def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, 
     "Features of `images`, slice by slice."
     fn = getattr(features, "features", features)
     if len(images) < 2: raise MmvaeError(f"images: got {len(images)}, allowed: at least 2")
-    with torch.no_grad(): return torch.cat([fn(x).double().cpu() for x in images.split(batch_size)])
+    with torch.no_grad(): return torch.cat([fn(x).cpu().double() for x in images.split(batch_size)])
 
 def fid(real, # real images
         generated, # generated images
@@ -305,7 +306,9 @@ def inception_features(weights=None, # path of the weights; None looks for INCEP
     try: from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as e:
         raise MmvaeError("features: Inception-v3 needs: pip install torch-fidelity") from e
-    try: net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)   # refuses a file that holds code
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
     except Exception as e:   # a damaged file fails in many ways
         raise MmvaeError(f"{path}: not usable as Inception weights ({type(e).__name__})") from e
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
@@ -356,7 +359,7 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
     with torch.no_grad():
         for start in range(0, samples, chunk):
             k = min(chunk, samples - start)
-            z = posterior.rsample(k, generator)
+            z = torch.stack([posterior.rsample(generator=generator) for _ in range(k)])
             log_p = log_joint(z.flatten(0, 1))
             if log_p.shape != (k*batch,):
                 raise MmvaeError(f"log_joint: got shape {tuple(log_p.shape)} back,"

@@ -229,10 +229,11 @@ assert digest({}, ["core"]) != digest({})
 
 # %%
 #| exports
-def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps
+def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.device`
                   ):
     "The `torch.device` called `name`; `MmvaeError` if this machine has none such."
     import torch
+    name = str(name)
     have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available(): have.append("mps")
     if name == "auto": name = have[1] if len(have) > 1 else "cpu"
@@ -242,7 +243,7 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps
     return torch.device(name)
 
 # %%
-assert resolve_device("cpu").type == "cpu"
+assert resolve_device("cpu") == resolve_device(resolve_device("cpu")) == torch.device("cpu")
 try: resolve_device("cuda:99")
 except MmvaeError as e: assert "cuda:99" in str(e) and "cpu" in str(e)
 resolve_device("auto")

@@ -12,7 +12,8 @@
 #   log-likelihood;
 # - for each of them, a bad model that it praises.
 #
-# Runs in under a minute on a laptop CPU. Two small classifiers are trained, then kept in the cache.
+# Runs in under a minute on a laptop CPU. Three small classifiers are trained, then kept in the
+# cache.
 # :::
 #
 # A multimodal VAE is asked to do several things at once: infer a useful $z$ from whatever is there,
@@ -293,7 +294,7 @@ def _load(net, path):
     return True
 
 # %%
-judges = {m: cached_classifier(train, m, updates=250, progress=True) for m in train.modalities}
+judges = {m: cached_classifier(train, m, updates=250) for m in train.modalities}
 again = cached_classifier(train, "svhn", updates=250)
 assert all(torch.equal(a, b) for a, b in zip(judges["svhn"].parameters(), again.parameters()))
 text, labels = train.items("text")
@@ -439,9 +440,10 @@ def frechet_distance(a, # features (n, num_features)
     load_torchvision()
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
-    middle = a.double().mean(0).cpu()         # subtracted from both: same distance, more digits
-    metric.update(a.double().cpu() - middle, real=True)
-    metric.update(b.double().cpu() - middle, real=False)
+    a, b = a.cpu().double(), b.cpu().double()
+    middle = a.mean(0)                        # subtracted from both: same distance, more digits
+    metric.update(a - middle, real=True)
+    metric.update(b - middle, real=False)
     return max(0.0, metric.compute().item())  # rounding can leave a hair less than nothing
 
 # %%
@@ -453,7 +455,7 @@ def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, 
     "Features of `images`, slice by slice."
     fn = getattr(features, "features", features)
     if len(images) < 2: raise MmvaeError(f"images: got {len(images)}, allowed: at least 2")
-    with torch.no_grad(): return torch.cat([fn(x).double().cpu() for x in images.split(batch_size)])
+    with torch.no_grad(): return torch.cat([fn(x).cpu().double() for x in images.split(batch_size)])
 
 def fid(real, # real images
         generated, # generated images
@@ -516,38 +518,38 @@ except MmvaeError as e: print(e)
 
 # %% [markdown]
 # How fast does the floor fall? We take the features of the training street numbers once, draw
-# disjoint sets of $n$ real images from them, and compare with the same images seen through a light
-# blur.
+# disjoint sets of $n$ images from them, and compare with images spoilt by grey noise of deviation
+# 0.2.
 
 # %%
-street = train.items("svhn")[0]
-seen = extract_features(street, judges["svhn"])
-blurred = F.avg_pool2d(F.pad(as_float(street), (1,)*4, mode="replicate"), 3, stride=1)
-seen_blurred = extract_features(blurred, judges["svhn"])
+street = as_float(train.items("svhn")[0])
+spoilt = (street + 0.2*torch.randn(street.shape, generator=g)).clamp(0, 1)
+seen, seen_spoilt = (extract_features(v, judges["svhn"]) for v in (street, spoilt))
 
-def distances(n, other, repeats=5):
+def distances(n, other, repeats=6):
     "FID between n real images and n disjoint ones of `other`, several times."
     picks = [torch.randperm(len(seen), generator=g)[:2*n].split(n) for _ in range(repeats)]
     return [frechet_distance(seen[i], other[j]) for i, j in picks]
 
-# %%
 sizes = [50, 100, 200, 400, 800, 1600]
 runs = {"real (the floor)": [distances(n, seen) for n in sizes],
-        "blurred": [distances(n, seen_blurred) for n in sizes]}
+        "noisy": [distances(n, seen_spoilt) for n in sizes]}
 
 # %%
 #| fig-cap: "FID against the number of images. Both fall: FID is biased upwards for small n."
-#| fig-alt: "Two falling lines over n from 50 to 1600; blurred images stay above real ones."
+#| fig-alt: "Two falling lines over n from 50 to 1600; that of noisy images levels off above."
 means = {k: (np.mean(v, 1), np.std(v, 1)) for k, v in runs.items()}
-ax = line_chart(sizes, means, "images in each set", "FID (svhn classifier, 64 features)", logx=True)
-ax.set(yscale="log", xticks=sizes, xticklabels=sizes, title="data: rendered street numbers");
-floors, blurs = (m for m, _ in means.values())
-assert (np.diff(floors) < 0).all() and floors[0] > 10*floors[-1]
-assert (blurs > floors).all() and blurs[-1] > 2*floors[-1]
+ax = line_chart(sizes, means, "images in each set", "FID (svhn classifier, 64)", logx=True)
+ax.set(yscale="log", xticks=sizes, xticklabels=sizes, title="data: rendered street numbers")
+ax.minorticks_off()
+floors, noisy_ones = (m for m, _ in means.values())
+assert (floors[2:] < floors[:-2]).all() and floors[0] > 8*floors[-1]
+assert noisy_ones[-1] > 3*floors[-1] and floors[0] > noisy_ones[-1]
 
 # %% [markdown]
-# The floor falls about as $1/n$: doubling the images halves it. At $n = 50$ real images look
-# *worse* than blurred ones do at 1,600. Hence three rules that every table of this course follows:
+# The floor falls about as $1/n$: doubling the images roughly halves it. At $n = 50$ real images
+# look *worse* than spoilt ones do at 1,600. Hence three rules that every table of this course
+# follows:
 #
 # 1. The floor stands beside the FID, computed with the same $n$ and the same features.
 # 2. Values are compared at the same $n$ only.
@@ -557,6 +559,30 @@ assert (blurs > floors).all() and blurs[-1] > 2*floors[-1]
 # When $n$ is not larger than the number of features, the estimated covariance is not of full rank.
 # Eq. 2 still gives a number, and it is no error to compute it, but it then measures the sample more
 # than the distribution: with the 2,048 features of Inception, 2,000 images are not many.
+
+# %% [markdown]
+# ### An eye sees what it was trained for
+#
+# The features belong to a classifier, and a good classifier ignores what does not matter to the
+# class. Street numbers are often out of focus, so it learnt to look past blur. Images blurred with
+# a 3 by 3 box are hardly further from real ones than real ones are from each other. A different
+# extractor, two numbers that only measure how rough the image is along each axis, cries out.
+
+# %%
+def roughness(x): # mean second difference of the grey image, along both axes
+    grey = as_float(x).mean(1)
+    return torch.stack([grey.diff(n=2, dim=d).abs().mean((1, 2)) for d in (1, 2)], 1)
+
+blurred = F.avg_pool2d(F.pad(street, (1,)*4, mode="replicate"), 3, stride=1)
+one, other = torch.randperm(len(street), generator=g).split(len(street)//2)
+above = {name: fid(street[one], blurred[other], eye) / fid_floor(street[one], street[other], eye)
+         for name, eye in dict(judge=judges["svhn"], roughness=roughness).items()}
+assert above["roughness"] > 50 and above["judge"] < 10
+{k: round(v, 1) for k, v in above.items()}      # blurred images: FID in units of its floor
+
+# %% [markdown]
+# So an FID in our judge's features answers: do the images look real *as digits*? That is the
+# question for cross-modal generation, but it is not the whole of image quality.
 
 # %% [markdown]
 # ### The customary features
@@ -599,7 +625,9 @@ def inception_features(weights=None, # path of the weights; None looks for INCEP
     try: from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as e:
         raise MmvaeError("features: Inception-v3 needs: pip install torch-fidelity") from e
-    try: net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)   # refuses a file that holds code
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
     except Exception as e:   # a damaged file fails in many ways
         raise MmvaeError(f"{path}: not usable as Inception weights ({type(e).__name__})") from e
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
@@ -688,10 +716,10 @@ except MmvaeError as e: print(e)
 round(probe, 3), round(float(norm.cdf(1.0)), 3)
 
 # %% [markdown]
-# What it can't tell. Put the four clouds of one class at the corners, crosswise: every point's
-# class can be known from $z$, and the probe is at chance. And since it only wants the class, a $z$
-# that has kept *nothing but* the class scores 1. A high value is no sign that the pictures will be
-# any good.
+# What it can't tell. Put four clouds on the corners of a square, opposite ones of the same class:
+# every point's class can be known from $z$, yet no straight cut gets more than three clouds right.
+# And since it only wants the class, a $z$ that has kept *nothing but* the class scores 1. A high
+# value is no sign that the pictures will be any good.
 
 # %%
 corner = torch.randint(2, (4_000, 2), generator=g)
@@ -700,7 +728,7 @@ labels = corner[:, 0] ^ corner[:, 1]
 crosswise = linear_probe(z[:2_000], labels[:2_000], z[2_000:], labels[2_000:], points=2_000)
 z[:, 2] = z[:, 0]*z[:, 1]                                 # one product more and it is plain
 plain = linear_probe(z[:2_000], labels[:2_000], z[2_000:], labels[2_000:], points=2_000)
-assert crosswise < 0.6 and plain == 1
+assert crosswise < 0.77 and plain == 1
 crosswise, plain
 
 # %% [markdown]
@@ -713,7 +741,7 @@ crosswise, plain
 def noisy_features(data):
     images, labels = data.items("mnist")
     features = judges["mnist"].features(images)
-    return features + 3*features.std()*torch.randn(features.shape, generator=g), labels
+    return features + 2*features.std()*torch.randn(features.shape, generator=g), labels
 
 fit, tried = noisy_features(train), noisy_features(test)
 points = [50, 100, 200, 500, 1000, 2000, 3800]
@@ -798,7 +826,7 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
     with torch.no_grad():
         for start in range(0, samples, chunk):
             k = min(chunk, samples - start)
-            z = posterior.rsample(k, generator)
+            z = torch.stack([posterior.rsample(generator=generator) for _ in range(k)])
             log_p = log_joint(z.flatten(0, 1))
             if log_p.shape != (k*batch,):
                 raise MmvaeError(f"log_joint: got shape {tuple(log_p.shape)} back,"

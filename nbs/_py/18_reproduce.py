@@ -1,0 +1,661 @@
+# %% [markdown]
+# # Reproduce
+#
+# > What runs, with what, and where the results go: one table, read by one Snakefile.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - the scales (`smoke`, `quick`, `real`, `paper`) and what each of them fixes;
+# - how the experiments depend on one another, and why a second run does nothing;
+# - how to read our numbers beside the talk's, and how to load any trained model.
+#
+# Runs in a few seconds; the experiments themselves take minutes (`quick`) to hours (`paper`).
+# :::
+#
+# Everything is started from the command line:
+#
+# | command | what it does |
+# |---|---|
+# | `make run` | the headline comparison (slides 36-38) at scale `quick` |
+# | `make reproduce SCALE=real` | all parts, on the real data found through `MMVAE_DATA` |
+# | `make table SCALE=real` | the table beside the talk's numbers, with the paths of the figures |
+# | `make data` | which data were found |
+
+# %%
+#| default_exp reproduce
+
+# %%
+#| export
+import argparse, contextlib, dataclasses, importlib.util, json, os, re, subprocess, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from mmvae_nb.core import *
+
+# %% [markdown]
+# ## The talk's numbers
+#
+# The talk reports 52 numbers, on slides 37, 38, 40, 64, 65 and 68. They stand here once, and everything that
+# compares with them reads them from here. The talk names its JVAE-taught student "JMVAE stu.".
+
+# %%
+#| exports
+_methods = ("mopoe", "jmvae_student", "iterative_student")
+_talk = [ # slide, dataset, metric, better, conditions, {method: values}
+ (37, "mnist_svhn_text", "fid", "lower", "svhn->mnist text->mnist mnist->svhn text->svhn", {
+    "mopoe": [194.49, 199.69, 246.64, 246.85], "jmvae_student": [59.468, 48.680, 65.407, 63.345],
+    "iterative_student": [49.957, 38.691, 60.328, 58.674]}),
+ (38, "mnist_svhn_text", "linear_accuracy", "higher", "mnist svhn text", {
+    "mopoe": [.9787, .7969, .9992], "jmvae_student": [.9743, .7540, .9981], "iterative_student": [.9811, .7937, .9999]}),
+ (40, "cub", "fid", "lower", "text->image", {
+    "mopoe": [311.319], "jmvae_student": [195.425], "iterative_student": [191.425]}),
+ (40, "cub", "cosine_similarity", "higher", "text->image", {
+    "mopoe": [-.004795], "jmvae_student": [.003665], "iterative_student": [.007960]}),
+ (64, "mnist_svhn_text", "fid", "lower", "svhn+text->mnist text+mnist->svhn", {
+    "mopoe": [196.98, 252.50], "jmvae_student": [44.281, 75.465], "iterative_student": [44.026, 72.782]}),
+ (65, "mnist_svhn_text", "linear_accuracy", "higher", "mnist+svhn svhn+text text+mnist", {
+    "mopoe": [.9813, .9679, .9961], "jmvae_student": [.9827, .9900, .9974], "iterative_student": [.9857, .9926, .9980]}),
+ (68, "mnist_svhn_text", "teacher_student_kl", "lower", "mnist svhn text", {
+    "jmvae_student": [46.434, 56.883, 74.996], "iterative_student": [44.022, 51.836, 71.108]}),
+ (68, "cub", "teacher_student_kl", "lower", "image text", {
+    "jmvae_student": [104.542, 247.034], "iterative_student": [140.878, 608.291]}),
+]
+
+def talk_numbers():
+    "The talk's 52 numbers as a table: slide, dataset, metric, better, condition, method, talk_value."
+    import pandas as pd
+    return pd.DataFrame([dict(slide=slide, dataset=dataset, metric=metric, better=better, condition=c, method=m, talk_value=v)
+        for slide, dataset, metric, better, conditions, values in _talk
+        for m, row in values.items() for c, v in zip(conditions.split(), row)])
+
+# %%
+talk = talk_numbers()
+assert len(talk) == 52 and (talk.dataset == "mnist_svhn_text").sum() == 42 and (talk.dataset == "cub").sum() == 10
+assert talk.query("slide == 38 and method == 'iterative_student' and condition == 'svhn'").talk_value.item() == .7937
+talk.head(3)
+
+# %% [markdown]
+# ## Scales
+#
+# A scale fixes everything that costs time. `budget` is in core-minutes for training one model; runs record
+# what they took, so a budget that is not kept shows. Settings were chosen on the validation split.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class Scale:
+    "What a run costs: sizes, updates, and the data it asks for."
+    source: str # "rendered" or "real" data
+    items: int | None # source items per image modality; None for all
+    updates: int # of each generative model
+    student_updates: int # of distillation
+    batch_size: int # items per update
+    steps: int # T of the iterative teacher
+    seeds: int # how many, from 0
+    probe_points: int # training points of the linear probe
+    samples: int # test items for FID, coherence, KL and ELBO
+    judge_updates: int # of the digit classifiers
+    budget: float # core-minutes for training one model
+    lr: float = 2e-3 # peak learning rate, one cycle
+    latent: int = 20 # latent coordinates
+    beta: float = 1.0 # weight of the KL term
+    precision: str = "float32" # or "bf16"
+    device: str = "auto"
+
+SCALES = {
+    "smoke": Scale("rendered", 200, 3, 3, 16, 2, 1, 100, 80, 10, 1, device="cpu"),
+    "quick": Scale("rendered", None, 1200, 600, 64, 3, 1, 3000, 800, 400, 8),
+    "real": Scale("real", None, 2400, 1200, 128, 4, 3, 5000, 1500, 1500, 40),
+    "paper": Scale("real", None, 40000, 20000, 256, 4, 3, 5000, 10000, 4000, 600, precision="bf16"),
+}
+
+# %% [markdown]
+# ## Methods
+#
+# A method is a class with options; students have a teacher. One entry here is all a new method needs.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class Method:
+    "How a method's model is made: `module.cls(specs, latent, beta, **options)`, or `Students(teacher, **options)`."
+    module: str # module of this package
+    cls: str # class in it
+    teacher: str | None = None # method of the teacher, for students
+    options: dict = dataclasses.field(default_factory=dict)
+    uses_steps: bool = False # does it take T?
+
+METHODS = {
+    "mopoe": Method("mopoe", "MoPoE"),
+    "jvae": Method("multimodal_elbo", "JVAE"),
+    "jmvae_student": Method("distillation", "Students", teacher="jvae"),
+    "jmvae": Method("jmvae", "JMVAE", options={"alpha": 0.1}),
+    "iterative": Method("multimodal_iterative", "IterativeTeacher", uses_steps=True),
+    "iterative_student": Method("distillation", "Students", teacher="iterative"),
+}
+DATASETS = {"mnist_svhn_text": "mnist_svhn_text"} # name -> function of mmvae_nb.data
+PARTS = { # name -> methods, and the report that shows them
+    "headline": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "headline"),
+    "mnist_svhn_text": (list(METHODS), "mnist_svhn_text"),
+}
+
+# %%
+assert {m.teacher for m in METHODS.values()} - {None} <= set(METHODS)
+assert all(set(methods) <= set(METHODS) for methods, _ in PARTS.values())
+{name: (s.source, s.updates, s.batch_size, s.steps, s.budget) for name, s in SCALES.items()}
+
+# %% [markdown]
+# ## From names to objects
+#
+# These functions are what the experiment notebooks call. `load_run` is also the door for a reader who wants to play
+# with a trained model.
+
+# %%
+#| exports
+def load_data(dataset, split, source, items=None, device="cpu"):
+    "A split of a data set by name."
+    import mmvae_nb.data
+    make = getattr(mmvae_nb.data, DATASETS[one_of("dataset", dataset, DATASETS)])
+    return make(split, source, items=items, device=device)
+
+def make_model(method, # a key of METHODS
+               specs, # dict: name -> `ModalitySpec`
+               latent=20, beta=1.0,
+               steps=4, # T, where the method has one
+               teacher=None # trained teacher, for students
+              ):
+    "A fresh model of `method`."
+    m = METHODS[one_of("method", method, METHODS)]
+    cls = getattr(importlib.import_module(f"mmvae_nb.{m.module}"), m.cls)
+    if m.teacher:
+        if teacher is None: raise MmvaeError(f"teacher: got None, allowed: a trained {m.teacher} for {method}")
+        return cls(teacher, **m.options)
+    return cls(specs, latent, beta, **m.options, **({"steps": steps} if m.uses_steps else {}))
+
+# %%
+#| exports
+def run_paths(results, # results folder of a scale, such as "results/quick"
+              dataset, method, seed) -> dict:
+    "Where a run keeps its weights, record and metrics."
+    stem, results = f"{dataset}-{method}-{seed}", Path(results)
+    return {"weights": results/"weights"/f"{stem}.safetensors", "run": results/"runs"/f"{stem}.json",
+            "metrics": results/"runs"/f"{stem}-metrics.json"}
+
+def load_run(results, dataset, method, seed=0, device="cpu"):
+    "A trained model and the record of its run: (model, run)."
+    from mmvae_nb.networks import default_specs
+    from mmvae_nb.training import load_weights
+    one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
+    paths = run_paths(results, dataset, method, seed)
+    run = read_json(paths["run"]); p = run["parameters"]
+    specs = default_specs(load_data(dataset, "validation", p["source"], p["items"]).modalities)
+    teacher = make_model(METHODS[method].teacher, specs, p["latent"], p["beta"], p["steps"]) if METHODS[method].teacher else None
+    model = make_model(method, specs, p["latent"], p["beta"], p["steps"], teacher)
+    return load_weights(model, paths["weights"]).to(resolve_device(device)), run
+
+# %% [markdown]
+# A student's file holds its teacher too, so it can be loaded and used on its own. Here with fresh
+# weights, saved and read back:
+
+# %%
+import tempfile
+import torch
+from mmvae_nb.networks import default_specs
+from mmvae_nb.training import save_weights
+
+# %%
+specs = default_specs(load_data("mnist_svhn_text", "validation", "rendered", 200).modalities)
+student = make_model("jmvae_student", specs, teacher=make_model("jvae", specs))
+with tempfile.TemporaryDirectory() as folder:
+    paths = run_paths(folder, "mnist_svhn_text", "jmvae_student", 0)
+    save_weights(student, paths["weights"])
+    write_json(paths["run"], {"parameters": dict(source="rendered", items=200, latent=20, beta=1., steps=4)})
+    again, _ = load_run(folder, "mnist_svhn_text", "jmvae_student")
+assert all(torch.equal(a, b) for a, b in zip(student.state_dict().values(), again.state_dict().values()))
+for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student", specs), lambda: load_data("mnist", "train", "real")]:
+    try: bad()
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
+
+# %% [markdown]
+# ## Jobs
+#
+# A job is one notebook of `nbs/experiments/`, run by papermill with some parameters. It knows its input and
+# output files, so a build tool can tell what is out of date. Besides the results of other jobs, a job
+# depends on its notebook and on the source of the modules it uses, *directly or through others*: a
+# changed lesson on MoPoE retrains MoPoE and redraws what shows it, and leaves the rest alone. What this very lesson
+# says reaches a job through its parameters.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class Job:
+    "One notebook run: what it is called, what it takes and what it makes."
+    name: str
+    notebook: str # file name in nbs/experiments, without ending
+    parameters: dict
+    inputs: tuple # files that must exist and be older
+    outputs: tuple # files it makes
+
+def _package():
+    "The folder of this package's modules."
+    return Path(importlib.util.find_spec("mmvae_nb").origin).parent
+
+def _imports(module):
+    "Modules of this package that `module` imports, directly or not, itself included."
+    found, todo = set(), [module]
+    while todo:
+        m = todo.pop()
+        if m in found: continue
+        found.add(m)
+        text = (_package()/f"{m}.py").read_text(encoding="utf-8")
+        todo += re.findall(r"^from \.(\w+) import", text, re.M)
+    return found
+
+def _sources(notebook, modules):
+    "The files whose change makes a job's result outdated."
+    package = Path(os.path.relpath(_package()))
+    names = sorted(set().union(*[_imports(m) for m in modules]))
+    return (f"nbs/experiments/{notebook}.ipynb", *[str(package/f"{m}.py") for m in names])
+
+# %%
+#| exports
+def jobs_for(scale, # a key of SCALES
+             dataset="mnist_svhn_text", # a key of DATASETS
+             part="headline", # a key of PARTS, or "all"
+             seeds=None, # how many; the scale's number by default
+             methods=None, # only these methods (and their teachers), without a report
+             results="results", # folder above the scales
+             device=None # the scale's by default
+            ) -> list: # of `Job`s, in an order that works
+    "The experiments of a part at a scale."
+    s = SCALES[one_of("scale", scale, SCALES)]
+    one_of("dataset", dataset, DATASETS); one_of("part", part, [*PARTS, "all"])
+    seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
+    root, device = Path(results)/scale, device or s.device
+    parts = list(PARTS) if part == "all" else [part]
+    wanted = list(methods or dict.fromkeys(m for p in parts for m in PARTS[p][0]))
+    for m in wanted: one_of("method", m, METHODS)
+    wanted = list(dict.fromkeys(t for m in wanted for t in (METHODS[m].teacher, m) if t))
+    common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root), device=device)
+    judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates},
+                 _sources("judges", ["metrics"]), (str(root/"runs"/f"{dataset}-judges.json"),))
+    jobs = [judges]
+    for m in wanted:
+        for seed in range(seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
+    if methods: return jobs
+    for p in parts:
+        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in range(seeds))
+        jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
+            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", *{METHODS[m].module for m in PARTS[p][0]}])),
+            tuple(str(root/f) for f in _report_files[p])))
+    return jobs
+
+_report_files = {"headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],
+                 "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "figures/slide_45_cross_modal.png"]}
+
+# %%
+#| exports
+def _model_jobs(s, root, common, dataset, method, seed, judges):
+    "Train and evaluate one method with one seed."
+    m, paths = METHODS[method], {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
+    teacher = str(run_paths(root, dataset, m.teacher, seed)["weights"]) if m.teacher else None
+    modules = [m.module, "training"] + ([METHODS[m.teacher].module] if m.teacher else [])
+    train = {**common, "method": method, "seed": seed, "updates": s.student_updates if teacher else s.updates,
+             "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
+             "precision": s.precision, "budget": s.budget}
+    evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
+                "samples": s.samples, "judge_updates": s.judge_updates}
+    stem = f"{dataset}-{method}-{seed}"
+    return [Job(f"{stem}-train", "train", train, ((teacher,) if teacher else ()) + _sources("train", modules),
+                (paths["weights"], paths["run"])),
+            Job(f"{stem}-evaluate", "evaluate", evaluate,
+                (paths["weights"], paths["run"], *judges.outputs, *_sources("evaluate", [*modules, "metrics"])),
+                (paths["metrics"],))]
+
+# %% [markdown]
+# An order that works means: whatever a job needs of another job was made before it. And a change
+# of the MoPoE lesson must not reach the JVAE's training:
+
+# %%
+jobs = jobs_for("quick"); made = set()
+for job in jobs:
+    needs = {f for f in job.inputs if f.startswith("results")}
+    assert needs <= made, (job.name, needs - made); made |= set(job.outputs)
+inputs = {j.name: j.inputs for j in jobs}
+depends = lambda job, module: any(f.endswith(f"/{module}.py") for f in inputs[f"mnist_svhn_text-{job}"])
+assert depends("mopoe-0-train", "mopoe") and not depends("jvae-0-train", "mopoe")
+assert depends("iterative_student-0-train", "iterative_inference") and not depends("jmvae_student-0-train", "iterative_inference")
+assert len(made) == sum(len(j.outputs) for j in jobs)                      # no file is made twice
+[j.name for j in jobs]
+
+# %% [markdown]
+# ## Running one job
+#
+# papermill executes the notebook; the executed copy is kept beside the results, where the site finds it. When a cell fails, the
+# error's last line is passed on and the rest stays in the copy whose name ends in `.failed.ipynb`.
+
+# %%
+#| exports
+def run_job(job, # a `Job`
+            results # results folder of the scale
+           ):
+    "Execute a job's notebook; `MmvaeError` with the failing cell's message."
+    import logging, warnings
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import papermill
+    executed = Path(results)/"executed"/f"{job.name.split('-', 1)[1]}.ipynb"
+    failed = executed.with_suffix(".failed.ipynb")
+    os.environ["MMVAE_STATUS"] = str(Path(results).resolve()/"status"/f"{job.name}.json")
+    write_status(state="running", text="starting")
+    try:
+        with atomic_path(failed) as tmp:
+            with contextlib.suppress(OSError): failed.unlink()
+            try:
+                papermill.execute_notebook(f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
+                    kernel_name="python3", language="python", progress_bar=False, cwd=".")
+                _tidy(tmp, executed)
+            except papermill.PapermillExecutionError as e:
+                raise _JobFailed(e.ename, e.evalue) from e
+    except Exception as e:
+        message = str(e) if isinstance(e, (_JobFailed, MmvaeError)) else f"{type(e).__name__}: {e}"
+        write_status(state="failed", error=message); raise MmvaeError(message) from None
+    with contextlib.suppress(OSError): failed.unlink()
+    write_status(state="done")
+
+# %%
+#| exports
+class _JobFailed(Exception):
+    def __str__(self):
+        name, value = self.args
+        first = value.strip().splitlines()[0] if value.strip() else ""
+        return first if name == "MmvaeError" else f"{name}: {first}"
+
+def _tidy(source, target):
+    "Keep an executed notebook without papermill's traces and without progress bars."
+    import nbformat
+    nb = nbformat.read(source, 4)
+    nb.metadata.pop("papermill", None)
+    for c in nb.cells:
+        c.metadata = {k: v for k, v in c.metadata.items() if k == "tags" and v}
+        if c.cell_type == "code":
+            c.outputs = [o for o in c.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+    with atomic_path(target) as tmp: nbformat.write(nb, tmp)
+
+# %% [markdown]
+# ## Running a graph
+#
+# Which jobs are out of date, and in which order and how many at a time they run, is the business of
+# [Snakemake](https://snakemake.readthedocs.io). The `Snakefile` in the project's root is a dozen lines: it
+# makes a rule of each job. We start it, and turn the jobs' status files into one line of progress.
+
+# %%
+#| exports
+def _line(root, done, total, started):
+    "One line: how many jobs are done, and what the running ones are doing."
+    running = []
+    for path in sorted((root/"status").glob("*.json")):
+        with contextlib.suppress(MmvaeError):
+            s = read_json(path)
+            if s.get("state") in ("done", "failed") or s["time"] < started: continue
+            share = f" {100*s['step']//s['total']}%" if s.get("total") else ""
+            running.append(path.stem.split("-", 1)[1] + share)
+    minutes, seconds = divmod(int(time.time() - started), 60)
+    return f"[{minutes:2d}:{seconds:02d}] {done} of {total or '?'} jobs done | running: {', '.join(running) or 'starting'}"
+
+def _watch(process, root, log, started):
+    "Follow a Snakemake process: show one line of progress until it ends."
+    import threading
+    steps, tty = [0, 0], sys.stderr.isatty()
+    def read():
+        with open(log, "w", encoding="utf-8") as f:
+            for text in process.stdout:
+                f.write(text); f.flush()
+                found = re.search(r"(\d+) of (\d+) steps", text)
+                if found: steps[:] = map(int, found.groups())
+                found = re.match(r"total\s+(\d+)\s*$", text)
+                if found: steps[1] = int(found[1])
+    reader = threading.Thread(target=read, daemon=True); reader.start()
+    shown = 0.
+    while process.poll() is None:
+        if steps[1] and time.time() - shown > (1 if tty else 10):
+            shown, line = time.time(), _line(root, *steps, started)
+            print(f"\r\033[K{line[:118]}" if tty else line, end="" if tty else "\n", file=sys.stderr, flush=True)
+        time.sleep(0.2)
+    reader.join(5)
+    if tty and shown: print("\r\033[K", end="", file=sys.stderr)
+
+# %%
+#| exports
+def reproduce(scale="quick", dataset="mnist_svhn_text", part="headline", seeds=None, methods=None,
+              results="results", device=None, cores=None):
+    "Bring the results of a part up to date; jobs that are up to date are not run."
+    jobs = jobs_for(scale, dataset, part, seeds, methods, results, device)
+    s, root = SCALES[scale], Path(results)/scale
+    if not Path("Snakefile").exists(): raise MmvaeError("Snakefile: not in this folder; run from the project's root")
+    write_json(root/"logs"/"last.json", {"part": part})   # also tells whether we may write at all
+    config = dict(scale=scale, dataset=dataset, part=part, seeds=seeds or s.seeds, results=str(results),
+                  methods=",".join(methods or []), device=device or s.device)
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()), "--nolock", "--rerun-incomplete",
+               "--rerun-triggers", "mtime", "params", "input", "--config", *[f"{k}={v}" for k, v in config.items() if v != ""]]
+    log, started = root/"logs"/"snakemake.log", time.time()
+    (root/"status").mkdir(parents=True, exist_ok=True)
+    with _only_one(root):
+        if not _outdated(command): return jobs
+        _preflight(scale, dataset, device)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try: _watch(process, root, log, started)
+        except BaseException: process.terminate(); process.wait(); raise
+    if process.returncode:
+        raise MmvaeError(_why(root, jobs, started) or f"Snakemake: exit code {process.returncode}, see {log}")
+    return jobs
+
+# %%
+#| exports
+def _outdated(command):
+    "Would Snakemake run anything?"
+    out = subprocess.run([*command, "--dry-run", "--quiet", "all"], capture_output=True, text=True)
+    if out.returncode: raise MmvaeError(f"Snakemake: {(out.stderr or out.stdout).strip().splitlines()[-1]}")
+    out = subprocess.run([*command, "--summary"], capture_output=True, text=True)
+    return any(l.rstrip().endswith("update pending") for l in out.stdout.splitlines())
+
+def _preflight(scale, dataset, device):
+    "Fail before anything runs if data or device are missing."
+    s = SCALES[scale]
+    resolve_device(device or s.device)
+    for split in ("train", "validation", "test"):
+        if s.source == "real": load_data(dataset, split, s.source, s.items)
+
+def _why(root, jobs, started):
+    "The message of the first failed job."
+    for j in jobs:
+        with contextlib.suppress(MmvaeError):
+            status = read_json(root/"status"/f"{j.name}.json")
+            if status.get("state") == "failed" and status["time"] >= started: return f"{j.name}: {status['error']}"
+
+@contextlib.contextmanager
+def _only_one(root):
+    "Refuse a second run in the same results folder."
+    try: import fcntl
+    except ImportError: yield; return      # not on this system
+    with open(root/"status"/"lock", "w") as f:
+        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e: raise MmvaeError(f"results: another run is writing to {root}") from e
+        yield
+
+# %% [markdown]
+# ## The table beside the talk's
+#
+# Every evaluation leaves a JSON file with one row per number. `talk_rows` collects them: first every row of
+# the talk's tables, in its order, with our value where there is one; then our own rows.
+
+# %%
+#| exports
+_columns = ["slide", "dataset", "metric", "condition", "method", "talk_value", "value", "std", "n_seeds",
+            "data", "n", "device", "floor", "features"]
+
+def talk_rows(results # results folder of a scale
+             ): # -> DataFrame with the columns of talk.csv
+    "The talk's rows with our mean and standard deviation over seeds, then our other rows."
+    import pandas as pd
+    found = []
+    for path in sorted((Path(results)/"runs").glob("*-metrics.json")):
+        run = read_json(path)
+        found += [{**{k: run[k] for k in ("dataset", "method", "seed", "data", "device")}, **row} for row in run["rows"]]
+    key = ["dataset", "metric", "condition", "method"]
+    ours = pd.DataFrame(found, columns=[*key, "seed", "data", "device", "value", "n", "floor", "features"])
+    ours = ours.groupby(key, sort=False).agg(value=("value", "mean"), std=("value", "std"), n_seeds=("seed", "nunique"),
+        data=("data", "first"), n=("n", "first"), device=("device", "first"), floor=("floor", "mean"),
+        features=("features", "first")).reset_index()
+    talk = talk_numbers()
+    slides = talk.drop_duplicates(key[:3])[["slide", *key[:3]]]
+    theirs = talk.merge(ours, on=key, how="left")
+    other = ours.merge(talk[key], on=key, how="left", indicator=True).query("_merge == 'left_only'")
+    table = pd.concat([theirs, other.merge(slides, on=key[:3], how="left")], ignore_index=True)[_columns]
+    return table.astype({"slide": "Int64", "n_seeds": "Int64", "n": "Int64"})
+
+def write_talk_table(results):
+    "Write `tables/talk.csv` of a scale, whole or not at all; returns the table."
+    table = talk_rows(results)
+    with atomic_path(Path(results)/"tables"/"talk.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
+    return table
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for seed, value in enumerate([.8, .9]):
+        write_json(f"{folder}/runs/{seed}-metrics.json", dict(dataset="mnist_svhn_text", method="mopoe", seed=seed,
+            data="rendered", device="cpu", rows=[dict(metric="linear_accuracy", condition="svhn", value=value, n=100),
+                                                 dict(metric="coherence", condition="text->svhn", value=value, n=100)]))
+    table = write_talk_table(folder)
+    assert (Path(folder)/"tables"/"talk.csv").read_text().startswith("slide,dataset,metric")
+row = table.query("method == 'mopoe' and metric == 'linear_accuracy' and condition == 'svhn'").iloc[0]
+assert len(table) == 53 and abs(row.value - .85) < 1e-9 and abs(row["std"] - .005**.5) < 1e-9 and row.n_seeds == 2
+assert table.iloc[:52].talk_value.tolist() == talk.talk_value.tolist() and table.iloc[52].metric == "coherence"
+
+# %% [markdown]
+# ## The command line
+#
+# `mmvae --help` lists it. Wrong input ends in one line and exit code 2.
+
+# %%
+#| exports
+def _parser():
+    p = argparse.ArgumentParser(prog="mmvae", description="Multimodal VAEs: data, experiments and their tables.")
+    commands = p.add_subparsers(dest="command", required=True)
+    def add(name, help, *options):
+        c = commands.add_parser(name, help=help)
+        for flag, kw in options: c.add_argument(flag, **kw)
+    scale = ("--scale", dict(default="quick", help=", ".join(SCALES)))
+    dataset = ("--dataset", dict(default="mnist_svhn_text", help=", ".join(DATASETS)))
+    results = ("--results", dict(default=os.environ.get("MMVAE_RESULTS", "results"), help="folder above the scales"))
+    graph = [scale, dataset, ("--part", dict(default="all", help=", ".join([*PARTS, "all"]))),
+             ("--seeds", dict(type=int, help="how many; the scale's number by default")),
+             ("--methods", dict(default="", help="comma-separated; no report then")),
+             ("--device", dict(help="auto, cpu, cuda, cuda:N, mps")), results]
+    add("data", "list the data found", ("--download", dict(action="store_true", help="fetch the official files first")))
+    add("reproduce", "bring results up to date", *graph, ("--cores", dict(type=int, help="jobs at a time")))
+    add("job", "run one job of the graph (Snakemake calls this)", ("name", {}), *graph)
+    add("table", "the table beside the talk's numbers", scale, dataset, results)
+    add("generate", "a picture of cross-modal generation", ("method", {}), scale, dataset, results,
+        ("--given", dict(required=True, help="modalities, comma-separated")), ("--to", dict(help="modalities; the others by default")),
+        ("--seed", dict(type=int, default=0)), ("--out", dict(default="generated.png")))
+    return p
+
+# %%
+#| exports
+def _options(a):
+    "Arguments of `jobs_for` from the command line's."
+    return dict(scale=a.scale, dataset=a.dataset, part=a.part, seeds=a.seeds, results=a.results, device=a.device,
+                methods=[m.strip() for m in a.methods.split(",") if m.strip()] or None)
+
+def _print_table(a, methods=None):
+    "Print our numbers beside the talk's, and where the figures are."
+    from mmvae_nb.plotting import table_text
+    root = Path(a.results)/one_of("scale", a.scale, SCALES); one_of("dataset", a.dataset, DATASETS)
+    if not any((root/"runs").glob("*-metrics.json")):
+        raise MmvaeError(f"results: got none in {root}, allowed: what `mmvae reproduce --scale {a.scale}` makes")
+    table = talk_rows(root)
+    with contextlib.suppress(MmvaeError): table = write_talk_table(root)   # a read-only folder can still be shown
+    table = table[(table.dataset == a.dataset) & table.slide.notna()]
+    if methods: table = table[table.method.isin(methods) & table.slide.isin([37, 38])]
+    print(table_text(table))
+    for path in sorted((root/"figures").glob("*.png")): print("figure:", path)
+    print("table: ", root/"tables"/"talk.csv")
+
+# %%
+#| exports
+def _generate(a):
+    "Draw what a trained model generates for test items."
+    import torch
+    from mmvae_nb.plotting import generation_grid, save_figure
+    model, run = load_run(Path(a.results)/one_of("scale", a.scale, SCALES), a.dataset, a.method, a.seed)
+    given = [one_of("given", g.strip(), model.names) for g in a.given.split(",")]
+    to = [one_of("to", t.strip(), model.names) for t in a.to.split(",")] if a.to else [n for n in model.names if n not in given]
+    p = run["parameters"]
+    data = load_data(a.dataset, "test", p["source"], p["items"])
+    batch, _ = data.take(10)
+    with torch.no_grad(): made = model.generate({g: batch[g] for g in given}, to=to)
+    show = lambda n, x: data.modalities[n].decode(x) if data.modalities[n].kind == "text" else x
+    rows = {**{f"{g}, given": show(g, batch[g]) for g in given}, **{n: show(n, x) for n, x in made.items()}}
+    print("figure:", save_figure(generation_grid(rows), a.out))
+
+def _data(a):
+    "List the data found."
+    import mmvae_nb.data as d
+    if a.download: print("fetched into", d.download())
+    for row in d.found_data().to_dict("records"):
+        counts = "/".join(str(row[s]) for s in ("train", "validation", "test"))
+        print(f"{row['dataset']}  {row['modality']:6} {row['source']:9} {counts:>18}  {row['shape']:13} {row['where']}")
+        print(f"{'':17}{row['provenance']}; terms: {row['terms']}")
+
+# %%
+#| exports
+def main(argv=None) -> int: # exit code
+    "The command `mmvae`."
+    a = _parser().parse_args(argv)
+    try:
+        if a.command == "data": _data(a)
+        elif a.command == "table": _print_table(a)
+        elif a.command == "generate": _generate(a)
+        elif a.command == "job":
+            jobs = {j.name: j for j in jobs_for(**_options(a))}
+            run_job(jobs[one_of("job", a.name, jobs)], Path(a.results)/a.scale)
+        else:
+            reproduce(**_options(a), cores=a.cores)
+            headline = a.part == "headline" and _methods
+            _print_table(a, headline)
+        return 0
+    except MmvaeError as e:
+        print(f"mmvae: {e}", file=sys.stderr); return 2
+    except KeyboardInterrupt:
+        print("mmvae: interrupted; the same command continues", file=sys.stderr); return 130
+
+# %%
+for bad in ["reproduce --scale huge", "reproduce --part slides", "reproduce --methods mopo", "table --dataset cifar",
+            "reproduce --seeds 0", "generate jvaee --given text"]:
+    assert main(bad.split()) == 2, bad
+
+# %% [markdown]
+# ## Recap
+#
+# Scales and methods are tables; jobs follow from them; Snakemake runs what is out of date; papermill runs a notebook
+# each; `talk.csv` has every row of the talk with our value beside it.
+#
+# ## Exercises
+#
+# 1. Add a method `mvae` (MoPoE with `subsets="full"`) to `METHODS` and see with `mmvae reproduce --scale smoke --methods mvae` what runs.
+# 2. Touch `nbs/experiments/headline.ipynb`, then change a word in it. When does `make run` run something?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. `"mvae": Method("mopoe", "MoPoE", options={"subsets": "full"})`; judges (if not there yet), training and evaluation.
+# 2. Only after the change: Snakemake compares checksums of small files when their times are newer.
+# :::
+#
+# ## References
+#
+# - F. Moelder et al., [Sustainable data analysis with Snakemake](https://doi.org/10.12688/f1000research.29032.2), 2021.
+# - [papermill](https://papermill.readthedocs.io).

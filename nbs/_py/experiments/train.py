@@ -1,0 +1,78 @@
+# %% [markdown]
+# # Train one model
+#
+# > Data set, method, seed and scale are parameters; weights and a record of the run are the result.
+
+# %%
+import pathlib, shutil, time
+import torch
+import mmvae_nb.reproduce as reproduce
+from mmvae_nb.core import *
+from mmvae_nb.networks import default_specs
+from mmvae_nb.plotting import line_chart
+from mmvae_nb.training import fit, load_weights, save_weights
+
+# %% tags=["parameters"]
+dataset: str = "mnist_svhn_text"  # name of the data set
+source: str = "rendered"  # rendered or real data
+items: int = 200  # source items per image modality, None for all
+results: str = "_runs/smoke"  # folder for the results of a scale
+device: str = "cpu"  # auto, cpu, cuda, cuda:N, mps
+method: str = "jvae"  # what to train
+seed: int = 0  # of weights, pairing and noise
+updates: int = 3  # optimiser steps
+batch_size: int = 16  # items per update
+lr: float = 0.002  # peak learning rate
+latent: int = 20  # latent coordinates
+beta: float = 1.0  # weight of the KL term
+steps: int = 2  # T, for the iterative teacher
+precision: str = "float32"  # float32 or bf16
+budget: float = 1.0  # core-minutes this training should keep to
+
+# %%
+parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed, updates=updates, batch_size=batch_size,
+                  lr=lr, latent=latent, beta=beta, steps=steps, precision=precision, budget=budget)
+paths = reproduce.run_paths(results, dataset, method, seed)
+device = resolve_device(device)
+train = reproduce.load_data(dataset, "train", source, items, device)
+validation = reproduce.load_data(dataset, "validation", source, items, device)
+train
+
+# %% [markdown]
+# Students need their trained teacher.
+
+# %%
+specs, teacher = default_specs(train.modalities), None
+teacher_method = reproduce.METHODS[method].teacher
+if teacher_method: teacher, _ = reproduce.load_run(results, dataset, teacher_method, seed, device)
+seed_everything(seed, method)
+model = reproduce.make_model(method, specs, latent, beta, steps, teacher)
+print(f"{type(model).__name__}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} trained parameters")
+
+# %% [markdown]
+# A checkpoint every few hundred updates lets an interrupted run continue. Its folder is named after the settings
+# and the code, so one of another experiment is never picked up.
+
+# %%
+code = ["training", "data", "networks", "distributions", reproduce.METHODS[method].module]
+checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{digest([parameters, train.checksum], code)}"
+start = time.time()
+history = fit(model, train, updates, batch_size, lr, seed, device, precision, checkpoint=checkpoint, every=200)
+seconds = time.time() - start
+
+# %%
+#| fig-cap: "The training loss."
+line_chart(history["update"].tolist(), {method: (history["total"].tolist(), None)}, "update", "loss (nats per item)");
+
+# %%
+items_held_out, _ = validation.take(500)
+seed_everything(seed, "validation")
+total, parts = model.eval().loss(items_held_out)
+save_weights(model, paths["weights"])
+write_json(paths["run"], {"parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
+    "data": "real" if train.real else "rendered", "checksum": train.checksum, "device": str(device),
+    "torch": torch.__version__, "threads": torch.get_num_threads(), "updates": updates, "seconds": round(seconds, 1),
+    "validation_loss": total.item(), "validation_parts": {k: v.item() for k, v in parts.items()},
+    "history": history.iloc[:: max(1, len(history)//40)].round(3).to_dict("records")})
+shutil.rmtree(checkpoint, ignore_errors=True)
+print(f"validation loss {total.item():.1f} nats; {seconds:.0f} s")
