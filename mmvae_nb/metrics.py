@@ -324,6 +324,7 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
                 ) -> float: # accuracy on the test items
     "Test accuracy of a logistic regression on `points` training posterior means."
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
     z, y, tz, ty = (np.asarray(torch.as_tensor(v).detach().cpu())
                     for v in (train_z, train_labels, test_z, test_labels))
     for name, v in dict(train_z=z, test_z=tz).items():
@@ -332,7 +333,8 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
     chosen = np.random.default_rng(seed_of(seed, "linear probe")).permutation(len(z))[:points]
     if len(np.unique(y[chosen])) < 2:
         raise MmvaeError(f"train_labels: the {points} points drawn are all of one class")
-    model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
+    with threadpool_limits(1):   # the matrices are small: more threads only wait for one another
+        model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
     return float(model.score(tz.astype(np.float64), ty))
 
 # %% ../nbs/07_metrics.ipynb #71518064

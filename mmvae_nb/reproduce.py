@@ -327,10 +327,11 @@ def reproduce(scale="quick", dataset="mnist_svhn_text", part="headline", seeds=N
 # %% ../nbs/18_reproduce.ipynb #f851e87b
 def _outdated(command):
     "Would Snakemake run anything?"
-    out = subprocess.run([*command, "--dry-run", "--quiet", "all"], capture_output=True, text=True)
-    if out.returncode: raise MmvaeError(f"Snakemake: {(out.stderr or out.stdout).strip().splitlines()[-1]}")
-    out = subprocess.run([*command, "--summary"], capture_output=True, text=True)
-    return any(l.rstrip().endswith("update pending") for l in out.stdout.splitlines())
+    print("looking for what is out of date ...", file=sys.stderr, flush=True)
+    out = subprocess.run([*command, "--dry-run"], capture_output=True, text=True)
+    said = f"{out.stdout}\n{out.stderr}".strip()
+    if out.returncode: raise MmvaeError(f"Snakemake: {said.splitlines()[-1]}")
+    return "Nothing to be done" not in said
 
 def _preflight(scale, dataset, device):
     "Fail before anything runs if data or device are missing."

@@ -36,7 +36,7 @@ images = [n for n, m in test.modalities.items() if m.kind == "image"]
 rows = []
 def add(metric, condition, value, n, **more):
     rows.append({"metric": metric, "condition": condition, "value": float(value), "n": int(n), **more})
-    write_status(step=len(rows), total=40, text=f"{metric} {condition}")
+    write_status(step=len(rows), total=max(60, len(rows) + 1), text=f"{metric} {condition}")
 
 # %% [markdown]
 # ## From some modalities to others
@@ -103,7 +103,7 @@ if hasattr(model, "divergences"):
 
 # %%
 @torch.no_grad()
-def nelbo(q, data, repeats=8):
+def nelbo(q, data, repeats=4):
     g = generator(seed, "elbo", device=device)
     return -torch.stack([model.elbo(data, q, g) for _ in range(repeats)]).mean()
 part = {n: x[:500] for n, x in batch.items()}

@@ -1,0 +1,69 @@
+# `make` prints the targets. Each makes .venv first when it is missing or the lock has changed.
+PYTHON ?= python3
+SCALE  ?= quick
+JOBS   ?= 2
+export MMVAE_CACHE ?= $(CURDIR)/_cache
+export MMVAE_DATA  ?= $(CURDIR)/data
+export JUPYTER_PREFER_ENV_PATH = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+BIN   := .venv/bin
+# The stamp's name holds a checksum of what is installed, so a changed lock asks for a new stamp.
+STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
+FAST  := -m "not slow and not cuda"
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run reproduce data table test test-all export execute checks docs lab clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+venv: $(STAMP) ## make .venv from the lock (every other target does this itself)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1). Name another with PYTHON=..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "Installing the packages of requirements.txt into .venv (about 2 GB; some minutes the first time)"
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@rm -f .venv/.installed-*
+	@touch $@
+
+run: $(STAMP) ## the headline comparison on two CPU cores, then its table
+	@$(BIN)/mmvae reproduce --scale quick --part headline
+
+reproduce: $(STAMP) ## any part of the experiments: SCALE=smoke|quick|real|paper [DATASET=..] [PART=..]
+	@$(BIN)/mmvae reproduce --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET)) $(if $(PART),--part $(PART))
+
+data: $(STAMP) ## list the data that was found: counts, shapes, provenance, terms
+	@$(BIN)/mmvae data
+
+table: $(STAMP) ## the numbers of SCALE=.. beside the talk's
+	@$(BIN)/mmvae table --scale $(SCALE)
+
+test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experiments, the house (JOBS=2)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1 $(FAST)
+
+test-all: $(STAMP) ## the same with the slow tests, and those for CUDA where there is a device
+	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1
+
+export: $(STAMP) ## after an edit: mirrors and notebooks in sync, modules exported, metadata cleaned
+	@$(BIN)/python tools/notebooks.py sync
+
+execute: $(STAMP) ## run every lesson top to bottom and save its outputs (NB=.. for some)
+	@$(BIN)/python tools/notebooks.py execute --jobs $(JOBS) $(NB)
+
+checks: $(STAMP) ## what must hold before a commit: mirrors, saved outputs, exported modules, packages
+	@$(BIN)/python tools/notebooks.py check
+	@$(BIN)/python -m pip check
+
+docs: $(STAMP) ## build the site into _docs/ (Quarto where installed, else smalldocs)
+	@$(BIN)/python tools/website.py
+
+lab: $(STAMP) ## JupyterLab on the lessons, with a kernel that has the package (ARGS=.. for jupyter)
+	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (mmvae_nb)" >/dev/null
+	@$(BIN)/jupyter lab nbs $(ARGS)
+
+clean: ## remove what can be made again: .venv, the site, caches (results stay)
+	rm -rf .venv _docs _proc _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info
