@@ -51,15 +51,16 @@ from torch import distributions as D
 # stored as mean and *log*-variance: a network may output any real number for either, and the
 # variance stays positive.
 #
-# $$
-# \begin{aligned}
+# $$\begin{aligned}
 # \log q(z) &= -\tfrac12 \sum_{l=1}^{L} \Big[ \log 2\pi + \log \sigma_l^2
-#            + \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big] \tag{1} \\
+#            + \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big]
+# \end{aligned}\tag{1}$$
+#
+# $$\begin{aligned}
 # \mathrm{KL}(q \,\|\, p) &= \tfrac12 \sum_{l=1}^{L} \Big[ \log \frac{s_l^2}{\sigma_l^2}
 #            + \frac{\sigma_l^2 + (\mu_l - m_l)^2}{s_l^2} - 1 \Big],
-#            \qquad p = \mathcal N(m, \mathrm{diag}\, s^2) \tag{2}
-# \end{aligned}
-# $$
+#            \qquad p = \mathcal N(m, \mathrm{diag}\, s^2)
+# \end{aligned}\tag{2}$$
 #
 # Both are *sums* over latent coordinates: they are in nats per item. Averaging over
 # coordinates instead would quietly change the balance of every objective in this course.
@@ -163,8 +164,8 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # \prod_m \mathcal N(z; \mu_m, \sigma_m^2)
 #   &\propto \exp\Big( -\tfrac12 \sum_m \frac{(z - \mu_m)^2}{\sigma_m^2} \Big)
 #    \propto \mathcal N\Big( z;\; \frac{\sum_m \mu_m/\sigma_m^2}{\sum_m 1/\sigma_m^2},\;
-#    \frac{1}{\sum_m 1/\sigma_m^2} \Big) \tag{3}
-# \end{aligned}
+#    \frac{1}{\sum_m 1/\sigma_m^2} \Big)
+# \end{aligned}\tag{3}
 # $$
 #
 # An expert with small variance speaks loudly. The product is sharper than each of its factors.
@@ -176,8 +177,8 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # \begin{aligned}
 # p(z \mid x_1, \dots, x_K) \propto p(z) \prod_{m=1}^{K} p(x_m \mid z)
 #   \propto p(z) \prod_{m=1}^{K} \frac{p(z \mid x_m)}{p(z)}
-#   = \frac{\prod_m p(z \mid x_m)}{p(z)^{K-1}} \tag{4}
-# \end{aligned}
+#   = \frac{\prod_m p(z \mid x_m)}{p(z)^{K-1}}
+# \end{aligned}\tag{4}
 # $$
 #
 # so the plain product of $K$ *posteriors* counts the prior $K$ times. With `divide_prior` the

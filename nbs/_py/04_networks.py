@@ -8,7 +8,7 @@
 #
 # - what a `ModalitySpec` is: all a model needs to know about one modality;
 # - the encoders and decoders used for MNIST, street numbers and words;
-# - why normalisation decides whether a small convolutional network learns anything here.
+# - why normalisation helps in the encoder and hurts in the decoder.
 #
 # Runs in about twenty seconds on a laptop CPU.
 # :::
@@ -44,9 +44,11 @@ class ModalitySpec:
     decoder: Callable[[int], nn.Module] # latent size -> network: z (batch, latent) -> params
     likelihood: Any # log_prob(x, params), mean(params), sample(params)
     weight: float = 1.0 # w_m, multiplies this modality's log-likelihood
+    hidden: int = 256 # units between a unimodal encoder's features and its posterior, 0 for none
 
     def __post_init__(self):
         in_range("weight", self.weight, low=0); in_range("features", self.features, low=1, whole=True)
+        in_range("hidden", self.hidden, low=0, whole=True)
 
 # %% [markdown]
 # ## Building blocks
@@ -92,6 +94,9 @@ def mlp_decoder(latent, shape, hidden=400, squash=True):
 # %% [markdown]
 # **Street numbers** (32 x 32 colour; any square image with side $4 \cdot 2^k$) get strided
 # convolutions with 32, 64, 64 channels, then one that sees the whole 4 x 4 map; and the mirror image of it.
+# `layout="mopoe"` is MoPoE's exact layout. Our default changes four things, each for a reason measured below or in
+# short trials on the validation split: inputs centred at zero; GroupNorm after the inner
+# convolutions of the *encoder*; smooth activations (SiLU); and two dense layers at the decoder's entrance.
 
 # %%
 #| exports
@@ -102,23 +107,32 @@ def _widths(shape):
         raise MmvaeError(f"image shape: got {tuple(shape)}, allowed: square, side 8, 16, 32, 64, ...")
     return [32] + [64]*(halvings - 1)
 
+class Centre(nn.Module):
+    "Images to floats centred at zero, with a deviation near one."
+    def forward(self, x): return 4*(as_float(x) - 0.5)
+
+# %%
+#| exports
 def conv_encoder(shape, features=128, layout="groupnorm"):
     "Strided convolutions: (batch, C, H, W) -> (batch, features)."
-    layers, channels = [Door()], shape[0]
-    for width in _widths(shape):
-        layers += [nn.Conv2d(channels, width, 4, 2, 1), norm(width, layout), nn.ReLU()]
+    ours = layout == "groupnorm"
+    layers, channels = [Centre() if ours else Door()], shape[0]
+    act = nn.SiLU if ours else nn.ReLU
+    for i, width in enumerate(_widths(shape)):
+        layers += [nn.Conv2d(channels, width, 4, 2, 1), norm(width, layout) if i else nn.Identity(), act()]
         channels = width
-    return nn.Sequential(*layers, nn.Conv2d(channels, features, 4), nn.ReLU(), nn.Flatten())
+    return nn.Sequential(*layers, nn.Conv2d(channels, features, 4), act(), nn.Flatten())
 
 def conv_decoder(latent, shape, features=128, layout="groupnorm"):
     "Transposed convolutions: (batch, latent) -> (batch, C, H, W)."
     widths = _widths(shape)[::-1]
-    layers = [nn.Linear(latent, features), nn.ReLU(), Unflatten((features, 1, 1)),
-              nn.ConvTranspose2d(features, widths[0], 4), norm(widths[0], layout), nn.ReLU()]
-    for a, b in zip(widths, widths[1:]):
-        layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), norm(b, layout), nn.ReLU()]
-    layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
-    return nn.Sequential(*layers, *([nn.Sigmoid()] if layout == "groupnorm" else []))
+    ours = layout == "groupnorm"
+    act = nn.SiLU if ours else nn.ReLU
+    if ours: layers = [nn.Linear(latent, 4*features), act(), nn.Linear(4*features, 16*widths[0]), act(), Unflatten((widths[0], 4, 4))]
+    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)), nn.ConvTranspose2d(features, widths[0], 4), act()]
+    for a, b in zip(widths, [*widths[1:], None]):
+        layers += [nn.ConvTranspose2d(a, b or shape[0], 4, 2, 1)] + ([act()] if b else [])
+    return nn.Sequential(*layers, *([nn.Sigmoid()] if ours else []))
 
 # %% [markdown]
 # **Words** are token numbers. A $1 \times 1$ convolution over one-hot vectors is a table lookup, so we
@@ -141,18 +155,22 @@ class DeconvText(nn.Module):
     "z -> logits (batch, length, num_tokens); the length must be a multiple of 4."
     def __init__(self, latent, num_tokens, length, features=128, layout="groupnorm"):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(latent, features*(length//4)), nn.ReLU(), Unflatten((features, length//4)),
-            nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, layout), nn.ReLU(),
+        start = 1 if length == 8 else length//4     # eight letters: 1 -> 4 -> 8, as MoPoE does
+        self.net = nn.Sequential(nn.Linear(latent, features*start), nn.ReLU(), Unflatten((features, start)),
+            nn.ConvTranspose1d(features, features, 4, *([1, 0] if length == 8 else [2, 1])), norm(features, layout), nn.ReLU(),
             nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, layout), nn.ReLU(),
             nn.Conv1d(features, num_tokens, 1))
     def forward(self, z): return self.net(z).transpose(1, 2)
 
 # %%
 latent = 20
-for shape in [(3, 32, 32), (1, 64, 64)]:
+torch.testing.assert_close(Centre()(x), torch.tensor([[-2., -1.2, 2.]]))
+for shape, layout in [((3, 32, 32), "groupnorm"), ((1, 64, 64), "groupnorm"), ((3, 32, 32), "mopoe")]:
     images = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
-    assert conv_encoder(shape)(images).shape == (2, 128)
-    assert conv_decoder(latent, shape)(torch.randn(2, latent)).shape == (2, *shape)
+    assert conv_encoder(shape, layout=layout)(images).shape == (2, 128)
+    assert conv_decoder(latent, shape, layout=layout)(torch.randn(2, latent)).shape == (2, *shape)
+mopoe_size = 20*128 + 128 + sum(a*b*16 + b for a, b in [(128, 64), (64, 64), (64, 32), (32, 3)])   # counted by hand
+assert sum(p.numel() for p in conv_decoder(20, (3, 32, 32), layout="mopoe").parameters()) == mopoe_size
 assert mlp_encoder((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape == (2, 400)
 assert mlp_decoder(latent, (1, 28, 28))(torch.randn(2, latent)).shape == (2, 1, 28, 28)
 for length, width in [(8, 128), (32, 1024)]:
@@ -188,7 +206,8 @@ def default_specs(modalities, # dict: name -> `Modality`
     for name, m in modalities.items():
         one_of(f"kind of {name}", m.kind, ["image", "text", "vector"])
         rule = max(sizes.values())/sizes[name]*(0.1 if m.kind == "text" else 1)
-        specs[name] = _spec(m, layout, float((weights or {}).get(name, rule)))
+        spec = _spec(m, layout, float((weights or {}).get(name, rule)))
+        specs[name] = replace(spec, hidden=0) if layout == "mopoe" else spec
     return specs
 
 def _spec(m, layout, weight):
@@ -212,6 +231,7 @@ data = mnist_svhn_text("validation", "rendered")
 specs = default_specs(data.modalities)
 assert {n: round(s.weight, 1) for n, s in specs.items()} == {"mnist": 3.9, "svhn": 1.0, "text": 38.4}
 assert default_specs(data.modalities, weights={"text": 1.})["text"].weight == 1
+assert {s.hidden for s in default_specs(data.modalities, layout="mopoe").values()} == {0}
 batch = data.batch(0, 4)
 for name, s in specs.items():
     assert s.encoder()(batch[name]).shape == (4, s.features)
@@ -228,10 +248,11 @@ for name, s in specs.items():
 # %%
 #| exports
 class GaussianHead(nn.Module):
-    "Features -> `DiagonalGaussian`, through one hidden layer."
+    "Features -> `DiagonalGaussian`, through one hidden layer or none."
     def __init__(self, features, latent, hidden=256):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 2*latent))
+        before = [nn.Linear(features, hidden), nn.ReLU()] if hidden else []
+        self.net = nn.Sequential(*before, nn.Linear(hidden or features, 2*latent))
         with torch.no_grad(): self.net[-1].weight.mul_(0.1); self.net[-1].bias.zero_()
     def forward(self, features):
         out = self.net(features)   # at least float32, also under mixed precision
@@ -239,9 +260,9 @@ class GaussianHead(nn.Module):
 
 class UnimodalEncoder(nn.Module):
     "q_m(z | x_m): one modality -> `DiagonalGaussian`."
-    def __init__(self, spec, latent, hidden=256):
+    def __init__(self, spec, latent):
         super().__init__()
-        self.trunk, self.head = spec.encoder(), GaussianHead(spec.features, latent, hidden)
+        self.trunk, self.head = spec.encoder(), GaussianHead(spec.features, latent, spec.hidden)
     def forward(self, x): return self.head(self.trunk(x))
 
 class JointEncoder(nn.Module):
@@ -262,51 +283,64 @@ alone = joint({n: x[:1] for n, x in batch.items()})         # an item alone and 
 torch.testing.assert_close(alone.mean, joint(batch).mean[:1], rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
-# ## Why GroupNorm
+# ## Where to normalise, and where not
 #
-# The exact MoPoE layout has no normalisation. With Adam at $10^{-3}$ its street-number decoder sits on a
-# plateau for hundreds of updates: it paints every image the same grey. A toy task shows it: give the
-# decoder a one-hot "latent" that says which of 32 street numbers to paint, and count how far it gets.
-
-# %%
-def paint(layout, updates=60):
-    seed_everything(0, "paint")
-    images = as_float(data.pools["svhn"][:32]); codes = torch.eye(32)
-    net = conv_decoder(32, (3, 32, 32), layout=layout)
-    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-    losses = []
-    for _ in range(updates):
-        loss = (net(codes) - images).abs().mean()
-        optimiser.zero_grad(); loss.backward(); optimiser.step(); losses.append(loss.item())
-    return losses
-
-curves = {layout: paint(layout) for layout in ["groupnorm", "mopoe"]}
-mean_image = as_float(data.pools["svhn"][:32]).median(0).values
-plateau = (as_float(data.pools["svhn"][:32]) - mean_image).abs().mean().item()
+# Small networks on street numbers sit on plateaus: first they paint every image the same grey, then
+# they get the colours right and not the digit. Normalisation is the usual cure, and GroupNorm the kind that keeps our
+# promise that no item's result depends on its neighbours. (BatchNorm would break it.)
+#
+# In the *encoder* it helps. In the *decoder* it hurts, and one can say why: GroupNorm divides by the deviation over
+# space and channels, so how *strong* an activation is, which should become how bright and how contrasty
+# the picture is, is divided away before the last layer. A VAE of street numbers alone, 120 updates with each:
 
 # %%
 import matplotlib.pyplot as plt
 
 # %%
-#| fig-cap: "Mean absolute error while 32 street numbers are learnt by heart. The dashed line is the best single image for all of them."
-#| fig-alt: "Two falling curves of error against updates; the one with GroupNorm falls further."
-fig, ax = plt.subplots(figsize=(6, 2.6))
-for layout, losses in curves.items(): ax.plot(losses, label=layout)
-ax.axhline(plateau, ls="--", color="0.5", label="one image for all")
-ax.set(xlabel="update", ylabel="mean absolute error"); ax.legend();
+def normalised_decoder(latent):
+    "Our decoder with a GroupNorm after each transposed convolution but the last."
+    layers = []
+    for layer in conv_decoder(latent, (3, 32, 32)):
+        layers.append(layer)
+        if isinstance(layer, nn.ConvTranspose2d) and layer.out_channels > 3: layers.append(norm(layer.out_channels, "groupnorm"))
+    return nn.Sequential(*layers)
+
+def negative_elbos(decoder, updates=120):
+    seed_everything(0, "normalise")
+    encoder = UnimodalEncoder(specs["svhn"], latent)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 2e-3)
+    losses = []
+    for update in range(updates):
+        x = train.batch(update, 32)["svhn"]; q = encoder(x)
+        loss = (q.kl() - Laplace(.75).log_prob(x, decoder(q.rsample()))).mean()
+        optimiser.zero_grad(); loss.backward(); optimiser.step(); losses.append(loss.item())
+    return losses
+
+train = mnist_svhn_text("train", "rendered")
+curves = {"no norm in the decoder": negative_elbos(conv_decoder(latent, (3, 32, 32))),
+          "GroupNorm in the decoder": negative_elbos(normalised_decoder(latent))}
 
 # %%
-assert curves["groupnorm"][-1] < curves["mopoe"][-1]
-assert curves["groupnorm"][-1] < 0.9*plateau
+#| fig-cap: "Negative ELBO of street numbers while training. With GroupNorm in the decoder the model stays at one grey image for all."
+#| fig-alt: "Two curves against updates: one falls quickly, the other stays high."
+fig, ax = plt.subplots(figsize=(6, 2.6))
+for label, losses in curves.items(): ax.plot(losses, label=label)
+ax.set(xlabel="update", ylabel="negative ELBO (nats)"); ax.legend();
+
+# %%
+last = {k: sum(v[-20:])/20 for k, v in curves.items()}
+assert last["no norm in the decoder"] < last["GroupNorm in the decoder"] - 50
+{k: round(v) for k, v in last.items()}
 
 # %% [markdown]
-# GroupNorm normalises within one item, so no item's result depends on its neighbours. (BatchNorm
-# would break that promise.)
+# We did not know this beforehand: normalisation "on by default" seemed the safe choice, and the joint model learned nothing
+# about street numbers in 600 updates. The way to notice is to watch the negative log-likelihood of each modality, not
+# only the total: one of them did not move.
 #
 # ## Recap
 #
 # A `ModalitySpec` holds all a model knows about a modality; `default_specs` makes them by kind;
-# `UnimodalEncoder` and `JointEncoder` end in a posterior. GroupNorm is on by default.
+# `UnimodalEncoder` and `JointEncoder` end in a posterior. GroupNorm belongs in the encoder, not in the decoder.
 #
 # ## Exercises
 #

@@ -40,8 +40,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# p_\theta(x) = \int p(z)\, p_\theta(x \mid z)\, dz, \tag{1}
-# \end{aligned}
+# p_\theta(x) = \int p(z)\, p_\theta(x \mid z)\, dz,
+# \end{aligned}\tag{1}
 # $$
 #
 # is an integral over everything that might have been meant. It has no closed form, and
@@ -57,8 +57,8 @@ from mmvae_nb.plotting import *
 # \log p_\theta(x) = \log \mathbb E_{q(z)} \left[ \frac{p(z)\, p_\theta(x \mid z)}{q(z)} \right]
 #   &\ge \mathbb E_{q(z)} \left[ \log \frac{p(z)\, p_\theta(x \mid z)}{q(z)} \right] \\
 #   &= \mathbb E_{q(z)}[\log p_\theta(x \mid z)] - \mathrm{KL}(q(z) \,\|\, p(z))
-#    =: \mathcal L(x; q). \tag{2}
-# \end{aligned}
+#    =: \mathcal L(x; q).
+# \end{aligned}\tag{2}
 # $$
 #
 # The first term rewards reconstruction, the second keeps the proposal close to the prior.
@@ -70,8 +70,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) = \log p_\theta(x) - \mathrm{KL}(q(z) \,\|\, p_\theta(z \mid x)). \tag{3}
-# \end{aligned}
+# \mathcal L(x; q) = \log p_\theta(x) - \mathrm{KL}(q(z) \,\|\, p_\theta(z \mid x)).
+# \end{aligned}\tag{3}
 # $$
 #
 # The bound is tight when $q$ is the true posterior. So maximising $\mathcal L$ over $q$ is
@@ -141,8 +141,8 @@ print(f"negative ELBO: first {history[0]:.0f}, last {history[-1]:.0f} nats per i
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) = \mathbb E_q[w \log p_\theta(x \mid z)] - \beta\, \mathrm{KL}(q \,\|\, p). \tag{4}
-# \end{aligned}
+# \mathcal L(x; q) = \mathbb E_q[w \log p_\theta(x \mid z)] - \beta\, \mathrm{KL}(q \,\|\, p).
+# \end{aligned}\tag{4}
 # $$
 
 # %%

@@ -55,8 +55,8 @@ import matplotlib.pyplot as plt
 # \begin{aligned}
 # \eta_u = \eta \cdot \begin{cases} (u+1)/(\rho U) & u < \rho U \\
 #   \tfrac12 \big(1 + \cos \pi \tfrac{u - \rho U}{(1-\rho) U}\big) & \text{else} \end{cases},
-#   \qquad \rho = 0.1 \tag{1}
-# \end{aligned}
+#   \qquad \rho = 0.1
+# \end{aligned}\tag{1}
 # $$
 
 # %%

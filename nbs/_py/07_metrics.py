@@ -330,7 +330,7 @@ fig = generation_grid({"image": x[wrong], "verdict": said}, note=note)
 # items that the judge takes for the class that was given:
 #
 # $$\begin{aligned} \text{coherence} = \frac1n \sum_{i=1}^n
-#   \mathbb 1\big[\text{judge}(\hat x_i) = y_i\big]. \tag{1} \end{aligned}$$
+#   \mathbb 1\big[\text{judge}(\hat x_i) = y_i\big]. \end{aligned}\tag{1}$$
 
 # %%
 #| exports
@@ -404,7 +404,7 @@ assert text_scores(["        "], ["three"])["distance"] == 5
 # (squared) Fréchet distance is known in closed form:
 #
 # $$\begin{aligned} \text{FID} = \lVert \mu - \hat\mu \rVert^2 + \operatorname{tr}\Big(
-#   \Sigma + \hat\Sigma - 2\,(\Sigma\hat\Sigma)^{1/2} \Big). \tag{2} \end{aligned}$$
+#   \Sigma + \hat\Sigma - 2\,(\Sigma\hat\Sigma)^{1/2} \Big). \end{aligned}\tag{2}$$
 #
 # By hand, with SciPy's matrix square root:
 
@@ -763,7 +763,7 @@ assert probes[-1].mean() > probes[3].mean() + 0.02 > probes[0].mean()
 #
 # $$\begin{aligned} \mathrm{KL}(\text{teacher} \,\|\, \text{student}) =
 #   \frac1n \sum_{i=1}^n \mathbb E_{z \sim q_i}\big[ \log q_i(z) - \log s_i(z) \big]
-#   \quad\text{nats,} \tag{3} \end{aligned}$$
+#   \quad\text{nats,} \end{aligned}\tag{3}$$
 #
 # with teacher $q_i$ and student $s_i$ of item $i$. It punishes a student that is *sure* where the
 # teacher has mass elsewhere.
@@ -807,7 +807,7 @@ assert teacher_student_kl(nothing, nothing) == 0 and nothing.kl().sum() == 0
 # compare *models* we want $\log p(x)$ itself. With $K$ samples $z_k$ from a posterior $q$,
 #
 # $$\begin{aligned} \log \hat p_K(x) = \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k)},
-#   \qquad \mathbb E\big[\log \hat p_K(x)\big] \le \log p(x). \tag{4} \end{aligned}$$
+#   \qquad \mathbb E\big[\log \hat p_K(x)\big] \le \log p(x). \end{aligned}\tag{4}$$
 #
 # For $K = 1$ its expectation is the ELBO; it rises with $K$ and tends to $\log p(x)$ (Burda and
 # others 2016). The ratios are far too small for floating point, so we stay with logarithms

@@ -44,8 +44,8 @@ from mmvae_nb.plotting import *
 # \begin{aligned}
 # \underbrace{\log p(x) - \mathcal L(x; q^*)}_{\text{approximation gap}}
 #   + \underbrace{\mathcal L(x; q^*) - \mathcal L(x; q_{\phi}(z\mid x))}_{\text{amortization gap}}
-#   = \mathrm{KL}(q_\phi(z \mid x) \,\|\, p(z \mid x)). \tag{1}
-# \end{aligned}
+#   = \mathrm{KL}(q_\phi(z \mid x) \,\|\, p(z \mid x)).
+# \end{aligned}\tag{1}
 # $$
 #
 # The first part is the price of the Gaussian family, the second the price of having one network
@@ -118,8 +118,8 @@ torch.testing.assert_close(best.var, torch.full_like(x, .5), atol=1e-2, rtol=0)
 # $$
 # \begin{aligned}
 # \lambda_{t+1} = f_\omega\big(\lambda_t,\; \nabla_\lambda \mathcal L(x; q_{\lambda_t})\big),
-#   \qquad t = 0, \dots, T-1. \tag{2}
-# \end{aligned}
+#   \qquad t = 0, \dots, T-1.
+# \end{aligned}\tag{2}
 # $$
 #
 # It is trained by the ELBO it reaches, averaged over the steps. The current $\lambda_t$ and the

@@ -42,8 +42,8 @@ from mmvae_nb.plotting import *
 # $$
 # \begin{aligned}
 # \mathcal L(x; q) = \mathbb E_{q(z)} \Big[ \sum_{m=1}^{M} w_m \log p_\theta(x_m \mid z) \Big]
-#   - \beta\, \mathrm{KL}(q(z) \,\|\, p(z)). \tag{1}
-# \end{aligned}
+#   - \beta\, \mathrm{KL}(q(z) \,\|\, p(z)).
+# \end{aligned}\tag{1}
 # $$
 #
 # With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. The weights balance modalities of very different size;

@@ -41,8 +41,7 @@ from mmvae_nb.plotting import *
 # $$
 # \begin{aligned}
 # \min_{s_m} \; \mathbb E_{x \sim \text{data}} \Big[ \mathrm{KL}\big( q_T(z \mid x_1, \dots, x_M) \,\big\|\, s_m(z \mid x_m) \big) \Big].
-# \tag{1}
-# \end{aligned}
+# \end{aligned}\tag{1}
 # $$
 #
 # What is the best a student can do? For a given $x_m$ the other modalities vary, and so does the teacher's
@@ -52,8 +51,8 @@ from mmvae_nb.plotting import *
 # \begin{aligned}
 # \mathbb E_{x \mid x_m} [\mathrm{KL}(q_T \| s_m)]
 #   = \underbrace{\mathbb E_{x \mid x_m}[\mathrm{KL}(q_T \| \bar q)]}_{\text{what } x_m \text{ does not tell}}
-#   + \mathrm{KL}(\bar q \,\|\, s_m). \tag{2}
-# \end{aligned}
+#   + \mathrm{KL}(\bar q \,\|\, s_m).
+# \end{aligned}\tag{2}
 # $$
 #
 # The first part does not depend on the student. It is the information that the other modalities have

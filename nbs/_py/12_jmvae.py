@@ -35,8 +35,8 @@ from mmvae_nb.distillation import *
 #
 # $$
 # \begin{aligned}
-# -\mathcal L(x; q_\phi) + \alpha \sum_{m=1}^{M} \mathrm{KL}\big( q_\phi(z \mid x_1, \dots, x_M) \,\big\|\, q_m(z \mid x_m) \big). \tag{1}
-# \end{aligned}
+# -\mathcal L(x; q_\phi) + \alpha \sum_{m=1}^{M} \mathrm{KL}\big( q_\phi(z \mid x_1, \dots, x_M) \,\big\|\, q_m(z \mid x_m) \big).
+# \end{aligned}\tag{1}
 # $$
 #
 # Nothing is detached. The students follow the teacher, and the teacher gives up what no student can follow:

@@ -41,8 +41,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# q(z \mid x) = \frac{1}{2^M - 1} \sum_{\emptyset \ne A \subseteq \{1..M\}} q_A(z \mid x_A). \tag{1}
-# \end{aligned}
+# q(z \mid x) = \frac{1}{2^M - 1} \sum_{\emptyset \ne A \subseteq \{1..M\}} q_A(z \mid x_A).
+# \end{aligned}\tag{1}
 # $$
 #
 # Put it into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL
@@ -51,8 +51,8 @@ from mmvae_nb.plotting import *
 # $$
 # \begin{aligned}
 # \mathcal L(x; q) \;\ge\; \frac{1}{2^M - 1} \sum_A \Big\{ \mathbb E_{q_A} \Big[ \sum_{m=1}^{M} w_m \log p_\theta(x_m \mid z) \Big]
-#   - \beta\, \mathrm{KL}(q_A \,\|\, p) \Big\}. \tag{2}
-# \end{aligned}
+#   - \beta\, \mathrm{KL}(q_A \,\|\, p) \Big\}.
+# \end{aligned}\tag{2}
 # $$
 #
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.

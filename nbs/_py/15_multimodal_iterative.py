@@ -42,13 +42,14 @@ from mmvae_nb.plotting import *
 # far away. Lesson 09 had a tool that moves a posterior towards the ideal, whatever it started from, if it is given
 # the ELBO to climb. So: start at a *unimodal* posterior and climb the *multimodal* ELBO.
 #
-# $$
-# \begin{aligned}
+# $$\begin{aligned}
 # \lambda^{(m)}_0 &= e_m(x_m), \qquad
-# \lambda^{(m)}_{t+1} = f_\omega\big(\lambda^{(m)}_t, \nabla_\lambda \mathcal L(x_1, \dots, x_M; q_{\lambda^{(m)}_t})\big), \tag{1}\\
-# \min_{e, f, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big]. \tag{2}
-# \end{aligned}
-# $$
+# \lambda^{(m)}_{t+1} = f_\omega\big(\lambda^{(m)}_t, \nabla_\lambda \mathcal L(x_1, \dots, x_M; q_{\lambda^{(m)}_t})\big),
+# \end{aligned}\tag{1}$$
+#
+# $$\begin{aligned}
+# \min_{e, f, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big].
+# \end{aligned}\tag{2}$$
 #
 # There is no joint encoder any more: what the other modalities know comes in through the gradient. One refiner
 # serves all starts. The starting modality $m$ is drawn for each item.

@@ -95,6 +95,7 @@ class Scale:
     probe_points: int # training points of the linear probe
     samples: int # test items for FID, coherence, KL and ELBO
     judge_updates: int # of the digit classifiers
+    judge_width: int # channels of their first layer
     budget: float # core-minutes for training one model
     lr: float = 2e-3 # peak learning rate, one cycle
     latent: int = 20 # latent coordinates
@@ -103,10 +104,10 @@ class Scale:
     device: str = "auto"
 
 SCALES = {
-    "smoke": Scale("rendered", 200, 3, 3, 16, 2, 1, 100, 80, 10, 1, device="cpu"),
-    "quick": Scale("rendered", None, 1200, 600, 64, 3, 1, 3000, 800, 400, 8),
-    "real": Scale("real", None, 2400, 1200, 128, 4, 3, 5000, 1500, 1500, 40),
-    "paper": Scale("real", None, 40000, 20000, 256, 4, 3, 5000, 10000, 4000, 600, precision="bf16"),
+    "smoke": Scale("rendered", 200, 3, 3, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
+    "quick": Scale("rendered", None, 2000, 800, 32, 3, 1, 3000, 800, 400, 16, 8),
+    "real": Scale("real", None, 3200, 1500, 64, 4, 3, 5000, 1500, 800, 32, 40),
+    "paper": Scale("real", None, 40000, 20000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
 }
 
 # %% [markdown]
@@ -278,7 +279,7 @@ def jobs_for(scale, # a key of SCALES
     for m in wanted: one_of("method", m, METHODS)
     wanted = list(dict.fromkeys(t for m in wanted for t in (METHODS[m].teacher, m) if t))
     common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root), device=device)
-    judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates},
+    judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates, "width": s.judge_width},
                  _sources("judges", ["metrics"]), (str(root/"runs"/f"{dataset}-judges.json"),))
     jobs = [judges]
     for m in wanted:
@@ -305,7 +306,7 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
              "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
              "precision": s.precision, "budget": s.budget}
     evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
-                "samples": s.samples, "judge_updates": s.judge_updates}
+                "samples": s.samples, "judge_updates": s.judge_updates, "judge_width": s.judge_width}
     stem = f"{dataset}-{method}-{seed}"
     return [Job(f"{stem}-train", "train", train, ((teacher,) if teacher else ()) + _sources("train", modules),
                 (paths["weights"], paths["run"])),

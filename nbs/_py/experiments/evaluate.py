@@ -22,6 +22,7 @@ seed: int = 0  # of the run
 probe_points: int = 100  # training points of the linear probe
 samples: int = 80  # test items
 judge_updates: int = 10  # updates of the digit classifiers
+judge_width: int = 16  # channels of their first layer
 
 # %%
 device = resolve_device(device)
@@ -29,7 +30,7 @@ model, run = reproduce.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
 train = reproduce.load_data(dataset, "train", source, items, device)
 test = reproduce.load_data(dataset, "test", source, items, device)
-judges = {n: metrics.cached_classifier(train, n, updates=judge_updates, device=device) for n in test.modalities}
+judges = {n: metrics.cached_classifier(train, n, updates=judge_updates, width=judge_width, device=device) for n in test.modalities}
 batch, labels = test.take(samples)
 others, _ = train.take(samples)
 images = [n for n, m in test.modalities.items() if m.kind == "image"]

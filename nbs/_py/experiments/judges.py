@@ -18,6 +18,7 @@ items: int = 200  # source items per image modality, None for all
 results: str = "_runs/smoke"  # folder for the results of a scale
 device: str = "cpu"  # auto, cpu, cuda, cuda:N, mps
 updates: int = 10  # updates of each classifier
+width: int = 16  # channels of its first layer
 
 # %%
 device = resolve_device(device)
@@ -28,11 +29,11 @@ train
 accuracy = {}
 for i, name in enumerate(train.modalities):
     write_status(step=i, total=len(train.modalities), text=f"judge of {name}")
-    judge = cached_classifier(train, name, updates=updates, device=device)
+    judge = cached_classifier(train, name, updates=updates, width=width, device=device)
     accuracy[name] = {s.split: (judge.predict(s.items(name)[0]) == s.items(name)[1].to(device)).float().mean().item()
                       for s in (validation, test)}
 accuracy
 
 # %%
 write_json(f"{results}/runs/{dataset}-judges.json", {"dataset": dataset, "data": "real" if train.real else "rendered",
-           "checksum": train.checksum, "updates": updates, "accuracy": accuracy})
+           "checksum": train.checksum, "updates": updates, "width": width, "accuracy": accuracy})
