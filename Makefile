@@ -33,8 +33,8 @@ $(STAMP):
 run: $(STAMP) ## the headline comparison on two CPU cores, then its table
 	@$(BIN)/mmvae reproduce --scale quick --part headline
 
-reproduce: $(STAMP) ## any part of the experiments: SCALE=smoke|quick|real|paper [DATASET=..] [PART=..]
-	@$(BIN)/mmvae reproduce --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET)) $(if $(PART),--part $(PART))
+reproduce: $(STAMP) ## any part of the experiments: SCALE=smoke|quick|real|paper [DATASET=..] [PART=..] [SEEDS=..]
+	@$(BIN)/mmvae reproduce --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET)) $(if $(PART),--part $(PART)) $(if $(SEEDS),--seeds $(SEEDS))
 
 data: $(STAMP) ## list the data that was found: counts, shapes, provenance, terms
 	@$(BIN)/mmvae data

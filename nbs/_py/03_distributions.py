@@ -112,6 +112,7 @@ class DiagonalGaussian:
         "Stack several batches of Gaussians along the batch axis."
         return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
+
 # %% [markdown]
 # We check it twice: against PyTorch's own distributions, and the divergence also against its
 # definition $\mathbb E_q[\log q - \log p]$ by Monte Carlo, where the error must be within three
@@ -151,6 +152,7 @@ fig, ax = plt.subplots(figsize=(6, 2.6))
 ax.fill_between(x, target.exp(), color="0.85", label="target")
 for label, curve in fits.items(): ax.plot(x, curve.exp(), label=label)
 ax.set(xlabel="z", ylabel="density"); ax.legend();
+
 
 # %% [markdown]
 # ## Product of experts
@@ -201,6 +203,7 @@ def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
     if divide_prior: precision = torch.maximum(precision - (len(experts) - 1), precisions.amax(0))
     return DiagonalGaussian(weighted/precision, -torch.log(precision))
 
+
 # %% [markdown]
 # An independent check of equation (3): multiply the densities on a fine grid, normalise numerically,
 # and read mean and variance off the grid. And of equation (4): build a model in which the true
@@ -224,6 +227,7 @@ exact = product_of_experts(alone, divide_prior=True)
 torch.testing.assert_close(exact.var.item(), 1/precision.item())
 torch.testing.assert_close(exact.mean.item(), ((x/noise).sum()/precision).item())
 assert product_of_experts(alone).var < exact.var      # the plain product is overconfident
+
 
 # %% [markdown]
 # ## Mixture of experts
@@ -258,6 +262,7 @@ class Mixture:
         "One sample per item, (batch, latent)."
         return self.pick(generator).rsample(generator=generator)
 
+
 # %%
 two = Mixture([DiagonalGaussian(torch.full((20_000, 1), m), torch.zeros(20_000, 1)) for m in (-3., 3.)])
 z = two.rsample(g)
@@ -276,6 +281,7 @@ for e in (a, b): ax.plot(x.flatten(), e.log_prob(x).exp().flatten(), color="0.6"
 ax.plot(x.flatten(), product_of_experts([a, b]).log_prob(x).exp().flatten(), label="product")
 ax.plot(x.flatten(), Mixture([a, b]).log_prob(x).exp().flatten(), label="mixture")
 ax.set(xlabel="z", ylabel="density"); ax.legend();
+
 
 # %% [markdown]
 # ## Likelihoods
@@ -313,6 +319,7 @@ class Gaussian:
     def sample(self, params, generator=None):
         return params + self.scale*torch.randn(params.shape, generator=generator, device=params.device)
 
+
 # %%
 #| exports
 class Bernoulli:
@@ -330,6 +337,7 @@ class Categorical:
     def sample(self, params, generator=None):
         p = torch.softmax(params, -1).flatten(0, 1)
         return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])
+
 
 # %% [markdown]
 # Against PyTorch's distributions, on uint8 images as they are stored:

@@ -26,6 +26,7 @@ from mmvae_nb.core import *
 from mmvae_nb.data import Modality, as_float, mnist_svhn_text
 from mmvae_nb.distributions import *
 
+
 # %% [markdown]
 # ## What a model needs to know about a modality
 #
@@ -50,6 +51,7 @@ class ModalitySpec:
         in_range("weight", self.weight, low=0); in_range("features", self.features, low=1, whole=True)
         in_range("hidden", self.hidden, low=0, whole=True)
 
+
 # %% [markdown]
 # ## Building blocks
 #
@@ -70,11 +72,13 @@ def norm(channels, layout):
     "The normalisation after a convolution: GroupNorm, or nothing in the exact MoPoE layout."
     return nn.GroupNorm(min(8, channels), channels) if layout == "groupnorm" else nn.Identity()
 
+
 # %%
 x = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
 torch.testing.assert_close(Door()(x), torch.tensor([[0., .2, 1.]]))
 assert Unflatten((1, 3))(x).shape == (1, 1, 3)
 assert isinstance(norm(32, "mopoe"), nn.Identity) and norm(32, "groupnorm").num_groups == 8
+
 
 # %% [markdown]
 # **MNIST** gets one hidden layer of 400 units each way, as in MoPoE.
@@ -90,6 +94,7 @@ def mlp_decoder(latent, shape, hidden=400, squash=True):
     last = [nn.Sigmoid()] if squash else []
     return nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
                          nn.Linear(hidden, torch.Size(shape).numel()), *last, Unflatten(shape))
+
 
 # %% [markdown]
 # **Street numbers** (32 x 32 colour; any square image with side $4 \cdot 2^k$) get strided
@@ -110,6 +115,7 @@ def _widths(shape):
 class Centre(nn.Module):
     "Images to floats centred at zero, with a deviation near one."
     def forward(self, x): return 4*(as_float(x) - 0.5)
+
 
 # %%
 #| exports
@@ -133,6 +139,7 @@ def conv_decoder(latent, shape, features=128, layout="groupnorm"):
     for a, b in zip(widths, [*widths[1:], None]):
         layers += [nn.ConvTranspose2d(a, b or shape[0], 4, 2, 1)] + ([act()] if b else [])
     return nn.Sequential(*layers, *([nn.Sigmoid()] if ours else []))
+
 
 # %% [markdown]
 # **Words** are token numbers. A $1 \times 1$ convolution over one-hot vectors is a table lookup, so we
@@ -162,6 +169,7 @@ class DeconvText(nn.Module):
             nn.Conv1d(features, num_tokens, 1))
     def forward(self, z): return self.net(z).transpose(1, 2)
 
+
 # %%
 latent = 20
 torch.testing.assert_close(Centre()(x), torch.tensor([[-2., -1.2, 2.]]))
@@ -179,6 +187,7 @@ for length, width in [(8, 128), (32, 1024)]:
     assert DeconvText(latent, 71, length)(torch.randn(2, latent)).shape == (2, length, 71)
 try: conv_encoder((3, 30, 30))
 except MmvaeError as e: assert "(3, 30, 30)" in str(e)
+
 
 # %% [markdown]
 # ## From modalities to specifications
@@ -226,6 +235,7 @@ def _spec(m, layout, weight):
     return ModalitySpec(lambda: conv_encoder(m.shape, layout=layout), 128,
         lambda latent: conv_decoder(latent, m.shape, layout=layout), Laplace(0.75), weight)
 
+
 # %%
 data = mnist_svhn_text("validation", "rendered")
 specs = default_specs(data.modalities)
@@ -238,6 +248,7 @@ for name, s in specs.items():
     params = s.decoder(latent)(torch.randn(4, latent))
     assert s.likelihood.log_prob(batch[name], params).shape == (4,)
 {n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
+
 
 # %% [markdown]
 # ## Encoders that end in a posterior
@@ -274,6 +285,7 @@ class JointEncoder(nn.Module):
     def forward(self, batch):
         return self.head(torch.cat([t(batch[n]) for n, t in self.trunks.items()], -1))
 
+
 # %%
 q = UnimodalEncoder(specs["svhn"], latent)(batch["svhn"])
 assert q.mean.shape == (4, latent) and q.kl().max() < 1    # close to the prior at first
@@ -295,6 +307,7 @@ torch.testing.assert_close(alone.mean, joint(batch).mean[:1], rtol=1e-4, atol=1e
 
 # %%
 import matplotlib.pyplot as plt
+
 
 # %%
 def normalised_decoder(latent):

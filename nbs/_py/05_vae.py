@@ -190,6 +190,7 @@ class VAE(nn.Module):
 
     def forward(self, batch): return self.loss(batch)
 
+
 # %%
 def train_vae(model, updates=250):
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
@@ -214,6 +215,7 @@ with torch.no_grad():
     rows = {"data": as_float(test["mnist"][:10]), "reconstruction": vae.generate(test)["mnist"][:10],
             "from the prior": vae.generate(torch.randn(10, latent, generator=generator(1, "prior")))["mnist"]}
 generation_grid(rows);
+
 
 # %% [markdown]
 # ## What goes wrong: a mean is a hidden beta

@@ -32,6 +32,7 @@ from mmvae_nb.vae import *
 import tempfile
 import matplotlib.pyplot as plt
 
+
 # %% [markdown]
 # ## What a loop must promise
 #
@@ -71,10 +72,12 @@ def learning_rate(update, # number of the update, from 0
     if update < warm: return (update + 1)/warm
     return 0.5*(1 + math.cos(math.pi*(update - warm)/max(1, updates - warm)))
 
+
 # %%
 rates = [learning_rate(u, 100) for u in range(101)]
 assert rates[0] == .1 and max(rates) == rates[9] == 1 and abs(rates[55] - .5) < 1e-9 and rates[100] == 0
 assert learning_rate(7, 100, "constant") == 1
+
 
 # %% [markdown]
 # ## Checkpoints
@@ -104,6 +107,7 @@ def _save_checkpoint(accelerator, folder, update, settings, history):
     for old in folder.glob("update_*"):
         if old != final: shutil.rmtree(old, ignore_errors=True)
 
+
 # %%
 #| exports
 def _load_checkpoint(accelerator, path, settings):
@@ -129,6 +133,7 @@ def _accelerator(device, precision):
         return Accelerator(cpu=device.type == "cpu", mixed_precision={"float32": "no", "bf16": "bf16"}[precision])
     return Accelerator(mixed_precision={"float32": "no", "bf16": "bf16"}[precision],
                        cpu=str(device) == "cpu")
+
 
 # %% [markdown]
 # ## `fit`
@@ -188,6 +193,7 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
     bar.close(); model.eval()
     return pd.DataFrame(history)
 
+
 # %%
 #| exports
 class _Bar:
@@ -201,6 +207,7 @@ class _Bar:
         if time.time() - self.shown > 1:
             self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
     def close(self): self.bar.close()
+
 
 # %% [markdown]
 # It trains the VAE of the last lesson:
@@ -255,6 +262,7 @@ for bad in [dict(precision="float16"), dict(updates=0), dict(schedule="cosine"),
 try: fit(new_vae(), train, **{**short, "lr": 1e6})
 except MmvaeError as e: assert "smaller lr" in str(e)
 
+
 # %% [markdown]
 # ## Weights on disk
 #
@@ -277,6 +285,7 @@ def load_weights(model, path):
     except RuntimeError as e: raise MmvaeError(f"{path}: weights of another model ({type(model).__name__} wanted)") from e
     return model.eval()
 
+
 # %%
 with tempfile.TemporaryDirectory() as folder:
     save_weights(vae, f"{folder}/vae.safetensors")
@@ -285,6 +294,7 @@ with tempfile.TemporaryDirectory() as folder:
     Path(f"{folder}/half.safetensors").write_bytes(Path(f"{folder}/vae.safetensors").read_bytes()[:1000])
     try: load_weights(new_vae(), f"{folder}/half.safetensors")
     except MmvaeError as e: assert "half.safetensors: not a weight file" in str(e)
+
 
 # %% [markdown]
 # ## A cache for lessons
@@ -306,6 +316,7 @@ def cached(name, # what the model is called
     if path.exists(): return load_weights(model, path)
     train(model); save_weights(model, path)
     return model.eval()
+
 
 # %%
 calls = []

@@ -53,6 +53,7 @@ from mmvae_nb.distributions import DiagonalGaussian
 set_style()
 train, test = mnist_svhn_text("train"), mnist_svhn_text("test")
 
+
 # %% [markdown]
 # ## A judge
 #
@@ -80,6 +81,7 @@ def _image_trunk(shape, width, num_features):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2),
                          nn.Linear(16*channels, num_features), nn.ReLU())
 
+
 # %% [markdown]
 # The trunk for text looks at short runs of characters and keeps, for each of its filters, the
 # strongest response anywhere in the text. So a word is recognised wherever it starts.
@@ -97,6 +99,7 @@ class _TextTrunk(nn.Module):
 
     def forward(self, tokens):
         return self.out(self.net(self.embed(tokens).transpose(1, 2)).amax(-1))
+
 
 # %% [markdown]
 # `Classifier` puts trunk and head together. It takes images as bytes or as fractions, and its
@@ -128,6 +131,7 @@ class Classifier(nn.Module):
     def features(self, x, batch_size=500): return _sliced(self, self._trunk, x, batch_size)
     def predict(self, x, batch_size=500): return _sliced(self, self, x, batch_size).argmax(-1)
 
+
 # %%
 #| exports
 def _sliced(module, fn, x, batch_size):
@@ -140,6 +144,7 @@ def _sliced(module, fn, x, batch_size):
         with torch.no_grad(): parts = [fn(c.to(device)).float() for c in x.split(batch_size)]
     finally: module.train(was)
     return torch.cat(parts).to(x.device)
+
 
 # %%
 with torch.random.fork_rng():
@@ -155,6 +160,7 @@ for shape in [(1, 28, 28), (3, 64, 64)]:
     assert Classifier(shape, 5)(torch.zeros(2, *shape)).shape == (2, 5)
 try: judge.predict(torch.zeros(2, 1, 28, 28))
 except MmvaeError as e: print(e)
+
 
 # %% [markdown]
 # Training data is small, so each image is moved a little at every sight of it, at most two pixels
@@ -178,6 +184,7 @@ def _mistyped(x, num_tokens, g, share=0.1):
     hit = torch.rand(x.shape, generator=g, device=x.device) < share
     return torch.where(hit, torch.randint(num_tokens, x.shape, generator=g, device=x.device), x)
 
+
 # %%
 g = generator("metrics")
 dot = torch.zeros(200, 1, 9, 9); dot[:, :, 4, 4] = 1
@@ -186,6 +193,7 @@ places = {tuple(p.tolist()) for p in moved[:, 0].nonzero()[:, 1:]}
 assert (moved.sum((1, 2, 3)) == 1).all() and len(places) == 25
 assert {p for place in places for p in place} == {2, 3, 4, 5, 6}
 assert 0.08 < (_mistyped(torch.zeros(1000, 8).long(), 100, g) != 0).float().mean() < 0.12
+
 
 # %% [markdown]
 # The training loop is deliberately plain; lesson 6 has the one for models. Weights and noise are
@@ -215,6 +223,7 @@ def train_classifier(x, # items: uint8 or float images, or int64 tokens
         _fit(net, x.to(device), labels.to(device), updates, seed, batch_size, num_tokens, progress)
     return net.eval().requires_grad_(False)
 
+
 # %%
 #| exports
 def _check_labels(labels, n, num_classes):
@@ -243,6 +252,7 @@ def _fit(net, x, y, updates, seed, batch_size, num_tokens, progress):
         loss.backward()
         optimiser.step()
         schedule.step()
+
 
 # %% [markdown]
 # Every table of a run asks for the same judges, so they are kept in the cache. The file's name
@@ -275,6 +285,7 @@ def cached_classifier(data, # training data: a `MultimodalData`
         _save(net, path)
     return net.to(resolve_device(str(device))).eval().requires_grad_(False)
 
+
 # %%
 #| exports
 def _save(net, path):
@@ -292,6 +303,7 @@ def _load(net, path):
         warnings.warn(f"{path}: not usable ({type(e).__name__}), training again")
         return False
     return True
+
 
 # %%
 judges = {m: cached_classifier(train, m, updates=250) for m in train.modalities}
@@ -323,6 +335,7 @@ said = [f"{y[i]} → {judged[i]}" for i in wrong]
 note = "data: rendered street numbers, test split"
 fig = generation_grid({"image": x[wrong], "verdict": said}, note=note)
 
+
 # %% [markdown]
 # ## Coherence
 #
@@ -343,6 +356,7 @@ def coherence(generated, # items of one modality
         raise MmvaeError(f"labels: got {len(labels)} for {len(generated)} items, allowed: one each")
     return (classifier.predict(generated).cpu() == labels.cpu()).double().mean().item()
 
+
 # %% [markdown]
 # Real test images with their own labels give the judge's accuracy: the *ceiling* of coherence. A
 # model that scores above it has found what the judge likes, not what digits look like. Images
@@ -357,6 +371,7 @@ assert 0.06 < bottom < 0.14
 assert coherence(x[wrong], y[wrong], judges["svhn"]) == 0
 try: coherence(x, y[:3], judges["svhn"])
 except MmvaeError as e: print(e)
+
 
 # %% [markdown]
 # For text a stricter question is possible: is the generated string *exactly* the word, at any of
@@ -389,11 +404,13 @@ def text_scores(generated, # strings, blanks where the word is not
     d = [best[pair] for pair in zip(generated, words)]
     return dict(exact=sum(v == 0 for v in d) / len(d), distance=sum(d) / len(d))
 
+
 # %%
 assert _edit_distance("kitten", "sitting") == 3 and _edit_distance("", "abc") == 3
 assert text_scores(["  two   ", "two     "], ["two", "two"]) == dict(exact=1.0, distance=0.0)
 assert text_scores(["  twa   ", " one    "], ["two", "one"]) == dict(exact=0.5, distance=0.5)
 assert text_scores(["        "], ["three"])["distance"] == 5
+
 
 # %% [markdown]
 # ## The Fréchet distance
@@ -412,6 +429,7 @@ assert text_scores(["        "], ["three"])["distance"] == 5
 def by_formula(a, b):
     root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
     return ((a.mean(0) - b.mean(0))**2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2*root)
+
 
 # %% [markdown]
 # The exported version leaves the arithmetic to torchmetrics, the implementation others use too, and
@@ -446,6 +464,7 @@ def frechet_distance(a, # features (n, num_features)
     metric.update(b - middle, real=False)
     return max(0.0, metric.compute().item())  # rounding can leave a hair less than nothing
 
+
 # %%
 #| exports
 def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, width)
@@ -465,6 +484,7 @@ def fid(real, # real images
     "The Fréchet distance between real and generated images in the eyes of `features`."
     return frechet_distance(extract_features(real, features, batch_size),
                             extract_features(generated, features, batch_size))
+
 
 # %% [markdown]
 # Three checks. First against the formula by hand, on clouds that are not Gaussian at all (the
@@ -489,6 +509,7 @@ flat = lambda x: as_float(x).flatten(1)[:, ::64]                 # any function 
 assert np.isclose(fid(x[:99], x[99:300], flat), by_formula(*(flat(p).double().numpy()
                                                              for p in (x[:99], x[99:300]))))
 
+
 # %% [markdown]
 # ### The floor
 #
@@ -508,6 +529,7 @@ def fid_floor(real_a, # real images
     if len(real_a) != len(real_b):
         raise MmvaeError(f"real_b: got {len(real_b)} images, allowed: {len(real_a)}, as in real_a")
     return fid(real_a, real_b, features, batch_size)
+
 
 # %%
 floor = fid_floor(x[:500], x[500:], judges["svhn"])
@@ -545,6 +567,7 @@ ax.minorticks_off()
 floors, noisy_ones = (m for m, _ in means.values())
 assert (floors[2:] < floors[:-2]).all() and floors[0] > 8*floors[-1]
 assert noisy_ones[-1] > 3*floors[-1] and floors[0] > noisy_ones[-1]
+
 
 # %% [markdown]
 # The floor falls about as $1/n$: doubling the images roughly halves it. At $n = 50$ real images
@@ -611,6 +634,7 @@ class _Inception(nn.Module):
             parts = [self.net(c.to(device).expand(-1, 3, -1, -1))[0] for c in x.split(batch_size)]
         return torch.cat(parts).to(x.device)
 
+
 # %%
 #| exports
 def inception_features(weights=None, # path of the weights; None looks for INCEPTION_FILE
@@ -632,6 +656,7 @@ def inception_features(weights=None, # path of the weights; None looks for INCEP
         raise MmvaeError(f"{path}: not usable as Inception weights ({type(e).__name__})") from e
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return _Inception(net.eval().requires_grad_(False).to(resolve_device(str(device))), sha)
+
 
 # %%
 try: inception_features("no/such/file.pth")
@@ -659,6 +684,7 @@ for k, (f, c) in scores.items(): print(f"{k:28}{f:8.2f}{c:12.3f}")
 right, random_order, one_each, _ = scores.values()
 assert np.isclose(random_order[0], right[0], rtol=1e-6) and random_order[1] < 0.2
 assert one_each[1] == 1 and one_each[0] > 3*right[0]
+
 
 # %% [markdown]
 # The order of the images does not enter Eq. 2 at all, so the FID can't notice that the answers are
@@ -697,6 +723,7 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
         model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
     return float(model.score(tz.astype(np.float64), ty))
 
+
 # %% [markdown]
 # Two Gaussian classes at distance $d$ with unit variance: no rule can be right more often than
 # $\Phi(d/2)$, and the linear one gets there. That is our independent value.
@@ -733,6 +760,7 @@ plain = linear_probe(z[:2_000], labels[:2_000], z[2_000:], labels[2_000:], point
 assert crosswise < 0.77 and plain == 1
 crosswise, plain
 
+
 # %% [markdown]
 # How much does the number of points matter? We take the judge's 64 features of MNIST digits as a
 # stand-in for latents, blurred by noise so that the task is not too easy.
@@ -753,6 +781,7 @@ means = {"probe": (probes.mean(1), probes.std(1))}
 ax = line_chart(points, means, "points fitted on", "accuracy", logx=True)
 ax.set(xticks=points, xticklabels=points, title="data: MNIST digits");
 assert probes[-1].mean() > probes[3].mean() + 0.02 > probes[0].mean()
+
 
 # %% [markdown]
 # ## The distance from student to teacher
@@ -779,6 +808,7 @@ def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
                          f" allowed: {tuple(teacher.mean.shape)} as the teacher")
     return teacher.kl(student).double().mean().item()
 
+
 # %%
 parts = [torch.randn(50, 6, generator=g) for _ in range(4)]
 q, s = DiagonalGaussian(*parts[:2]), DiagonalGaussian(*parts[2:])
@@ -799,6 +829,7 @@ except MmvaeError as e: print(e)
 # %%
 nothing = DiagonalGaussian.standard(50, 6)
 assert teacher_student_kl(nothing, nothing) == 0 and nothing.kl().sum() == 0
+
 
 # %% [markdown]
 # ## The importance-weighted log-likelihood
@@ -837,6 +868,7 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
             total = log_w if total is None else torch.logaddexp(total, log_w)
     return total - math.log(samples)
 
+
 # %% [markdown]
 # With `chunk` above 1 the joint density is asked for several samples at once, sample by sample
 # along the first axis; it must then repeat its $x$ that often.
@@ -856,6 +888,7 @@ def log_joint(z):
     repeated = x.repeat(len(z)//len(x), 1)
     given_z = torch.distributions.Normal(z @ W.T, noise).log_prob(repeated).sum(1)
     return given_z + torch.distributions.Normal(0., 1.).log_prob(z).sum(1)
+
 
 # %% [markdown]
 # Two proposals: a good one, the best diagonal Gaussian, and a poor one, twice too wide and off

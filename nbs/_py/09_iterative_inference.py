@@ -33,6 +33,7 @@ from mmvae_nb.training import *
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 
+
 # %% [markdown]
 # ## The gap
 #
@@ -68,6 +69,7 @@ def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO 
         g_mean, g_logvar = torch.autograd.grad(value.sum(), [q.mean, q.logvar], retain_graph=keep)
     return (value if keep else value.detach()), g_mean.detach(), g_logvar.detach()
 
+
 # %% [markdown]
 # A check with a known answer. If $x \sim \mathcal N(z, 1)$ then
 # $\mathcal L = -\frac12[(x-\mu)^2 + \sigma^2] - \mathrm{KL} + \text{const}$, so
@@ -80,6 +82,7 @@ q = DiagonalGaussian(torch.tensor([[.3], [.1]]), torch.tensor([[-.5], [.2]]))
 value, g_mean, g_logvar = elbo_gradient(known, q)
 torch.testing.assert_close(g_mean, x - 2*q.mean)
 torch.testing.assert_close(g_logvar, 0.5 - q.var)
+
 
 # %% [markdown]
 # ## The slow way: climb for each item
@@ -105,10 +108,12 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
             optimiser.step(); schedule.step()
     return DiagonalGaussian(mean, logvar).detach()
 
+
 # %%
 best = gradient_ascent(known, q)
 torch.testing.assert_close(best.mean, x/2, atol=1e-2, rtol=0)          # the true posterior N(x/2, 1/2)
 torch.testing.assert_close(best.var, torch.full_like(x, .5), atol=1e-2, rtol=0)
+
 
 # %% [markdown]
 # ## The learned way
@@ -155,6 +160,7 @@ class MarinoRefiner(nn.Module):
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         return DiagonalGaussian(a*q.mean + (1 - a)*mean, b*q.logvar + (1 - b)*logvar)
 
+
 # %% [markdown]
 # ## Ours: the posterior's own units
 #
@@ -194,6 +200,7 @@ class Refiner(nn.Module):
         step_m, step_v = q.mean + q.std*self.longest*torch.tanh(step_m), q.logvar + torch.tanh(step_v)
         return DiagonalGaussian(a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar)
 
+
 # %%
 assert torch.equal(signed_log(torch.tensor([0., -1., 1.])), torch.tensor([0., -1., 1.])*torch.log(torch.tensor(2.)))
 assert Shortcut(8)(torch.zeros(2, 8)).shape == (2, 8)
@@ -203,6 +210,7 @@ for make in (MarinoRefiner, Refiner):
     one = refiner(q[:1], g_mean[:1], g_logvar[:1])       # an item does not see its neighbours
     torch.testing.assert_close(both.mean[:1], one.mean)
     assert (both.mean - q.mean).abs().max() < .3          # the gate starts near 1
+
 
 # %% [markdown]
 # ## Iterating
@@ -229,6 +237,7 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
     if not keep: return [q.detach() for q in trajectory]
     return trajectory, elbos + [elbo(trajectory[-1])]
 
+
 # %%
 class Ascend(nn.Module):
     "A refiner that is a plain gradient step, to see `refine` at work."
@@ -240,6 +249,7 @@ assert len(trajectory) == 41 and (values[1:] >= values[:-1] - 1e-5).all()
 torch.testing.assert_close(trajectory[-1].mean, x/2, atol=1e-3, rtol=0)
 _, kept = refine(known, q, Ascend(), 3, keep=True)
 torch.testing.assert_close(torch.stack(kept), values[:4])
+
 
 # %% [markdown]
 # ## Training a refiner on a frozen VAE
@@ -275,6 +285,7 @@ class RefinerTraining(nn.Module):
         _, elbos = refine(elbo, q, self.refiner, self.steps, keep=True)
         means = torch.stack([e.mean() for e in elbos])
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})
+
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])

@@ -30,6 +30,7 @@ from mmvae_nb.training import *
 # %%
 from mmvae_nb.plotting import *
 
+
 # %% [markdown]
 # ## One latent, several modalities
 #
@@ -117,6 +118,7 @@ class MultimodalVAE(nn.Module):
     def loss(self, batch): raise NotImplementedError
     def forward(self, batch): return self.loss(batch)
 
+
 # %% [markdown]
 # ## The joint VAE
 #
@@ -141,6 +143,7 @@ class JVAE(MultimodalVAE):
         logs = self.log_likelihoods(batch, q.rsample())
         total = -(self.weighted(logs) - self.beta*q.kl()).mean()
         return Loss(total, {"kl": q.kl().mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
+
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
@@ -179,7 +182,7 @@ for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"), ({"audio": b
 # Now train it, and look at what it generates when it has seen everything.
 
 # %%
-run = dict(updates=350, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
@@ -192,6 +195,7 @@ show = lambda out: {"MNIST": out["mnist"][:10], "SVHN": out["svhn"][:10],
 #| fig-alt: "Rows of handwritten digits, street numbers and words; reconstructions below."
 with torch.no_grad(): joint = jvae.generate(test)
 generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(joint)});
+
 
 # %% [markdown]
 # ## The missing modality

@@ -74,6 +74,7 @@ grid = [answers.kl(student(m, v)).mean() for m in torch.linspace(-1, 2, 61).toli
 assert best <= min(grid) + 1e-6 and min(grid) - best < .01    # moments matched: nothing on the grid is better
 assert best > .5                                              # and yet the best student is far from 0
 
+
 # %% [markdown]
 # ## Students
 #
@@ -135,6 +136,7 @@ class Students(MultimodalVAE):
         kls = {n: v.mean() for n, v in self.divergences(batch).items()}
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 
+
 # %% [markdown]
 # `distill` makes the students and trains them; it takes what `fit` takes.
 
@@ -152,15 +154,16 @@ def distill(teacher, # a trained model that can infer from everything
     fit(model, data, updates, **fit_options)
     return model
 
+
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
 specs = default_specs(train.modalities)
-run = dict(updates=350, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 jvae_before = [p.clone() for p in jvae.parameters()]
-settings = dict(updates=250, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+settings = dict(updates=700, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 new_students = lambda: (seed_everything(0, "students"), Students(jvae))[1]
 students = cached("jvae_students", new_students, lambda m: fit(m, train, **settings), [run, settings],
                   [*modules, "distillation"])

@@ -28,6 +28,7 @@ from mmvae_nb.training import *
 from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.distillation import *
 
+
 # %% [markdown]
 # ## The objective
 #
@@ -85,6 +86,7 @@ class JMVAE(MultimodalVAE):
         return Loss(total, {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
                             **{n: -v.mean().detach() for n, v in logs.items()}})
 
+
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
 specs = default_specs(train.modalities)
@@ -118,7 +120,7 @@ assert all(p.grad is None for p in jvae.parameters())
 # pull, one with none, and compare the joint negative ELBO and the divergence of the unimodal encoders.
 
 # %%
-run = dict(updates=200, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+run = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo", "jmvae"]
 test, _ = validation.take(300)
 table = {}

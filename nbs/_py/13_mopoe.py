@@ -32,6 +32,7 @@ from mmvae_nb.multimodal_elbo import *
 # %%
 from mmvae_nb.plotting import *
 
+
 # %% [markdown]
 # ## Every subset has an opinion
 #
@@ -71,9 +72,11 @@ def subsets_of(names, # modality names
     if kind == "singletons": return [(n,) for n in names]
     return [s for k in range(1, len(names) + 1) for s in itertools.combinations(names, k)]
 
+
 # %%
 assert len(subsets_of("abc")) == 7 and subsets_of("abc")[-1] == ("a", "b", "c")
 assert subsets_of("abc", "full") == [("a", "b", "c")] and subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
+
 
 # %%
 #| exports
@@ -116,6 +119,7 @@ class MoPoE(MultimodalVAE):
         total = -(self.weighted(logs) - self.beta*kl).mean()
         return Loss(total, {"kl": kl.mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
 
+
 # %% [markdown]
 # ## Checked against a loop that leaves nothing to chance
 #
@@ -129,6 +133,7 @@ batch = train.batch(0, 3)
 seed_everything(0, "check"); model = MoPoE(specs, beta=2.5, exact=True).double().eval()
 inputs = {n: x.double()/255 if n != "text" else x for n, x in batch.items()}
 _float = DiagonalGaussian.rsample
+
 
 # %%
 def brute_force(model, batch):
@@ -148,6 +153,7 @@ def brute_force(model, batch):
                         for n in specs)
             total += (log_p - 2.5*kl)/(3*7)
     return -total
+
 
 # %%
 try:
@@ -181,7 +187,7 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # this sub-sampling bounds the attainable quality. We train the three variants equally long and look.
 
 # %%
-run = dict(updates=200, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
+run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo", "mopoe"]
 test, labels = validation.take(300)
 models = {}

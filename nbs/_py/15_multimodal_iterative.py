@@ -35,6 +35,7 @@ from mmvae_nb.distillation import *
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 
+
 # %% [markdown]
 # ## One change of view
 #
@@ -104,6 +105,7 @@ class IterativeTeacher(MultimodalVAE):
         size = len(q)//len(self.names)
         return {n: q[i*size:(i + 1)*size] for i, n in enumerate(self.names)}
 
+
 # %% [markdown]
 # The loss draws a start per item and averages the negative ELBO over the trajectory.
 
@@ -143,6 +145,7 @@ for n in specs:                                    # side by side or alone: the 
     assert targets[n].mean.shape == (4, 20)
     torch.testing.assert_close(model.targets(batch, steps=0)[n].mean, model.encoders[n](batch[n]).mean, rtol=1e-4, atol=1e-5)
 
+
 # %% [markdown]
 # Which parameters does which option train? And what happens if a modality is missing? The ELBO to climb is that of
 # all modalities, so the teacher needs all: it says so.
@@ -167,11 +170,12 @@ except MmvaeError as e: assert "'marinos'" in str(e)
 # update of the JVAE.
 
 # %%
-run = dict(updates=220, batch_size=64, lr=2e-3, seed=0, progress=False, device="cpu")
+run = dict(updates=300, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "iterative_inference",
            "multimodal_elbo", "multimodal_iterative"]
 new_teacher = lambda: (seed_everything(0, "iterative"), IterativeTeacher(specs, steps=3, hidden=256))[1]
 teacher = cached("iterative", new_teacher, lambda m: fit(m, train, **run), run, modules)
+
 
 # %% [markdown]
 # ## Negative ELBO against t
@@ -195,6 +199,7 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
         return -torch.stack([teacher.elbo(batch, q, g).mean() for _ in range(samples)]).mean().item()
     return [value(q) for q in qs]
 
+
 # %%
 test, labels = validation.take(200)
 curves = {n: nelbo_over_t(teacher, test, n, 8) for n in specs}
@@ -215,7 +220,7 @@ line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()}
 # $q_T$ refined from that same modality. Lesson 11's `Students` does it unchanged, because the teacher has `targets`.
 
 # %%
-settings = dict(updates=150, batch_size=64, lr=2e-3, seed=0, progress=False, device="cpu")
+settings = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 new_students = lambda: (seed_everything(0, "students"), Students(teacher))[1]
 students = cached("iterative_students", new_students, lambda m: fit(m, train, **settings), [run, settings],
                   [*modules, "distillation"])

@@ -68,11 +68,13 @@ def talk_numbers():
         for slide, dataset, metric, better, conditions, values in _talk
         for m, row in values.items() for c, v in zip(conditions.split(), row)])
 
+
 # %%
 talk = talk_numbers()
 assert len(talk) == 52 and (talk.dataset == "mnist_svhn_text").sum() == 42 and (talk.dataset == "cub").sum() == 10
 assert talk.query("slide == 38 and method == 'iterative_student' and condition == 'svhn'").talk_value.item() == .7937
 talk.head(3)
+
 
 # %% [markdown]
 # ## Scales
@@ -110,6 +112,7 @@ SCALES = {
     "paper": Scale("real", None, 40000, 20000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
 }
 
+
 # %% [markdown]
 # ## Methods
 #
@@ -145,6 +148,7 @@ assert {m.teacher for m in METHODS.values()} - {None} <= set(METHODS)
 assert all(set(methods) <= set(METHODS) for methods, _ in PARTS.values())
 {name: (s.source, s.updates, s.batch_size, s.steps, s.budget) for name, s in SCALES.items()}
 
+
 # %% [markdown]
 # ## From names to objects
 #
@@ -173,6 +177,7 @@ def make_model(method, # a key of METHODS
         return cls(teacher, **m.options)
     return cls(specs, latent, beta, **m.options, **({"steps": steps} if m.uses_steps else {}))
 
+
 # %%
 #| exports
 def run_paths(results, # results folder of a scale, such as "results/quick"
@@ -193,6 +198,7 @@ def load_run(results, dataset, method, seed=0, device="cpu"):
     teacher = make_model(METHODS[method].teacher, specs, p["latent"], p["beta"], p["steps"]) if METHODS[method].teacher else None
     model = make_model(method, specs, p["latent"], p["beta"], p["steps"], teacher)
     return load_weights(model, paths["weights"]).to(resolve_device(device)), run
+
 
 # %% [markdown]
 # A student's file holds its teacher too, so it can be loaded and used on its own. Here with fresh
@@ -217,6 +223,7 @@ for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student
     try: bad()
     except MmvaeError as e: print(e)
     else: raise AssertionError("let through")
+
 
 # %% [markdown]
 # ## Jobs
@@ -259,6 +266,7 @@ def _sources(notebook, modules):
     names = sorted(set().union(*[_imports(m) for m in modules]))
     return (f"nbs/experiments/{notebook}.ipynb", *[str(package/f"{m}.py") for m in names])
 
+
 # %%
 #| exports
 def jobs_for(scale, # a key of SCALES
@@ -295,6 +303,7 @@ def jobs_for(scale, # a key of SCALES
 _report_files = {"headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],
                  "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "figures/slide_45_cross_modal.png"]}
 
+
 # %%
 #| exports
 def _model_jobs(s, root, common, dataset, method, seed, judges):
@@ -314,6 +323,7 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
                 (paths["weights"], paths["run"], *judges.outputs, *_sources("evaluate", [*modules, "metrics"])),
                 (paths["metrics"],))]
 
+
 # %% [markdown]
 # An order that works means: whatever a job needs of another job was made before it. And a change
 # of the MoPoE lesson must not reach the JVAE's training:
@@ -329,6 +339,7 @@ assert depends("mopoe-0-train", "mopoe") and not depends("jvae-0-train", "mopoe"
 assert depends("iterative_student-0-train", "iterative_inference") and not depends("jmvae_student-0-train", "iterative_inference")
 assert len(made) == sum(len(j.outputs) for j in jobs)                      # no file is made twice
 [j.name for j in jobs]
+
 
 # %% [markdown]
 # ## Running one job
@@ -366,6 +377,7 @@ def run_job(job, # a `Job`
     with contextlib.suppress(OSError): failed.unlink()
     write_status(state="done")
 
+
 # %%
 #| exports
 class _JobFailed(Exception):
@@ -384,6 +396,7 @@ def _tidy(source, target):
         if c.cell_type == "code":
             c.outputs = [o for o in c.outputs if not (o.output_type == "stream" and o.name == "stderr")]
     with atomic_path(target) as tmp: nbformat.write(nb, tmp)
+
 
 # %% [markdown]
 # ## Running a graph
@@ -428,6 +441,7 @@ def _watch(process, root, log, started):
     reader.join(5)
     if tty and shown: print("\r\033[K", end="", file=sys.stderr)
 
+
 # %%
 #| exports
 def reproduce(scale="quick", dataset="mnist_svhn_text", part="headline", seeds=None, methods=None,
@@ -452,6 +466,7 @@ def reproduce(scale="quick", dataset="mnist_svhn_text", part="headline", seeds=N
     if process.returncode:
         raise MmvaeError(_why(root, jobs, started) or f"Snakemake: exit code {process.returncode}, see {log}")
     return jobs
+
 
 # %%
 #| exports
@@ -486,6 +501,7 @@ def _only_one(root):
         try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e: raise MmvaeError(f"results: another run is writing to {root}") from e
         yield
+
 
 # %% [markdown]
 # ## The table beside the talk's
@@ -524,6 +540,7 @@ def write_talk_table(results):
     with atomic_path(Path(results)/"tables"/"talk.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
     return table
 
+
 # %%
 with tempfile.TemporaryDirectory() as folder:
     for seed, value in enumerate([.8, .9]):
@@ -535,6 +552,7 @@ with tempfile.TemporaryDirectory() as folder:
 row = table.query("method == 'mopoe' and metric == 'linear_accuracy' and condition == 'svhn'").iloc[0]
 assert len(table) == 53 and abs(row.value - .85) < 1e-9 and abs(row["std"] - .005**.5) < 1e-9 and row.n_seeds == 2
 assert table.iloc[:52].talk_value.tolist() == talk.talk_value.tolist() and table.iloc[52].metric == "coherence"
+
 
 # %% [markdown]
 # ## The command line
@@ -565,6 +583,7 @@ def _parser():
         ("--seed", dict(type=int, default=0)), ("--out", dict(default="generated.png")))
     return p
 
+
 # %%
 #| exports
 def _options(a):
@@ -585,6 +604,7 @@ def _print_table(a, methods=None):
     print(table_text(table))
     for path in sorted((root/"figures").glob("*.png")): print("figure:", path)
     print("table: ", root/"tables"/"talk.csv")
+
 
 # %%
 #| exports
@@ -612,6 +632,7 @@ def _data(a):
         print(f"{row['dataset']}  {row['modality']:6} {row['source']:9} {counts:>18}  {row['shape']:13} {row['where']}")
         print(f"{'':17}{row['provenance']}; terms: {row['terms']}")
 
+
 # %%
 #| exports
 def main(argv=None) -> int: # exit code
@@ -633,6 +654,7 @@ def main(argv=None) -> int: # exit code
         print(f"mmvae: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt:
         print("mmvae: interrupted; the same command continues", file=sys.stderr); return 130
+
 
 # %%
 for bad in ["reproduce --scale huge", "reproduce --part slides", "reproduce --methods mopo", "table --dataset cifar",

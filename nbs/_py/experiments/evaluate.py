@@ -39,6 +39,7 @@ def add(metric, condition, value, n, **more):
     rows.append({"metric": metric, "condition": condition, "value": float(value), "n": int(n), **more})
     write_status(step=len(rows), total=max(60, len(rows) + 1), text=f"{metric} {condition}")
 
+
 # %% [markdown]
 # ## From some modalities to others
 #
@@ -94,6 +95,7 @@ if hasattr(model, "divergences"):
     seed_everything(seed, "divergences")
     kls = [model.divergences({n: x[i:i + 500] for n, x in batch.items()}) for i in range(0, samples, 500)]
     for n in names: add("teacher_student_kl", n, torch.cat([k[n] for k in kls]).mean(), samples)
+
 
 # %% [markdown]
 # ## Negative ELBO

@@ -113,6 +113,7 @@ for k, c in curves.items():
     print(f"iterative teacher, {k}: " + ", ".join(f"t={t} {v:.0f}" for t, v in enumerate(c.value) if t in (0, 1, 2, 3, 4, 8, 16)),
           f"| falls at every t up to {steps}: {falls[k]}")
 
+
 # %% [markdown]
 # ## The verdict
 #

@@ -36,6 +36,7 @@ print(f"scale {scale}, {'real' if test.real else 'rendered'} data, {seeds} seed(
 # %%
 print(table_text(table[table.slide.notna()]))
 
+
 # %% [markdown]
 # ## Coherence in all directions
 #
