@@ -64,7 +64,7 @@ note = f"{'real' if test.real else 'rendered'} data, scale {scale}, z sampled"
 # %%
 #| fig-cap: "Cross-modal generation of street numbers from a handwritten digit and from a word."
 #| fig-alt: "Two blocks of street numbers, four rows each: ground truth, MoPoE, JMVAE student, iterative student."
-figure = side_by_side({"MNIST -> SVHN": made("mnist", "svhn"), "Text -> SVHN": made("text", "svhn")}, note=note)
+figure = side_by_side({"MNIST -> SVHN": made("mnist", "svhn"), "Text -> SVHN": made("text", "svhn")}, note=note, columns=1)
 save_figure(figure, f"{results}/figures/slide_36_cross_modal.png");
 
 # %% [markdown]
@@ -77,10 +77,10 @@ save_figure(figure, f"{results}/figures/slide_36_cross_modal.png");
 table = reproduce.write_talk_table(results)
 headline = table[table.method.isin(shown) & table.slide.isin([37, 38]) & (table.dataset == dataset)]
 with atomic_path(f"{results}/tables/headline.csv") as tmp: headline.to_csv(tmp, index=False, float_format="%.6g")
-talk_table(headline, 37)
+talk_table(headline, 37).round(2)
 
 # %%
-talk_table(headline, 38)
+talk_table(headline, 38).round(4)
 
 # %%
 print(table_text(headline))

@@ -84,7 +84,7 @@ note = f"{'real' if test.real else 'rendered'} data, scale {scale}, z sampled"
 # %%
 #| fig-cap: "Cross-modal generation of handwritten digits from a street number and from a word."
 #| fig-alt: "Two blocks of handwritten digits, a row for the ground truth and one for each method."
-figure = side_by_side({"SVHN -> MNIST": made("svhn", "mnist"), "Text -> MNIST": made("text", "mnist")}, note=note)
+figure = side_by_side({"SVHN -> MNIST": made("svhn", "mnist"), "Text -> MNIST": made("text", "mnist")}, note=note, columns=1)
 save_figure(figure, f"{results}/figures/slide_45_cross_modal.png");
 
 # %%
