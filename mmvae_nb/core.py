@@ -64,6 +64,7 @@ def read_json(path):
     "Read the JSON file at `path`; `MmvaeError` if it is missing or broken."
     try: return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except OSError as e: raise MmvaeError(f"{path}: can't be read ({e.strerror})") from e
     except ValueError as e: raise MmvaeError(f"{path}: not valid JSON ({e})") from e
 
 # %% ../nbs/00_core.ipynb #c112601f
@@ -130,6 +131,7 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
     if torch.backends.mps.is_available(): have.append("mps")
     if name == "auto": name = have[1] if len(have) > 1 else "cpu"
     if name == "cuda" and "cuda:0" in have: name = "cuda:0"
+    if name == "cpu:0": name = "cpu"   # what accelerate calls a process's processor
     if name not in have:
         raise MmvaeError(f"device: got {name!r}, this machine has: auto, {', '.join(have)}")
     return torch.device(name)

@@ -69,10 +69,11 @@ class IterativeTeacher(MultimodalVAE):
 @contextlib.contextmanager
 def _fixed(module, fixed):
     "Within: the module's parameters collect no gradient, if `fixed`."
-    if fixed: module.requires_grad_(False)
+    trained = [p for p in module.parameters() if p.requires_grad] if fixed else []
+    for p in trained: p.requires_grad_(False)
     try: yield
     finally:
-        if fixed: module.requires_grad_(True)
+        for p in trained: p.requires_grad_(True)
 
 def _iterative_loss(self, batch):
     "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."

@@ -22,7 +22,7 @@ def learning_rate(update, # number of the update, from 0
                   schedule="one_cycle" # "one_cycle" or "constant"
                  ) -> float:
     "The factor on the learning rate at `update`; eq. (1)."
-    if schedule == "constant": return 1.0
+    if one_of("schedule", schedule, ["one_cycle", "constant"]) == "constant": return 1.0
     warm = max(1, round(0.1*updates))
     if update < warm: return (update + 1)/warm
     return 0.5*(1 + math.cos(math.pi*(update - warm)/max(1, updates - warm)))
@@ -47,6 +47,13 @@ def _save_checkpoint(accelerator, folder, update, settings, history):
         if old != final: shutil.rmtree(old, ignore_errors=True)
 
 # %% ../nbs/06_training.ipynb #23dc9d65
+def _writable(folder):
+    "Make the checkpoint folder now, rather than fail after hours of training."
+    try:
+        with atomic_path(Path(folder)/".try"): pass
+        (Path(folder)/".try").unlink()
+    except OSError as e: raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
+
 def _load_checkpoint(accelerator, path, settings):
     "Load the checkpoint at `path`; refuse other settings. Returns (update, history)."
     run = read_json(path/"run.json")
@@ -54,7 +61,9 @@ def _load_checkpoint(accelerator, path, settings):
         if run["settings"].get(name) != value:
             raise MmvaeError(f"{name}: got {value!r}, allowed: {run['settings'].get(name)!r}, "
                              f"which the checkpoint in {path.parent} was made with")
-    accelerator.load_state(str(path))
+    try: accelerator.load_state(str(path))
+    except RuntimeError as e:
+        raise MmvaeError(f"checkpoint: {path} holds another model, allowed: one of the model given") from e
     return run["update"], run["history"]
 
 def _accelerator(device, precision):
@@ -94,7 +103,8 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
     one_of("schedule", schedule, ["one_cycle", "constant"])
     accelerator = _accelerator(device, precision)
     settings = dict(updates=updates, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
-                    schedule=schedule, processes=accelerator.num_processes, data=data.checksum)
+                    schedule=schedule, clip=clip, processes=accelerator.num_processes, data=data.checksum)
+    if checkpoint: _writable(checkpoint)
     seed_everything(seed, "fit", accelerator.process_index)
     data = data.to(accelerator.device)
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
@@ -113,7 +123,10 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
             raise MmvaeError(f"loss: got {total.item()} at update {update}, allowed: finite numbers; "
                              f"a smaller lr than {lr} may help")
         accelerator.backward(total)
-        if clip is not None: accelerator.clip_grad_norm_(model.parameters(), clip)
+        norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
+        if not torch.isfinite(norm):
+            raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, allowed: finite numbers; "
+                             f"a smaller lr than {lr} may help")
         optimiser.step(); scheduler.step(); optimiser.zero_grad()
         if update % 10 == 0 or update == updates - 1:
             row = {"update": update, "total": total.item(), **{k: float(v) for k, v in parts.items()}}

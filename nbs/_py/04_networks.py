@@ -154,7 +154,7 @@ class ConvText(nn.Module):
         if length % 4: raise MmvaeError(f"text length: got {length}, allowed: multiples of 4")
         self.embedding = nn.Embedding(num_tokens, features)
         self.net = nn.Sequential(nn.ReLU(), nn.Conv1d(features, features, 4, 2, 1), norm(features, layout),
-            nn.ReLU(), nn.Conv1d(features, features, 4, 2, 1 if length > 8 else 0), nn.ReLU(), nn.Flatten())
+            nn.ReLU(), nn.Conv1d(features, features, 4, 2, 0 if length == 8 else 1), nn.ReLU(), nn.Flatten())
         self.features = features*(1 if length == 8 else length//4)
     def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
 

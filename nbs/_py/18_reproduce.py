@@ -27,7 +27,7 @@
 
 # %%
 #| export
-import argparse, contextlib, dataclasses, importlib.util, json, os, re, subprocess, sys, time
+import argparse, contextlib, dataclasses, importlib.util, json, os, re, shutil, subprocess, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from mmvae_nb.core import *
@@ -296,7 +296,7 @@ def jobs_for(scale, # a key of SCALES
     for p in parts:
         done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in range(seeds))
         jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
-            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", *{METHODS[m].module for m in PARTS[p][0]}])),
+            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", *{METHODS[m].module for m in PARTS[p][0]}])),
             tuple(str(root/f) for f in _report_files[p])))
     return jobs
 
@@ -313,7 +313,7 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
     modules = [m.module, "training"] + ([METHODS[m.teacher].module] if m.teacher else [])
     train = {**common, "method": method, "seed": seed, "updates": s.student_updates if teacher else s.updates,
              "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
-             "precision": s.precision, "budget": s.budget}
+             "precision": s.precision, "budget": s.budget, "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
     evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
                 "samples": s.samples, "judge_updates": s.judge_updates, "judge_width": s.judge_width}
     stem = f"{dataset}-{method}-{seed}"
@@ -360,22 +360,32 @@ def run_job(job, # a `Job`
         import papermill
     executed = Path(results)/"executed"/f"{job.name.split('-', 1)[1]}.ipynb"
     failed = executed.with_suffix(".failed.ipynb")
-    os.environ["MMVAE_STATUS"] = str(Path(results).resolve()/"status"/f"{job.name}.json")
-    write_status(state="running", text="starting")
-    try:
-        with atomic_path(failed) as tmp:
-            with contextlib.suppress(OSError): failed.unlink()
-            try:
-                papermill.execute_notebook(f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
-                    kernel_name="python3", language="python", progress_bar=False, cwd=".")
+    with _status_file(Path(results).resolve()/"status"/f"{job.name}.json"):
+        write_status(state="running", text="starting")
+        try:
+            with atomic_path(executed.with_suffix(".part.ipynb")) as tmp:
+                with contextlib.suppress(OSError): failed.unlink()
+                try: papermill.execute_notebook(f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
+                         kernel_name="python3", language="python", progress_bar=False, cwd=".")
+                except papermill.PapermillExecutionError as e:
+                    shutil.copyfile(tmp, failed)
+                    raise _JobFailed(e.ename, e.evalue) from e
                 _tidy(tmp, executed)
-            except papermill.PapermillExecutionError as e:
-                raise _JobFailed(e.ename, e.evalue) from e
-    except Exception as e:
-        message = str(e) if isinstance(e, (_JobFailed, MmvaeError)) else f"{type(e).__name__}: {e}"
-        write_status(state="failed", error=message); raise MmvaeError(message) from None
-    with contextlib.suppress(OSError): failed.unlink()
-    write_status(state="done")
+        except Exception as e:
+            message = str(e) if isinstance(e, (_JobFailed, MmvaeError)) else f"{type(e).__name__}: {e}"
+            write_status(state="failed", error=message); raise MmvaeError(message) from None
+        finally: executed.with_suffix(".part.ipynb").unlink(missing_ok=True)
+        write_status(state="done")
+
+@contextlib.contextmanager
+def _status_file(path):
+    "Within: this process, and those it starts, report to `path`."
+    before = os.environ.get("MMVAE_STATUS")
+    os.environ["MMVAE_STATUS"] = str(path)
+    try: yield
+    finally:
+        del os.environ["MMVAE_STATUS"]
+        if before: os.environ["MMVAE_STATUS"] = before
 
 
 # %%
@@ -562,7 +572,7 @@ assert table.iloc[:52].talk_value.tolist() == talk.talk_value.tolist() and table
 # %%
 #| exports
 def _parser():
-    p = argparse.ArgumentParser(prog="mmvae", description="Multimodal VAEs: data, experiments and their tables.")
+    p = _Parser(prog="mmvae", description="Multimodal VAEs: data, experiments and their tables.")
     commands = p.add_subparsers(dest="command", required=True)
     def add(name, help, *options):
         c = commands.add_parser(name, help=help)
@@ -582,6 +592,10 @@ def _parser():
         ("--given", dict(required=True, help="modalities, comma-separated")), ("--to", dict(help="modalities; the others by default")),
         ("--seed", dict(type=int, default=0)), ("--out", dict(default="generated.png")))
     return p
+
+class _Parser(argparse.ArgumentParser):
+    "Says what is wrong in one line, as everything else here."
+    def error(self, message): raise MmvaeError(f"{message} (see `{self.prog} --help`)")
 
 
 # %%
@@ -637,8 +651,8 @@ def _data(a):
 #| exports
 def main(argv=None) -> int: # exit code
     "The command `mmvae`."
-    a = _parser().parse_args(argv)
     try:
+        a = _parser().parse_args(argv)
         if a.command == "data": _data(a)
         elif a.command == "table": _print_table(a)
         elif a.command == "generate": _generate(a)

@@ -28,10 +28,11 @@ beta: float = 1.0  # weight of the KL term
 steps: int = 2  # T, for the iterative teacher
 precision: str = "float32"  # float32 or bf16
 budget: float = 1.0  # core-minutes this training should keep to
+settings: str = "{}"  # the method's class and options, for the record
 
 # %%
 parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed, updates=updates, batch_size=batch_size,
-                  lr=lr, latent=latent, beta=beta, steps=steps, precision=precision, budget=budget)
+                  lr=lr, latent=latent, beta=beta, steps=steps, precision=precision, budget=budget, settings=settings)
 paths = reproduce.run_paths(results, dataset, method, seed)
 device = resolve_device(device)
 train = reproduce.load_data(dataset, "train", source, items, device)
