@@ -346,9 +346,9 @@ assert last["no norm in the decoder"] < last["GroupNorm in the decoder"] - 50
 {k: round(v) for k, v in last.items()}
 
 # %% [markdown]
-# We did not know this beforehand: normalisation "on by default" seemed the safe choice, and the joint model learned nothing
-# about street numbers in 600 updates. The way to notice is to watch the negative log-likelihood of each modality, not
-# only the total: one of them did not move.
+# Normalising everywhere seems the safe choice, and in a joint model it fails quietly: the other modalities go on
+# improving, so the total falls. The way to notice is to watch the negative log-likelihood of each modality,
+# and to see that one of them does not move.
 #
 # ## Recap
 #
