@@ -63,7 +63,7 @@ docs: $(STAMP) ## build the site into _docs/ (Quarto where installed, else small
 
 lab: $(STAMP) ## JupyterLab on the lessons, with a kernel that has the package (ARGS=.. for jupyter)
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (mmvae_nb)" >/dev/null
-	@$(BIN)/jupyter lab nbs $(ARGS)
+	@$(BIN)/jupyter lab nbs $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
 	rm -rf .venv _docs _proc _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info
