@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'Classifier', 'train_classifier', 'cached_classifier', 'coherence', 'text_scores',
            'frechet_distance', 'extract_features', 'fid', 'fid_floor', 'inception_features', 'linear_probe',
-           'teacher_student_kl', 'importance_log_likelihood']
+           'paired_interval', 'teacher_student_kl', 'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #06c8ad32
 import hashlib, math, warnings
@@ -320,8 +320,9 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
                  test_z, # posterior means of test items
                  test_labels, # their classes
                  points=5000, # training items to fit on, drawn at random
-                 seed=0 # for the draw
-                ) -> float: # accuracy on the test items
+                 seed=0, # for the draw
+                 predictions=False # the class predicted for each test item instead?
+                ): # -> accuracy on the test items, a float; or an array of classes
     "Test accuracy of a logistic regression on `points` training posterior means."
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -335,7 +336,24 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
         raise MmvaeError(f"train_labels: the {points} points drawn are all of one class")
     with threadpool_limits(1):   # the matrices are small: more threads only wait for one another
         model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
-    return float(model.score(tz.astype(np.float64), ty))
+    found = model.predict(tz.astype(np.float64))
+    return found if predictions else float((found == ty).mean())
+
+# %% ../nbs/07_metrics.ipynb #2fefb3f3
+def paired_interval(differences, # (seeds, items), or (items,)
+                    draws=2000, # bootstrap draws
+                    share=0.95, # of the draws inside the interval
+                    seed=0 # for the draws
+                   ) -> tuple: # mean, low, high
+    "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
+    d = np.atleast_2d(np.asarray(differences, dtype=float))
+    if not d.size or not np.isfinite(d).all(): raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
+    rng = np.random.default_rng(seed_of(seed, "paired interval"))
+    rows = rng.multinomial(len(d), np.full(len(d), 1/len(d)), draws)/len(d)         # how often each seed is drawn
+    columns = rng.multinomial(d.shape[1], np.full(d.shape[1], 1/d.shape[1]), draws)/d.shape[1]
+    means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
+    low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
+    return float(d.mean()), float(low), float(high)
 
 # %% ../nbs/07_metrics.ipynb #71518064
 def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item

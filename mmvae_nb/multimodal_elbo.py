@@ -54,10 +54,10 @@ class MultimodalVAE(nn.Module):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
-    def elbo(self, batch, q, generator=None):
-        "One-sample estimate of eq. (1) per item, for ANY diagonal Gaussian `q`."
+    def elbo(self, batch, q, generator=None, path=False):
+        "One-sample estimate of eq. (1) per item, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
         z = q.rsample(generator=generator)
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*(path_kl(q, z) if path else q.kl())
 
     def generate(self, source, # latents (batch, latent), or a batch to infer them from
                  to=None, # name or names to generate; all by default

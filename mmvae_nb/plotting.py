@@ -18,7 +18,9 @@ from .core import *
 METHOD_NAMES = dict(
     mopoe="MoPoE", mvae="MVAE", mmvae="MMVAE", jvae="JVAE (teacher)", jmvae="JMVAE-kl",
     jmvae_student="JMVAE student", iterative="Iterative teacher",
-    iterative_student="Iterative student", mvtcae="MVTCAE", mvtcae_student="MVTCAE student")
+    iterative_student="Iterative student", mvtcae="MVTCAE", mvtcae_student="MVTCAE student",
+    refined="Refined, JVAE's decoders", refined_marino="Marino's refiner, JVAE's decoders",
+    refined_student="Student of refined, JVAE's decoders")
 
 METHOD_COLOURS = dict(
     mopoe="#029e73", mvae="#949494", mmvae="#fbafe4", jvae="#56b4e9", jmvae="#cc78bc",

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'METHODS', 'DATASETS', 'PARTS', 'talk_numbers', 'Scale', 'Method', 'load_data', 'make_model', 'run_paths',
-           'load_run', 'Job', 'jobs_for', 'run_job', 'reproduce', 'talk_rows', 'write_talk_table', 'main']
+           'load_run', 'generated_rows', 'load_items', 'Job', 'jobs_for', 'run_job', 'reproduce', 'talk_rows',
+           'write_talk_table', 'main']
 
 # %% ../nbs/18_reproduce.ipynb #00ec286f
 import argparse, contextlib, dataclasses, importlib.util, json, os, re, shutil, subprocess, sys, time
@@ -49,6 +50,8 @@ class Scale:
     items: int | None # source items per image modality; None for all
     updates: int # of each generative model
     student_updates: int # of distillation
+    refiner_updates: int # of a refiner on frozen decoders
+    study_updates: int # of the short trainings that compare values of T
     batch_size: int # items per update
     steps: int # T of the iterative teacher
     seeds: int # how many, from 0
@@ -64,34 +67,54 @@ class Scale:
     device: str = "auto"
 
 SCALES = {
-    "smoke": Scale("rendered", 200, 3, 3, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
-    "quick": Scale("rendered", None, 2000, 800, 32, 3, 1, 3000, 800, 400, 16, 8),
-    "real": Scale("real", None, 3200, 1500, 64, 4, 3, 5000, 1500, 800, 32, 40),
-    "paper": Scale("real", None, 40000, 20000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
+    "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
+    "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
+    "real": Scale("real", None, 2800, 1600, 2000, 500, 64, 4, 3, 5000, 1500, 800, 32, 40),
+    "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
 }
 
 # %% ../nbs/18_reproduce.ipynb #9f8b19fd
 @dataclass(frozen=True)
 class Method:
-    "How a method's model is made: `module.cls(specs, latent, beta, **options)`, or `Students(teacher, **options)`."
+    "How a model is made: `module.cls(specs, latent, beta, **options)`, or `cls(teacher, **options)`."
     module: str # module of this package
-    cls: str # class in it
-    teacher: str | None = None # method of the teacher, for students
+    cls: str # class or function in it
+    teacher: str | None = None # method of the trained model it is made from
     options: dict = dataclasses.field(default_factory=dict)
-    uses_steps: bool = False # does it take T?
+    uses_steps: bool = False # does it take the scale's T?
+    updates: str = "updates" # the field of `Scale` that says how long it is trained
+    one_seed: bool = False # is one seed enough?
 
 METHODS = {
     "mopoe": Method("mopoe", "MoPoE"),
     "jvae": Method("multimodal_elbo", "JVAE"),
-    "jmvae_student": Method("distillation", "Students", teacher="jvae"),
+    "jmvae_student": Method("distillation", "Students", teacher="jvae", updates="student_updates"),
     "jmvae": Method("jmvae", "JMVAE", options={"alpha": 0.1}),
+    "mvtcae": Method("mvtcae", "MVTCAE"),
+    "mvtcae_student": Method("distillation", "Students", teacher="mvtcae", updates="student_updates"),
     "iterative": Method("multimodal_iterative", "IterativeTeacher", uses_steps=True),
-    "iterative_student": Method("distillation", "Students", teacher="iterative"),
+    "iterative_student": Method("distillation", "Students", teacher="iterative", updates="student_updates"),
+    # on the JVAE's decoders: only inference differs
+    "refined": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", uses_steps=True, updates="refiner_updates"),
+    "refined_marino": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", options={"refiner": "marino"},
+                             uses_steps=True, updates="refiner_updates"),
+    "refined_student": Method("distillation", "Students", teacher="refined", updates="student_updates"),
+    # how many iterations, at test and at training
+    "iterative_student_over_t": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", updates="study_updates"),
+    **{f"iterative_t{t}": Method("multimodal_iterative", "IterativeTeacher", options={"steps": t}, updates="study_updates", one_seed=True)
+       for t in (1, 2, 4, 8)},
 }
 DATASETS = {"mnist_svhn_text": "mnist_svhn_text"} # name -> function of mmvae_nb.data
+_all = ["mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "iterative", "iterative_student",
+        "refined", "refined_student"]
 PARTS = { # name -> methods, and the report that shows them
     "headline": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "headline"),
-    "mnist_svhn_text": (list(METHODS), "mnist_svhn_text"),
+    "mnist_svhn_text": (_all, "mnist_svhn_text"),
+    "products_of_students": (["mopoe", "jvae", "jmvae_student", "mvtcae", "mvtcae_student", "iterative", "iterative_student"], "products_of_students"),
+    "teacher_student_kl": (["jvae", "jmvae_student", "mvtcae_student", "iterative_student", "refined_student"], "teacher_student_kl"),
+    "gap_decomposition": (["jvae", "refined", "refined_marino", "jmvae_student", "refined_student"], "gap_decomposition"),
+    "iterations": (["iterative", "iterative_student", "iterative_student_over_t", *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
+    "benchmarks": (_all, "benchmarks"),
 }
 
 # %% ../nbs/18_reproduce.ipynb #5388e030
@@ -110,10 +133,10 @@ def make_model(method, # a key of METHODS
     "A fresh model of `method`."
     m = METHODS[one_of("method", method, METHODS)]
     cls = getattr(importlib.import_module(f"mmvae_nb.{m.module}"), m.cls)
-    if m.teacher:
-        if teacher is None: raise MmvaeError(f"teacher: got None, allowed: a trained {m.teacher} for {method}")
-        return cls(teacher, **m.options)
-    return cls(specs, latent, beta, **m.options, **({"steps": steps} if m.uses_steps else {}))
+    options = {**m.options, **({"steps": steps} if m.uses_steps else {})}
+    if not m.teacher: return cls(specs, latent, beta, **options)
+    if teacher is None: raise MmvaeError(f"teacher: got None, allowed: a trained {m.teacher} for {method}")
+    return cls(teacher, **options)
 
 # %% ../nbs/18_reproduce.ipynb #9015189c
 def run_paths(results, # results folder of a scale, such as "results/quick"
@@ -121,7 +144,7 @@ def run_paths(results, # results folder of a scale, such as "results/quick"
     "Where a run keeps its weights, record and metrics."
     stem, results = f"{dataset}-{method}-{seed}", Path(results)
     return {"weights": results/"weights"/f"{stem}.safetensors", "run": results/"runs"/f"{stem}.json",
-            "metrics": results/"runs"/f"{stem}-metrics.json"}
+            "metrics": results/"runs"/f"{stem}-metrics.json", "items": results/"weights"/f"{stem}-items.npz"}
 
 def load_run(results, dataset, method, seed=0, device="cpu"):
     "A trained model and the record of its run: (model, run)."
@@ -131,9 +154,36 @@ def load_run(results, dataset, method, seed=0, device="cpu"):
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
     specs = default_specs(load_data(dataset, "validation", p["source"], p["items"]).modalities)
-    teacher = make_model(METHODS[method].teacher, specs, p["latent"], p["beta"], p["steps"]) if METHODS[method].teacher else None
-    model = make_model(method, specs, p["latent"], p["beta"], p["steps"], teacher)
+    def fresh(m): return m and make_model(m, specs, p["latent"], p["beta"], p["steps"], fresh(METHODS[m].teacher))
+    model = fresh(method)
     return load_weights(model, paths["weights"]).to(resolve_device(device)), run
+
+# %% ../nbs/18_reproduce.ipynb #b608f1f0
+def generated_rows(models, # dict: label or method -> model
+                   data, # a `MultimodalData`
+                   batch, # its items to start from
+                   given, # name or names of the modalities given
+                   to, # name of the modality wanted
+                   sample=True # draw z, with the same noise for every model, instead of taking the mean?
+                  ) -> dict: # rows for a figure: the truth first
+    "What each model makes of `to` from `given`, with the true items on top; text as strings."
+    import torch
+    given = [given] if isinstance(given, str) else list(given)
+    show = lambda x: data.modalities[to].decode(x) if data.modalities[to].kind == "text" else x
+    rows = {"ground truth": show(batch[to])}
+    for label, model in models.items():
+        g = generator(0, "figure", *given, device=batch[to].device)
+        with torch.no_grad(): made = model.generate({n: batch[n] for n in given}, to=to, sample=sample, generator=g)
+        rows[label] = show(made[to])
+    return rows
+
+def load_items(results, dataset, method, seed) -> dict: # "metric|condition" -> (items,)
+    "The numbers per test item that an evaluation kept."
+    import numpy as np
+    path = run_paths(results, dataset, method, seed)["items"]
+    try:
+        with np.load(path) as f: return dict(f)
+    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file; `mmvae reproduce` makes it") from e
 
 # %% ../nbs/18_reproduce.ipynb #70945f57
 @dataclass(frozen=True)
@@ -183,31 +233,46 @@ def jobs_for(scale, # a key of SCALES
     parts = list(PARTS) if part == "all" else [part]
     wanted = list(methods or dict.fromkeys(m for p in parts for m in PARTS[p][0]))
     for m in wanted: one_of("method", m, METHODS)
-    wanted = list(dict.fromkeys(t for m in wanted for t in (METHODS[m].teacher, m) if t))
+    wanted = list(dict.fromkeys(t for m in wanted for t in [*_teachers(m), m]))
     common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root), device=device)
     judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates, "width": s.judge_width},
                  _sources("judges", ["metrics"]), (str(root/"runs"/f"{dataset}-judges.json"),))
     jobs = [judges]
     for m in wanted:
-        for seed in range(seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
+        for seed in _seeds(m, seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
     if methods: return jobs
     for p in parts:
-        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in range(seeds))
+        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in _seeds(m, seeds))
         jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
             {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", *{METHODS[m].module for m in PARTS[p][0]}])),
             tuple(str(root/f) for f in _report_files[p])))
     return jobs
 
-_report_files = {"headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],
-                 "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "figures/slide_45_cross_modal.png"]}
+def _teachers(method):
+    "The teacher of a method, preceded by its own teacher, and so on."
+    t = METHODS[method].teacher
+    return [*_teachers(t), t] if t else []
+
+def _seeds(method, seeds): return range(1 if METHODS[method].one_seed else seeds)
+
+_report_files = {
+    "headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],
+    "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "tables/methods.csv", *[f"figures/slide_{n}_cross_modal.png" for n in (44, 45, 46, 47, 48, 49)]],
+    "products_of_students": ["tables/products_of_students.csv", *[f"figures/slide_{n}_two_given.png" for n in (61, 62, 63)]],
+    "teacher_student_kl": ["tables/hypotheses.csv", "figures/teacher_student_kl.png"],
+    "gap_decomposition": ["tables/gap_decomposition.csv", "figures/gap_decomposition.png", "figures/refiners_over_t.png"],
+    "iterations": ["tables/iterations.csv", "figures/iterations_over_t.png", "figures/iterations_at_training.png",
+                   *[f"figures/slide_{n}_over_t_{who}.png" for n in range(53, 59) for who in ("teacher", "student")]],
+    "benchmarks": ["tables/benchmarks.csv"],
+}
 
 # %% ../nbs/18_reproduce.ipynb #bcf4c9c8
 def _model_jobs(s, root, common, dataset, method, seed, judges):
     "Train and evaluate one method with one seed."
     m, paths = METHODS[method], {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
     teacher = str(run_paths(root, dataset, m.teacher, seed)["weights"]) if m.teacher else None
-    modules = [m.module, "training"] + ([METHODS[m.teacher].module] if m.teacher else [])
-    train = {**common, "method": method, "seed": seed, "updates": s.student_updates if teacher else s.updates,
+    modules = ["training", *[METHODS[t].module for t in [*_teachers(method), method]]]
+    train = {**common, "method": method, "seed": seed, "updates": getattr(s, m.updates),
              "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
              "precision": s.precision, "budget": s.budget, "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
     evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
@@ -216,8 +281,8 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
     return [Job(f"{stem}-train", "train", train, ((teacher,) if teacher else ()) + _sources("train", modules),
                 (paths["weights"], paths["run"])),
             Job(f"{stem}-evaluate", "evaluate", evaluate,
-                (paths["weights"], paths["run"], *judges.outputs, *_sources("evaluate", [*modules, "metrics"])),
-                (paths["metrics"],))]
+                (paths["weights"], paths["run"], *judges.outputs, *_sources("evaluate", [*modules, "metrics", "iterative_inference"])),
+                (paths["metrics"], paths["items"]))]
 
 # %% ../nbs/18_reproduce.ipynb #2888e829
 def run_job(job, # a `Job`

@@ -75,19 +75,25 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
         assert json.loads(json.dumps(j.parameters)) == j.parameters
         made |= set(j.outputs)
     methods = {m for p in (R.PARTS if part == "all" else [part]) for m in R.PARTS[p][0]}
+    methods |= {t for m in methods for t in TEACHERS_OF.get(m, [])}
     n = R.SCALES[scale].seeds if seeds is None else seeds
+    count = lambda methods: sum(1 if m.startswith("iterative_t") else n for m in methods)   # T at training: one seed
     reports = len(R.PARTS) if part == "all" else 1
-    assert len(jobs) == 1 + 2*n*len(methods) + reports        # judges; train and evaluate each; reports
+    assert len(jobs) == 1 + 2*count(methods) + reports        # judges; train and evaluate each; reports
     for j in jobs:
         if role(j) == "report":                                # a report waits for every method and seed
-            assert sum(f.endswith("-metrics.json") for f in j.inputs) == n*len(R.PARTS[j.parameters["part"]][0])
+            assert sum(f.endswith("-metrics.json") for f in j.inputs) == count(R.PARTS[j.parameters["part"]][0])
+
+TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"], "iterative_student": ["iterative"],
+               "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
+               "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"]}
 
 def test_students_wait_for_their_own_teacher(at_root):
     for j in R.jobs_for("real", part="all"):
         if role(j) != "train": continue
         method, seed = j.parameters["method"], j.parameters["seed"]
         weights = [f for f in j.inputs if f.endswith(".safetensors")]
-        teacher = {"jmvae_student": "jvae", "iterative_student": "iterative"}.get(method)
+        teacher = TEACHERS_OF.get(method, [None])[-1]
         assert weights == ([f"results/real/weights/{DATA}-{teacher}-{seed}.safetensors"] if teacher else [])
 
 def closure(*modules):
@@ -105,10 +111,12 @@ def modules_of(job): return {Path(f).stem for f in job.inputs if Path(f).parent.
 
 def test_jobs_depend_on_the_modules_they_use_and_on_no_others(at_root):
     own = {"mopoe": ["mopoe"], "jvae": ["multimodal_elbo"], "jmvae": ["jmvae"], "iterative": ["multimodal_iterative"],
-           "jmvae_student": ["distillation", "multimodal_elbo"], "iterative_student": ["distillation", "multimodal_iterative"]}
+           "jmvae_student": ["distillation", "multimodal_elbo"], "iterative_student": ["distillation", "multimodal_iterative"],
+           "mvtcae": ["mvtcae"], "mvtcae_student": ["mvtcae"]}
+    own = {m: own.get(m, ["multimodal_iterative"]) for m in R.METHODS}      # all others refine
     for j in R.jobs_for("quick", part="all"):
         if role(j) == "train": assert modules_of(j) == closure("training", *own[j.parameters["method"]])
-        if role(j) == "evaluate": assert modules_of(j) == closure("training", "metrics", *own[j.parameters["method"]])
+        if role(j) == "evaluate": assert modules_of(j) == closure("training", "metrics", "iterative_inference", *own[j.parameters["method"]])
         if role(j) == "judges": assert modules_of(j) == closure("metrics")
     assert "mopoe" not in closure("multimodal_iterative") and "jmvae" not in closure("mopoe", "distillation")
 
@@ -121,7 +129,8 @@ def test_reports_depend_on_what_they_import(at_root):
 
 CHANGED = { # field of a scale -> another value, and the jobs that it concerns
     "source": ("real", "all"), "items": (300, "all"), "device": ("auto", "all"), "updates": (4, {"train of a model"}),
-    "student_updates": (5, {"train of students"}), "batch_size": (8, {"train of a model", "train of students"}),
+    "student_updates": (5, {"train of students"}), "refiner_updates": (5, {"train of a refiner"}),
+    "study_updates": (5, {"train of a study"}), "batch_size": (8, {"train of a model", "train of students"}),
     "steps": (3, {"train of a model", "train of students"}), "lr": (1e-3, {"train of a model", "train of students"}),
     "latent": (8, {"train of a model", "train of students"}), "beta": (2.0, {"train of a model", "train of students"}),
     "precision": ("bf16", {"train of a model", "train of students"}), "probe_points": (90, {"evaluate"}), "samples": (70, {"evaluate"}),
@@ -133,7 +142,12 @@ def test_a_changed_setting_reaches_the_parameters_of_its_jobs(field, at_root, mo
     value, wanted = CHANGED[field]
     assert getattr(R.SCALES["smoke"], field) != value
     monkeypatch.setitem(R.SCALES, "smoke", dataclasses.replace(R.SCALES["smoke"], **{field: value}))
-    def kind(j): return role(j) + (f" of {'students' if 'student' in j.name else 'a model'}" if role(j) == "train" else "")
+    every = {"train of students", "train of a model", "train of a refiner", "train of a study"}
+    if wanted == {"train of a model", "train of students"}: wanted = every
+    def of(name):
+        if "over_t" in name or "iterative_t" in name: return "a study"
+        return "students" if "student" in name else "a refiner" if "refined" in name else "a model"
+    def kind(j): return role(j) + (f" of {of(j.name)}" if role(j) == "train" else "")
     after = R.jobs_for("smoke", part="all")
     changed = {kind(j) for j in after if j.parameters != before[j.name]}
     same = {kind(j) for j in after if j.parameters == before[j.name]}
@@ -170,7 +184,7 @@ def test_budgets_and_sizes_are_sane():
 @pytest.mark.parametrize("call, words", [
     (lambda: R.jobs_for("huge"), "scale: got 'huge', allowed: smoke, quick, real, paper"),
     (lambda: R.jobs_for("smoke", dataset="mnist"), "dataset: got 'mnist', allowed: mnist_svhn_text"),
-    (lambda: R.jobs_for("smoke", part="slides"), "part: got 'slides', allowed: headline, mnist_svhn_text, all"),
+    (lambda: R.jobs_for("smoke", part="slides"), "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
     (lambda: R.jobs_for("smoke", seeds=0), "seeds: got 0, allowed: a whole number at least 1"),
     (lambda: R.jobs_for("smoke", seeds=1.5), "seeds: got 1.5"),
     (lambda: R.jobs_for("smoke", methods=["mopoe", "vae"]), "method: got 'vae', allowed: mopoe, jvae"),
@@ -266,7 +280,7 @@ BAD = {
     "scale": (["reproduce", "--scale", "big"], "scale: got 'big', allowed: smoke, quick, real, paper"),
     "scale of table": (["table", "--scale", "big"], "scale: got 'big'"),
     "scale of generate": (["generate", "mopoe", "--scale", "big", "--given", "mnist"], "scale: got 'big'"),
-    "part": (["reproduce", *SMOKE, "--part", "slides"], "part: got 'slides', allowed: headline, mnist_svhn_text, all"),
+    "part": (["reproduce", *SMOKE, "--part", "slides"], "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
     "dataset": (["reproduce", *SMOKE, "--dataset", "imagenet"], "dataset: got 'imagenet', allowed: mnist_svhn_text"),
     "dataset of table": (["table", *SMOKE, "--dataset", "imagenet"], "dataset: got 'imagenet'"),
     "dataset of generate": (["generate", "mopoe", *SMOKE, "--dataset", "imagenet", "--given", "mnist"], "dataset: got 'imagenet'"),

@@ -149,6 +149,10 @@ print(f"negative ELBO: first {history[0]:.0f}, last {history[-1]:.0f} nats per i
 #| exports
 Loss = namedtuple("Loss", "total parts")  # a scalar to minimise, and a dict of named detached parts
 
+def path_kl(q, z):
+    "KL(q || prior) estimated at `z`, a sample of `q`, per item; only the path through z is differentiated; eq. (5)."
+    return q.detach().log_prob(z) - DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z)
+
 class VAE(nn.Module):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def __init__(self, spec, # the modality's `ModalitySpec`
@@ -177,9 +181,10 @@ class VAE(nn.Module):
         "log p(x | z) in nats per item, unweighted."
         return self.likelihood.log_prob(batch[self.name], self.decoder(z))
 
-    def elbo(self, batch, q, generator=None):
-        "One-sample estimate of eq. (4) in nats per item, for ANY diagonal Gaussian `q`."
-        return self.weight*self.log_likelihood(batch, q.rsample(generator=generator)) - self.beta*q.kl()
+    def elbo(self, batch, q, generator=None, path=False):
+        "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: with the KL of eq. (5)."
+        z = q.rsample(generator=generator)
+        return self.weight*self.log_likelihood(batch, z) - self.beta*(path_kl(q, z) if path else q.kl())
 
     def loss(self, batch) -> Loss:
         "The mean negative ELBO of a batch."
@@ -204,7 +209,9 @@ vae = train_vae(VAE(spec, "mnist", latent))
 test, labels = validation.take(300)
 with torch.no_grad(): total, parts = vae.loss(test)
 assert set(parts) == {"nll", "kl"} and abs(total - parts["nll"] - parts["kl"]) < 1e-2
-with torch.no_grad(): torch.testing.assert_close(-vae.elbo(test, vae.infer(test)).mean(), total, rtol=.02, atol=0)
+with torch.no_grad():
+    for path in (False, True):
+        torch.testing.assert_close(-vae.elbo(test, vae.infer(test), path=path).mean(), total, rtol=.02, atol=0)
 try: vae.infer({"svhn": test["svhn"]})
 except MmvaeError as e: assert str(e) == "batch: got svhn, allowed: mnist"
 
@@ -216,6 +223,39 @@ with torch.no_grad():
             "from the prior": vae.generate(torch.randn(10, latent, generator=generator(1, "prior")))["mnist"]}
 generation_grid(rows);
 
+
+# %% [markdown]
+# ## Two estimators of one gradient
+#
+# The KL has a closed form, so the only noise in the gradient seems to come from the likelihood. That noise never stops,
+# though: even where $q$ *is* the true posterior, each single sample gives a gradient, and only their mean is zero. Roeder et al.
+# (2017) take the KL at the sample too, and let the gradient flow through the sample alone, not through $q$'s own parameters
+# (the bar means: held fixed):
+#
+# $$
+# \begin{aligned}
+# \widehat{\mathrm{KL}} = \log q_{\bar\lambda}(z) - \log p(z), \qquad z = \mu + \sigma \odot \epsilon.
+# \end{aligned}\tag{5}
+# $$
+#
+# The expectation of the gradient is the same, since $\mathbb E_q[\nabla_\lambda \log q_\lambda(z)] = 0$. But where $q = p(z \mid x)$, the
+# integrand $\log p(x, z) - \log q(z) = \log p(x)$ does not depend on $z$ at all: *every* sample gives a gradient of exactly zero. Lesson
+# 09, which follows gradients into the optimum, lives on that. A case with a known answer: $x \sim \mathcal N(z, 1)$, posterior
+# $\mathcal N(x/2, 1/2)$.
+
+# %%
+def gradients(q, path, samples=2000):
+    "The gradient in the mean of log N(x; z, 1) - KL for x = 1, once per sample."
+    mean = q.mean.expand(samples, 1).clone().requires_grad_()
+    drawn = DiagonalGaussian(mean, q.logvar.expand(samples, 1)); z = drawn.rsample(generator=generator(0, "path"))
+    value = -0.5*((1 - z)**2).sum(-1) - (path_kl(drawn, z) if path else drawn.kl())
+    return torch.autograd.grad(value.sum(), mean)[0]
+
+posterior = DiagonalGaussian(torch.tensor([[.5]]), torch.tensor([[.5]]).log())
+elsewhere = DiagonalGaussian(torch.tensor([[.2]]), torch.tensor([[.3]]).log())
+assert gradients(posterior, path=True).abs().max() < 1e-6 < gradients(posterior, path=False).std()
+for path in (False, True):                                # both are unbiased: the gradient is 1 - 2 mean
+    g = gradients(elsewhere, path); assert abs(g.mean() - .6) < 3*g.std()/2000**.5
 
 # %% [markdown]
 # ## What goes wrong: a mean is a hidden beta
@@ -273,4 +313,5 @@ generation_grid(rows);
 #
 # - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013.
 # - D. Kingma, M. Welling, [An Introduction to Variational Autoencoders](https://arxiv.org/abs/1906.02691), 2019.
+# - G. Roeder, Y. Wu, D. Duvenaud, [Sticking the Landing](https://arxiv.org/abs/1703.09194), 2017.
 # - I. Higgins et al., [beta-VAE](https://openreview.net/forum?id=Sy2fzU9gl), 2017.

@@ -19,6 +19,7 @@
 
 # %%
 #| export
+from collections import namedtuple
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO 
                   q, # the posterior to evaluate at
                   keep=False # keep the graph, so that the ELBO can be trained on as well?
                  ):
-    "The ELBO of each item at `q`, and its gradient in mean and log-variance (both detached)."
+    "The ELBO of each item at `q` (detached unless `keep`), and its gradient in mean and log-variance."
     with torch.enable_grad():
         if not keep or not q.mean.requires_grad:
             q = DiagonalGaussian(q.mean.detach().requires_grad_(), q.logvar.detach().requires_grad_())
@@ -153,16 +154,16 @@ class MarinoRefiner(nn.Module):
         self.latent, self.body, self.out = latent, _body(4*latent, hidden), nn.Linear(hidden, 4*latent)
         with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias[:2*latent] = 0.; self.out.bias[2*latent:] = 3.
 
-    def forward(self, q, g_mean, g_logvar) -> DiagonalGaussian:
-        "The next posterior from the current one and the gradient of its ELBO."
+    def forward(self, q, g_mean, g_logvar, memory=None):
+        "The next posterior from the current one and the gradient of its ELBO; nothing is remembered."
         normed = [F.layer_norm(v, (self.latent,)) for v in (g_mean, g_logvar, q.mean, q.logvar)]
         mean, logvar, gate_m, gate_v = self.out(self.body(torch.cat(normed, -1))).float().chunk(4, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
-        return DiagonalGaussian(a*q.mean + (1 - a)*mean, b*q.logvar + (1 - b)*logvar)
+        return DiagonalGaussian(a*q.mean + (1 - a)*mean, b*q.logvar + (1 - b)*logvar), memory
 
 
 # %% [markdown]
-# ## Ours: the posterior's own units
+# ## Ours: the posterior's own units, and a memory
 #
 # A gradient of 100 nats per unit of $\mu$ means "move a lot" if $\sigma = 1$ and "you are a
 # hair's breadth away" if $\sigma = 0.01$. The layer norm throws away its size altogether. We
@@ -173,6 +174,11 @@ class MarinoRefiner(nn.Module):
 #
 # - a *step* $\mu + \sigma \cdot c \tanh(a)$, at most $c$ deviations long, which is what is needed near the optimum, and
 # - a *proposal*, a plain new value, which is what is needed far away from it.
+#
+# Near the optimum one gradient is mostly noise: it comes from a single sample of $z$. What averages noise is *memory*. Each
+# item keeps a running mean of its gradients, $\bar g_t = 0.9\, \bar g_{t-1} + 0.1\, g_t$, and a count of its steps. The refiner sees
+# the mean (divided by $1 - 0.9^t$, as Adam does, so that early values are not too small) in the current
+# posterior's units, and $\log t$: it can learn to take smaller steps when it is old.
 
 # %%
 #| exports
@@ -181,24 +187,35 @@ def signed_log(x):
     return x.sign()*torch.log1p(x.abs())
 
 class Refiner(nn.Module):
-    "Gradients in units of the posterior's deviation; a gate between a bounded step and a proposal."
+    "Gradients, new and remembered, in units of the posterior's deviation; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
-                 longest=3.0 # c: longest step, in deviations of the posterior
+                 longest=3.0, # c: longest step, in deviations of the posterior
+                 decay=0.9 # of the running mean of gradients
                 ):
         super().__init__()
-        self.latent, self.longest = latent, longest
-        self.body, self.out = _body(4*latent, hidden), nn.Linear(hidden, 6*latent)
+        self.latent, self.longest, self.decay = latent, longest, in_range("decay", decay, low=0, high=0.999)
+        self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
         with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
 
-    def forward(self, q, g_mean, g_logvar) -> DiagonalGaussian:
-        "The next posterior from the current one and the gradient of its ELBO."
-        inputs = [signed_log(q.std*g_mean), signed_log(g_logvar), q.mean, q.logvar]
+    def remember(self, g_mean, g_logvar, memory=None):
+        "Memory, (batch, 2*latent + 1): running means of the gradients, and the number of steps taken."
+        new = torch.cat([g_mean, g_logvar], -1)
+        if memory is None: memory = new.new_zeros(len(new), 2*self.latent + 1)
+        return torch.cat([self.decay*memory[:, :-1] + (1 - self.decay)*new, memory[:, -1:] + 1], -1)
+
+    def forward(self, q, g_mean, g_logvar, memory=None):
+        "The next posterior, and the memory to hand in with the next gradient."
+        memory = self.remember(g_mean, g_logvar, memory)
+        age = memory[:, -1:]
+        past_m, past_v = (memory[:, :-1]/(1 - self.decay**age)).chunk(2, -1)
+        inputs = [q.std*g_mean, g_logvar, q.std*past_m, past_v]
+        inputs = [*map(signed_log, inputs), q.mean, q.logvar, 0.5*age.log()]
         out = self.out(self.body(torch.cat(inputs, -1))).float()
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         step_m, step_v = q.mean + q.std*self.longest*torch.tanh(step_m), q.logvar + torch.tanh(step_v)
-        return DiagonalGaussian(a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar)
+        return DiagonalGaussian(a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar), memory
 
 
 # %%
@@ -206,65 +223,119 @@ assert torch.equal(signed_log(torch.tensor([0., -1., 1.])), torch.tensor([0., -1
 assert Shortcut(8)(torch.zeros(2, 8)).shape == (2, 8)
 for make in (MarinoRefiner, Refiner):
     seed_everything(0, "refiner"); refiner = make(1, hidden=16)
-    both = refiner(q, g_mean, g_logvar)
-    one = refiner(q[:1], g_mean[:1], g_logvar[:1])       # an item does not see its neighbours
+    both, memory = refiner(q, g_mean, g_logvar)
+    one, _ = refiner(q[:1], g_mean[:1], g_logvar[:1])    # an item does not see its neighbours
     torch.testing.assert_close(both.mean[:1], one.mean)
     assert (both.mean - q.mean).abs().max() < .3          # the gate starts near 1
+again = refiner.remember(2*g_mean, g_logvar, memory)      # ours: mean of g and 2 g, weighted 9 to 10
+torch.testing.assert_close(again[:, :1]/(1 - .9**2), g_mean*(.9 + 2)/1.9)
+assert again[0, -1] == 2
 
 
 # %% [markdown]
 # ## Iterating
 #
-# `refine` applies a refiner $T$ times and returns the whole trajectory $q_0, \dots, q_T$. In training it
+# `refine` applies a refiner $T$ times and returns the whole trajectory $q_0, \dots, q_T$. In training (`keep`) it
 # also returns the ELBO of each, with a graph: the loss is their negative mean.
+#
+# Two details of training. *Far items shout:* an item thousands of nats from its optimum has gradients
+# a hundred times larger than one that is nearly there, and the refiner would learn from the former only. So what reaches the
+# refiner from each step is divided by the size of the gradient it was shown, $\sqrt{1 + \overline{(\sigma \odot g)^2}}$; the
+# loss itself is unchanged. *A frozen model needs one backward pass, not two:* the gradient of $\mathcal L$ in $\lambda_t$, which
+# the refiner was shown, is also all that training the refiner needs (`keep="refiner"`).
 
 # %%
 #| exports
+Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, the refiner's memory
+
+def _quieter(q, g_mean):
+    "`q` itself; the gradient that comes back through it is divided by the size of `g_mean` in units of q's deviation."
+    w = (1 + (q.std*g_mean).detach().pow(2).mean(-1, keepdim=True)).rsqrt()
+    mean, logvar = (w*v + ((1 - w)*v).detach() for v in (q.mean, q.logvar))
+    return DiagonalGaussian(mean, logvar)
+
 def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            start, # q_0
-           refiner, # module: (q, g_mean, g_logvar) -> next q
+           refiner, # module: (q, g_mean, g_logvar, memory) -> (next q, memory)
            steps, # T
-           keep=False # keep graphs for training: ELBO of q_0..q_T is returned as well
+           keep=False, # for training: "all" keeps every graph, "refiner" only the refiner's
+           memory=None # the refiner's, to go on where an earlier refinement stopped
           ):
-    "The trajectory q_0, ..., q_T (detached), or with `keep` (trajectory, ELBOs), eq. (2)."
-    in_range("steps", steps, low=0, whole=True)
-    trajectory, elbos = [start], []
-    for _ in range(steps):
-        value, g_mean, g_logvar = elbo_gradient(elbo, trajectory[-1], keep)
+    "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (2)."
+    in_range("steps", steps, low=0, whole=True); one_of("keep", keep, [False, "all", "refiner"])
+    trajectory, elbos, g_mean = [start], [], None
+    for t in range(steps + bool(keep)):
+        q = trajectory[-1] if g_mean is None or not keep else _quieter(trajectory[-1], g_mean)
+        if t == steps and keep == "all": elbos.append(elbo(q)); break
+        value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
+        if keep == "refiner":   # the same value, and the same gradient in q
+            value = value + ((q.mean - q.mean.detach())*g_mean + (q.logvar - q.logvar.detach())*g_logvar).sum(-1)
         elbos.append(value)
-        with torch.set_grad_enabled(keep):
-            trajectory.append(refiner(trajectory[-1].detach(), g_mean, g_logvar))
+        if t == steps: break
+        with torch.set_grad_enabled(bool(keep)):
+            q, memory = refiner(trajectory[-1].detach(), g_mean, g_logvar, memory)
+        trajectory.append(q)
     if not keep: return [q.detach() for q in trajectory]
-    return trajectory, elbos + [elbo(trajectory[-1])]
+    return Refinement(trajectory, elbos, memory if memory is None else memory.detach())
 
 
 # %%
 class Ascend(nn.Module):
     "A refiner that is a plain gradient step, to see `refine` at work."
-    def forward(self, q, g_mean, g_logvar): return DiagonalGaussian(q.mean + .3*g_mean, q.logvar + .3*g_logvar)
+    def __init__(self): super().__init__(); self.rate = nn.Parameter(torch.tensor(.3))
+    def forward(self, q, g_mean, g_logvar, memory=None):
+        return DiagonalGaussian(q.mean + self.rate*g_mean, q.logvar + self.rate*g_logvar), memory
 
 trajectory = refine(known, q, Ascend(), 40)
 values = torch.stack([known(p) for p in trajectory])
 assert len(trajectory) == 41 and (values[1:] >= values[:-1] - 1e-5).all()
 torch.testing.assert_close(trajectory[-1].mean, x/2, atol=1e-3, rtol=0)
-_, kept = refine(known, q, Ascend(), 3, keep=True)
-torch.testing.assert_close(torch.stack(kept), values[:4])
+
+# %% [markdown]
+# Both ways of keeping graphs give the refiner the same gradient:
+
+# %%
+grads = {}
+for keep in ("all", "refiner"):
+    ascend = Ascend(); kept = refine(known, q, ascend, 3, keep=keep)
+    torch.testing.assert_close(torch.stack(kept.elbos), values[:4])
+    torch.stack(kept.elbos).sum().backward(); grads[keep] = ascend.rate.grad
+torch.testing.assert_close(grads["all"], grads["refiner"]); assert grads["all"] > 0
 
 
 # %% [markdown]
 # ## Training a refiner on a frozen VAE
 #
-# We take a trained VAE, freeze it, and train only the refiner. Half of the batches start where the
-# encoder ends, the others after a few steps that carry no loss (`burn_in`): a refiner that never
-# saw the neighbourhood of the optimum does not know how to behave there.
+# We take a trained VAE, freeze it, and train only the refiner. A refiner that never saw the neighbourhood of the
+# optimum does not know how to behave there, and diverges. So refinements are not thrown away after $T$ steps: the
+# next update continues most of them (`Replay`), at their age and with their memory. After a while every update sees items of all
+# ages, from fresh to dozens of steps old, for the price of $T$ steps.
 
 # %%
 #| exports
+class Replay:
+    "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
+    def __init__(self, share=0.6 # of a batch; the chance of an item to be continued once more
+                ): self.share, self.stored = in_range("share", share, low=0, high=0.99), None
+
+    def mix(self, batch, q):
+        "(batch, posteriors, memory): a share of the items replaced by stored ones."
+        if self.stored is None or not self.share: return batch, q, None
+        old, old_q, old_memory = self.stored
+        i = torch.randperm(len(old_q), device=old_q.mean.device)[:round(self.share*len(q))]
+        fresh = len(q) - len(i)
+        batch = {n: torch.cat([x[:fresh], old[n][i]]) for n, x in batch.items()}
+        if old_memory is None: return batch, DiagonalGaussian.cat([q[:fresh], old_q[i]]), None
+        memory = torch.cat([old_memory.new_zeros(fresh, old_memory.shape[1]), old_memory[i]])
+        return batch, DiagonalGaussian.cat([q[:fresh], old_q[i]]), memory
+
+    def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
+
 class RefinerTraining(nn.Module):
-    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q)`."
-    def __init__(self, model, refiner, steps=4, burn_in=4):
+    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
+    def __init__(self, model, refiner, steps=4, replay=0.6):
         super().__init__()
-        self.refiner, self.steps, self.burn_in = refiner, in_range("steps", steps, low=1, whole=True), burn_in
+        self.refiner, self.steps, self.replay = refiner, in_range("steps", steps, low=1, whole=True), Replay(replay)
         self.model = model.requires_grad_(False).eval()
 
     def start(self, batch):
@@ -273,19 +344,25 @@ class RefinerTraining(nn.Module):
 
     def infer(self, batch, steps=None):
         "The trajectory q_0, ..., q_T."
-        return refine(lambda q: self.model.elbo(batch, q), self.start(batch), self.refiner,
+        return refine(lambda q: self.model.elbo(batch, q, path=True), self.start(batch), self.refiner,
                       self.steps if steps is None else steps)
 
     def forward(self, batch) -> Loss:
-        "The mean negative ELBO over the trajectory."
-        q = self.start(batch)
-        burn = max(0, int(torch.randint(-self.burn_in, self.burn_in + 1, ())))
-        elbo = lambda q: self.model.elbo(batch, q)
-        if burn: q = refine(elbo, q, self.refiner, burn)[-1]
-        _, elbos = refine(elbo, q, self.refiner, self.steps, keep=True)
-        means = torch.stack([e.mean() for e in elbos])
+        "The mean negative ELBO of T further steps, of fresh items and of continued ones."
+        batch, q, memory = self.replay.mix(batch, self.start(batch))
+        done = refine(lambda q: self.model.elbo(batch, q, path=True), q, self.refiner, self.steps, "refiner", memory)
+        self.replay.store(batch, done.trajectory[-1], done.memory)
+        means = torch.stack([e.mean() for e in done.elbos])
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})
 
+
+# %%
+items = {"x": torch.arange(8.)}; fresh = DiagonalGaussian(torch.zeros(8, 1), torch.zeros(8, 1))
+replay = Replay(.5); assert replay.mix(items, fresh)[2] is None                 # nothing stored yet
+replay.store({"x": torch.arange(8.) + 100}, DiagonalGaussian(torch.ones(8, 1), torch.zeros(8, 1)), torch.full((8, 3), 4.))
+mixed, q_mixed, memory = replay.mix(items, fresh)
+old = mixed["x"] >= 100
+assert old.sum() == 4 and (q_mixed.mean[:, 0] == old.float()).all() and (memory[:, -1] == 4*old).all()
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
@@ -311,7 +388,7 @@ for name, make in {"Marino's refiner": MarinoRefiner, "our refiner": Refiner}.it
 
 # %%
 items, _ = validation.take(200)
-elbo = lambda q: vae.elbo(items, q)
+elbo = lambda q: vae.elbo(items, q, path=True)
 
 @torch.no_grad()
 def nelbo(q):
@@ -344,7 +421,7 @@ print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; "
 # ## What goes wrong
 #
 # - *It works for the T it was trained with and diverges beyond.* Near the optimum gradients are small
-#   and noisy; without burn-in the refiner has never been there. Look at the curve beyond T before you trust it.
+#   and noisy; without replay the refiner has never been there. Look at the curve beyond T before you trust it.
 # - *Gradients through the earlier iterations.* Forgetting to detach multiplies memory by T and makes
 #   training unstable.
 # - *A batch norm in the refiner.* Then the result for an item depends on who sits beside it.
@@ -359,7 +436,7 @@ print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; "
 #
 # 1. Show that the natural gradient of $\mathcal L$ in $\mu$ is $\sigma^2\,\partial\mathcal L/\partial\mu$.
 # 2. Refine from the *prior* instead of the encoder's posterior. How many steps does our refiner need?
-# 3. Train with `burn_in=0` and plot 64 steps.
+# 3. Train with `replay=0` and plot 64 steps.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions

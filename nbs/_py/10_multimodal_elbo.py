@@ -96,10 +96,10 @@ class MultimodalVAE(nn.Module):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
-    def elbo(self, batch, q, generator=None):
-        "One-sample estimate of eq. (1) per item, for ANY diagonal Gaussian `q`."
+    def elbo(self, batch, q, generator=None, path=False):
+        "One-sample estimate of eq. (1) per item, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
         z = q.rsample(generator=generator)
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*(path_kl(q, z) if path else q.kl())
 
     def generate(self, source, # latents (batch, latent), or a batch to infer them from
                  to=None, # name or names to generate; all by default
@@ -166,6 +166,10 @@ class Constant(nn.Module):
     def forward(self, z): return self.net(torch.zeros_like(z))
 deaf = JVAE(specs); deaf.decoders = nn.ModuleDict({n: Constant(d) for n, d in deaf.decoders.items()})
 with torch.no_grad(): torch.testing.assert_close(deaf.elbo(batch, q2) - deaf.elbo(batch, q1), q1.kl(), rtol=1e-3, atol=.02)
+g1, g2 = generator(0, "z"), generator(0, "z")
+with torch.no_grad():
+    change = deaf.elbo(batch, q1, g1, path=True) - deaf.elbo(batch, q1, g2)
+    z = q1.rsample(generator=generator(0, "z")); torch.testing.assert_close(change, q1.kl() - path_kl(q1, z), rtol=1e-3, atol=.02)
 
 # %% [markdown]
 # And the refusals, by name:

@@ -92,11 +92,13 @@ class Students(MultimodalVAE):
     def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` everything
                  direction="forward", # "forward": KL(teacher || student); "reverse": the other way round
                  divide_prior=False, # divide the surplus priors out of products of students?
-                 warm_start=False # start from the teacher's own unimodal encoders, if it has such?
+                 warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
+                 steps=None # T of a teacher that refines (lesson 15); None for the one it was trained with
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
         self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
+        self.target_options = {} if steps is None else {"steps": in_range("steps", steps, low=0, whole=True)}
         self.decoders = teacher.decoders
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()})
         if warm_start: self._copy(getattr(teacher, "encoders", None))
@@ -118,7 +120,7 @@ class Students(MultimodalVAE):
     def targets(self, batch) -> dict:
         "The teacher's posterior for each modality's student, detached."
         with torch.no_grad():
-            if hasattr(self.teacher, "targets"): return self.teacher.targets(batch)
+            if hasattr(self.teacher, "targets"): return self.teacher.targets(batch, **self.target_options)
             joint = self.teacher.infer(batch).detach()
             return {n: joint for n in self.names}
 

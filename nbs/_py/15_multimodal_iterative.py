@@ -66,13 +66,14 @@ class IterativeTeacher(MultimodalVAE):
                  steps=4, # T
                  refiner="ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
                  decoders="mean", # trained on the "mean" over t, the "last" step only, or "frozen"
-                 hidden=512 # width of the refiner
+                 hidden=512, # width of the refiner
+                 replay=0.0 # share of a batch that continues earlier refinements (lesson 09)
                 ):
         super().__init__(specs, latent, beta)
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.train_decoders = one_of("decoders", decoders, ["mean", "last", "frozen"])
         kinds = {"ours": Refiner, "marino": MarinoRefiner}
-        self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden)
+        self.refiner, self.replay = kinds[one_of("refiner", refiner, kinds)](latent, hidden), Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         if decoders == "frozen": self.decoders.requires_grad_(False)
 
@@ -88,22 +89,26 @@ class IterativeTeacher(MultimodalVAE):
         "Refine from one modality by the multimodal ELBO."
         self.check(batch, all=True)
         if isinstance(start, str): start = self.encoders[one_of("start", start, self.names)](batch[start])
-        return refine(lambda q: self.elbo(batch, q, generator), start, self.refiner,
+        return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
                       self.steps if steps is None else steps)
 
     def infer(self, batch, start=None, steps=None, generator=None) -> DiagonalGaussian:
         "q_T, refined from `start` (the first modality by default)."
         return self.trajectory(batch, start or self.names[0], steps, generator)[-1]
 
-    def targets(self, batch, steps=None, generator=None) -> dict:
-        "q_T from each start: what each student should imitate. All starts refined side by side."
+    def trajectories(self, batch, steps=None, generator=None) -> list: # of dicts, for t = 0, ..., T
+        "q_t from each start. All starts are refined side by side."
         self.check(batch, all=True)
         start = DiagonalGaussian.cat(list(self.starts(batch).values()))
         stacked = {n: torch.cat([batch[n]]*len(self.names)) for n in self.names}
-        q = refine(lambda q: self.elbo(stacked, q, generator), start, self.refiner,
-                   self.steps if steps is None else steps)[-1]
-        size = len(q)//len(self.names)
-        return {n: q[i*size:(i + 1)*size] for i, n in enumerate(self.names)}
+        qs = refine(lambda q: self.elbo(stacked, q, generator, path=True), start, self.refiner,
+                    self.steps if steps is None else steps)
+        size = len(start)//len(self.names)
+        return [{n: q[i*size:(i + 1)*size] for i, n in enumerate(self.names)} for q in qs]
+
+    def targets(self, batch, steps=None, generator=None) -> dict:
+        "q_T from each start: what each student should imitate."
+        return self.trajectories(batch, steps, generator)[-1]
 
 
 # %% [markdown]
@@ -124,11 +129,16 @@ def _iterative_loss(self, batch):
     "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
     self.check(batch, all=True)
     q = Mixture(list(self.starts(batch).values())).pick()
+    first = self.elbo(batch, q).mean() if self.replay.share else None      # t = 0, also of those not continued
+    items, q, memory = self.replay.mix(batch, q) if self.replay.share else (batch, q, None)
+    keep = "refiner" if self.train_decoders == "frozen" and self.replay.share else "all"
     with _fixed(self.decoders, self.train_decoders == "last"):
-        elbo = lambda q: self.elbo(batch, q)
-        trajectory, elbos = refine(elbo, q, self.refiner, self.steps, keep=True)
-    if self.train_decoders == "last": elbos[-1] = self.elbo(batch, trajectory[-1])
-    means = torch.stack([e.mean() for e in elbos])
+        done = refine(lambda q: self.elbo(items, q, path=True), q, self.refiner, self.steps, keep, memory)
+    self.replay.store(items, done.trajectory[-1], done.memory)
+    elbos = [e.mean() for e in done.elbos]
+    if self.replay.share: elbos[0] = first
+    if self.train_decoders == "last": elbos[-1] = self.elbo(items, done.trajectory[-1], path=True).mean()
+    means = torch.stack(elbos)
     return Loss(-means.mean(), {f"t={t}": -v for t, v in enumerate(means.detach()) if t in (0, self.steps)})
 
 IterativeTeacher.loss = _iterative_loss
@@ -163,6 +173,36 @@ try: model.infer({"text": batch["text"]})
 except MmvaeError as e: assert "needs mnist, svhn too" in str(e)
 try: IterativeTeacher(specs, refiner="marinos")
 except MmvaeError as e: assert "'marinos'" in str(e)
+
+# %% [markdown]
+# ## On somebody else's decoders
+#
+# To compare inference only, the decoders must be the same: `on_decoders` puts starts and a refiner on the decoders
+# of a trained model, which stay as they are. If the model has unimodal encoders (students, say), the starts begin as
+# copies of them. With nothing else moving, earlier refinements can be continued (`replay`, lesson 09).
+
+# %%
+#| exports
+def on_decoders(model, # a trained `MultimodalVAE`
+                steps=4, # T
+                replay=0.6, # share of a batch that continues earlier refinements
+                **options # of `IterativeTeacher`
+               ) -> IterativeTeacher:
+    "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."
+    new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen", replay=replay, **options)
+    new.decoders.load_state_dict(model.decoders.state_dict())
+    if hasattr(model, "encoders"): new.encoders.load_state_dict(model.encoders.state_dict())
+    return new
+
+
+# %%
+borrowed = on_decoders(model, steps=2, hidden=16)
+z = torch.randn(2, 20, generator=generator(0, "z"))
+for n in specs:
+    torch.testing.assert_close(borrowed.generate(z)[n], model.generate(z)[n])
+    torch.testing.assert_close(borrowed.starts(batch)[n].mean, model.starts(batch)[n].mean)
+for _ in range(2): borrowed.loss(train.batch(0, 4)).total.backward()      # the second continues some of the first
+assert all(p.grad is None for p in borrowed.decoders.parameters()) and borrowed.replay.stored[2][:, -1].max() == 4
 
 # %% [markdown]
 # ## Training the teacher
@@ -243,6 +283,62 @@ with torch.no_grad():
         rows = {f"{given}, given": show[given](test[given])}
         blocks[f"{given} alone"] = {**rows, **{n: show[n](made[n]) for n in specs if n != given}}
 side_by_side(blocks);
+
+# %% [markdown]
+# ## How many iterations?
+#
+# A student can be distilled at any $T$. To compare them, one trajectory is enough: `StudentsOverT` takes the posteriors it passes
+# at several $T$ and teaches a set of students at each, all from the same items and the same noise.
+
+# %%
+#| exports
+class StudentsOverT(MultimodalVAE):
+    "A set of students for each of several T, taught by one trajectory; `at(T)` gives the set."
+    def __init__(self, teacher, # a trained `IterativeTeacher`
+                 over=(0, 1, 2, 4, 8, 16) # the values of T
+                ):
+        super().__init__(teacher.specs, teacher.latent, teacher.beta)
+        self.over, self.teacher = tuple(over), teacher.requires_grad_(False).eval()
+        self.decoders = teacher.decoders
+        self.encoders = nn.ModuleDict({f"T={t}": nn.ModuleDict({n: UnimodalEncoder(s, self.latent)
+                                       for n, s in self.specs.items()}) for t in self.over})
+
+    def train(self, mode=True):
+        "Training mode for the students only."
+        super().train(mode); self.teacher.eval(); return self
+
+    def at(self, T) -> Students:
+        "The students distilled at `T`; they share their encoders with this module."
+        students = Students(self.teacher, steps=one_of("T", T, self.over))
+        students.encoders = self.encoders[f"T={T}"]
+        return students.eval()
+
+    def loss(self, batch) -> Loss:
+        "KL(q_T || student), summed over T; each item teaches the students of one start, drawn at random."
+        self.teacher.check(batch, all=True)
+        n_items = len(batch[self.names[0]])
+        groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))
+        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}       # what each start sees
+        order = torch.cat(list(groups.values()))
+        items = {n: x[order.to(x.device)] for n, x in batch.items()}
+        with torch.no_grad():
+            start = DiagonalGaussian.cat([self.teacher.encoders[n](own[n]) for n in self.names])
+            path = self.teacher.trajectory(items, start, max(self.over))
+        kls = {}
+        for t in self.over:
+            mine = DiagonalGaussian.cat([self.encoders[f"T={t}"][n](own[n]) for n in self.names])
+            kls[t] = len(self.names)*path[t].kl(mine).mean()
+        return Loss(sum(kls.values()), {f"T={t}": v.detach() for t, v in kls.items()})
+
+
+# %%
+several = StudentsOverT(teacher, over=(0, 2))
+seed_everything(0, "z"); total, parts = several.loss(batch)
+torch.testing.assert_close(total.detach(), sum(parts.values())); assert several.at(2).target_options == {"steps": 2}
+with torch.no_grad():                              # no noise at T = 0: the mean over many draws is the sum over students
+    draws = torch.stack([StudentsOverT.loss(several, batch).parts["T=0"] for _ in range(200)])
+    alone = several.at(0).loss(batch).total
+assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 
 # %% [markdown]
 # After this little training the street-number student is still near chance (0.1), and the street numbers it should

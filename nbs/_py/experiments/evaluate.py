@@ -1,15 +1,20 @@
 # %% [markdown]
 # # Evaluate one model
 #
-# > FID, linear probe, coherence, teacher-student KL and ELBO on the test split: one row per number.
+# > FID, linear probe, coherence, text, teacher-student KL and ELBO on the test split: one row per number.
 #
-# Every method is evaluated on the same test items, and with the same noise where there is any.
+# Every method is evaluated on the same test items, and with the same noise where there is any. Numbers per item are kept,
+# too, so that the reports can compare methods item by item.
 
 # %%
+import contextlib
+import numpy as np
 import torch
 import mmvae_nb.metrics as metrics
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
+from mmvae_nb.distributions import DiagonalGaussian, product_of_experts
+from mmvae_nb.iterative_inference import gradient_ascent
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
@@ -28,99 +33,191 @@ judge_width: int = 16  # channels of their first layer
 device = resolve_device(device)
 model, run = reproduce.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
-train = reproduce.load_data(dataset, "train", source, items, device)
-test = reproduce.load_data(dataset, "test", source, items, device)
+train, validation, test = (reproduce.load_data(dataset, split, source, items, device) for split in ("train", "validation", "test"))
 judges = {n: metrics.cached_classifier(train, n, updates=judge_updates, width=judge_width, device=device) for n in test.modalities}
 batch, labels = test.take(samples)
+points, point_labels = train.take(probe_points)
 others, _ = train.take(samples)
+part = {n: x[:500] for n, x in batch.items()}       # for the ELBO
+names, size = list(test.modalities), 500
 images = [n for n, m in test.modalities.items() if m.kind == "image"]
-rows = []
-def add(metric, condition, value, n, **more):
-    rows.append({"metric": metric, "condition": condition, "value": float(value), "n": int(n), **more})
+words = [test.class_names[int(i)] for i in labels]
+features = {n: [judges[n]] for n in images}
+with contextlib.suppress(MmvaeError):                # where the weights are there
+    inception = metrics.inception_features(device=device)
+    for n in images: features[n].append(inception)
+floors = {n: [metrics.fid(batch[n], others[n], f) for f in features[n]] for n in images}
+
+# %%
+rows, per_item = [], {}
+def add(metric, condition, value, n=samples, **more):
+    "One number; a vector is kept and its mean reported."
+    value = np.asarray(torch.as_tensor(value).detach().cpu(), dtype=float)
+    if value.ndim: per_item[f"{metric}|{condition}"] = value.astype(np.float32)
+    rows.append({"metric": metric, "condition": condition, "value": float(value.mean()), "n": int(n), **more})
     write_status(step=len(rows), total=max(60, len(rows) + 1), text=f"{metric} {condition}")
+
+def key(given): return "+".join(given)
+def sliced(fn, data):
+    "`fn` of slices of a batch; it returns a posterior or a tensor."
+    parts = [fn({n: x[i:i + size] for n, x in data.items()}) for i in range(0, len(next(iter(data.values()))), size)]
+    return DiagonalGaussian.cat(parts) if isinstance(parts[0], DiagonalGaussian) else torch.cat(parts)
+
+
+# %% [markdown]
+# ## What was generated
+#
+# From a posterior, with $z$ sampled as the talk's slide 36 seems to: does a digit classifier find the right digit, how far
+# are the images from real ones, how far is the text from its word? The offset of a word cannot be known from a digit, so the
+# text is compared at the best offset. The floor of an FID is that of real images against other real images.
+
+# %%
+@torch.no_grad()
+def judge_generated(q, given, targets, suffix=""):
+    g = generator(seed, "generate", key(sorted(given)), device=device)
+    z = q.rsample(generator=g)
+    for to in targets:
+        made = torch.cat([model.generate(z[i:i + size], to=to)[to] for i in range(0, len(z), size)])
+        direction = f"{key(given)}->{to}{suffix}"
+        add("coherence", direction, (judges[to].predict(made).cpu() == labels.cpu()).float())
+        for f, floor in zip(features.get(to, []), floors.get(to, [])):
+            add("fid" if f is judges[to] else "fid_inception", direction, metrics.fid(batch[to], made, f), floor=floor, features=f.name)
+        if test.modalities[to].kind == "text":
+            scores = metrics.text_scores(test.modalities[to].decode(made), words)
+            add("text_exact", direction, scores["exact"]); add("text_edit_distance", direction, scores["distance"])
+
+def probe(z, z_test, condition, wanted=(probe_points, 500)):
+    "Logistic regression on posterior means, fitted on training items."
+    for n, metric in zip(wanted, ["linear_accuracy", "linear_accuracy_500"]):
+        n = min(n, len(z))
+        predicted = metrics.linear_probe(z, point_labels[:len(z)], z_test, labels, points=n, predictions=True)
+        add(metric, condition, (predicted == labels.cpu().numpy()).astype(float), n)
+
+@torch.no_grad()
+def nelbo(q, data=part, repeats=4):
+    "Negative ELBO of each item, the same noise for every posterior."
+    g = generator(seed, "elbo", device=device)
+    return -torch.stack([model.elbo(data, q, g) for _ in range(repeats)]).mean(0)
 
 
 # %% [markdown]
 # ## From some modalities to others
 #
-# For the models that can infer from a part: generation samples $z$ from the posterior, as the talk's slide 36
-# seems to. The floor of an FID is that of real images against other real images, the same number of them.
+# One modality, two modalities, and for two also the product with the surplus prior divided out.
 
 # %%
-teacher = method in ("jvae", "iterative")       # needs every modality
-names = list(test.modalities)
-def key(given): return "+".join(given)
+singles = [[n] for n in names]
+pairs = {3: [["mnist", "svhn"], ["svhn", "text"], ["text", "mnist"]]}.get(len(names), []) if "svhn" in names else []
+def pick(data, given): return {n: data[n] for n in given}
+def divided(m, data):
+    return product_of_experts([m.infer({n: x}) for n, x in data.items()], divide_prior=True)
+
 @torch.no_grad()
-def posterior(data, given, size=500):
-    "Posterior means of a large batch, in slices."
-    return torch.cat([model.infer({n: data[n][i:i + size] for n in given}).mean for i in range(0, len(data[given[0]]), size)])
-@torch.no_grad()
-def sampled(given, to):
-    g = generator(seed, "generate", key(sorted(given)), device=device)
-    parts = [model.generate({n: batch[n][i:i + 500] for n in given}, to=to, sample=True, generator=g)[to]
-             for i in range(0, samples, 500)]
-    return torch.cat(parts)
-pairs = [["mnist", "svhn"], ["svhn", "text"], ["text", "mnist"]]   # in the talk's order of names
+def from_parts(m, suffix="", given_sets=singles + pairs):
+    for given in given_sets:
+        kinds = {suffix: m.infer}
+        if len(given) > 1: kinds[f", prior divided{suffix}"] = lambda data: divided(m, data)
+        for label, infer in kinds.items():
+            q, z = (sliced(infer, pick(data, given)) for data in (batch, points))
+            judge_generated(q, given, [n for n in names if n not in given], label)
+            probe(z.mean, q.mean, key(given) + label)
+            add("negative_elbo", key(given) + label, nelbo(q[:len(part[names[0]])]), len(part[names[0]]))
 
 # %%
-if not teacher:
-    floors = {n: metrics.fid(batch[n], others[n], judges[n]) for n in images}
-    for given in [[n] for n in names] + pairs:
-        for to in [n for n in names if n not in given]:
-            made, direction = sampled(given, to), f"{key(given)}->{to}"
-            add("coherence", direction, metrics.coherence(made, labels, judges[to]), samples)
-            if to in images:
-                add("fid", direction, metrics.fid(batch[to], made, judges[to]), samples, floor=floors[to], features=judges[to].name)
+over_t, refines = hasattr(model, "at"), hasattr(model, "trajectories")
+variants = {f", T={t}": model.at(t) for t in model.over} if over_t else {"": model}
+if not refines and method != "jvae":
+    for suffix, m in variants.items(): from_parts(m, suffix, singles if over_t else singles + pairs)
 
-# %% [markdown]
-# ## Linear probe
-#
-# Logistic regression on the posterior means, fitted on training items, judged on test items.
-
-# %%
-if not teacher:
-    points, point_labels = train.take(probe_points)
-    for given in [[n] for n in names] + pairs:
-        z, z_test = posterior(points, given), posterior(batch, given)
-        for n, metric in [(probe_points, "linear_accuracy"), (min(500, probe_points), "linear_accuracy_500")]:
-            add(metric, key(given), metrics.linear_probe(z, point_labels, z_test, labels, points=n), n)
 
 # %% [markdown]
 # ## Teacher and student
 #
-# $\mathrm{KL}(\text{teacher} \,\|\, \text{student})$ in nats, for methods that have both.
+# $\mathrm{KL}(\text{teacher} \,\|\, \text{student})$ in nats, for methods that have both, and the width of both: the mean over
+# coordinates and items of the log variance.
 
 # %%
-if hasattr(model, "divergences"):
+for suffix, m in variants.items():
+    if not hasattr(m, "divergences"): continue
     seed_everything(seed, "divergences")
-    kls = [model.divergences({n: x[i:i + 500] for n, x in batch.items()}) for i in range(0, samples, 500)]
-    for n in names: add("teacher_student_kl", n, torch.cat([k[n] for k in kls]).mean(), samples)
+    with torch.no_grad(): kls = [m.divergences(pick({n: x[i:i + size] for n, x in batch.items()}, names)) for i in range(0, samples, size)]
+    for n in names: add("teacher_student_kl", n + suffix, torch.cat([k[n] for k in kls]))
+
+# %% [markdown]
+# How much of it is noise? A refined posterior depends on the samples of $z$ drawn on the way, which no student can know. The KL between
+# two refinements of the same item with different noise says how much.
+
+# %%
+if refines and hasattr(model, "targets"):
+    seed_everything(seed, "twice")
+    first, second = model.targets(part), model.targets(part)
+    for n in names:
+        add("refinement_noise_kl", n, first[n].kl(second[n]), len(part[n]))
+        add("teacher_log_variance", n, first[n].logvar.mean(-1), len(part[n]))
+        add("kl_to_prior", n, first[n].kl(), len(part[n]))
+elif method == "jvae":
+    with torch.no_grad(): q = model.infer(part)
+    add("teacher_log_variance", "all", q.logvar.mean(-1), len(q)); add("kl_to_prior", "all", q.kl(), len(q))
 
 
 # %% [markdown]
-# ## Negative ELBO
+# ## Negative ELBO of the joint posterior, and of the best Gaussian
 #
-# Of the full triple, for every posterior a model offers: from one modality, from two, from all; and for the iterative
-# teacher from each start at every $t$. Within one model these can be compared; between models with
-# different decoders they mix the quality of inference with that of the decoders.
+# Within one model (or on shared decoders) negative ELBOs can be compared; between models with different decoders they mix
+# the quality of inference with that of the decoders. The oracle is a free Gaussian per item, started at the joint posterior.
 
 # %%
-@torch.no_grad()
-def nelbo(q, data, repeats=4):
-    g = generator(seed, "elbo", device=device)
-    return -torch.stack([model.elbo(data, q, g) for _ in range(repeats)]).mean()
-part = {n: x[:500] for n, x in batch.items()}
-if method == "iterative":
-    for start in names:
-        for t, q in enumerate(model.trajectory(part, start, max(16, model.steps), generator(seed, "refine", device=device))):
-            add("negative_elbo", f"{start}, t={t}", nelbo(q, part), len(part[start]))
-elif not teacher:
-    for given in [[n] for n in names] + pairs:
-        with torch.no_grad(): q = model.infer({n: part[n] for n in given})
-        add("negative_elbo", key(given), nelbo(q, part), len(part[names[0]]))
-if method not in ("iterative", "iterative_student", "jmvae_student"):
+oracle_items = {n: x[:250] for n, x in part.items()}
+smoke = samples < 100
+if not refines and not over_t and not hasattr(model, "teacher"):
     with torch.no_grad(): q = model.infer(part)
-    add("negative_elbo", "all", nelbo(q, part), len(part[names[0]]))
+    add("negative_elbo", "all", nelbo(q), len(q))
+    if method == "jvae":
+        seed_everything(seed, "oracle")
+        q = gradient_ascent(lambda q: model.elbo(oracle_items, q, path=True), q[:len(oracle_items[names[0]])], 8 if smoke else 600)
+        add("negative_elbo", "oracle", nelbo(q, oracle_items), len(q))
+
+
+# %% [markdown]
+# ## A teacher that refines, over t
+#
+# From each start: the negative ELBO to $t = 64$ (what lies beyond the trained $T$ is extrapolation), and at some $t$ the probe and
+# what is generated. A refined posterior has *seen every modality*: these are no cross-modal generations.
+
+# %%
+shown, longest = (0, 1, 2, 4, 8, 16), 64 if not smoke else 16
+some = {n: x[:2000] for n, x in points.items()}
+def refined(data, t=longest, slices=500):
+    "Posteriors at every t, from every start: a list of dicts."
+    seed_everything(seed, "refine")
+    return model.trajectories(data, t)
+if refines:
+    for t, qs in enumerate(refined(part)):
+        if t > 16 and t not in (24, 32, 48, 64): continue
+        for n in names: add("negative_elbo", f"{n}, t={t}", nelbo(qs[n]), len(part[n]))
+    with torch.no_grad():
+        fit, judged = refined(some, 16), refined(batch, 16)
+    for t in shown:
+        for n in names:
+            judge_generated(judged[t][n], [n], [m for m in names if m != n], f", t={t}, teacher")
+            probe(fit[t][n].mean, judged[t][n].mean, f"{n}, t={t}, teacher", (2000,))
+
+# %% [markdown]
+# Plain gradient ascent (Adam) with the same number of gradient evaluations, from the same starts. Its learning rate is chosen
+# for each number of steps on validation items.
+
+# %%
+if refines and method == "refined":
+    held_out, _ = validation.take(100)
+    rates = (0.03, 0.1, 0.3, 1.0)
+    for steps in ((1, 2, 4, 8, 16, 32, 64) if not smoke else (1, 2)):
+        seed_everything(seed, "ascent")
+        with torch.no_grad(): held, here = model.starts(held_out), model.starts(oracle_items)
+        climb = lambda data, q, lr: gradient_ascent(lambda q: model.elbo(data, q, path=True), q, steps, lr)
+        best = {n: min(rates, key=lambda lr: nelbo(climb(held_out, held[n], lr), held_out).mean().item()) for n in names}
+        for n in names:
+            add("negative_elbo", f"{n}, ascent={steps}", nelbo(climb(oracle_items, here[n], best[n]), oracle_items), len(oracle_items[n]))
+
 
 # %% [markdown]
 # ## Teachers
@@ -128,14 +225,16 @@ if method not in ("iterative", "iterative_student", "jmvae_student"):
 # Generated from a posterior that has seen every modality: a ceiling, not cross-modal generation.
 
 # %%
-if teacher:
-    with torch.no_grad(): q = {"all": model.infer(batch)} if method == "jvae" else {f"all, from {n}": p for n, p in model.targets(batch).items()}
+if refines or method == "jvae":
+    with torch.no_grad(): q = {"all": model.infer(batch)} if method == "jvae" else {f"all, from {n}": p for n, p in judged[model.steps].items()}
     for condition, p in q.items():
         g = generator(seed, "generate", condition, device=device)
         with torch.no_grad(): made = model.generate(p.rsample(generator=g))
         for n in names: add("coherence", f"{condition}->{n}", metrics.coherence(made[n], labels, judges[n]), samples)
 
 # %%
-write_json(reproduce.run_paths(results, dataset, method, seed)["metrics"], {"dataset": dataset, "method": method, "seed": seed,
+paths = reproduce.run_paths(results, dataset, method, seed)
+with atomic_path(paths["items"]) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **per_item)
+write_json(paths["metrics"], {"dataset": dataset, "method": method, "seed": seed,
     "data": run["data"], "checksum": train.checksum, "device": str(device), "torch": torch.__version__, "rows": rows})
 print(f"{len(rows)} numbers")

@@ -1,0 +1,172 @@
+# %% [markdown]
+# # How many iterations?
+#
+# > Slides 53-58, and T at test and at training: what more iterations buy, what they cost, and which T to use.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import mmvae_nb.reproduce as reproduce
+from mmvae_nb.core import *
+from mmvae_nb.plotting import *
+
+# %% tags=["parameters"]
+dataset: str = "mnist_svhn_text"  # name of the data set
+source: str = "rendered"  # rendered or real data
+items: int = 200  # source items per image modality, None for all
+results: str = "_runs/smoke"  # folder for the results of a scale
+device: str = "cpu"  # auto, cpu, cuda, cuda:N, mps
+scale: str = "smoke"  # name of the scale
+seeds: int = 1  # how many seeds were run
+part: str = "iterations"  # which part of the experiments
+
+# %%
+device = resolve_device(device)
+test = reproduce.load_data(dataset, "test", source, items, device)
+table = reproduce.write_talk_table(results)
+table = table[table.dataset == dataset]
+teacher, run = reproduce.load_run(results, dataset, "iterative", 0, device)
+students, _ = reproduce.load_run(results, dataset, "iterative_student_over_t", 0, device)
+trained_T, names = run["parameters"]["steps"], list(test.modalities)
+data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
+print(f"{data_used}, {seeds} seed(s), device {device}; the teacher was trained with T = {trained_T}")
+def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
+
+# %% [markdown]
+# ## Slides 53 to 58: six directions
+#
+# The talk does not say whether these pictures come from the teacher or from a student, so both are drawn, after $T = 1, 2, 4, 16$ iterations.
+#
+# - The *teacher* starts from the given modality and is refined by the full ELBO. **It has seen the target**: its pictures show what the refined
+#   posterior holds, and are no cross-modal generation.
+# - The *student* has been distilled from the teacher at that $T$ and sees the given modality only.
+#
+# Same test items, same noise, $z$ sampled. The students here were trained for fewer updates than the main ones, all from the
+# same trajectories.
+
+# %%
+batch, labels = test.take(10)
+shown_T = [1, 2, 4, 16]
+def drawn(q, to):
+    with torch.no_grad(): made = teacher.generate(q.rsample(generator=generator(0, "iterations", device=device)), to=to)[to]
+    return test.modalities[to].decode(made) if test.modalities[to].kind == "text" else made
+def draw(slide, given, to):
+    truth = test.modalities[to].decode(batch[to]) if test.modalities[to].kind == "text" else batch[to]
+    path = teacher.trajectory(batch, given, max(shown_T), generator(0, "refine", device=device))
+    with torch.no_grad(): single = {t: students.at(t).infer({given: batch[given]}) for t in shown_T}
+    blocks = {f"{title(given)} -> {title(to)}, teacher: has seen the target": {"ground truth": truth, **{f"T = {t}": drawn(path[t], to) for t in shown_T}},
+              f"{title(given)} -> {title(to)}, student: sees {title(given)} only": {"ground truth": truth, **{f"T = {t}": drawn(single[t], to) for t in shown_T}}}
+    for who, (name, rows) in zip(("teacher", "student"), blocks.items()):
+        figure = side_by_side({name: rows}, note=f"{data_used}, z sampled")
+        save_figure(figure, f"{results}/figures/slide_{slide}_over_t_{who}.png")
+
+# %%
+#| fig-cap: "Slide 53: svhn to mnist. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(53, "svhn", "mnist")
+
+# %%
+#| fig-cap: "Slide 54: text to mnist. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(54, "text", "mnist")
+
+# %%
+#| fig-cap: "Slide 55: mnist to svhn. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(55, "mnist", "svhn")
+
+# %%
+#| fig-cap: "Slide 56: text to svhn. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(56, "text", "svhn")
+
+# %%
+#| fig-cap: "Slide 57: mnist to text. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(57, "mnist", "text")
+
+# %%
+#| fig-cap: "Slide 58: svhn to text. First the teacher, which has seen the target, then the student."
+#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+draw(58, "svhn", "text")
+
+
+# %% [markdown]
+# ## T at test
+#
+# One teacher, trained with one $T$, used with others; and a set of students for each. Means over the three starts, or over
+# directions; bands are one standard deviation over seeds.
+
+# %%
+over = [0, 1, 2, 4, 8, 16]
+def spread(method, metric, suffix, ends=lambda c: True):
+    "Mean over conditions, for each seed: (seeds,)."
+    out = []
+    for s in range(seeds):
+        rows = read_json(reproduce.run_paths(results, dataset, method, s)["metrics"])["rows"]
+        found = [r["value"] for r in rows if r["metric"] == metric and r["condition"].endswith(suffix) and ends(r["condition"])]
+        out.append(np.mean(found) if found else np.nan)
+    return np.array(out)
+
+records = []
+for t in over:
+    who = {"teacher (sees all)": ("iterative", f", t={t}, teacher"), "student": ("iterative_student_over_t", f", T={t}")}
+    for label, (method, suffix) in who.items():
+        for metric in ("negative_elbo", "linear_accuracy", "coherence", "fid", "teacher_student_kl"):
+            end = f", t={t}" if metric == "negative_elbo" and method == "iterative" else suffix
+            v = spread(method, metric, end)
+            if not np.isnan(v).all(): records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": v.std(ddof=1) if seeds > 1 else np.nan})
+iterations = pd.DataFrame(records)
+with atomic_path(f"{results}/tables/iterations.csv") as tmp: iterations.to_csv(tmp, index=False, float_format="%.6g")
+iterations.pivot_table("value", ["metric", "who"], "T", sort=False).round(3)
+
+# %%
+#| fig-cap: "Teacher and student against T at test. The teacher sees every modality; the student sees one. The dotted line is the T of training."
+#| fig-alt: "Four panels: negative ELBO, linear accuracy, coherence and FID against T from 0 to 16, each with a line for teacher and student."
+labels_of = {"negative_elbo": "negative ELBO (nats)", "linear_accuracy": "linear accuracy", "coherence": "coherence, six directions", "fid": "FID (judge features), four directions"}
+fig, axes = plt.subplots(1, 4, figsize=(14, 3.2))
+for ax, (metric, label) in zip(axes, labels_of.items()):
+    for who, g in iterations[iterations.metric == metric].groupby("who", sort=False):
+        ax.plot(g["T"], g.value, marker=".", label=who)
+        if seeds > 1: ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0)
+    ax.axvline(trained_T, ls=":", color="0.6"); ax.set(xlabel="T at test", ylabel=label, xticks=over)
+    if metric == "negative_elbo": ax.set_yscale("log")
+axes[0].legend(fontsize=8); fig.tight_layout()
+save_figure(fig, f"{results}/figures/iterations_over_t.png");
+
+
+# %% [markdown]
+# ## T at training
+#
+# Teachers trained with $T = 1, 2, 4, 8$ for the same, small number of updates, one seed. Each update costs about $T + 1$ passes through the
+# decoders, so equal updates are not equal cost; seconds stand beside.
+
+# %%
+def value(method, metric, condition): return table[(table.method == method) & (table.metric == metric) & (table.condition == condition)].value.item()
+def row(T):
+    m = f"iterative_t{T}"
+    record = read_json(reproduce.run_paths(results, dataset, m, 0)["run"])
+    return {"T at training": T, "updates": record["updates"], "seconds": record["seconds"],
+            **{f"negative ELBO, t={t}": np.mean([value(m, "negative_elbo", f"{n}, t={t}") for n in names]) for t in (0, 1, 2, 4, 8, 16)},
+            "KL between two refinements": np.mean([value(m, "refinement_noise_kl", n) for n in names])}
+training = pd.DataFrame([row(T) for T in (1, 2, 4, 8)]).set_index("T at training")
+training.round(1)
+
+# %%
+#| fig-cap: "Negative ELBO (mean over starts) against t at test, for teachers trained with different T."
+#| fig-alt: "Four falling curves against t from 0 to 16, one for each T at training."
+ts = [0, 1, 2, 4, 8, 16]
+ax = line_chart(ts, {f"trained with T = {T}": (training.loc[T, [f"negative ELBO, t={t}" for t in ts]].tolist(), None) for T in training.index},
+                "t at test", "negative ELBO (nats per item)")
+ax.set_yscale("log")
+save_figure(ax.figure, f"{results}/figures/iterations_at_training.png");
+
+# %%
+per_update = training.seconds/training.updates
+print("seconds per update, relative to T = 1:", {T: round(v/per_update[1], 2) for T, v in per_update.items()})
+best = {t: training[f"negative ELBO, t={t}"].idxmin() for t in (4, 8, 16)}
+print("T at training with the lowest negative ELBO at", ", ".join(f"t = {t}: {T}" for t, T in best.items()))
+student = iterations[(iterations.who == "student")].pivot_table("value", "T", "metric")
+print("student: best T by accuracy", student.linear_accuracy.idxmax(), "| by coherence", student.coherence.idxmax(), "| by FID", student.fid.idxmin())
