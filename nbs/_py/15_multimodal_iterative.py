@@ -185,7 +185,7 @@ except MmvaeError as e: assert "'marinos'" in str(e)
 #| exports
 def on_decoders(model, # a trained `MultimodalVAE`
                 steps=4, # T
-                replay=0.6, # share of a batch that continues earlier refinements
+                replay=0.7, # share of a batch that continues earlier refinements
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."

@@ -110,7 +110,7 @@ class Scale:
 SCALES = {
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
-    "real": Scale("real", None, 2800, 1600, 2000, 500, 64, 4, 3, 5000, 1500, 800, 32, 40),
+    "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
 }
 
@@ -158,8 +158,9 @@ _all = ["mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "
 PARTS = { # name -> methods, and the report that shows them
     "headline": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "headline"),
     "mnist_svhn_text": (_all, "mnist_svhn_text"),
-    "products_of_students": (["mopoe", "jvae", "jmvae_student", "mvtcae", "mvtcae_student", "iterative", "iterative_student"], "products_of_students"),
-    "teacher_student_kl": (["jvae", "jmvae_student", "mvtcae_student", "iterative_student", "refined_student"], "teacher_student_kl"),
+    "products_of_students": (["mopoe", "jmvae_student", "mvtcae", "mvtcae_student", "iterative_student"], "products_of_students"),
+    "teacher_student_kl": (["jvae", "jmvae_student", "mvtcae_student", "iterative", "iterative_student", "refined", "refined_student"],
+                           "teacher_student_kl"),
     "gap_decomposition": (["jvae", "refined", "refined_marino", "jmvae_student", "refined_student"], "gap_decomposition"),
     "iterations": (["iterative", "iterative_student", "iterative_student_over_t", *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
     "benchmarks": (_all, "benchmarks"),
@@ -342,10 +343,10 @@ def jobs_for(scale, # a key of SCALES
                  _sources("judges", ["metrics"]), (str(root/"runs"/f"{dataset}-judges.json"),))
     jobs = [judges]
     for m in wanted:
-        for seed in _seeds(m, seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
+        for seed in seeds_of(m, seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
     if methods: return jobs
     for p in parts:
-        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in _seeds(m, seeds))
+        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in seeds_of(m, seeds))
         jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
             {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", *{METHODS[m].module for m in PARTS[p][0]}])),
             tuple(str(root/f) for f in _report_files[p])))
@@ -356,7 +357,9 @@ def _teachers(method):
     t = METHODS[method].teacher
     return [*_teachers(t), t] if t else []
 
-def _seeds(method, seeds): return range(1 if METHODS[method].one_seed else seeds)
+def seeds_of(method, seeds): # of `seeds` seeds, those that `method` is run with
+    "The seeds of a method: 0, 1, ..."
+    return range(1 if METHODS[method].one_seed else seeds)
 
 _report_files = {
     "headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],

@@ -7,7 +7,7 @@
 # a street number, a word. From any of them it should infer the description, and generate the others.
 # That is easy while all of them are given, and hard when only one is: the *missing-modality problem*.
 #
-# These lessons build the customary answers (JMVAE, MVAE, MMVAE, MoPoE) and a newer one. It starts
+# These lessons build the customary answers (JMVAE, MVAE, MMVAE, MoPoE, MVTCAE) and a newer one. It starts
 # from one modality, refines what was inferred by the gradient of the multimodal ELBO, and then
 # distils the result into a student that needs that one modality only. It was proposed by Oshima,
 # Suzuki and Matsuo in a talk of 2023 and a later paper
@@ -58,6 +58,7 @@
 # | 11 | [Distillation](11_distillation.ipynb) | students that see one modality; products of students |
 # | 12 | [JMVAE](12_jmvae.ipynb) | students trained together with their teacher, or afterwards |
 # | 13 | [MoPoE](13_mopoe.ipynb) | mixtures of products of experts; MVAE and MMVAE as special cases |
+# | 14 | [MVTCAE](14_mvtcae.ipynb) | a product of experts that is trained to be predictable from each expert alone |
 # | 15 | [Multimodal iterative inference](15_multimodal_iterative.ipynb) | the method: refine from one modality, then distil |
 # | 18 | [The experiments](18_reproduce.ipynb) | the table of experiments, and our numbers beside the talk's |
 #

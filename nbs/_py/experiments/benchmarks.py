@@ -24,7 +24,7 @@ part: str = "benchmarks"  # which part of the experiments
 
 # %%
 def row(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in range(seeds)]
+    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in reproduce.seeds_of(method, seeds)]
     model, p = reproduce.load_run(results, dataset, method, 0)[0], runs[0]["parameters"]
     return {"method": method, "name": method_name(method), "device": runs[0]["device"], "threads": runs[0]["threads"],
             "parameters_trained": sum(v.numel() for v in model.parameters() if v.requires_grad),

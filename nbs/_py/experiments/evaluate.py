@@ -181,22 +181,23 @@ if not refines and not over_t and not hasattr(model, "teacher"):
 # %% [markdown]
 # ## A teacher that refines, over t
 #
-# From each start: the negative ELBO to $t = 64$ (what lies beyond the trained $T$ is extrapolation), and at some $t$ the probe and
-# what is generated. A refined posterior has *seen every modality*: these are no cross-modal generations.
+# From each start: the negative ELBO to $t = 64$ (what lies beyond the trained $T$ is extrapolation). For the teacher with its own
+# decoders also the probe and what is generated, at some $t$. A refined posterior has *seen every modality*: these are no
+# cross-modal generations.
 
 # %%
 shown, longest = (0, 1, 2, 4, 8, 16), 64 if not smoke else 16
-some = {n: x[:2000] for n, x in points.items()}
-def refined(data, t=longest, slices=500):
+def refined(data, t):
     "Posteriors at every t, from every start: a list of dicts."
     seed_everything(seed, "refine")
     return model.trajectories(data, t)
 if refines:
-    for t, qs in enumerate(refined(part)):
-        if t > 16 and t not in (24, 32, 48, 64): continue
+    for t, qs in enumerate(refined(part, longest)):
+        if t > 8 and t not in (12, 16, 24, 32, 48, 64): continue
         for n in names: add("negative_elbo", f"{n}, t={t}", nelbo(qs[n]), len(part[n]))
-    with torch.no_grad():
-        fit, judged = refined(some, 16), refined(batch, 16)
+    judged = refined(batch, max(shown) if method == "iterative" else model.steps)
+if method == "iterative":
+    fit = refined({n: x[:2000] for n, x in points.items()}, max(shown))
     for t in shown:
         for n in names:
             judge_generated(judged[t][n], [n], [m for m in names if m != n], f", t={t}, teacher")

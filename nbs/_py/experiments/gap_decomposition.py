@@ -32,11 +32,11 @@ table = reproduce.write_talk_table(results)
 table = table[table.dataset == dataset]
 data_used = f"{'real' if source == 'real' else 'rendered'} data, scale {scale}"
 names = [c.removesuffix(", t=0") for c in table[(table.method == "refined") & (table.metric == "negative_elbo") & table.condition.str.endswith(", t=0")].condition]
-kept = {(m, s): reproduce.load_items(results, dataset, m, s) for m in reproduce.PARTS[part][0] for s in range(seeds)}
+kept = {(m, s): reproduce.load_items(results, dataset, m, s) for m in reproduce.PARTS[part][0] for s in reproduce.seeds_of(m, seeds)}
 oracle_n = len(kept["jvae", 0]["negative_elbo|oracle"])
 def values(method, condition, n=None):
     "Negative ELBO of the first `n` test items, (seeds, items)."
-    return np.stack([kept[method, s][f"negative_elbo|{condition}"][:n or oracle_n] for s in range(seeds)])
+    return np.stack([kept[method, s][f"negative_elbo|{condition}"][:n or oracle_n] for s in reproduce.seeds_of(method, seeds)])
 print(f"{data_used}, {seeds} seed(s), {oracle_n} test items for every number on this page")
 
 # %%
@@ -127,7 +127,7 @@ for n in names:
     for t in (4, 16): points[f"refined from {n}, {t} steps"] = values("refined", f"{n}, t={t}")
     points[f"student of the joint encoder, {n} only"] = values("jmvae_student", n)
     points[f"student of refined, {n} only"] = values("refined_student", n)
-far = {k: (v - oracle).mean() for k, v in points.items()}
+far = {k: (v - oracle[:len(v)]).mean() for k, v in points.items()}
 order = sorted(far, key=far.get, reverse=True)
 fig, ax = plt.subplots(figsize=(7, .28*len(order) + .6))
 ax.scatter([max(far[k], .1) for k in order], range(len(order)), color=["k" if "joint" in k and "student" not in k else "C1" if "refined" in k else "C0" for k in order])

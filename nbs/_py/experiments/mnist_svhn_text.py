@@ -50,12 +50,12 @@ def draw(slide, to, givens, note="z sampled", **options):
 
 # %%
 def described(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in range(seeds)]
+    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in reproduce.seeds_of(method, seeds)]
     model, _ = reproduce.load_run(results, dataset, method, 0)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"method": method_name(method), "trained parameters": trained, "updates": runs[0]["updates"],
-            "items per update": runs[0]["parameters"]["batch_size"], "seconds": round(sum(r["seconds"] for r in runs)/seeds),
-            "validation loss": round(sum(r["validation_loss"] for r in runs)/seeds, 1)}
+            "items per update": runs[0]["parameters"]["batch_size"], "seconds": round(sum(r["seconds"] for r in runs)/len(runs)),
+            "validation loss": round(sum(r["validation_loss"] for r in runs)/len(runs), 1)}
 methods = pd.DataFrame([described(m) for m in reproduce.PARTS[part][0]]).set_index("method")
 with atomic_path(f"{results}/tables/methods.csv") as tmp: methods.to_csv(tmp)
 methods

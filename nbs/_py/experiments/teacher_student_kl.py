@@ -11,6 +11,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy import stats
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.metrics import paired_interval
@@ -30,7 +31,7 @@ part: str = "teacher_student_kl"  # which part of the experiments
 table = reproduce.write_talk_table(results)
 table = table[table.dataset == dataset]
 data_used = f"{'real' if source == 'real' else 'rendered'} data, scale {scale}"
-kept = {(m, s): reproduce.load_items(results, dataset, m, s) for m in reproduce.PARTS[part][0] for s in range(seeds)}
+kept = {(m, s): reproduce.load_items(results, dataset, m, s) for m in reproduce.PARTS[part][0] for s in reproduce.seeds_of(m, seeds)}
 print(f"{data_used}, {seeds} seed(s)")
 
 # %% [markdown]
@@ -49,15 +50,16 @@ print(table_text(table[(table.slide == 68) & table.method.isin(reproduce.PARTS[p
 
 # %%
 def paired(metric, conditions, a, b, sign):
-    "Interval of sign*(a - b), averaged over conditions."
+    "Interval of sign*(a - b), averaged over conditions; and the number of seeds."
+    both = range(min(len(reproduce.seeds_of(m, seeds)) for m in (a, b)))
     if metric == "fid":
-        rows = [[read_json(reproduce.run_paths(results, dataset, m, s)["metrics"])["rows"] for s in range(seeds)] for m in (a, b)]
+        rows = [[read_json(reproduce.run_paths(results, dataset, m, s)["metrics"])["rows"] for s in both] for m in (a, b)]
         mean = lambda r: np.mean([x["value"] for x in r if x["metric"] == "fid" and x["condition"] in conditions])
         d = np.array([sign*(mean(x) - mean(y)) for x, y in zip(*rows)])
-        half = 0 if seeds < 2 else d.std(ddof=1)/np.sqrt(seeds)*{2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(seeds, 2.2)
-        return d.mean(), *((d.mean() - half, d.mean() + half) if seeds > 1 else (np.nan, np.nan))
+        if len(both) < 2: return d.mean(), np.nan, np.nan, len(both)
+        return d.mean(), *stats.t.interval(0.95, len(d) - 1, d.mean(), stats.sem(d)), len(both)
     one = lambda m, s, c: kept[m, s][f"{metric}|{c}"]
-    return paired_interval([np.mean([sign*(one(a, s, c) - one(b, s, c)) for c in conditions], 0) for s in range(seeds)])
+    return *paired_interval([np.mean([sign*(one(a, s, c) - one(b, s, c)) for c in conditions], 0) for s in both]), len(both)
 
 def verdict(low, high): return "open" if np.isnan(low) or low <= 0 <= high else "supported" if low > 0 else "contradicted"
 
@@ -65,8 +67,8 @@ singles, four = ["mnist", "svhn", "text"], ["svhn->mnist", "text->mnist", "mnist
 six = [*four, "mnist->text", "svhn->text"]
 claims = []
 def claim(text, metric, conditions, a, b, sign):
-    mean, low, high = paired(metric, conditions, a, b, sign)
-    claims.append({"claim": text, "metric": metric, "better by": mean, "low": low, "high": high, "verdict": verdict(low, high)})
+    mean, low, high, n = paired(metric, conditions, a, b, sign)
+    claims.append({"claim": text, "metric": metric, "better by": mean, "low": low, "high": high, "seeds": n, "verdict": verdict(low, high)})
 
 new, old = "iterative_student", "jmvae_student"
 claim("iterative student ahead of JMVAE student, mean of four directions", "fid", four, new, old, -1)
