@@ -82,10 +82,12 @@ class Refiner(nn.Module):
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
                  longest=3.0, # c: longest step, in deviations of the posterior
-                 decay=0.9 # of the running mean of gradients
+                 decay=0.9, # of the running mean of gradients
+                 calm=16 # age in steps from which on steps shrink as calm/age
                 ):
         super().__init__()
         self.latent, self.longest, self.decay = latent, longest, in_range("decay", decay, low=0, high=0.999)
+        self.calm = in_range("calm", calm, low=1)
         self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
         with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
 
@@ -106,7 +108,9 @@ class Refiner(nn.Module):
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         step_m, step_v = q.mean + q.std*self.longest*torch.tanh(step_m), q.logvar + torch.tanh(step_v)
-        return DiagonalGaussian(a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar), memory
+        rate = (self.calm/age).clamp(max=1.)
+        mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
+        return DiagonalGaussian(q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)), memory
 
 # %% ../nbs/09_iterative_inference.ipynb #8f69c492
 Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, the refiner's memory

@@ -92,7 +92,9 @@ def _iterative_loss(self, batch):
     self.replay.store(items, done.trajectory[-1], done.memory)
     elbos = [e.mean() for e in done.elbos]
     if self.replay.share: elbos[0] = first
-    if self.train_decoders == "last": elbos[-1] = self.elbo(items, done.trajectory[-1], path=True).mean()
+    if self.train_decoders == "last":       # a term of value zero that trains the decoders, and them only
+        last = self.elbo(items, done.trajectory[-1].detach(), path=True).mean()
+        elbos[-1] = elbos[-1] + last - last.detach()
     means = torch.stack(elbos)
     return Loss(-means.mean(), {f"t={t}": -v for t, v in enumerate(means.detach()) if t in (0, self.steps)})
 
@@ -101,7 +103,7 @@ IterativeTeacher.loss = _iterative_loss
 # %% ../nbs/15_multimodal_iterative.ipynb #a92263a3
 def on_decoders(model, # a trained `MultimodalVAE`
                 steps=4, # T
-                replay=0.7, # share of a batch that continues earlier refinements
+                replay=0.6, # share of a batch that continues earlier refinements
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."

@@ -115,6 +115,7 @@ PARTS = { # name -> methods, and the report that shows them
                            "teacher_student_kl"),
     "gap_decomposition": (["jvae", "refined", "refined_marino", "jmvae_student", "refined_student"], "gap_decomposition"),
     "iterations": (["iterative", "iterative_student", "iterative_student_over_t", *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
+    "distillation_variants": (["iterative"], "distillation_variants"),
     "benchmarks": (_all, "benchmarks"),
 }
 
@@ -245,7 +246,7 @@ def jobs_for(scale, # a key of SCALES
     for p in parts:
         done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in seeds_of(m, seeds))
         jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
-            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", *{METHODS[m].module for m in PARTS[p][0]}])),
+            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", "distillation", *{METHODS[m].module for m in PARTS[p][0]}])),
             tuple(str(root/f) for f in _report_files[p])))
     return jobs
 
@@ -266,6 +267,7 @@ _report_files = {
     "gap_decomposition": ["tables/gap_decomposition.csv", "figures/gap_decomposition.png", "figures/refiners_over_t.png"],
     "iterations": ["tables/iterations.csv", "figures/iterations_over_t.png", "figures/iterations_at_training.png",
                    *[f"figures/slide_{n}_over_t_{who}.png" for n in range(53, 59) for who in ("teacher", "student")]],
+    "distillation_variants": ["tables/distillation_variants.csv"],
     "benchmarks": ["tables/benchmarks.csv"],
 }
 

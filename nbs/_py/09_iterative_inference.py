@@ -178,7 +178,9 @@ class MarinoRefiner(nn.Module):
 # Near the optimum one gradient is mostly noise: it comes from a single sample of $z$. What averages noise is *memory*. Each
 # item keeps a running mean of its gradients, $\bar g_t = 0.9\, \bar g_{t-1} + 0.1\, g_t$, and a count of its steps. The refiner sees
 # the mean (divided by $1 - 0.9^t$, as Adam does, so that early values are not too small) in the current
-# posterior's units, and $\log t$: it can learn to take smaller steps when it is old.
+# posterior's units, and $\log t$: it can learn to take smaller steps when it is old. And beyond $t = 16$ whatever
+# it proposes is shrunk to the fraction $16/t$: with noisy gradients, steps of constant size never come to rest, and steps that shrink
+# as $1/t$ do (Robbins and Monro, 1951). So more iterations than it was trained for can't do much harm.
 
 # %%
 #| exports
@@ -191,10 +193,12 @@ class Refiner(nn.Module):
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
                  longest=3.0, # c: longest step, in deviations of the posterior
-                 decay=0.9 # of the running mean of gradients
+                 decay=0.9, # of the running mean of gradients
+                 calm=16 # age in steps from which on steps shrink as calm/age
                 ):
         super().__init__()
         self.latent, self.longest, self.decay = latent, longest, in_range("decay", decay, low=0, high=0.999)
+        self.calm = in_range("calm", calm, low=1)
         self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
         with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
 
@@ -215,7 +219,9 @@ class Refiner(nn.Module):
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         step_m, step_v = q.mean + q.std*self.longest*torch.tanh(step_m), q.logvar + torch.tanh(step_v)
-        return DiagonalGaussian(a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar), memory
+        rate = (self.calm/age).clamp(max=1.)
+        mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
+        return DiagonalGaussian(q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)), memory
 
 
 # %%
@@ -227,6 +233,10 @@ for make in (MarinoRefiner, Refiner):
     one, _ = refiner(q[:1], g_mean[:1], g_logvar[:1])    # an item does not see its neighbours
     torch.testing.assert_close(both.mean[:1], one.mean)
     assert (both.mean - q.mean).abs().max() < .3          # the gate starts near 1
+old = memory.clone(); old[:, -1] = 63.                       # ours, at the 64th step: a quarter of the step
+late, _ = refiner(q, g_mean, g_logvar, old)
+refiner.calm = 1000; whole, _ = refiner(q, g_mean, g_logvar, old)
+torch.testing.assert_close(late.mean - q.mean, (whole.mean - q.mean)/4)
 again = refiner.remember(2*g_mean, g_logvar, memory)      # ours: mean of g and 2 g, weighted 9 to 10
 torch.testing.assert_close(again[:, :1]/(1 - .9**2), g_mean*(.9 + 2)/1.9)
 assert again[0, -1] == 2
@@ -450,4 +460,5 @@ print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; "
 # ## References
 #
 # - J. Marino, Y. Yue, S. Mandt, [Iterative Amortized Inference](https://arxiv.org/abs/1807.09356), 2018.
+# - H. Robbins, S. Monro, [A Stochastic Approximation Method](https://doi.org/10.1214/aoms/1177729586), 1951.
 # - C. Cremer, X. Li, D. Duvenaud, [Inference Suboptimality in Variational Autoencoders](https://arxiv.org/abs/1801.03558), 2018.
