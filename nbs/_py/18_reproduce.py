@@ -167,6 +167,22 @@ PARTS = { # name -> methods, and the report that shows them
     "benchmarks": (_all, "benchmarks"),
 }
 
+# %% [markdown]
+# | part | shows | slides |
+# |---|---|---|
+# | `headline` | MoPoE, JMVAE student, iterative student | 36-38 |
+# | `mnist_svhn_text` | every method, all directions, text, teachers; parameters, updates, seconds | 36-38, 44-49 |
+# | `products_of_students` | two modalities given, both kinds of product | 61-65 |
+# | `teacher_student_kl` | the hypotheses with intervals, and why the KL is what it is | 33, 66-69 |
+# | `gap_decomposition` | joint encoder, refiners, gradient ascent and oracle on the same decoders | 21-31 |
+# | `iterations` | T at test and at training, teacher and student | 53-58 |
+# | `distillation_variants` | warm start, direction of the KL, wider students, validation split | 42 |
+# | `benchmarks` | what each method costs | |
+#
+# Two comparisons run through them. *Own decoders*: each method trains its own generative model, as in the talk. *Same decoders*: `refined` puts
+# starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
+# its students.
+
 # %%
 assert {m.teacher for m in METHODS.values()} - {None} <= set(METHODS)
 assert all(set(methods) <= set(METHODS) for methods, _ in PARTS.values())

@@ -38,8 +38,8 @@ models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in stud
 def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
 batch, labels = test.take(10)
 def draw(slide, given, to):
-    title = ", ".join(title(g) for g in given) + f" -> {title(to)}"
-    figure = side_by_side({title: reproduce.generated_rows(models, test, batch, given, to)}, note=f"{data_used}, plain product, z sampled")
+    heading = ", ".join(title(g) for g in given) + f" -> {title(to)}"
+    figure = side_by_side({heading: reproduce.generated_rows(models, test, batch, given, to)}, note=f"{data_used}, plain product, z sampled")
     save_figure(figure, f"{results}/figures/slide_{slide}_two_given.png")
 
 # %% [markdown]
