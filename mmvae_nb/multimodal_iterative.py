@@ -84,14 +84,15 @@ def _iterative_loss(self, batch):
     "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
     self.check(batch, all=True)
     q = Mixture(list(self.starts(batch).values())).pick()
-    first = self.elbo(batch, q).mean() if self.replay.share else None      # t = 0, also of those not continued
-    items, q, memory = self.replay.mix(batch, q) if self.replay.share else (batch, q, None)
-    keep = "refiner" if self.train_decoders == "frozen" and self.replay.share else "all"
+    replaying = self.training and self.replay.share > 0
+    first = self.elbo(batch, q).mean() if replaying else None              # t = 0, also of those not continued
+    items, q, memory = self.replay.mix(batch, q) if replaying else (batch, q, None)
+    keep = "refiner" if self.train_decoders == "frozen" and replaying else "all"
     with _fixed(self.decoders, self.train_decoders == "last"):
         done = refine(lambda q: self.elbo(items, q, path=True), q, self.refiner, self.steps, keep, memory)
-    self.replay.store(items, done.trajectory[-1], done.memory)
+    if replaying: self.replay.store(items, done.trajectory[-1], done.memory)
     elbos = [e.mean() for e in done.elbos]
-    if self.replay.share: elbos[0] = first
+    if replaying: elbos[0] = first
     if self.train_decoders == "last":       # a term of value zero that trains the decoders, and them only
         last = self.elbo(items, done.trajectory[-1].detach(), path=True).mean()
         elbos[-1] = elbos[-1] + last - last.detach()

