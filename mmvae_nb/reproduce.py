@@ -97,10 +97,11 @@ METHODS = {
     # on the JVAE's decoders: only inference differs
     "refined": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", uses_steps=True, updates="refiner_updates"),
     "refined_marino": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", options={"refiner": "marino"},
-                             uses_steps=True, updates="refiner_updates"),
+                             uses_steps=True, updates="refiner_updates", one_seed=True),
     "refined_student": Method("distillation", "Students", teacher="refined", updates="student_updates", one_seed=True),
     # how many iterations, at test and at training
-    "iterative_student_over_t": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", updates="study_updates"),
+    "iterative_student_over_t": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", updates="study_updates",
+                                       one_seed=True),
     **{f"iterative_t{t}": Method("multimodal_iterative", "IterativeTeacher", options={"steps": t}, updates="study_updates", one_seed=True)
        for t in (1, 2, 4, 8)},
 }

@@ -77,7 +77,8 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
     methods = {m for p in (R.PARTS if part == "all" else [part]) for m in R.PARTS[p][0]}
     methods |= {t for m in methods for t in TEACHERS_OF.get(m, [])}
     n = R.SCALES[scale].seeds if seeds is None else seeds
-    count = lambda methods: sum(1 if m.startswith("iterative_t") else n for m in methods)   # T at training: one seed
+    once = ("iterative_t", "iterative_student_over_t", "refined_")                          # studies with one seed
+    count = lambda methods: sum(1 if m.startswith(once) else n for m in methods)
     reports = len(R.PARTS) if part == "all" else 1
     assert len(jobs) == 1 + 2*count(methods) + reports        # judges; train and evaluate each; reports
     for j in jobs:

@@ -257,6 +257,7 @@ assert gradients(posterior, path=True).abs().max() < 1e-6 < gradients(posterior,
 for path in (False, True):                                # both are unbiased: the gradient is 1 - 2 mean
     g = gradients(elsewhere, path); assert abs(g.mean() - .6) < 3*g.std()/2000**.5
 
+
 # %% [markdown]
 # ## What goes wrong: a mean is a hidden beta
 #

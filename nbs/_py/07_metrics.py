@@ -822,6 +822,7 @@ assert abs(mean - d.mean()) < 1e-12 and abs((high - low) - 2*1.96*d.std()/20) < 
 mean, low, high = paired_interval(np.repeat([[-1.], [0.], [1.]], 10_000, axis=1))
 assert abs(mean) < 1e-12 and high > .6 and low < -.6
 
+
 # %% [markdown]
 # ## The distance from student to teacher
 #

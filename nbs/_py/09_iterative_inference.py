@@ -241,7 +241,6 @@ again = refiner.remember(2*g_mean, g_logvar, memory)      # ours: mean of g and 
 torch.testing.assert_close(again[:, :1]/(1 - .9**2), g_mean*(.9 + 2)/1.9)
 assert again[0, -1] == 2
 
-
 # %% [markdown]
 # ## Iterating
 #

@@ -177,6 +177,7 @@ except MmvaeError as e: assert "needs mnist, svhn too" in str(e)
 try: IterativeTeacher(specs, refiner="marinos")
 except MmvaeError as e: assert "'marinos'" in str(e)
 
+
 # %% [markdown]
 # ## On somebody else's decoders
 #
@@ -287,6 +288,7 @@ with torch.no_grad():
         rows = {f"{given}, given": show[given](test[given])}
         blocks[f"{given} alone"] = {**rows, **{n: show[n](made[n]) for n in specs if n != given}}
 side_by_side(blocks);
+
 
 # %% [markdown]
 # ## How many iterations?

@@ -22,6 +22,7 @@ scale: str = "smoke"  # name of the scale
 seeds: int = 1  # how many seeds were run
 part: str = "benchmarks"  # which part of the experiments
 
+
 # %%
 def row(method):
     runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in reproduce.seeds_of(method, seeds)]

@@ -41,6 +41,7 @@ pool, pool_labels = train.take(min(2000, s.probe_points))
 names = list(train.modalities)
 print(f"{'real' if train.real else 'rendered'} data, scale {scale}, validation split, {s.study_updates} updates of {s.batch_size} items")
 
+
 # %%
 def wider(students):
     for n, spec in students.specs.items():

@@ -126,12 +126,12 @@ def from_parts(m, suffix="", given_sets=singles + pairs):
             probe(z.mean, q.mean, key(given) + label)
             add("negative_elbo", key(given) + label, nelbo(q[:len(part[names[0]])]), len(part[names[0]]))
 
+
 # %%
 over_t, refines = hasattr(model, "at"), hasattr(model, "trajectories")
 variants = {f", T={t}": model.at(t) for t in model.over} if over_t else {"": model}
 if not refines and method != "jvae":
     for suffix, m in variants.items(): from_parts(m, suffix, singles if over_t else singles + pairs)
-
 
 # %% [markdown]
 # ## Teacher and student
@@ -162,7 +162,6 @@ elif method == "jvae":
     with torch.no_grad(): q = model.infer(part)
     add("teacher_log_variance", "all", q.logvar.mean(-1), len(q)); add("kl_to_prior", "all", q.kl(), len(q))
 
-
 # %% [markdown]
 # ## Negative ELBO of the joint posterior, and of the best Gaussian
 #
@@ -179,7 +178,6 @@ if not refines and not over_t and not hasattr(model, "teacher"):
         seed_everything(seed, "oracle")
         q = gradient_ascent(lambda q: model.elbo(oracle_items, q, path=True), q[:len(oracle_items[names[0]])], 8 if smoke else 600)
         add("negative_elbo", "oracle", nelbo(q, oracle_items), len(q))
-
 
 # %% [markdown]
 # ## A teacher that refines, over t
@@ -221,7 +219,6 @@ if refines and method == "refined":
         best = {n: min(rates, key=lambda lr: nelbo(climb(held_out, held[n], lr), held_out).mean().item()) for n in names}
         for n in names:
             add("negative_elbo", f"{n}, ascent={steps}", nelbo(climb(oracle_items, here[n], best[n]), oracle_items), len(oracle_items[n]))
-
 
 # %% [markdown]
 # ## Teachers

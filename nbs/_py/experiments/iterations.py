@@ -34,6 +34,7 @@ data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
 print(f"{data_used}, {seeds} seed(s), device {device}; the teacher was trained with T = {trained_T}")
 def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
 
+
 # %% [markdown]
 # ## Slides 53 to 58: six directions
 #
@@ -61,6 +62,7 @@ def draw(slide, given, to):
     for who, (name, rows) in zip(("teacher", "student"), blocks.items()):
         figure = side_by_side({name: rows}, note=f"{data_used}, z sampled")
         save_figure(figure, f"{results}/figures/slide_{slide}_over_t_{who}.png")
+
 
 # %%
 #| fig-cap: "Slide 53: svhn to mnist. First the teacher, which has seen the target, then the student."
@@ -92,19 +94,18 @@ draw(57, "mnist", "text")
 #| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(58, "svhn", "text")
 
-
 # %% [markdown]
 # ## T at test
 #
 # One teacher, trained with one $T$, used with others; and a set of students for each. Means over the three starts, or over
-# directions; bands are one standard deviation over seeds.
+# directions; bands are one standard deviation over seeds, where there are several.
 
 # %%
 over = [0, 1, 2, 4, 8, 16]
 def spread(method, metric, suffix, ends=lambda c: True):
     "Mean over conditions, for each seed: (seeds,)."
     out = []
-    for s in range(seeds):
+    for s in reproduce.seeds_of(method, seeds):
         rows = read_json(reproduce.run_paths(results, dataset, method, s)["metrics"])["rows"]
         found = [r["value"] for r in rows if r["metric"] == metric and r["condition"].endswith(suffix) and ends(r["condition"])]
         out.append(np.mean(found) if found else np.nan)
@@ -117,10 +118,10 @@ for t in over:
         for metric in ("negative_elbo", "linear_accuracy", "coherence", "fid", "teacher_student_kl"):
             end = f", t={t}" if metric == "negative_elbo" and method == "iterative" else suffix
             v = spread(method, metric, end)
-            if not np.isnan(v).all(): records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": v.std(ddof=1) if seeds > 1 else np.nan})
+            if not np.isnan(v).all(): records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": v.std(ddof=1) if len(v) > 1 else np.nan, "seeds": len(v)})
 iterations = pd.DataFrame(records)
 with atomic_path(f"{results}/tables/iterations.csv") as tmp: iterations.to_csv(tmp, index=False, float_format="%.6g")
-iterations.pivot_table("value", ["metric", "who"], "T", sort=False).round(3)
+iterations.pivot_table("value", ["metric", "who", "seeds"], "T", sort=False).round(3)
 
 # %%
 #| fig-cap: "Teacher and student against T at test. The teacher sees every modality; the student sees one. The dotted line is the T of training."
@@ -130,7 +131,7 @@ fig, axes = plt.subplots(1, 4, figsize=(14, 3.2))
 for ax, (metric, label) in zip(axes, labels_of.items()):
     for who, g in iterations[iterations.metric == metric].groupby("who", sort=False):
         ax.plot(g["T"], g.value, marker=".", label=who)
-        if seeds > 1: ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0)
+        if g["std"].notna().any(): ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0)
     ax.axvline(trained_T, ls=":", color="0.6"); ax.set(xlabel="T at test", ylabel=label, xticks=over)
     if metric == "negative_elbo": ax.set_yscale("log")
 axes[0].legend(fontsize=8); fig.tight_layout()

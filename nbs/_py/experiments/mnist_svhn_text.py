@@ -41,6 +41,7 @@ def draw(slide, to, givens, note="z sampled", **options):
     figure = side_by_side(blocks(to, givens, **options), note=f"{data_used}, {note}", columns=1)
     save_figure(figure, f"{results}/figures/slide_{slide}_cross_modal.png")
 
+
 # %% [markdown]
 # ## How it was made
 #
@@ -72,7 +73,6 @@ methods
 # %%
 wanted = table[table.slide.notna() & table.method.isin(reproduce.PARTS[part][0])]
 print(table_text(wanted))
-
 
 # %% [markdown]
 # ## Slide 36, with every method

@@ -42,6 +42,7 @@ def draw(slide, given, to):
     figure = side_by_side({heading: reproduce.generated_rows(models, test, batch, given, to)}, note=f"{data_used}, plain product, z sampled")
     save_figure(figure, f"{results}/figures/slide_{slide}_two_given.png")
 
+
 # %% [markdown]
 # ## Slides 61 to 63: pictures
 #
@@ -67,7 +68,6 @@ draw(63, ["mnist", "svhn"], "text")
 
 # %%
 print(table_text(table[table.slide.isin([64, 65]) & table.method.isin(students)]))
-
 
 # %% [markdown]
 # ## Plain product against the right rule
