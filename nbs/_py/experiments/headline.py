@@ -25,7 +25,7 @@ shown = ["mopoe", "jmvae_student", "iterative_student"]
 device = resolve_device(device)
 test = reproduce.load_data(dataset, "test", source, items, device)
 judges = read_json(f"{results}/runs/{dataset}-judges.json")
-runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in range(seeds)] for m in reproduce.METHODS
+runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in reproduce.seeds_of(m, seeds)] for m in reproduce.METHODS
         if reproduce.run_paths(results, dataset, m, 0)["run"].exists()}
 print(f"scale {scale}, {'real' if test.real else 'rendered'} data, {seeds} seed(s), device {device}")
 test
