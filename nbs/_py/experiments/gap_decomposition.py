@@ -82,8 +82,8 @@ fig, axes = plt.subplots(1, len(names), figsize=(4*len(names), 3.4), sharey=True
 for ax, n in zip(axes, names):
     for method, label in kinds.items():
         part_of = study[(study.start == n) & (study.method == label) & (study.steps > 0)]
-        ax.plot(part_of.steps, part_of.negative_elbo, marker=".", label=label)
-        if part_of["std"].notna().any(): ax.fill_between(part_of.steps, part_of.negative_elbo - part_of["std"], part_of.negative_elbo + part_of["std"], alpha=.2, lw=0)
+        line, = ax.plot(part_of.steps, part_of.negative_elbo, marker=".", label=label)
+        if part_of["std"].notna().any(): ax.fill_between(part_of.steps, part_of.negative_elbo - part_of["std"], part_of.negative_elbo + part_of["std"], alpha=.2, lw=0, color=line.get_color())
     ax.axhline(joint.mean(), ls="--", color="0.4", label="joint encoder"); ax.axhline(oracle.mean(), ls="-", color="k", lw=1, label="oracle")
     ax.set(xscale="log", xlabel="gradient evaluations", title=f"start: {n}", ylim=(oracle.mean() - 30, joint.mean() + 500)); ax.set_xscale("log", base=2)
 axes[0].set_ylabel("negative ELBO (nats per item)"); axes[-1].legend(fontsize=7)
@@ -135,4 +135,5 @@ fig, ax = plt.subplots(figsize=(7, .28*len(order) + .6))
 ax.scatter([max(far[k], .1) for k in order], range(len(order)), color=["k" if "joint" in k and "student" not in k else "C1" if "refined" in k else "C0" for k in order])
 for i, k in enumerate(order): ax.annotate(f"{far[k]:.0f}", (max(far[k], .1), i), xytext=(6, -3), textcoords="offset points", fontsize=7)
 ax.set(xscale="log", yticks=range(len(order)), yticklabels=order, xlabel="negative ELBO above the oracle's (nats per item)")
+ax.margins(x=.12)
 save_figure(fig, f"{results}/figures/gap_decomposition.png");

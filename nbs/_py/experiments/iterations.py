@@ -130,8 +130,8 @@ labels_of = {"negative_elbo": "negative ELBO (nats)", "linear_accuracy": "linear
 fig, axes = plt.subplots(1, 4, figsize=(14, 3.2))
 for ax, (metric, label) in zip(axes, labels_of.items()):
     for who, g in iterations[iterations.metric == metric].groupby("who", sort=False):
-        ax.plot(g["T"], g.value, marker=".", label=who)
-        if g["std"].notna().any(): ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0)
+        line, = ax.plot(g["T"], g.value, marker=".", label=who)
+        if g["std"].notna().any(): ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0, color=line.get_color())
     ax.axvline(trained_T, ls=":", color="0.6"); ax.set(xlabel="T at test", ylabel=label, xticks=over)
     if metric == "negative_elbo": ax.set_yscale("log")
 axes[0].legend(fontsize=8); fig.tight_layout()

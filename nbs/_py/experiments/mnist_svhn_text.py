@@ -37,9 +37,9 @@ first, second = ({n: x[i:i + 10] for n, x in batch.items()} for i in (0, 10))
 def rows(given, to, items=first, sample=True): return reproduce.generated_rows(models, test, items, given, to, sample)
 def blocks(to, givens, **options):
     return {f"{title(g)} -> {title(to)}": rows(g, to, **options) for g in givens}
-def draw(slide, to, givens, note="z sampled", **options):
+def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
     figure = side_by_side(blocks(to, givens, **options), note=f"{data_used}, {note}", columns=1)
-    save_figure(figure, f"{results}/figures/slide_{slide}_cross_modal.png")
+    save_figure(figure, f"{results}/figures/slide_{slide}_{name}.png")
 
 
 # %% [markdown]
@@ -83,7 +83,7 @@ print(table_text(wanted))
 # %%
 #| fig-cap: "Street numbers generated from a handwritten digit (top) and from a word (bottom), z sampled."
 #| fig-alt: "Two blocks of street numbers: ground truth and one row per method."
-draw(36, "svhn", ["mnist", "text"])
+draw(36, "svhn", ["mnist", "text"], name="all_methods")
 
 # %% [markdown]
 # ## Slide 44: the same from the mean

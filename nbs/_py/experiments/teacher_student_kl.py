@@ -115,11 +115,11 @@ cause.round(2)
 # %%
 #| fig-cap: "KL from teacher to student, and the part of it that repeats when the teacher itself is refined twice."
 #| fig-alt: "Bars for three teachers and three modalities; beside each bar the KL between two refinements of the same items."
-fig, ax = plt.subplots(figsize=(7, 3))
-x = np.arange(len(cause))
-ax.bar(x - .2, cause["KL to the student"], .4, label="teacher to student")
-ax.bar(x + .2, cause["KL between two refinements"], .4, label="teacher to itself, other noise")
-ax.set_xticks(x, [f"{t.split(',')[0]}\n{n}" for t, n in cause.index], fontsize=7); ax.set_ylabel("KL (nats per item)"); ax.legend()
+fig, ax = plt.subplots(figsize=(6.5, 3.8))
+y = np.arange(len(cause))[::-1]
+ax.barh(y + .2, cause["KL to the student"], .4, label="teacher to student")
+ax.barh(y - .2, cause["KL between two refinements"], .4, label="teacher to itself, other noise")
+ax.set_yticks(y, [f"{t}, from {n}" for t, n in cause.index], fontsize=8); ax.set_xlabel("KL (nats per item)"); ax.legend(fontsize=8)
 save_figure(fig, f"{results}/figures/teacher_student_kl.png");
 
 # %% [markdown]
