@@ -74,7 +74,7 @@ def result_pages(proc, root=ROOT):
             (to/"index.md").write_text("\n".join(text), encoding="utf-8")
             entries.append({"text": "Tables and figures", "href": f"results/{scale.name}/index.md"})
         for nb in sorted(scale.glob("executed/*.ipynb")):
-            if re.search(r"(train|evaluate|judges|failed)$", nb.stem): continue   # of one model, no reports
+            if nb.name.startswith(".") or re.search(r"(train|evaluate|judges|failed)$", nb.stem): continue   # unfinished, or of one model
             page(nb, to/nb.name)
             name = nb.stem.removesuffix("-report").replace("_", " ")
             entries.append({"text": name, "href": f"results/{scale.name}/{nb.name}"})

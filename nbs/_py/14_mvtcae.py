@@ -64,8 +64,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# \mathrm{TC}(x; z) = \frac{M - \alpha}{M} \sum_{m=1}^{M} I(x_m; z) - (1 - \alpha)\, I(x; z)
-#   - \frac{\alpha}{M} \sum_{m=1}^{M} I(x; z \mid x_m).
+# \mathrm{TC}(x; z) = {}& \frac{M - \alpha}{M} \sum_{m=1}^{M} I(x_m; z) \\
+#   & - (1 - \alpha)\, I(x; z) - \frac{\alpha}{M} \sum_{m=1}^{M} I(x; z \mid x_m).
 # \end{aligned}\tag{3}
 # $$
 #
@@ -88,8 +88,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# L = -\frac{M - \alpha}{M} \sum_m w_m\, \mathbb E_q \log p_\theta(x_m \mid z)
-#   + \beta \Big\{ (1 - \alpha)\, \mathrm{KL}(q \,\|\, p)
+# L = {}& -\frac{M - \alpha}{M} \sum_m w_m\, \mathbb E_q \log p_\theta(x_m \mid z) \\
+#   & + \beta \Big\{ (1 - \alpha)\, \mathrm{KL}(q \,\|\, p)
 #   + \frac{\alpha}{M} \sum_m \mathrm{KL}(q \,\|\, q_m) \Big\}.
 # \end{aligned}\tag{5}
 # $$
@@ -139,9 +139,8 @@ class MVTCAE(MultimodalVAE):
 #
 # ## Checked by Monte Carlo
 #
-# The formula uses closed forms for the KLs. An independent value: draw many $z$ from the product, whose density we compute
-# on a grid-free detour (sum the experts' log densities, normalise by the known Gaussian integral), and average the
-# integrand of (5) as it stands.
+# The formula uses closed forms for the KLs. An independent value: build the product from its experts' precisions by hand, draw
+# many $z$ from it, and average the integrand of (5) as it stands, logarithm by logarithm, with PyTorch's densities.
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])

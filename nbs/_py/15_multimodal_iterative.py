@@ -291,6 +291,10 @@ side_by_side(blocks);
 
 
 # %% [markdown]
+# After this little training the street-number student is still near chance (0.1), and the street numbers it should
+# draw are grey. The probes of MNIST and text show that the teacher has something to pass on; the runs of lesson 18 are
+# longer.
+#
 # ## How many iterations?
 #
 # A student can be distilled at any $T$. To compare them, one trajectory is enough: `StudentsOverT` takes the posteriors it passes
@@ -347,10 +351,6 @@ with torch.no_grad():                              # no noise at T = 0: the mean
 assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 
 # %% [markdown]
-# After this little training the street-number student is still near chance (0.1), and the street numbers it should
-# draw are grey. The probes of MNIST and text show that the teacher has something to pass on; the runs of lesson 18 are
-# longer.
-#
 # ## What the experiments found
 #
 # The runs of lesson 18 at scale `real` (real digits and street numbers, test items, three seeds unless it says otherwise) say more than the short ones above.
