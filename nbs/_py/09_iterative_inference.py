@@ -180,7 +180,8 @@ class MarinoRefiner(nn.Module):
 # the mean (divided by $1 - 0.9^t$, as Adam does, so that early values are not too small) in the current
 # posterior's units, and $\log t$: it can learn to take smaller steps when it is old. And beyond $t = 16$ whatever
 # it proposes is shrunk to the fraction $16/t$: with noisy gradients, steps of constant size never come to rest, and steps that shrink
-# as $1/t$ do (Robbins and Monro, 1951). So more iterations than it was trained for can't do much harm.
+# as $1/t$ do (Robbins and Monro, 1951). That keeps hundreds of iterations from drifting; it does not help a refiner that goes
+# astray before $t = 16$ because it never met items that old.
 
 # %%
 #| exports

@@ -369,15 +369,15 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 #
 # So a posterior that starts from one modality does overtake the joint encoder, as the talk's second hypothesis says, and it does not diverge with more
 # steps than it was trained for. A mean hides that most items do better and a few much worse: from SVHN the median lead after 8 steps is 17 nats, and one item in a hundred is still
-# 50 nats behind after 16, stuck where it explains its street number and not the rest. What made the difference, on validation items: gradients in units of the
-# posterior's deviation, a memory, continuing old refinements, and equal say for near and far items. Estimating the KL at the sample changed little once there was a memory.
+# 50 nats behind after 16. Marino's refiner had the same starts, replay and number of updates; what it lacks is the posterior's own units and the memory.
 #
-# **The students are better, and the reason is not the one expected** (`hypotheses.csv`). With its own decoders the iterative student is ahead of the JMVAE
+# **The students are better, and the reason may not be the one expected** (`hypotheses.csv`). With its own decoders the iterative student is ahead of the JMVAE
 # student in mean FID (by 11.6, interval 10.3 to 12.9), in mean linear accuracy (by 0.007, 0.001 to 0.014) and in coherence (by 0.12, 0.10 to 0.15). On the
-# *same* decoders (one seed) the difference is gone: FID -0.1, accuracy +0.001, coherence +0.004, with intervals around zero, although the posterior they
-# were taught by is better. So the gain seems to come from the decoders. Equation (2) trains them on the mean over $t$, also on the vague posteriors of one modality, and
-# a student's posterior is vague: these decoders have learnt to draw a decent picture from such a $z$, and the JVAE's have never seen one.
-# That also is what makes mixtures blurry (lesson 13); a few early iterations among good ones seem to be the right dose.
+# *same* decoders (one seed) the difference is gone: FID -0.1, and accuracy +0.001 and coherence +0.004 with intervals around zero. That points to the
+# decoders rather than to inference. Equation (2) trains them on the mean over $t$, also on the vague posteriors of one modality, and
+# a student's posterior is vague: these decoders have met such a $z$, and the JVAE's have not. It does not settle the
+# question, though: on the same decoders the students were taught by $q_4$, which from MNIST and SVHN is still 15 and 53 nats *behind* the joint
+# encoder in the mean (from Text 12 ahead). Whether students of $q_{16}$, which is ahead from every start, would be better has not been run.
 #
 # **The iterative teacher is harder to imitate, not easier.** KL(teacher || student) is 36 / 35 / 39 nats for MNIST / SVHN / Text against
 # 23 / 27 / 28 for the JVAE, the opposite of slide 68. Two causes can be measured. Its posterior is narrower (mean log variance -4.3 against -3.2; ten
@@ -401,7 +401,7 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # ## Recap
 #
 # Unimodal starts, one refiner, the multimodal ELBO, then distillation. On MNIST-SVHN-Text the refined posterior beats the joint
-# encoder's, and the students beat those of the JVAE; the second is not simply a consequence of the first.
+# encoder's after some steps, and the students beat those of the JVAE; that the second follows from the first is not shown.
 #
 # ## Exercises
 #
