@@ -269,30 +269,40 @@ class TensorData(MultimodalData):
     def _draw(self, g): return dict.fromkeys(self.pools, torch.randperm(len(self), generator=g))
 
 # %% ../nbs/02_data.ipynb #3f389dfc
+def _rows_of(keys):
+    "For each key, in ascending order: the rows that have it."
+    found, counts = keys.unique(return_counts=True)
+    return dict(zip(found.tolist(), keys.argsort(stable=True).split(counts.tolist())))
+
 class PairedByClass(MultimodalData):
-    "One pool per modality, each with its own labels; items of one class are paired at random."
+    "One pool per modality; items of one class (or of another key) are paired at random."
     def __init__(self, name, split, modalities, pools,
-                 labels, # dict of int64 tensors, one for each pool
+                 labels=None, # dict of int64 tensors, one for each pool: classes
                  anchor=None, # modality whose items an epoch visits once each
+                 keys=None, # dict of int64 tensors: what partners share; the labels by default
                  **kwargs):
         super().__init__(name, split, modalities, pools, labels, **kwargs)
+        keys = labels if keys is None else keys
+        if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
+        for m in self.modalities: _check_labels(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
-        self._anchor_labels = labels[self.anchor].cpu()
-        self._members = {m: {c: (labels[m].cpu() == c).nonzero().flatten()
-                             for c in self._anchor_labels.unique().tolist()} for m in modalities}
-        for m, classes in self._members.items():
-            empty = [c for c, pool in classes.items() if len(pool) == 0]
-            if empty: raise MmvaeError(f"{m}: no item of class {empty[0]}, {self.anchor} has some")
+        self._anchor_keys = keys[self.anchor].cpu()
+        self._members = {m: _rows_of(keys[m].cpu()) for m in self.modalities}
+        for m, members in self._members.items():
+            empty = set(self._anchor_keys.tolist()) - set(members)
+            if empty: raise MmvaeError(f"{m}: no item of class {min(empty)}, "
+                                       f"{self.anchor} has some")
 
-    def __len__(self): return len(self._anchor_labels)
+    def __len__(self): return len(self._anchor_keys)
 
     def _draw(self, g):
         order = torch.randperm(len(self), generator=g)
         index = {m: order if m == self.anchor else torch.empty_like(order) for m in self.modalities}
+        wanted = _rows_of(self._anchor_keys[order])
         for m in [m for m in self.modalities if m != self.anchor]:
-            for c, pool in self._members[m].items():
-                rows = (self._anchor_labels[order] == c).nonzero().flatten()
+            for c, rows in wanted.items():
+                pool = self._members[m][c]
                 times = math.ceil(len(rows) / len(pool))
                 shuffles = torch.rand(times, len(pool), generator=g).argsort(1).flatten()
                 index[m][rows] = pool[shuffles[:len(rows)]]

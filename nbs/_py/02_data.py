@@ -464,33 +464,47 @@ list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
 # So within an epoch no partner is used more than once more often than another of its class, and
 # with each epoch the pairing is new. (The published codes draw a fixed list of pairs beforehand,
 # 20 for each item; drawing anew costs no memory and gives more different pairs.)
+#
+# What partners share need not be a class. A photograph and its ten captions share the number of
+# the photograph: with that number as the *key*, the same rule draws one of the ten captions anew in
+# each epoch. Lessons 16 and 17 do that.
 
 # %%
 #| exports
+def _rows_of(keys):
+    "For each key, in ascending order: the rows that have it."
+    found, counts = keys.unique(return_counts=True)
+    return dict(zip(found.tolist(), keys.argsort(stable=True).split(counts.tolist())))
+
 class PairedByClass(MultimodalData):
-    "One pool per modality, each with its own labels; items of one class are paired at random."
+    "One pool per modality; items of one class (or of another key) are paired at random."
     def __init__(self, name, split, modalities, pools,
-                 labels, # dict of int64 tensors, one for each pool
+                 labels=None, # dict of int64 tensors, one for each pool: classes
                  anchor=None, # modality whose items an epoch visits once each
+                 keys=None, # dict of int64 tensors: what partners share; the labels by default
                  **kwargs):
         super().__init__(name, split, modalities, pools, labels, **kwargs)
+        keys = labels if keys is None else keys
+        if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
+        for m in self.modalities: _check_labels(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
-        self._anchor_labels = labels[self.anchor].cpu()
-        self._members = {m: {c: (labels[m].cpu() == c).nonzero().flatten()
-                             for c in self._anchor_labels.unique().tolist()} for m in modalities}
-        for m, classes in self._members.items():
-            empty = [c for c, pool in classes.items() if len(pool) == 0]
-            if empty: raise MmvaeError(f"{m}: no item of class {empty[0]}, {self.anchor} has some")
+        self._anchor_keys = keys[self.anchor].cpu()
+        self._members = {m: _rows_of(keys[m].cpu()) for m in self.modalities}
+        for m, members in self._members.items():
+            empty = set(self._anchor_keys.tolist()) - set(members)
+            if empty: raise MmvaeError(f"{m}: no item of class {min(empty)}, "
+                                       f"{self.anchor} has some")
 
-    def __len__(self): return len(self._anchor_labels)
+    def __len__(self): return len(self._anchor_keys)
 
     def _draw(self, g):
         order = torch.randperm(len(self), generator=g)
         index = {m: order if m == self.anchor else torch.empty_like(order) for m in self.modalities}
+        wanted = _rows_of(self._anchor_keys[order])
         for m in [m for m in self.modalities if m != self.anchor]:
-            for c, pool in self._members[m].items():
-                rows = (self._anchor_labels[order] == c).nonzero().flatten()
+            for c, rows in wanted.items():
+                pool = self._members[m][c]
                 times = math.ceil(len(rows) / len(pool))
                 shuffles = torch.rand(times, len(pool), generator=g).argsort(1).flatten()
                 index[m][rows] = pool[shuffles[:len(rows)]]
@@ -521,6 +535,17 @@ assert torch.equal(toy.take(20)[0]["a"], batch["a"][:20])        # fewer items: 
 four = {"a": torch.arange(12) % 4, "b": torch.arange(6) % 3}     # "b" has no class 3
 try: PairedByClass("toy", "train", vectors, pools, four)
 except MmvaeError as e: print(e)
+
+# %% [markdown]
+# And with keys: six photos, two captions each; every epoch draws one of the two.
+
+# %%
+photos = {"b": torch.arange(6), "a": torch.arange(12) // 2}      # which photo each item belongs to
+album = PairedByClass("album", "train", vectors, pools, keys=photos, anchor="b")
+drawn = [album.pairs(e) for e in range(8)]
+assert all(torch.equal(i["a"] // 2, i["b"]) for i in drawn)      # a caption goes with its photo
+both = {a for i in drawn for a in i["a"].tolist()}
+assert len(album) == 6 and both == set(range(12))                # each caption had its turn
 
 # %% [markdown]
 # ## The word
