@@ -4,12 +4,12 @@ import json, shlex, sys
 from mmvae_nb.reproduce import jobs_for
 
 options = dict(scale=config.get("scale", "quick"), dataset=config.get("dataset", "mnist_svhn_text"),
-               part=config.get("part", "headline"), results=str(config.get("results", "results")))
+               part=config.get("part"), results=str(config.get("results", "results")))
 methods = [m for m in str(config.get("methods", "")).split(",") if m]
 if "seeds" in config: options["seeds"] = int(config["seeds"])
 if "device" in config: options["device"] = config["device"]
 JOBS = jobs_for(**options, methods=methods or None)
-FLAGS = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items()) + (f" --methods {','.join(methods)}" if methods else "")
+FLAGS = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None) + (f" --methods {','.join(methods)}" if methods else "")
 MMVAE = f"'{sys.executable}' -c 'import sys; from mmvae_nb.reproduce import main; sys.exit(main())'"
 
 rule all:

@@ -389,6 +389,7 @@ class CanonicalCorrelation:
 # %% ../nbs/07_metrics.ipynb #c40ff86c
 class ClassJudge:
     "Judges generated items by their class: a classifier for each modality."
+    by_chance = ()   # scores that need their value by chance beside them; here it is one in so many classes
     def __init__(self, train, # training data with labels
                  validation=None, # data on which the judge itself is tried
                  updates=400, seed=0, width=16, device="cpu"): # of the classifiers

@@ -554,6 +554,7 @@ class CaptionFeatures:
 #| exports
 class BirdJudge:
     "Judges birds and captions: colours, attributes of drawn birds, CCA, trigrams."
+    by_chance = ("cosine_similarity", "main_colour", "belly_right", "attributes_right")
     def __init__(self, train, # training data
                  validation=None, # data of other classes on which the colour classifier is tried
                  updates=400, seed=0, width=16, device="cpu"): # of the classifiers

@@ -150,10 +150,11 @@ METHODS = {
     # how many iterations, at test and at training
     "iterative_student_over_t": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", updates="study_updates",
                                        one_seed=True),
+    "iterative_student_to_10": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", options={"over": (1, 2, 10)},
+                                      updates="study_updates", one_seed=True),
     **{f"iterative_t{t}": Method("multimodal_iterative", "IterativeTeacher", options={"steps": t}, updates="study_updates", one_seed=True)
        for t in (1, 2, 4, 8)},
 }
-DATASETS = {"mnist_svhn_text": "mnist_svhn_text"} # name -> function of mmvae_nb.data
 _all = ["mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "iterative", "iterative_student",
         "refined", "refined_student"]
 PARTS = { # name -> methods, and the report that shows them
@@ -166,6 +167,8 @@ PARTS = { # name -> methods, and the report that shows them
     "iterations": (["iterative", "iterative_student", "iterative_student_over_t", *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
     "distillation_variants": (["iterative"], "distillation_variants"),
     "benchmarks": (_all, "benchmarks"),
+    "cub": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "cub"),
+    "celeba": (["mopoe", "mvtcae", "jvae", "jmvae_student", "iterative", "iterative_student", "iterative_student_to_10"], "celeba"),
 }
 
 # %% [markdown]
@@ -179,6 +182,8 @@ PARTS = { # name -> methods, and the report that shows them
 # | `iterations` | T at test and at training, teacher and student | 53-58 |
 # | `distillation_variants` | warm start, direction of the KL, wider students, validation split | 42 |
 # | `benchmarks` | what each method costs | |
+# | `cub` | birds and captions (lesson 16) | 39, 40, 60, 68 |
+# | `celeba` | faces and attribute text (lesson 17) | 50-52, 59 |
 #
 # Two comparisons run through them. *Own decoders*: each method trains its own generative model, as in the talk. *Same decoders*: `refined` puts
 # starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
@@ -191,6 +196,50 @@ assert all(set(methods) <= set(METHODS) for methods, _ in PARTS.values())
 
 
 # %% [markdown]
+# ## Data sets
+#
+# A data set brings a function that loads a split, its networks, its judge and its parts. It may also ask for other settings than
+# the scale's, where its items are larger or fewer. The notebooks that train and evaluate know none of this: they ask here.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class Dataset:
+    "Where a data set's functions are, and what differs from the scale."
+    module: str # module of this package
+    make: str # function in it: split, source, items, device -> `MultimodalData`
+    parts: tuple # keys of PARTS
+    specs: str = "default_specs" # function in it (or in networks): modalities -> dict of `ModalitySpec`
+    judge: str = "ClassJudge" # class in it (or in metrics)
+    settings: dict = dataclasses.field(default_factory=dict) # scale, or "*" for all -> {field of `Scale`: value}
+    private: bool = False # may pictures made from the real items not be published?
+
+_large = dict(latent=64, lr=4e-3)                                                          # 64 x 64 images
+_real = dict(updates=2400, student_updates=1200, batch_size=32, steps=3, lr=3e-3, seeds=1, judge_updates=600, judge_width=16)
+DATASETS = {
+    "mnist_svhn_text": Dataset("data", "mnist_svhn_text", tuple(p for p in PARTS if p not in ("cub", "celeba"))),
+    "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
+        "quick": dict(updates=1600, student_updates=800, samples=1000),
+        "real": {**_real, "samples": 1300}}),
+    "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
+        "quick": dict(updates=1400, student_updates=700, samples=1000),
+        "real": {**_real, "samples": 1400}}, private=True),
+}
+
+def scale_of(scale, # a key of SCALES
+             dataset # a key of DATASETS
+            ) -> Scale:
+    "The scale with the settings that the data set asks for."
+    d = DATASETS[one_of("dataset", dataset, DATASETS)]
+    return dataclasses.replace(SCALES[one_of("scale", scale, SCALES)], **{**d.settings.get("*", {}), **d.settings.get(scale, {})})
+
+# %%
+assert sorted(p for d in DATASETS.values() for p in d.parts) == sorted(PARTS)        # each part belongs to one data set
+assert scale_of("real", "mnist_svhn_text") == SCALES["real"] and scale_of("real", "cub").latent == 64
+{name: (d.module, d.judge, d.parts) for name, d in DATASETS.items()}
+
+
+# %% [markdown]
 # ## From names to objects
 #
 # These functions are what the experiment notebooks call. `load_run` is also the door for a reader who wants to play
@@ -198,11 +247,23 @@ assert all(set(methods) <= set(METHODS) for methods, _ in PARTS.values())
 
 # %%
 #| exports
+def _of_dataset(dataset, name, other):
+    "A function or class of a data set's module, or of module `other`."
+    d = DATASETS[one_of("dataset", dataset, DATASETS)]
+    module = importlib.import_module(f"mmvae_nb.{d.module}")
+    return getattr(module, getattr(d, name), None) or getattr(importlib.import_module(f"mmvae_nb.{other}"), getattr(d, name))
+
 def load_data(dataset, split, source, items=None, device="cpu"):
     "A split of a data set by name."
-    import mmvae_nb.data
-    make = getattr(mmvae_nb.data, DATASETS[one_of("dataset", dataset, DATASETS)])
-    return make(split, source, items=items, device=device)
+    return _of_dataset(dataset, "make", "data")(split, source, items=items, device=device)
+
+def make_specs(dataset, modalities):
+    "The networks of a data set: name -> `ModalitySpec`."
+    return _of_dataset(dataset, "specs", "networks")(modalities)
+
+def make_judge(dataset, train, validation, updates, width, device="cpu"):
+    "The judge of a data set: `features`, `scores` and `facts` (lesson 07)."
+    return _of_dataset(dataset, "judge", "metrics")(train, validation, updates=updates, width=width, device=device)
 
 def make_model(method, # a key of METHODS
                specs, # dict: name -> `ModalitySpec`
@@ -230,12 +291,11 @@ def run_paths(results, # results folder of a scale, such as "results/quick"
 
 def load_run(results, dataset, method, seed=0, device="cpu"):
     "A trained model and the record of its run: (model, run)."
-    from mmvae_nb.networks import default_specs
     from mmvae_nb.training import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
-    specs = default_specs(load_data(dataset, "validation", p["source"], p["items"]).modalities)
+    specs = make_specs(dataset, load_data(dataset, "validation", p["source"], p["items"]).modalities)
     def fresh(m): return m and make_model(m, specs, p["latent"], p["beta"], p["steps"], fresh(METHODS[m].teacher))
     model = fresh(method)
     return load_weights(model, paths["weights"]).to(resolve_device(device)), run
@@ -341,24 +401,24 @@ def _sources(notebook, modules):
 #| exports
 def jobs_for(scale, # a key of SCALES
              dataset="mnist_svhn_text", # a key of DATASETS
-             part="headline", # a key of PARTS, or "all"
+             part=None, # a key of PARTS, or "all"; the data set's first by default
              seeds=None, # how many; the scale's number by default
              methods=None, # only these methods (and their teachers), without a report
              results="results", # folder above the scales
              device=None # the scale's by default
             ) -> list: # of `Job`s, in an order that works
     "The experiments of a part at a scale."
-    s = SCALES[one_of("scale", scale, SCALES)]
-    one_of("dataset", dataset, DATASETS); one_of("part", part, [*PARTS, "all"])
+    s, d = scale_of(scale, dataset), DATASETS[dataset]
+    one_of("part", part or d.parts[0], [*d.parts, "all"])
     seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
     root, device = Path(results)/scale, device or s.device
-    parts = list(PARTS) if part == "all" else [part]
+    parts = list(d.parts) if part == "all" else [part or d.parts[0]]
     wanted = list(methods or dict.fromkeys(m for p in parts for m in PARTS[p][0]))
     for m in wanted: one_of("method", m, METHODS)
     wanted = list(dict.fromkeys(t for m in wanted for t in [*_teachers(m), m]))
     common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root), device=device)
     judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates, "width": s.judge_width},
-                 _sources("judges", ["metrics"]), (str(root/"runs"/f"{dataset}-judges.json"),))
+                 _sources("judges", ["metrics", d.module]), (str(root/"runs"/f"{dataset}-judges.json"),))
     jobs = [judges]
     for m in wanted:
         for seed in seeds_of(m, seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
@@ -366,9 +426,13 @@ def jobs_for(scale, # a key of SCALES
     for p in parts:
         done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in seeds_of(m, seeds))
         jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
-            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], ["metrics", "plotting", "distillation", *{METHODS[m].module for m in PARTS[p][0]}])),
-            tuple(str(root/f) for f in _report_files[p])))
+            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], [d.module, "metrics", "plotting", "distillation", *{METHODS[m].module for m in PARTS[p][0]}])),
+            tuple(str(figure_folder(root, dataset, s.source)/Path(f).name if f.startswith("figures/") else root/f) for f in _report_files[p])))
     return jobs
+
+def figure_folder(results, dataset, source):
+    "Where a report's figures go: `figures`, or `private` for real items that may not be published (git ignores it)."
+    return Path(results)/("private" if DATASETS[dataset].private and source == "real" else "figures")
 
 def _teachers(method):
     "The teacher of a method, preceded by its own teacher, and so on."
@@ -390,6 +454,9 @@ _report_files = {
                    *[f"figures/slide_{n}_over_t_{who}.png" for n in range(53, 59) for who in ("teacher", "student")]],
     "distillation_variants": ["tables/distillation_variants.csv"],
     "benchmarks": ["tables/benchmarks.csv"],
+    "cub": ["tables/cub.csv", *[f"figures/slide_{n}_{what}.png" for n, what in ((39, "text_to_image"), (60, "captions"))]],
+    "celeba": ["tables/celeba.csv", *[f"figures/slide_{n}_{what}.png" for n, what in (
+        (50, "methods"), (51, "over_t_text_to_image"), (52, "over_t_image_to_text"), (59, "image_to_text"))]],
 }
 
 
@@ -399,7 +466,7 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
     "Train and evaluate one method with one seed."
     m, paths = METHODS[method], {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
     teacher = str(run_paths(root, dataset, m.teacher, seed)["weights"]) if m.teacher else None
-    modules = ["training", *[METHODS[t].module for t in [*_teachers(method), method]]]
+    modules = ["training", DATASETS[dataset].module, *[METHODS[t].module for t in [*_teachers(method), method]]]
     train = {**common, "method": method, "seed": seed, "updates": getattr(s, m.updates),
              "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
              "precision": s.precision, "budget": s.budget, "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
@@ -543,13 +610,14 @@ def _watch(process, root, log, started):
 
 # %%
 #| exports
-def reproduce(scale="quick", dataset="mnist_svhn_text", part="headline", seeds=None, methods=None,
+def reproduce(scale="quick", dataset="mnist_svhn_text", part=None, seeds=None, methods=None,
               results="results", device=None, cores=None):
     "Bring the results of a part up to date; jobs that are up to date are not run."
     jobs = jobs_for(scale, dataset, part, seeds, methods, results, device)
-    s, root = SCALES[scale], Path(results)/scale
+    s, root = scale_of(scale, dataset), Path(results)/scale
     if not Path("Snakefile").exists(): raise MmvaeError("Snakefile: not in this folder; run from the project's root")
     write_json(root/"logs"/"last.json", {"part": part})   # also tells whether we may write at all
+    part = part or DATASETS[one_of("dataset", dataset, DATASETS)].parts[0]
     config = dict(scale=scale, dataset=dataset, part=part, seeds=seeds or s.seeds, results=str(results),
                   methods=",".join(methods or []), device=device or s.device)
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()), "--nolock", "--rerun-incomplete",
@@ -579,7 +647,7 @@ def _outdated(command):
 
 def _preflight(scale, dataset, device):
     "Fail before anything runs if data or device are missing."
-    s = SCALES[scale]
+    s = scale_of(scale, dataset)
     resolve_device(device or s.device)
     for split in ("train", "validation", "test"):
         if s.source == "real": load_data(dataset, split, s.source, s.items)

@@ -34,15 +34,15 @@ device = resolve_device(device)
 model, run = reproduce.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
 train, validation, test = (reproduce.load_data(dataset, split, source, items, device) for split in ("train", "validation", "test"))
-judges = {n: metrics.cached_classifier(train, n, updates=judge_updates, width=judge_width, device=device) for n in test.modalities}
+judge = reproduce.make_judge(dataset, train, validation, judge_updates, judge_width, device)
 batch, labels = test.take(samples)
 points, point_labels = train.take(probe_points)
 others, _ = train.take(samples)
 part = {n: x[:500] for n, x in batch.items()}       # for the ELBO
 names, size = list(test.modalities), 500
-images = [n for n, m in test.modalities.items() if m.kind == "image"]
-words = [test.class_names[int(i)] for i in labels]
-features = {n: [judges[n]] for n in images}
+samples = len(labels) if labels is not None else len(batch[names[0]])
+images = list(judge.features)
+features = {n: [f] for n, f in judge.features.items()}
 with contextlib.suppress(MmvaeError):                # where the weights are there
     inception = metrics.inception_features(device=device)
     for n in images: features[n].append(inception)
@@ -69,9 +69,10 @@ def sliced(fn, data):
 # %% [markdown]
 # ## What was generated
 #
-# From a posterior, with $z$ sampled as the talk's slide 36 seems to: does a digit classifier find the right digit, how far
-# are the images from real ones, how far is the text from its word? The offset of a word cannot be known from a digit, so the
-# text is compared at the best offset. The floor of an FID is that of real images against other real images.
+# From a posterior, with $z$ sampled as the talk's slide 36 seems to: what does the data set's judge say of it (lesson 07; for digits
+# coherence and, for text, the word at its best offset, since the offset cannot be known from a digit), and how far are the images
+# from real ones? The floor of an FID is that of real images against other real images; the floor of an agreement, where
+# there is one, that of the same generated items with other items' partners.
 
 # %%
 @torch.no_grad()
@@ -81,16 +82,21 @@ def judge_generated(q, given, targets, suffix=""):
     for to in targets:
         made = torch.cat([model.generate(z[i:i + size], to=to)[to] for i in range(0, len(z), size)])
         direction = f"{key(given)}->{to}{suffix}"
-        add("coherence", direction, (judges[to].predict(made).cpu() == labels.cpu()).float())
+        add_scores(to, made, direction)
         if to in images:
             for f, value, floor in zip(features[to], fids(to, made), floors[to]):
-                add("fid" if f is judges[to] else "fid_inception", direction, value, floor=floor, features=f.name)
-        if test.modalities[to].kind == "text":
-            scores = metrics.text_scores(test.modalities[to].decode(made), words)
-            add("text_exact", direction, scores["exact"]); add("text_edit_distance", direction, scores["distance"])
+                add("fid" if f is judge.features[to] else "fid_inception", direction, value, floor=floor, features=f.name)
+
+def add_scores(to, made, direction):
+    "What the judge says of generated items; beside it what it says of the same items with partners mixed up."
+    chance = judge.scores(to, made.roll(1, 0), batch, labels) if judge.by_chance else {}
+    for metric, value in judge.scores(to, made, batch, labels).items():
+        floor = {"floor": float(torch.as_tensor(chance[metric], dtype=torch.float).mean())} if metric in judge.by_chance else {}
+        add(metric, direction, value, value.numel() if torch.is_tensor(value) else samples, **floor)
 
 def probe(z, z_test, condition, wanted=(probe_points, 500)):
-    "Logistic regression on posterior means, fitted on training items."
+    "Logistic regression on posterior means, fitted on training items, where test items are of the same classes."
+    if labels is None or train.class_names != test.class_names: return
     for n, metric in zip(wanted, ["linear_accuracy", "linear_accuracy_500"]):
         n = min(n, len(z))
         predicted = metrics.linear_probe(z, point_labels[:len(z)], z_test, labels, points=n, predictions=True)
@@ -110,7 +116,7 @@ def nelbo(q, data=part, repeats=4):
 
 # %%
 singles = [[n] for n in names]
-pairs = {3: [["mnist", "svhn"], ["svhn", "text"], ["text", "mnist"]]}.get(len(names), []) if "svhn" in names else []
+pairs = [list(p) for p in zip(names, names[1:] + names[:1])] if len(names) > 2 else []
 def pick(data, given): return {n: data[n] for n in given}
 def divided(m, data):
     return product_of_experts([m.infer({n: x}) for n, x in data.items()], divide_prior=True)
@@ -231,7 +237,7 @@ if refines or method == "jvae":
     for condition, p in q.items():
         g = generator(seed, "generate", condition, device=device)
         with torch.no_grad(): made = model.generate(p.rsample(generator=g))
-        for n in names: add("coherence", f"{condition}->{n}", metrics.coherence(made[n], labels, judges[n]), samples)
+        for n in names: add_scores(n, made[n], f"{condition}->{n}")
 
 # %%
 paths = reproduce.run_paths(results, dataset, method, seed)

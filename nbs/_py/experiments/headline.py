@@ -84,7 +84,7 @@ talk_table(headline, 38).round(4)
 
 # %%
 print(table_text(headline))
-print("accuracy of the judges on test items:", {n: round(a["test"], 3) for n, a in judges["accuracy"].items()})
+print("accuracy of the judges on test items:", {n: round(judges["references"][f"coherence|{n}"]["real"], 3) for n in test.modalities})
 
 # %% [markdown]
 # ## The teachers

@@ -8,7 +8,6 @@ import pathlib, shutil, time
 import torch
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
-from mmvae_nb.networks import default_specs
 from mmvae_nb.plotting import line_chart
 from mmvae_nb.training import fit, load_weights, save_weights
 
@@ -43,7 +42,7 @@ train
 # Students need their trained teacher.
 
 # %%
-specs, teacher = default_specs(train.modalities), None
+specs, teacher = reproduce.make_specs(dataset, train.modalities), None
 teacher_method = reproduce.METHODS[method].teacher
 if teacher_method: teacher, _ = reproduce.load_run(results, dataset, teacher_method, seed, device)
 seed_everything(seed, method)
@@ -55,7 +54,7 @@ print(f"{type(model).__name__}: {sum(p.numel() for p in model.parameters() if p.
 # and the code, so one of another experiment is never picked up.
 
 # %%
-code = ["training", "data", "networks", "distributions", reproduce.METHODS[method].module]
+code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module, reproduce.METHODS[method].module]
 checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{digest([parameters, train.checksum], code)}"
 start = time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision, checkpoint=checkpoint, every=200)
