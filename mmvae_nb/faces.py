@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['celeba_attributes', 'drawn_attributes', 'text_alphabet', 'sample_attributes', 'draw_faces', 'measure_faces',
            'attribute_text', 'read_attributes', 'rendered_faces', 'person_split', 'real_faces', 'celeba',
-           'attribute_names']
+           'attribute_names', 'balanced_agreement', 'attribute_classifier', 'FaceJudge']
 
 # %% ../nbs/17_faces.ipynb #d03c87e0
-import math, zipfile, zlib
+import zipfile, zlib
 import numpy as np, torch
+import torch.nn.functional as F
 from .core import *
 from .data import *
 from .data import _damaged
 from .metrics import *
-from .metrics import _sliced
+from .metrics import _load, _save, _shifted, _sliced
 
 # %% ../nbs/17_faces.ipynb #7ab5f44a
 celeba_attributes = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs
@@ -280,7 +281,7 @@ def _below(x, skin):
          "Rosy_Cheeks": .89 - cheek[:, 1] / cheek[:, 0],
          "Smiling": teeth[:, 1] - corner[:, 1] - .05,
          "Wearing_Necktie": shirt[:, 2] - coat[:, 2] - .25}
-    mouth = torch.nn.functional.avg_pool2d(x[:, :, 44:54, 23:41], 3, 1)
+    mouth = F.avg_pool2d(x[:, :, 44:54, 23:41], 3, 1)
     red = 1 - mouth[:, 1] / mouth[:, 0] * (skin[:, 0] / skin[:, 1])[:, None, None]
     reddest = red.flatten(1).topk(12).values.mean(1)
     return e | {"Wearing_Lipstick": reddest - torch.where(e["Smiling"] > 0, .34, .4)}
@@ -358,9 +359,9 @@ _face_counts = {"train": 6000, "validation": 500, "test": 1500}
 def rendered_faces(split # train, validation or test
                   ): # images (n, 3, 64, 64) uint8 and their attributes, bool (n, 14)
     "The drawn faces of one split, from the cache or drawn anew."
-    n = _face_counts[one_of("split", split, splits)]
-    path = cache_dir("data")/f"faces-{split}-{digest([n, np.__version__], ['faces'])}.npz"
-    y = sample_attributes(n, split)
+    y = sample_attributes(_face_counts[one_of("split", split, splits)], split)
+    few = draw_faces(y[:64], split)              # they look different if the drawing has changed
+    path = cache_dir("data")/f"faces-{split}-{digest([len(y), few.tolist()])}.npz"
     try:
         with np.load(path) as f: x = torch.from_numpy(f["x"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -440,16 +441,13 @@ def _decode(file, size=64):
 
 def _read_images(path, names):
     "The images called `names` in an archive or a folder."
-    out = np.empty((len(names), 3, 64, 64), np.uint8)
+    out, name = np.empty((len(names), 3, 64, 64), np.uint8), "archive"
     try:
-        if path.is_dir():
-            for i, name in enumerate(names): out[i] = _decode(path/name)
-        else:
-            with zipfile.ZipFile(path) as z:
-                for i, name in enumerate(names):
-                    with z.open(f"img_align_celeba/{name}") as f: out[i] = _decode(f)
+        root = path if path.is_dir() else zipfile.Path(path)/"img_align_celeba"
+        for i, name in enumerate(names):
+            with (root/name).open("rb") as f: out[i] = _decode(f)
     except Exception as e:                       # PIL and zipfile raise a dozen kinds
-        raise _damaged(path, f"{type(e).__name__}: {e}") from e
+        raise _damaged(path, f"{name}: {type(e).__name__}") from e
     return out
 
 # %% ../nbs/17_faces.ipynb #d8f2b39b
@@ -504,3 +502,117 @@ def attribute_names(data # made by `celeba`
                    ) -> tuple:
     "The attributes that the texts of a data set name: 40 of the real one, 14 of the drawn one."
     return celeba_attributes if data.real else drawn_attributes
+
+# %% ../nbs/17_faces.ipynb #57ca0f1a
+def balanced_agreement(found, # bool (n, A): the attributes an item shows or names
+                       true, # bool (n, A): those it should
+                       shares # float (A,): how frequent each is, strictly between 0 and 1
+                      ) -> torch.Tensor: # float (n,): 1 if all right, a half on average for a guess
+    "One minus the weighted errors of each item; Eq. 2."
+    if found.shape != true.shape or found.shape[1:] != shares.shape:
+        raise MmvaeError(f"found: got {tuple(found.shape)}, true {tuple(true.shape)}, "
+                         f"shares {tuple(shares.shape)}, allowed: (n, A) twice and (A,)")
+    cost = torch.where(true, .5 / shares, .5 / (1 - shares))
+    return 1 - ((found != true) * cost).mean(1)
+
+# %% ../nbs/17_faces.ipynb #3d9d84c6
+def _train_attributes(net, x, y, updates, seed, batch_size=128):
+    "Minimise the binary cross-entropy of all attributes; AdamW, one-cycle learning rate."
+    device = next(net.parameters()).device
+    g = generator(seed, "attribute batches", device=device)
+    x, y = x.to(device), y.float().to(device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=max(updates, 2))
+    for _ in range(updates):
+        i = torch.randint(len(x), (batch_size,), generator=g, device=device)
+        loss = F.binary_cross_entropy_with_logits(net(_shifted(x[i], g)), y[i])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+def _true_attributes(data):
+    "Images of a data set and the attributes that their texts name, row by row."
+    index, m = data.pairs(0), data.modalities["text"]
+    y = read_attributes(m.decode(data.pools["text"][index["text"]]), attribute_names(data))
+    return data.pools["image"][index["image"]], y
+
+# %% ../nbs/17_faces.ipynb #41c4c9d9
+def attribute_classifier(data, # training data made by `celeba`
+                         updates=600, # training steps
+                         seed=0, # for weights, order and shifts
+                         width=16, # channels of the first layer
+                         device="cpu" # where to train and judge
+                        ) -> Classifier: # one score for each attribute: the log odds
+    "A classifier with one yes-or-no output per attribute, from the cache or trained."
+    how = dict(updates=in_range("updates", updates, low=1, whole=True), seed=seed, width=width)
+    key = digest({**how, "data": data.checksum}, ["faces", "metrics"])
+    path = cache_dir("classifiers")/f"{data.name}-attributes-{key}.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(seed, "attribute weights"))
+        net = Classifier((3, 64, 64), len(attribute_names(data)), width=width,
+                         name="attribute classifier").to(resolve_device(str(device)))
+        if not _load(net, path):
+            _train_attributes(net, *_true_attributes(data), updates, seed)
+            _save(net, path)
+    return net.eval().requires_grad_(False)
+
+# %% ../nbs/17_faces.ipynb #866768d2
+class FaceJudge:
+    "Judges generated faces and texts by their attributes."
+    def __init__(self, train, # training data made by `celeba`
+                 validation=None, # data on which the judge itself is tried
+                 updates=600, seed=0, width=16, device="cpu"): # of the classifier
+        self.names, self.real = attribute_names(train), train.real
+        self.text, self.validation = train.modalities["text"], validation
+        y = _true_attributes(train)[1]
+        self.shares = (y.sum(0) + 1) / (len(y) + 2)      # never 0 or 1
+        self.net = attribute_classifier(train, updates, seed, width, device)
+        self.features = {"image": self.net}
+
+    def verdict(self, images, threshold=None):
+        "Which attributes are more probable than their share in training: bool (n, A)."
+        p = _sliced(self.net, self.net, images, 500).cpu().sigmoid()
+        return p > (self.shares if threshold is None else threshold)
+
+    def scores(self, to, # image or text
+               made, # generated items of that modality
+               batch, # dict: the true items they belong to
+               labels=None # not used: faces have no classes
+              ) -> dict: # name of a measure -> float (n,)
+        "Whether generated items show, or say, the true attributes; agreements are those of Eq. 2."
+        strings = self.text.decode(batch["text"])
+        return _judged(self, one_of("to", to, ["image", "text"]), made,
+                       read_attributes(strings, self.names))
+
+    def facts(self) -> dict: # name -> number
+        "How good the judge is on validation images, attribute by attribute."
+        if self.validation is None:
+            raise MmvaeError("validation: got None, allowed: data to try the judge on")
+        return _judge_facts(self, *_true_attributes(self.validation))
+
+# %% ../nbs/17_faces.ipynb #1be0a652
+def _judged(judge, to, made, true):
+    "The measures of generated items of modality `to` against the true attributes."
+    count = lambda found: balanced_agreement(found, true, judge.shares)
+    if to == "image":
+        out = {"attribute_agreement": count(judge.verdict(made))}
+        return out if judge.real else out | {"attribute_measured": count(measure_faces(made).cpu())}
+    strings = judge.text.decode(made)
+    found, known = read_attributes(strings, judge.names), attribute_text(
+        torch.eye(len(judge.names)).bool(), judge.names, start=0)
+    known = {s.strip("*") for s in known}
+    parts = [_named(s) for s in strings]
+    valid = [sum(p in known for p in part) / max(len(part), 1) for part in parts]
+    return {"attribute_match": count(found), "attribute_exact": (found == true).all(1).float(),
+            "text_valid": torch.tensor(valid)}
+
+def _judge_facts(judge, x, y):
+    "Numbers on the judge: images `x` with attributes `y` that it has not seen."
+    plain, verdict = judge.verdict(x, .5) == y, judge.verdict(x) == y
+    share = y.double().mean(0)
+    kinds = {"accuracy": plain.double().mean(0), "majority": torch.maximum(share, 1 - share),
+             "balanced accuracy": sum((verdict * v).sum(0) / v.sum(0) for v in (y, ~y)) / 2}
+    out = {f"{k}, mean": v.nanmean().item() for k, v in kinds.items()}
+    for i, a in enumerate(judge.names): out |= {f"{k}, {a}": v[i].item() for k, v in kinds.items()}
+    return out | {"validation images": len(y)}
