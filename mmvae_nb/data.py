@@ -287,7 +287,7 @@ class PairedByClass(MultimodalData):
         for m in self.modalities: _check_labels(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
-        self._anchor_keys = keys[self.anchor].cpu()
+        self.keys, self._anchor_keys = keys, keys[self.anchor].cpu()
         self._members = {m: _rows_of(keys[m].cpu()) for m in self.modalities}
         for m, members in self._members.items():
             empty = set(self._anchor_keys.tolist()) - set(members)

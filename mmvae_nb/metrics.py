@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'Classifier', 'train_classifier', 'cached_classifier', 'coherence', 'text_scores',
            'frechet_distance', 'extract_features', 'fid', 'fid_floor', 'inception_features', 'linear_probe',
-           'paired_interval', 'teacher_student_kl', 'importance_log_likelihood']
+           'paired_interval', 'CanonicalCorrelation', 'ClassJudge', 'teacher_student_kl', 'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #06c8ad32
 import hashlib, math, warnings
@@ -19,10 +19,11 @@ from .data import as_float
 # %% ../nbs/07_metrics.ipynb #e073eeb2
 def _image_trunk(shape, width, num_features):
     "Convolutions that halve an image down to 4 x 4, then `num_features` numbers."
-    channels, size = width, -(-max(shape[1:]) // 2)
+    first = 2 if max(shape[1:]) < 64 else 4     # large images are thinned out sooner
+    channels, size = width, -(-max(shape[1:]) // first)
     def block(i, o, stride, k=3):
         return [nn.Conv2d(i, o, k, stride, k//2), nn.GroupNorm(8, o), nn.ReLU()]
-    layers = block(shape[0], width, 2, 5)
+    layers = block(shape[0], width, first, 2*first + 1)
     while size > 4:
         layers += block(channels, 2*width, 1) + block(2*width, 2*width, 2)
         channels, size = 2*width, -(-size // 2)
@@ -152,21 +153,26 @@ def cached_classifier(data, # training data: a `MultimodalData`
                       seed=0, # for weights, order and noise
                       device="cpu", # where to train and judge
                       width=16, # channels of the first layer
-                      progress=False # show a progress bar?
+                      progress=False, # show a progress bar?
+                      labels=None, # class of each item, -1 for items left out; the data's by default
+                      what="" # what these labels are, such as "colour"
                      ) -> Classifier: # in evaluation mode
     "The classifier of `modality` from the cache, trained and stored there if need be."
     m = data.modalities[one_of("modality", modality, data.modalities)]
     x, y = data.items(modality)
+    own = labels is not None
+    if own: y = torch.as_tensor(labels).to(x.device)
     if y is None: raise MmvaeError(f"data: {data.name} has no labels, a judge needs them")
     tokens = m.num_tokens if m.kind == "text" else None
-    classes = len(data.class_names) if data.class_names else int(y.max()) + 1
+    classes = len(data.class_names) if data.class_names and not own else int(y.max()) + 1
     how = dict(kind=m.kind, num_tokens=tokens, updates=updates, seed=seed, width=width)
-    key = digest({**how, "modality": modality, "data": data.checksum}, ["metrics"])
-    path = cache_dir("classifiers")/f"{data.name}-{modality}-{key}.safetensors"
-    net = Classifier(m.shape, classes, m.kind, tokens, width, name=f"{modality} classifier")
+    given = {"labels": y.tolist()} if own else {}
+    key = digest({**how, **given, "modality": modality, "data": data.checksum}, ["metrics"])
+    name = f"{modality} {what} classifier".replace("  ", " ")
+    path = cache_dir("classifiers")/f"{data.name}-{name.replace(' ', '-')}-{key}.safetensors"
+    net = Classifier(m.shape, classes, m.kind, tokens, width, name=name)
     if not _load(net, path):
-        net = train_classifier(x, y, classes, device=device, progress=progress,
-                               name=f"{modality} classifier", **how)
+        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress, name=name, **how)
         _save(net, path)
     return net.to(resolve_device(str(device))).eval().requires_grad_(False)
 
@@ -354,6 +360,60 @@ def paired_interval(differences, # (seeds, items), or (items,)
     means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
     low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
     return float(d.mean()), float(low), float(high)
+
+# %% ../nbs/07_metrics.ipynb #4fcee812
+class CanonicalCorrelation:
+    "Directions along which two kinds of features of the same items agree, fitted on training pairs."
+    def __init__(self, a, # features (n, p) of one side
+                 b, # features (n, q) of the other
+                 components=20, # pairs of directions
+                 reduced=50 # principal components kept on each side before
+                ):
+        from sklearn.cross_decomposition import CCA
+        from sklearn.decomposition import PCA
+        if len(a) != len(b): raise MmvaeError(f"b: got {len(b)} items, allowed: {len(a)}, as in a")
+        a, b = (np.asarray(v, dtype=np.float64) for v in (a, b))
+        most = min(len(a) - 1, reduced)
+        self.sides = [PCA(min(most, v.shape[1]), svd_solver="full").fit(v) for v in (a, b)]
+        a, b = (s.transform(v) for s, v in zip(self.sides, (a, b)))
+        self.components = min(in_range("components", components, low=1, whole=True), a.shape[1], b.shape[1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                  # weak directions converge slowly
+            self.cca = CCA(self.components).fit(a, b)
+
+    def cosine(self, a, b) -> np.ndarray: # (n,), in [-1, 1]
+        "The cosine between the projections of each pair."
+        u, v = self.cca.transform(*(s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b))))
+        return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
+
+# %% ../nbs/07_metrics.ipynb #c40ff86c
+class ClassJudge:
+    "Judges generated items by their class: a classifier for each modality."
+    def __init__(self, train, # training data with labels
+                 validation=None, # data on which the judge itself is tried
+                 updates=400, seed=0, width=16, device="cpu"): # of the classifiers
+        self.data, self.validation = train, validation
+        self.nets = {n: cached_classifier(train, n, updates, seed, device, width) for n in train.modalities}
+        self.features = {n: self.nets[n] for n, m in train.modalities.items() if m.kind == "image"}
+
+    def scores(self, to, # name of the modality generated
+               made, # its items
+               batch, # dict: the true items
+               labels=None # their classes
+              ) -> dict: # name of a measure -> number per item, or one number for all
+        "Coherence; for text also exact words and edit distance."
+        out = {"coherence": (self.nets[to].predict(made).cpu() == labels.cpu()).float()}
+        if self.data.modalities[to].kind == "text":
+            words = [self.data.class_names[int(i)] for i in labels]
+            found = text_scores(self.data.modalities[to].decode(made), words)
+            out |= {"text_exact": found["exact"], "text_edit_distance": found["distance"]}
+        return out
+
+    def facts(self) -> dict: # name -> number
+        "The accuracy of each classifier on the validation split."
+        if self.validation is None: raise MmvaeError("validation: got None, allowed: data to try the judge on")
+        hit = lambda n, x, y: (self.nets[n].predict(x).cpu() == y.cpu()).float().mean().item()
+        return {f"accuracy, {n}": hit(n, *self.validation.items(n)) for n in self.nets}
 
 # %% ../nbs/07_metrics.ipynb #71518064
 def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item

@@ -56,12 +56,13 @@ def mlp_decoder(latent, shape, hidden=400, squash=True):
                          nn.Linear(hidden, torch.Size(shape).numel()), *last, Unflatten(shape))
 
 # %% ../nbs/04_networks.ipynb #1c58a4c9
-def _widths(shape):
-    "Channels of the strided convolutions that bring a square image down to 4 x 4."
+def _widths(shape, layout):
+    "(channels, stride) of the convolutions that bring a square image down to 4 x 4."
     halvings = (shape[-1]//4).bit_length() - 1
     if shape[-1] != shape[-2] or shape[-1] != 4*2**halvings or halvings < 1:
         raise MmvaeError(f"image shape: got {tuple(shape)}, allowed: square, side 8, 16, 32, 64, ...")
-    return [32] + [64]*(halvings - 1)
+    if layout == "groupnorm" and halvings > 3: return [(64, 4)] + [(64, 2)]*(halvings - 2)
+    return [(32, 2)] + [(64, 2)]*(halvings - 1)
 
 class Centre(nn.Module):
     "Images to floats centred at zero, with a deviation near one."
@@ -73,20 +74,21 @@ def conv_encoder(shape, features=128, layout="groupnorm"):
     ours = layout == "groupnorm"
     layers, channels = [Centre() if ours else Door()], shape[0]
     act = nn.SiLU if ours else nn.ReLU
-    for i, width in enumerate(_widths(shape)):
-        layers += [nn.Conv2d(channels, width, 4, 2, 1), norm(width, layout) if i else nn.Identity(), act()]
+    for i, (width, s) in enumerate(_widths(shape, layout)):
+        layers += [nn.Conv2d(channels, width, 2*s, s, s//2), norm(width, layout) if i else nn.Identity(), act()]
         channels = width
     return nn.Sequential(*layers, nn.Conv2d(channels, features, 4), act(), nn.Flatten())
 
 def conv_decoder(latent, shape, features=128, layout="groupnorm"):
     "Transposed convolutions: (batch, latent) -> (batch, C, H, W)."
-    widths = _widths(shape)[::-1]
+    widths = _widths(shape, layout)[::-1]
     ours = layout == "groupnorm"
     act = nn.SiLU if ours else nn.ReLU
-    if ours: layers = [nn.Linear(latent, 4*features), act(), nn.Linear(4*features, 16*widths[0]), act(), Unflatten((widths[0], 4, 4))]
-    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)), nn.ConvTranspose2d(features, widths[0], 4), act()]
-    for a, b in zip(widths, [*widths[1:], None]):
-        layers += [nn.ConvTranspose2d(a, b or shape[0], 4, 2, 1)] + ([act()] if b else [])
+    if ours: layers = [nn.Linear(latent, 4*features), act(), nn.Linear(4*features, 16*widths[0][0]), act(),
+                      Unflatten((widths[0][0], 4, 4))]
+    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)), nn.ConvTranspose2d(features, widths[0][0], 4), act()]
+    for (a, s), (b, _) in zip(widths, [*widths[1:], (None, None)]):
+        layers += [nn.ConvTranspose2d(a, b or shape[0], 2*s, s, s//2)] + ([act()] if b else [])
     return nn.Sequential(*layers, *([nn.Sigmoid()] if ours else []))
 
 # %% ../nbs/04_networks.ipynb #c769c234
@@ -138,7 +140,7 @@ def _spec(m, layout, weight):
     if m.kind == "vector":
         return ModalitySpec(lambda: mlp_encoder(m.shape), 400,
             lambda latent: mlp_decoder(latent, m.shape, squash=False), Gaussian(), weight)
-    try: _widths(m.shape)
+    try: _widths(m.shape, layout)
     except MmvaeError:
         return ModalitySpec(lambda: mlp_encoder(m.shape), 400,
             lambda latent: mlp_decoder(latent, m.shape), Laplace(0.75), weight)

@@ -71,10 +71,11 @@ train, test = mnist_svhn_text("train"), mnist_svhn_text("test")
 #| exports
 def _image_trunk(shape, width, num_features):
     "Convolutions that halve an image down to 4 x 4, then `num_features` numbers."
-    channels, size = width, -(-max(shape[1:]) // 2)
+    first = 2 if max(shape[1:]) < 64 else 4     # large images are thinned out sooner
+    channels, size = width, -(-max(shape[1:]) // first)
     def block(i, o, stride, k=3):
         return [nn.Conv2d(i, o, k, stride, k//2), nn.GroupNorm(8, o), nn.ReLU()]
-    layers = block(shape[0], width, 2, 5)
+    layers = block(shape[0], width, first, 2*first + 1)
     while size > 4:
         layers += block(channels, 2*width, 1) + block(2*width, 2*width, 2)
         channels, size = 2*width, -(-size // 2)
@@ -267,21 +268,26 @@ def cached_classifier(data, # training data: a `MultimodalData`
                       seed=0, # for weights, order and noise
                       device="cpu", # where to train and judge
                       width=16, # channels of the first layer
-                      progress=False # show a progress bar?
+                      progress=False, # show a progress bar?
+                      labels=None, # class of each item, -1 for items left out; the data's by default
+                      what="" # what these labels are, such as "colour"
                      ) -> Classifier: # in evaluation mode
     "The classifier of `modality` from the cache, trained and stored there if need be."
     m = data.modalities[one_of("modality", modality, data.modalities)]
     x, y = data.items(modality)
+    own = labels is not None
+    if own: y = torch.as_tensor(labels).to(x.device)
     if y is None: raise MmvaeError(f"data: {data.name} has no labels, a judge needs them")
     tokens = m.num_tokens if m.kind == "text" else None
-    classes = len(data.class_names) if data.class_names else int(y.max()) + 1
+    classes = len(data.class_names) if data.class_names and not own else int(y.max()) + 1
     how = dict(kind=m.kind, num_tokens=tokens, updates=updates, seed=seed, width=width)
-    key = digest({**how, "modality": modality, "data": data.checksum}, ["metrics"])
-    path = cache_dir("classifiers")/f"{data.name}-{modality}-{key}.safetensors"
-    net = Classifier(m.shape, classes, m.kind, tokens, width, name=f"{modality} classifier")
+    given = {"labels": y.tolist()} if own else {}
+    key = digest({**how, **given, "modality": modality, "data": data.checksum}, ["metrics"])
+    name = f"{modality} {what} classifier".replace("  ", " ")
+    path = cache_dir("classifiers")/f"{data.name}-{name.replace(' ', '-')}-{key}.safetensors"
+    net = Classifier(m.shape, classes, m.kind, tokens, width, name=name)
     if not _load(net, path):
-        net = train_classifier(x, y, classes, device=device, progress=progress,
-                               name=f"{modality} classifier", **how)
+        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress, name=name, **how)
         _save(net, path)
     return net.to(resolve_device(str(device))).eval().requires_grad_(False)
 
@@ -822,6 +828,103 @@ assert abs(mean - d.mean()) < 1e-12 and abs((high - low) - 2*1.96*d.std()/20) < 
 mean, low, high = paired_interval(np.repeat([[-1.], [0.], [1.]], 10_000, axis=1))
 assert abs(mean) < 1e-12 and high > .6 and low < -.6
 
+
+# %% [markdown]
+# ## Do a picture and a sentence belong together?
+#
+# A picture of a bird and a sentence about it have no class in common that a judge could look for. But over many pairs, features
+# of the two go together: yellow pictures with yellow words. *Canonical correlation analysis* (CCA) finds, in each of the two feature
+# spaces, directions along which the projections of partners are correlated as strongly as possible. Shi and others (2019) score a generated
+# pair by the cosine between its two projections:
+#
+# $$
+# \begin{aligned}
+# c(a, b) = \frac{\langle U^\top (a - \bar a),\; V^\top (b - \bar b) \rangle}
+#                {\lVert U^\top (a - \bar a) \rVert \; \lVert V^\top (b - \bar b) \rVert},
+# \end{aligned}
+# $$
+#
+# where $U$, $V$ and the means are fitted on *training* pairs of real items. Many correlated features make CCA overfit, so each side is first reduced by
+# a principal component analysis. Both analyses are scikit-learn's. The number has no scale of its own: it must stand beside that of real pairs and
+# that of shuffled pairs.
+
+# %%
+#| exports
+class CanonicalCorrelation:
+    "Directions along which two kinds of features of the same items agree, fitted on training pairs."
+    def __init__(self, a, # features (n, p) of one side
+                 b, # features (n, q) of the other
+                 components=20, # pairs of directions
+                 reduced=50 # principal components kept on each side before
+                ):
+        from sklearn.cross_decomposition import CCA
+        from sklearn.decomposition import PCA
+        if len(a) != len(b): raise MmvaeError(f"b: got {len(b)} items, allowed: {len(a)}, as in a")
+        a, b = (np.asarray(v, dtype=np.float64) for v in (a, b))
+        most = min(len(a) - 1, reduced)
+        self.sides = [PCA(min(most, v.shape[1]), svd_solver="full").fit(v) for v in (a, b)]
+        a, b = (s.transform(v) for s, v in zip(self.sides, (a, b)))
+        self.components = min(in_range("components", components, low=1, whole=True), a.shape[1], b.shape[1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                  # weak directions converge slowly
+            self.cca = CCA(self.components).fit(a, b)
+
+    def cosine(self, a, b) -> np.ndarray: # (n,), in [-1, 1]
+        "The cosine between the projections of each pair."
+        u, v = self.cca.transform(*(s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b))))
+        return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
+
+# %% [markdown]
+# Two sides that share three hidden numbers, each among noise of its own: real pairs score high, shuffled pairs about zero, and the first
+# correlation is that of the formula, since a linear CCA undoes any linear mixing.
+
+# %%
+rng = np.random.default_rng(0)
+hidden, mix_a, mix_b = rng.normal(size=(3000, 3)), rng.normal(size=(3, 10)), rng.normal(size=(3, 8))
+view = lambda mix: np.c_[hidden@mix, rng.normal(size=(3000, 4))]
+side_a, side_b = view(mix_a), view(mix_b)
+cca = CanonicalCorrelation(side_a[:2000], side_b[:2000], components=3)
+belong, shuffled = cca.cosine(side_a[2000:], side_b[2000:]), cca.cosine(side_a[2000:], side_b[2000:][::-1])
+print(f"partners {belong.mean():.3f}, shuffled {shuffled.mean():.3f}")
+assert belong.mean() > 0.99 and abs(shuffled.mean()) < 0.05
+
+
+# %% [markdown]
+# ## One judge for a whole data set
+#
+# The experiments evaluate every data set by the same notebook, so all judges answer the same three questions: which `features` an FID of each image
+# modality should use, what `scores` generated items get (a number per item, given the true items they belong to), and with which `facts`
+# the judge itself must be taken. For a data set with classes that is coherence and, for words, the edit distance.
+
+# %%
+#| exports
+class ClassJudge:
+    "Judges generated items by their class: a classifier for each modality."
+    def __init__(self, train, # training data with labels
+                 validation=None, # data on which the judge itself is tried
+                 updates=400, seed=0, width=16, device="cpu"): # of the classifiers
+        self.data, self.validation = train, validation
+        self.nets = {n: cached_classifier(train, n, updates, seed, device, width) for n in train.modalities}
+        self.features = {n: self.nets[n] for n, m in train.modalities.items() if m.kind == "image"}
+
+    def scores(self, to, # name of the modality generated
+               made, # its items
+               batch, # dict: the true items
+               labels=None # their classes
+              ) -> dict: # name of a measure -> number per item, or one number for all
+        "Coherence; for text also exact words and edit distance."
+        out = {"coherence": (self.nets[to].predict(made).cpu() == labels.cpu()).float()}
+        if self.data.modalities[to].kind == "text":
+            words = [self.data.class_names[int(i)] for i in labels]
+            found = text_scores(self.data.modalities[to].decode(made), words)
+            out |= {"text_exact": found["exact"], "text_edit_distance": found["distance"]}
+        return out
+
+    def facts(self) -> dict: # name -> number
+        "The accuracy of each classifier on the validation split."
+        if self.validation is None: raise MmvaeError("validation: got None, allowed: data to try the judge on")
+        hit = lambda n, x, y: (self.nets[n].predict(x).cpu() == y.cpu()).float().mean().item()
+        return {f"accuracy, {n}": hit(n, *self.validation.items(n)) for n in self.nets}
 
 # %% [markdown]
 # ## The distance from student to teacher

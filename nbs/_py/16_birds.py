@@ -1,0 +1,612 @@
+# %% [markdown]
+# # Birds and their captions
+#
+# > A photograph and a sentence about it: two modalities that share much less than a digit and its name.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - to draw a data set with a known truth, and to read that truth back from any picture;
+# - to prepare real captions: vocabulary, padding, a split by class;
+# - a caption decoder that writes readable sentences and still listens to $z$;
+# - judges for pictures and sentences when there is no class to recognise: colours, trigrams, CCA.
+#
+# Runs in about two minutes on a laptop CPU.
+# :::
+
+# %%
+#| default_exp birds
+
+# %%
+#| export
+import gzip, io, json, math, re, zipfile, zlib
+from collections import Counter
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from mmvae_nb.core import *
+from mmvae_nb.data import *
+from mmvae_nb.data import _absent, _damaged
+from mmvae_nb.networks import *
+from mmvae_nb.networks import norm
+from mmvae_nb.metrics import *
+
+# %%
+from mmvae_nb.plotting import *
+
+# %% [markdown]
+# ## A bird in seven shapes
+
+# %%
+#| exports
+bird_colours = dict(black=(28, 28, 30), white=(246, 246, 242), red=(196, 36, 40),
+                    yellow=(238, 205, 45), blue=(45, 92, 200), brown=(124, 78, 42))
+bird_attributes = {**dict.fromkeys(["belly", "wing", "head"], tuple(bird_colours)),
+                   "size": ("small", "large"), "bill": ("short", "long")}   # and their values
+_coats = torch.tensor(list(bird_colours.values()))/255
+
+def _rim(x, y, cx, cy, a, b, angle=0.):
+    "About the distance of (x, y) to the rim of an ellipse; positive inside."
+    u = (x - cx)*math.cos(angle) + (y - cy)*math.sin(angle)
+    v = (y - cy)*math.cos(angle) - (x - cx)*math.sin(angle)
+    return (1 - ((u/a)**2 + (v/b)**2).sqrt())*min(a, b)
+
+def bird_masks(dx, dy, large, long_bill, side=64):
+    "Where each part of each bird is: name -> (birds, side, side) in [0, 1], the hindmost first."
+    at = (torch.arange(side) + 0.5)*64/side - 32
+    n = lambda v: v.float()[:, None, None]
+    s, length = 0.78 + 0.22*n(large), 5. + 9.*n(long_bill)
+    feet = n(dy) + 23                                       # at the same height, whatever the size
+    x, y = (at[None, None, :] - n(dx))/s, (at[None, :, None] - feet)/s + 23
+    u = (-17.5 - x)/length                                  # 0 at the head, 1 at the bill's tip
+    rims = {"tail": _rim(x, y, 20, 6, 11, 3.2, .35),
+            "legs": torch.maximum(_rim(x, y, -2, 17, .9, 7), _rim(x, y, 3, 17, .9, 7)),
+            "bill": torch.minimum(4*(1 - .7*u) - (y + 9.5).abs(), torch.minimum(-14.5 - x, (1 - u)*length)),
+            "belly": _rim(x, y, -1, 4, 17, 12, .25), "wing": _rim(x, y, 6.5, 2, 13, 6.2, .38),
+            "head": _rim(x, y, -11.5, -10, 8.2, 8), "eye": _rim(x, y, -14, -11.2, 1.5, 1.5)}
+    return {k: torch.sigmoid(3*s*r*side/64) for k, r in rims.items()}
+
+# %%
+#| exports
+_skies = torch.tensor([[.72, .84, .95], [.80, .90, .78], [.95, .88, .76], [.86, .84, .92]])
+
+def _paint(image, mask, colour):
+    "Put `colour` (birds, 3) on `image` where `mask` is 1."
+    return image + mask[:, None]*(colour[:, :, None, None] - image)
+
+def _scenery(n, g, dy):
+    "A sky of some tint, lighter on top, and a branch under the feet."
+    tint = _skies[torch.randint(len(_skies), (n,), generator=g)]*(.92 + .1*torch.rand(n, 1, generator=g))
+    slope = .12*torch.rand(n, 1, generator=g)*torch.linspace(1, 0, 64)
+    image = (tint[:, :, None, None] + slope[:, None, :, None]).expand(-1, -1, -1, 64)
+    at, tilt = torch.arange(64) + 0.5, .2*torch.rand(n, 1, 1, generator=g) - .1
+    away = at[None, :, None] - (55.5 + dy)[:, None, None] - (at - 32)*tilt
+    wood = torch.tensor([.36, .29, .22])*(.8 + .5*torch.rand(n, 1, generator=g))
+    return _paint(image, torch.sigmoid(2*(2.2 - away.abs())), wood)
+
+# %%
+#| exports
+def draw_birds(attributes, # dict: name -> int64 tensor (n,), places in `bird_attributes[name]`
+               seed # of everything that no attribute names: place, light, scenery
+              ): # uint8 (n, 3, 64, 64)
+    "Draw one bird for each row of attributes."
+    n, g = len(attributes["belly"]), generator(seed, "birds")
+    dx, dy = (4*torch.rand(n, 2, generator=g) - 2).unbind(1)
+    shade = lambda c: (c + .04*torch.rand(n, 3, generator=g) - .02)*(.88 + .16*torch.rand(n, 1, generator=g))
+    coat = {p: shade(_coats[attributes[p]]) for p in ("belly", "wing", "head")}
+    dark = torch.tensor([.16, .14, .13]).expand(n, 3)
+    coat |= {"tail": .9*coat["wing"], "legs": 1.5*dark, "bill": shade(torch.tensor([.85, .52, .14])),
+             "eye": torch.where(attributes["head"][:, None] == 0, .95, .03).expand(n, 3)}
+    masks = bird_masks(dx + 3, dy, attributes["size"], attributes["bill"])
+    image = _scenery(n, g, dy)
+    outline = torch.stack([masks[p] for p in ("tail", "bill", "belly", "wing", "head")]).amax(0)
+    image = _paint(image, .65*F.max_pool2d(outline[:, None], 3, 1, 1)[:, 0], dark)
+    for part, mask in masks.items(): image = _paint(image, mask, coat[part])
+    image = image*(1 + .1*torch.linspace(1, -1, 64)[:, None]*masks["belly"][:, None])   # light from above
+    image = image + .015*torch.randn(image.shape, generator=g)
+    return (image.clamp(0, 1)*255).round().to(torch.uint8)
+
+# %%
+some = {a: torch.randint(len(v), (48,), generator=generator(0, "some birds", a)) for a, v in bird_attributes.items()}
+birds = draw_birds(some, 0)
+assert torch.equal(birds, draw_birds(some, 0)) and not torch.equal(birds, draw_birds(some, 1))
+image_grid(birds, 12);
+
+# %% [markdown]
+# ## Reading the attributes back
+
+# %%
+#| exports
+def _layouts(side=32):
+    "All hypotheses of place and size; for each, which pixels would belong to which part."
+    at = torch.linspace(-2, 2, 5)
+    dx, dy, large = torch.cartesian_prod(at, at, torch.arange(2.)).T
+    masks = bird_masks(dx + 3, dy, large, torch.ones(50), side)
+    short = bird_masks(dx + 3, dy, large, torch.zeros(50), side)["bill"]
+    owner = torch.zeros_like(short).long()                         # 0 is the sky
+    parts = [p for p in masks if p != "eye"]
+    for i, p in enumerate(parts, 1): owner[masks[p] > 0.5] = i     # front parts last
+    inside = {p: ((owner == i) & (masks[p] > 0.9)).float() for i, p in enumerate(parts, 1)}
+    inside["tip"] = ((masks["bill"] > 0.4) & (short.amax(1, keepdim=True) < 0.2)).float()   # of a long bill
+    inside["sky"] = (owner == 0).float()*(torch.arange(side) < 12).float()[:, None]   # its upper part
+    inside = {p: m.flatten(1) for p, m in inside.items()}
+    seen = F.one_hot(owner, len(parts) + 1).float()
+    seen[:, 23:] = 0                                               # the branch is not judged
+    return large.long(), inside, seen.flatten(1, 2).movedim(-1, 0)
+
+def _explained(x, seen):
+    "How much of images (n, 3, pixels) each hypothesis explains by one colour for each part."
+    return sum(((x@s.T)**2/s.sum(1).clamp(min=1)).sum(1) for s in seen)
+
+def measure_birds(images, # uint8, or float in [0, 1]: (n, 3, 64, 64)
+                  batch=500 # images at once
+                 ) -> dict: # name -> int64 (n,), as in `bird_attributes`
+    "Read the attributes of drawn birds back from pixels: least squares over places and sizes."
+    large, inside, seen = _layouts()
+    found = {a: [] for a in bird_attributes}
+    for part in as_float(images).cpu().split(batch):
+        x = F.avg_pool2d(part, 2).flatten(2)
+        best = _explained(x, seen).argmax(1)
+        mean = {p: (x*m[best][:, None]).sum(2)/m[best].sum(1, keepdim=True) for p, m in inside.items()}
+        for p in ("belly", "wing", "head"): found[p].append(torch.cdist(mean[p], _coats).argmin(1))
+        found["size"].append(large[best])
+        orange = {p: mean[p][:, 0] - mean[p][:, 2] for p in ("tip", "sky")}
+        found["bill"].append((orange["tip"] - orange["sky"] > 0.17).long())
+    return {a: torch.cat(v) for a, v in found.items()}
+
+# %%
+found = measure_birds(birds)
+print({a: round((found[a] == some[a]).float().mean().item(), 3) for a in found})
+
+# %% [markdown]
+# ## Captions from a grammar
+
+# %%
+#| exports
+_openings = ("this bird has a {belly} belly", "a {size} bird with a {belly} belly",
+             "this is a {size} bird with a {belly} belly", "this {size} bird has a {belly} belly",
+             "the belly of this bird is {belly}", "a bird with a {belly} belly")
+_details = {"wing": ("{wing} wings", "wings that are {wing}"), "bill": ("a {bill} bill", "a bill that is {bill}"),
+            "head": ("a {head} head", "a {head} crown and a {head} nape")}
+
+def bird_captions(attributes, # dict: name -> int64 tensor (n,), places in `bird_attributes[name]`
+                  each, # captions for each bird
+                  seed): # -> list of n*each strings; those of one bird stand together
+    "Describe each bird: the belly always, other parts as it comes."
+    rng, names = np.random.default_rng(seed_of(seed, "captions")), {a: v.tolist() for a, v in attributes.items()}
+    pick, captions = lambda options: options[rng.integers(len(options))], []
+    for i in range(len(names["belly"])):
+        words = {a: bird_attributes[a][v[i]] for a, v in names.items()}
+        for _ in range(each):
+            shown = [pick(_details[p]) for p in rng.permutation(list(_details))[:1 + rng.integers(3)]]
+            joined = " , ".join(shown[:-1]) + (" and " if len(shown) > 1 else "") + shown[-1]
+            captions.append(f"{pick(_openings)} with {joined}".format(**words))
+    return captions
+
+_phrases = {"belly": "{} belly|belly of this bird is {}", "wing": "{} wings|wings that are {}",
+            "head": "{} (?:head|crown)", "bill": "{} bill|bill that is {}", "size": "{} bird"}
+_patterns = {a: p.replace("{}", f"({'|'.join(bird_attributes[a])})") for a, p in _phrases.items()}
+
+def read_captions(captions # strings
+                 ) -> dict: # name -> int64 (n,), as in `bird_attributes`, -1 where it is not said
+    "What captions of the grammar say about each attribute; the first mention counts."
+    found = {a: [] for a in bird_attributes}
+    for c in captions:
+        for a, pattern in _patterns.items():
+            said = re.search(pattern, c)
+            found[a].append(bird_attributes[a].index(said[said.lastindex]) if said else -1)
+    return {a: torch.tensor(v) for a, v in found.items()}
+
+# %%
+lines = bird_captions({a: v[:3] for a, v in some.items()}, 2, 0)
+lines
+
+# %%
+said = read_captions(bird_captions(some, 3, 0))
+for a, v in said.items():
+    told = v >= 0
+    assert torch.equal(v[told], some[a].repeat_interleave(3)[told])      # nothing false is said
+    print(f"{a}: told in {told.float().mean():.0%} of the captions")
+
+# %% [markdown]
+# ## Words to tokens
+
+# %%
+#| exports
+CAPTION_LENGTH = 32                                  # tokens, the end mark included
+_marks = ("<pad>", "<unk>", "<end>")
+
+def caption_words(caption):
+    "Lower-case words and commas."
+    return re.findall(r"[a-z]+|,", caption.lower().replace("�", " "))
+
+def caption_vocabulary(captions, # strings, of the training split only
+                       more_than=3 # how often a word must be seen
+                      ) -> tuple: # words, the commonest first, after the marks
+    "The words that captions are written with."
+    counts = Counter(w for c in captions for w in caption_words(c))
+    return _marks + tuple(sorted((w for w, n in counts.items() if n > more_than), key=lambda w: (-counts[w], w)))
+
+def _caption_tokens(modality, captions):
+    "Tokens of captions; what is too long is cut, the end mark stays."
+    return modality.encode([" ".join(caption_words(c)[:CAPTION_LENGTH - 1]) for c in captions])
+
+# %% [markdown]
+# ## One data set, two sources
+
+# %%
+#| exports
+_bird_counts = {"train": 4000, "validation": 500, "test": 1000}
+_shifts = {"train": (0, 1, 2, 4), "validation": (5,), "test": (3,)}   # wing - belly, modulo 6
+
+def drawn_birds(split # train, validation or test
+               ): # attributes, images, captions: 5 for each bird
+    "The drawn birds of one split, from the cache or drawn anew."
+    n = _bird_counts[one_of("split", split, splits)]
+    value = lambda a, m: torch.randint(m, (n,), generator=generator("birds", split, a))
+    attributes = {"belly": value("belly", 6), "head": value("head", 6), "size": value("size", 2), "bill": value("bill", 2)}
+    shift = torch.tensor(_shifts[split])[value("wing", len(_shifts[split]))]
+    attributes["wing"] = (attributes["belly"] + shift) % 6
+    path = cache_dir("data")/f"birds-{split}-{digest([n, np.__version__, torch.__version__], ['birds'])}.npz"
+    try:
+        with np.load(path) as f: x = f["x"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        x = torch.cat([draw_birds({a: v[i:i + 500] for a, v in attributes.items()}, f"{split} {i}")
+                       for i in range(0, n, 500)]).numpy()
+        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, x=x)
+    return attributes, torch.from_numpy(x), bird_captions(attributes, 5, split)
+
+# %%
+#| exports
+_cub = "CUB_200_2011"
+_cub_zip, _cub_json = f"{_cub}/images_100classes_bboxcrop_128.zip", f"{_cub}/captions_text_c10.jsonl.gz"
+
+def _cub_captions():
+    "For each bird: (file, class folder, is its class one of the test classes?, captions)."
+    path = find_data(_cub_json)
+    if path:
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as f: rows = [json.loads(line) for line in f]
+            return [(r["file"], r["file"].split("/")[0], r["class_disjoint_split"] == "test", r["captions"]) for r in rows]
+        except (OSError, EOFError, zlib.error, ValueError, KeyError) as e: raise _damaged(path, type(e).__name__) from e
+    folder, tests = find_data("text_c10"), find_data("testclasses.txt")
+    if not (folder and tests): raise _absent("cub", [_cub_json, "text_c10 with testclasses.txt"])
+    unseen = set(tests.read_text(encoding="utf-8").split())
+    return [(f"{p.parent.name}/{p.stem}.jpg", p.parent.name, p.parent.name in unseen,
+             p.read_text(encoding="utf-8", errors="replace").strip().splitlines()) for p in sorted(folder.glob("*/*.txt"))]
+
+def _cub_images():
+    "A function file -> bytes of an image or None, a dict file -> box to cut out (x, y, width, height), and where it is."
+    path, folder = find_data(_cub_zip), find_data(f"{_cub}/images")
+    if folder:
+        root = folder.parent
+        try:
+            names = dict(line.split() for line in (root/"images.txt").read_text(encoding="utf-8").splitlines())
+            boxes = {names[n]: tuple(map(float, box)) for n, *box in map(str.split, (root/"bounding_boxes.txt").read_text(encoding="utf-8").splitlines())}
+        except (OSError, ValueError, KeyError) as e: raise _damaged(root, type(e).__name__) from e
+        return (lambda f: (folder/f).read_bytes() if (folder/f).exists() else None), boxes, folder
+    if path is None: raise _absent("cub", [f"{_cub}/images", _cub_zip])
+    try: archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as e: raise _damaged(path, type(e).__name__) from e
+    inside = {n.split("images/")[1]: n for n in archive.namelist() if n.endswith(".jpg")}
+    return (lambda f: archive.read(inside[f]) if f in inside else None), {}, path
+
+# %%
+#| exports
+def _square(data, box=None, side=64):
+    "An image file's bytes, the box cut out and stretched to a square: uint8 (3, side, side)."
+    from PIL import Image
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    if box: image = image.crop((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+    return np.asarray(image.resize((side, side), Image.LANCZOS)).transpose(2, 0, 1)
+
+def _cub_split(classes, unseen):
+    "The split of each class folder: the published test classes; every 11th of the others validates."
+    others = [c for c in sorted(classes) if c not in unseen]
+    return {**dict.fromkeys(others, "train"), **dict.fromkeys(others[5::11], "validation"), **dict.fromkeys(unseen, "test")}
+
+def real_birds(split # train, validation or test
+              ): # images (n, 3, 64, 64) uint8, class names, list of lists of captions
+    "The photographs and captions found, split by class; decoded once, then from the cache."
+    rows, (read, boxes, where) = _cub_captions(), _cub_images()
+    stamp = digest([str(where.resolve()), where.stat().st_size, where.stat().st_mtime_ns, len(rows)], ["birds"])
+    path = cache_dir("data")/f"cub-{stamp}.npz"
+    try:
+        with np.load(path) as f: x, at = f["x"], f["at"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        at, found = [], []
+        for i, (file, *_) in enumerate(rows):
+            data = read(file)
+            if data is None: continue
+            try: found.append(_square(data, boxes.get(file)))
+            except OSError as e: raise _damaged(f"{where}: {file}") from e
+            at.append(i)
+        if not at: raise _damaged(where, "none of the images that the captions are about")
+        x = np.stack(found)
+        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, x=x, at=np.array(at))
+    part = _cub_split({rows[i][1] for i in at}, {rows[i][1] for i in at if rows[i][2]})
+    mine = [k for k, i in enumerate(at) if part[rows[i][1]] == one_of("split", split, splits)]
+    return torch.from_numpy(x[mine]), [rows[at[k]][1] for k in mine], [rows[at[k]][3] for k in mine]
+
+# %%
+#| exports
+_about_birds = {
+    "rendered": ("birds drawn by this package from fixed seeds, with captions from a grammar", "drawn by this package (Apache-2.0)",
+                 "by species (belly, wing): wing colours 3 after the belly's test, 5 after it validate"),
+    "real": ("Caltech-UCSD Birds-200-2011 (Wah et al. 2011), cut to the bounding box and stretched to a square; "
+             "captions of Reed et al. 2016", "non-commercial research and education; photographs belong to their photographers",
+             "by class: the published 50 test classes, every 11th other class validates")}
+
+def _found_birds(split, source):
+    "Images, species of each, captions of each."
+    if source == "real": return real_birds(split)
+    a, x, captions = drawn_birds(split)
+    name = lambda b, w: f"{bird_attributes['belly'][b]}-bellied {bird_attributes['wing'][w]}-wing"
+    return x, [name(b, w) for b, w in zip(a["belly"].tolist(), a["wing"].tolist())], [captions[5*i:5*i + 5] for i in range(len(x))]
+
+def cub(split="train", # train, validation or test
+        source="rendered", # rendered or real
+        items=None, # at most so many birds
+        device="cpu" # where the pools shall live
+       ) -> PairedByClass:
+    "Birds and captions: 64 x 64 images, 32 tokens; every epoch draws one caption of each bird anew."
+    one_of("split", split, splits); one_of("source", source, _about_birds)
+    device, (x, species, captions) = resolve_device(str(device)), _found_birds(split, source)
+    if items is not None: items = in_range("items", items, 10, whole=True)
+    x, species, captions = x[:items], species[:items], captions[:items]
+    written = captions if split == "train" and items is None else _found_birds("train", source)[2]
+    vocabulary = caption_vocabulary([c for row in written for c in row])
+    modalities = {"image": Modality("image", "image", tuple(x.shape[1:])),
+                  "text": Modality("text", "text", (CAPTION_LENGTH,), vocabulary)}
+    names = sorted(set(species))
+    label, owner = torch.tensor([names.index(s) for s in species]), [i for i, row in enumerate(captions) for _ in row]
+    pools = {"image": x, "text": _caption_tokens(modalities["text"], [c for row in captions for c in row])}
+    about = [dict.fromkeys(modalities, v) for v in _about_birds[source][:2]]
+    return PairedByClass("cub", split, modalities, pools, {"image": label, "text": label[owner]}, anchor="image",
+                         keys={"image": torch.arange(len(x)), "text": torch.tensor(owner)}, class_names=names,
+                         real=source == "real", provenance=about[0], terms=about[1], split_rule=_about_birds[source][2]).to(device)
+
+# %%
+train, validation, test = (cub(s) for s in splits)
+train
+
+# %% [markdown]
+# ## A decoder that writes sentences
+
+# %%
+#| exports
+class CaptionEncoder(nn.Module):
+    "Tokens (batch, length) -> features: convolutions that halve the text down to 8 places."
+    def __init__(self, num_tokens, length, features=128):
+        super().__init__()
+        halvings = math.log2(length/8)
+        if halvings < 1 or halvings % 1: raise MmvaeError(f"text length: got {length}, allowed: 16, 32, 64, ...")
+        self.embedding = nn.Embedding(num_tokens, features)
+        layers = [l for _ in range(int(halvings)) for l in (nn.Conv1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
+        self.net, self.features = nn.Sequential(*layers, nn.Flatten()), 8*features
+    def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
+
+class CaptionDecoder(nn.Module):
+    "z -> a `Plan`: what to write where; each word is written knowing the plan and the last few words."
+    def __init__(self, latent, num_tokens, length, features=128,
+                 window=4, # how many words it looks back
+                 drop=0.2 # share of them hidden while training
+                ):
+        super().__init__()
+        layers = [l for _ in range(int(math.log2(length/8)))
+                  for l in (nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
+        self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(), nn.Linear(4*features, 8*features), nn.SiLU(),
+                                  Unflatten((features, 8)), *layers, nn.Conv1d(features, features, 1))
+        self.embedding = nn.Embedding(num_tokens + 1, features)       # the last one: before the text, or hidden
+        self.look_back, self.window, self.drop = nn.Conv1d(features, features, window), window, drop
+        self.out, self.nothing = nn.Linear(features, num_tokens), num_tokens
+    def forward(self, z): return Plan(self, self.plan(z).transpose(1, 2))
+
+class Plan:
+    "The parameters of a text likelihood: per place a vector, and the decoder that turns it into words."
+    def __init__(self, decoder, vectors): self.decoder, self.vectors = decoder, vectors
+
+    def logits(self, tokens):
+        "Scores of each word given those before it: (batch, length, vocabulary)."
+        d = self.decoder
+        before = F.pad(tokens, (d.window, 0), value=d.nothing)[:, :-1]
+        if d.training and d.drop:
+            before = torch.where(torch.rand(before.shape, device=before.device) < d.drop, d.nothing, before)
+        return d.out(F.silu(self.vectors + d.look_back(d.embedding(before).transpose(1, 2)).transpose(1, 2)))
+
+    def write(self, choose):
+        "Write word by word: `choose(scores)` picks the next, from scores (batch, vocabulary)."
+        d, n = self.decoder, len(self.vectors)
+        tokens = torch.full((n, d.window), d.nothing, device=self.vectors.device)
+        for at in self.vectors.unbind(1):
+            past = d.look_back(d.embedding(tokens[:, -d.window:]).transpose(1, 2))[:, :, 0]
+            tokens = torch.cat([tokens, choose(d.out(F.silu(at + past)))[:, None]], 1)
+        return tokens[:, d.window:]
+
+# %%
+#| exports
+class Captions:
+    "Likelihood of text that ends: `params` are a `Plan`; what follows the end mark does not count."
+    def __init__(self, pad=None, # token that fills the text up; None if all places count
+                 banned=(), # tokens that are never written
+                 end=None): # token after which only `pad` is written
+        self.pad, self.banned, self.end = pad, tuple(banned), end
+
+    def log_prob(self, x, params):
+        each = -F.cross_entropy(params.logits(x).transpose(1, 2), x, reduction="none")
+        return (each if self.pad is None else each*(x != self.pad)).sum(1)
+
+    def _finished(self, tokens):
+        "Everything after the first end mark becomes padding."
+        if self.end is None: return tokens
+        over = (tokens == self.end).cumsum(1) - (tokens == self.end).long()
+        return torch.where(over > 0, self.pad, tokens)
+
+    def _allowed(self, scores): return scores.index_fill(-1, torch.tensor(self.banned, dtype=torch.long, device=scores.device), -torch.inf)
+    def mean(self, params):
+        "The likeliest next word, again and again: a mean of sentences is no sentence."
+        return self._finished(params.write(lambda s: self._allowed(s).argmax(-1)))
+    def sample(self, params, generator=None):
+        draw = lambda s: torch.multinomial(self._allowed(s).softmax(-1), 1, generator=generator)[:, 0]
+        return self._finished(params.write(draw))
+
+def cub_specs(modalities, # dict: name -> `Modality`
+              features=128 # width of the text networks
+             ) -> dict: # name -> `ModalitySpec`
+    "Lesson 04's networks for the image, a caption encoder and decoder for the text."
+    specs = default_specs(modalities)
+    for name, m in modalities.items():
+        if m.kind != "text": continue
+        v, length = m.num_tokens, m.shape[0]
+        specs[name] = ModalitySpec(lambda: CaptionEncoder(v, length, features), 8*features,
+            lambda latent: CaptionDecoder(latent, v, length, features), Captions(0, (0, 1), 2), specs[name].weight)
+    return specs
+
+# %% [markdown]
+# ## Judging birds
+
+# %%
+#| exports
+caption_colours = ("black", "white", "brown", "yellow", "red", "grey", "orange", "blue", "green")
+_same_colour = {"gray": "grey"}
+
+def colour_counts(tokens, # (n, length)
+                  modality # the `Modality` of the captions
+                 ) -> torch.Tensor: # (n, colours), how often each colour is named
+    "How often each of `caption_colours` is named in each caption."
+    column = torch.full((modality.num_tokens,), len(caption_colours))
+    for i, w in enumerate(modality.vocabulary):
+        w = _same_colour.get(w, w)
+        if w in caption_colours: column[i] = caption_colours.index(w)
+    return F.one_hot(column[tokens.cpu()], len(caption_colours) + 1).sum(1)[:, :-1]
+
+def main_colour(tokens, modality) -> torch.Tensor: # (n,), place in `caption_colours`, -1 for none
+    "The colour a caption names most often; among equals, the one named first."
+    counts = colour_counts(tokens, modality).float()
+    first = torch.stack([colour_counts(tokens[:, :k], modality) for k in range(1, tokens.shape[1] + 1)]).clamp(max=1).sum(0)
+    best = (counts + first/100).argmax(1)
+    return torch.where(counts.sum(1) > 0, best, -1)
+
+# %%
+#| exports
+class Trigrams:
+    "A language model of three words, interpolated with two and one: how usual a caption is."
+    def __init__(self, tokens, # (n, length), training captions
+                 num_tokens, pad=0, end=2, shares=(.6, .25, .1)): # of three, two and one words; the rest is uniform
+        self.num_tokens, self.pad, self.end, self.shares = num_tokens, pad, end, shares
+        self.counts = [Counter() for _ in range(4)]
+        for words in map(self._words, tokens.tolist()):
+            for i in range(2, len(words)):
+                for k in range(4): self.counts[k][tuple(words[i - k + 1:i + 1])] += 1       # k = 0: all words
+            for i in range(2, len(words)):
+                for k in (1, 2): self.counts[k][("before", *words[i - k:i])] += 1
+
+    def _words(self, row): return [-1, -1] + [t for t in row[:row.index(self.end) + 1 if self.end in row else None] if t != self.pad]
+
+    def _p(self, words, i):
+        c, p = self.counts, (1 - sum(self.shares))/self.num_tokens
+        for k, share in zip((3, 2, 1), self.shares):
+            before = c[0][()] if k == 1 else c[k - 1][("before", *words[i - k + 1:i])]
+            if before: p += share*c[k][tuple(words[i - k + 1:i + 1])]/before
+        return p
+
+    def perplexity(self, tokens) -> float: # tokens (n, length)
+        "exp of the mean negative log-probability of a word, the end mark included."
+        logs = [math.log(self._p(w, i)) for w in map(self._words, tokens.tolist()) for i in range(2, len(w))]
+        return math.exp(-sum(logs)/max(len(logs), 1))
+
+# %%
+#| exports
+def word_vectors(data, # training data with captions
+                 size=300, # numbers per word
+                 epochs=5, seed=0):
+    "A vector for each word of the vocabulary, by FastText (gensim), from the cache or trained now."
+    m, (tokens, _) = data.modalities["text"], data.items("text")
+    path = cache_dir("words")/f"{data.name}-{digest([data.checksum, size, epochs, seed], ['birds'])}.npz"
+    try:
+        with np.load(path) as f: return f["x"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error): pass
+    from gensim.models import FastText
+    sentences = [s.split() for s in m.decode(tokens)]
+    net = FastText(sentences, vector_size=size, min_count=1, epochs=epochs, seed=seed_of(seed, "words") % 2**32, workers=1, bucket=20000)
+    x = np.stack([net.wv[w] for w in m.vocabulary]).astype(np.float32)
+    with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, x=x)
+    return x
+
+class CaptionFeatures:
+    "A vector per caption: word vectors weighted by a/(a + p(word)), without their first direction (SIF)."
+    def __init__(self, data, a=1e-3, size=300):
+        tokens, _ = data.items("text")
+        self.vectors, skip = word_vectors(data, size), 3                       # marks don't count
+        share = torch.bincount(tokens.flatten(), minlength=len(self.vectors)).float().numpy()
+        share[:skip] = 0
+        self.weights = np.where(np.arange(len(share)) < skip, 0, a/(a + share/share.sum()))
+        self.first = None
+        self.first = np.linalg.svd(self(tokens[:20000]), full_matrices=False)[2][0]
+
+    def __call__(self, tokens) -> np.ndarray: # (n, size)
+        w = self.weights[tokens.cpu().numpy()]
+        x = np.einsum("nl,nld->nd", w, self.vectors[tokens.cpu().numpy()])/np.maximum((w > 0).sum(1, keepdims=True), 1)
+        return x if self.first is None else x - np.outer(x@self.first, self.first)
+
+# %%
+#| exports
+class BirdJudge:
+    "Judges birds and captions: colours, attributes of drawn birds, CCA, trigrams."
+    def __init__(self, train, # training data
+                 validation=None, # data of other classes on which the colour classifier is tried
+                 updates=400, seed=0, width=16, device="cpu"): # of the classifiers
+        self.data, self.validation, m = train, validation, train.modalities["text"]
+        images, species = train.items("image")
+        tokens, _ = train.items("text")
+        self.out = torch.arange(len(images)) % 10 == 9                  # on these the species classifier is tried
+        how = dict(updates=updates, seed=seed, device=device, width=width)
+        self.species = cached_classifier(train, "image", labels=torch.where(self.out.to(species.device), -1, species), what="species", **how)
+        self.colour = cached_classifier(train, "image", labels=self._colours(train), what="colour", **how)
+        self.features = {"image": self.species}
+        self.captions, self.trigrams = CaptionFeatures(train), Trigrams(tokens, m.num_tokens)
+        mine = train.take(len(images))[0]
+        self.cca = CanonicalCorrelation(extract_features(mine["image"], self.species), self.captions(mine["text"]))
+
+    def _colours(self, data):
+        "The main colour of each image by all its captions together."
+        owner, m = data.keys["text"].cpu(), data.modalities["text"]
+        counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, colour_counts(data.items("text")[0], m).float())
+        return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
+
+    def scores(self, to, made, batch, labels=None):
+        "For pictures: colour, cosine, and the attributes of drawn birds. For captions also how usual they are."
+        x, t = (made, batch["text"]) if to == "image" else (batch["image"], made)
+        named, own = main_colour(batch["text"], self.data.modalities["text"]), main_colour(t, self.data.modalities["text"])
+        out = {"cosine_similarity": torch.from_numpy(self.cca.cosine(extract_features(x, self.species), self.captions(t)))}
+        if to == "image": out["main_colour"] = (self.colour.predict(made).cpu() == named)[named >= 0].float()
+        else: out |= {"main_colour": (own == named)[named >= 0].float(), **self._language(made)}
+        return out if self.data.real else out | self._drawn(x, t)
+
+    def _drawn(self, images, tokens):
+        "What the caption says against what is drawn: the belly, and the mean over all that is said."
+        drawn, said = measure_birds(images), read_captions(self.data.modalities["text"].decode(tokens))
+        right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
+        told = torch.stack([v >= 0 for v in said.values()], 1).float()
+        return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": (right*told).sum(1)/told.sum(1).clamp(min=1)}
+
+    def _language(self, tokens):
+        "Trigram perplexity, runs of pad marks before the end, length, and how many captions differ."
+        m = self.data.modalities["text"]
+        lines, inner = m.decode(tokens), [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
+        return {"trigram_perplexity": self.trigrams.perplexity(tokens), "pad_runs": torch.tensor([float(0 in r) for r in inner]),
+                "caption_words": torch.tensor([float(len(r)) for r in inner]), "distinct_captions": len(set(lines))/len(lines)}
+
+    def facts(self) -> dict: # name -> number
+        "How good the judge itself is on real items it was not trained on."
+        images, species = self.data.items("image")
+        hit = (self.species.predict(images[self.out]) == species[self.out]).float().mean().item()
+        most = species.bincount().max().item()/len(species)
+        out = {"accuracy, species (held-out images)": hit, "most frequent species": most}
+        if self.validation is not None:
+            x, colours = self.validation.items("image")[0], self._colours(self.validation)
+            known = colours >= 0
+            out |= {"accuracy, main colour (held-out classes)": (self.colour.predict(x).cpu() == colours)[known].float().mean().item(),
+                    "most frequent main colour": colours[known].bincount().max().item()/int(known.sum())}
+        return out
