@@ -384,7 +384,9 @@ class Captions:
         return self._finished(params.write(draw))
 
 def cub_specs(modalities, # dict: name -> `Modality`
-              features=128 # width of the text networks
+              features=128, # width of the text networks
+              window=4, # how many tokens the decoder looks back
+              likelihood=Captions(0, (0, 1), 2) # of the text
              ) -> dict: # name -> `ModalitySpec`
     "Lesson 04's networks for the image, a caption encoder and decoder for the text."
     specs = default_specs(modalities)
@@ -392,7 +394,7 @@ def cub_specs(modalities, # dict: name -> `Modality`
         if m.kind != "text": continue
         v, length = m.num_tokens, m.shape[0]
         specs[name] = ModalitySpec(lambda: CaptionEncoder(v, length, features), 8*features,
-            lambda latent: CaptionDecoder(latent, v, length, features), Captions(0, (0, 1), 2), specs[name].weight)
+            lambda latent: CaptionDecoder(latent, v, length, features, window), likelihood, specs[name].weight)
     return specs
 
 # %% ../nbs/16_birds.ipynb #fd77762f

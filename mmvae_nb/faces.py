@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['celeba_attributes', 'drawn_attributes', 'text_alphabet', 'sample_attributes', 'draw_faces', 'measure_faces',
            'attribute_text', 'read_attributes', 'rendered_faces', 'person_split', 'real_faces', 'celeba',
-           'attribute_names', 'balanced_agreement', 'attribute_classifier', 'FaceJudge']
+           'attribute_names', 'celeba_specs', 'balanced_agreement', 'attribute_classifier', 'FaceJudge']
 
 # %% ../nbs/17_faces.ipynb #d03c87e0
 import zipfile, zlib
@@ -16,6 +16,8 @@ from .data import *
 from .data import _damaged
 from .metrics import *
 from .metrics import _load, _save, _shifted, _sliced
+from .networks import *
+from .birds import *
 
 # %% ../nbs/17_faces.ipynb #7ab5f44a
 celeba_attributes = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs
@@ -503,6 +505,12 @@ def attribute_names(data # made by `celeba`
     "The attributes that the texts of a data set name: 40 of the real one, 14 of the drawn one."
     return celeba_attributes if data.real else drawn_attributes
 
+# %% ../nbs/17_faces.ipynb #35cf216b
+def celeba_specs(modalities # dict: name -> `Modality`
+                ) -> dict: # name -> `ModalitySpec`
+    "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
+    return cub_specs(modalities, features=64, window=8, likelihood=Captions())
+
 # %% ../nbs/17_faces.ipynb #57ca0f1a
 def balanced_agreement(found, # bool (n, A): the attributes an item shows or names
                        true, # bool (n, A): those it should
@@ -560,6 +568,7 @@ def attribute_classifier(data, # training data made by `celeba`
 # %% ../nbs/17_faces.ipynb #866768d2
 class FaceJudge:
     "Judges generated faces and texts by their attributes."
+    by_chance = ("attribute_agreement", "attribute_measured", "attribute_match")
     def __init__(self, train, # training data made by `celeba`
                  validation=None, # data on which the judge itself is tried
                  updates=600, seed=0, width=16, device="cpu"): # of the classifier

@@ -323,6 +323,10 @@ class StudentsOverT(MultimodalVAE):
         students.encoders = self.encoders[f"T={T}"]
         return students.eval()
 
+    def infer(self, batch) -> DiagonalGaussian:
+        "What the students of the largest T infer."
+        return self.at(max(self.over)).infer(batch)
+
     def loss(self, batch) -> Loss:
         "KL(q_T || student), summed over T; each item teaches the students of one start, drawn at random."
         self.teacher.check(batch, all=True)

@@ -1,0 +1,169 @@
+# %% [markdown]
+# # Faces and attributes
+#
+# > Slides 50-52 and 59: faces from texts, texts from faces, and both over the iterations.
+#
+# **Data.** Faces of 64 x 64 and their attributes as a text of 256 letters (lesson 17), split by person. At the scales `smoke` and `quick` the faces are
+# drawn; at `real` they are photographs of CelebA. Its terms forbid publishing faces, so pictures of a real run go to a folder that
+# is not published; this page then shows numbers only. **Networks.** Convolutions for the image, plan and window for the text; the same for all methods.
+#
+# The talk does not name the data of its slides 50 and 59; by their place and labels they look like this one.
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+import mmvae_nb.reproduce as reproduce
+from mmvae_nb.core import *
+from mmvae_nb.metrics import paired_interval
+from mmvae_nb.plotting import *
+
+# %% tags=["parameters"]
+dataset: str = "celeba"  # name of the data set
+source: str = "rendered"  # rendered or real data
+items: int = 200  # source items per image modality, None for all
+results: str = "_runs/smoke"  # folder for the results of a scale
+device: str = "cpu"  # auto, cpu, cuda, cuda:N, mps
+scale: str = "smoke"  # name of the scale
+seeds: int = 1  # how many seeds were run
+part: str = "celeba"  # which part of the experiments
+
+# %%
+shown = ["mopoe", "mvtcae", "iterative_student"]
+compared = ["mopoe", "mvtcae", "jmvae_student", "iterative_student"]
+device = resolve_device(device)
+test = reproduce.load_data(dataset, "test", source, items, device)
+record = read_json(f"{results}/runs/{dataset}-judges.json")
+methods = reproduce.PARTS[part][0]
+runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in reproduce.seeds_of(m, seeds)] for m in methods}
+folder = reproduce.figure_folder(results, dataset, source)
+data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
+print(f"{data_used}, {seeds} seed(s), device {device}; pictures in {folder}")
+print(test)
+
+# %%
+pd.DataFrame([{"method": method_name(m), "updates": r[0]["updates"], "batch": r[0]["parameters"]["batch_size"],
+               "learning rate": r[0]["parameters"]["lr"], "latent": r[0]["parameters"]["latent"], "T": r[0]["parameters"]["steps"] if "iterative" in m else "",
+               "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)} for m, r in runs.items()]).set_index("method")
+
+# %%
+models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in [*compared, "iterative", "iterative_student_to_10"]}
+batch, _ = test.take(8)
+written = lambda tokens: [t.strip("*").replace(",", ", ") for t in test.modalities["text"].decode(tokens)]
+def rows_for(chosen, given, to):
+    "What each model makes of `to` from `given`, text without padding."
+    rows = reproduce.generated_rows({m: chosen[m] for m in chosen}, test, batch, given, to)
+    return {k: [t.strip("*").replace(",", ", ") for t in v] if to == "text" else v for k, v in rows.items()}
+def keep(figure, name):
+    "Save a figure; show it only if it may be published."
+    save_figure(figure, folder/name)
+    if test.real: plt.close(figure)
+note = f"{data_used}, z sampled"
+
+# %% [markdown]
+# ## Slide 50: faces from texts
+#
+# MoPoE and MVTCAE infer $z$ from the text by their own encoders; the third row is the student of the iterative teacher. The text names neither light nor
+# background, so look for the attributes only.
+
+# %%
+#| fig-cap: "Faces from attribute texts: the text, its face, and what each method draws."
+#| fig-alt: "Rows of eight drawn faces under their attribute texts: ground truth, MoPoE, MVTCAE, iterative student."
+rows = {"text": written(batch["text"]), **rows_for({m: models[m] for m in shown}, "text", "image")}
+keep(generation_grid(rows, note=note), "slide_50_methods.png")
+
+# %% [markdown]
+# ## Slide 59: texts from faces
+
+# %%
+#| fig-cap: "Attribute texts from faces: the face, its own text, and what each method writes."
+#| fig-alt: "A row of eight drawn faces; below each the texts of ground truth, MoPoE, MVTCAE and the iterative student."
+rows = {"face": batch["image"], **rows_for({m: models[m] for m in shown}, "image", "text")}
+keep(generation_grid(rows, note=note), "slide_59_image_to_text.png")
+
+# %% [markdown]
+# ## Slides 51 and 52: over the iterations
+#
+# The talk shows T = 1, 2 and 10 and does not say whether teacher or student. Both are here. A refined posterior of the **teacher** has *seen the face it
+# is asked to draw*: its rows are no cross-modal generation. The **student** distilled at each T has seen the text (or the face) only.
+
+# %%
+def over_t(given, to):
+    "Rows of teacher and student at T = 1, 2, 10, started from `given`."
+    seed_everything(0, "refine")
+    path = models["iterative"].trajectories(batch, 10)
+    show = lambda x: written(x) if to == "text" else x
+    rows = {given: show_given(given), f"true {to}": show(batch[to])}
+    with torch.no_grad():
+        for t in (1, 2, 10): rows[f"teacher, T = {t}"] = show(models["iterative"].generate(path[t][given].mean, to=to)[to])
+        for t in (1, 2, 10):
+            rows[f"student, T = {t}"] = show(models["iterative_student_to_10"].at(t).generate({given: batch[given]}, to=to)[to])
+    return rows
+def show_given(given): return written(batch[given]) if given == "text" else batch[given]
+
+# %%
+#| fig-cap: "Faces from texts over the iterations: the teacher, which sees the face, and the student, which does not."
+#| fig-alt: "Rows of eight drawn faces: texts, true faces, teacher at T = 1, 2, 10, students at T = 1, 2, 10."
+keep(generation_grid(over_t("text", "image"), note=f"{data_used}, mean of z"), "slide_51_over_t_text_to_image.png")
+
+# %%
+#| fig-cap: "Texts from faces over the iterations: the teacher, which sees the text, and the student, which does not."
+#| fig-alt: "Eight drawn faces; below each its text and the texts by the teacher at T = 1, 2, 10 and by the students at T = 1, 2, 10."
+keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"), "slide_52_over_t_image_to_text.png")
+
+# %% [markdown]
+# ## The numbers
+#
+# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. "Chance" is the same generated items with other
+# people's attributes. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
+
+# %%
+table = reproduce.write_talk_table(results)
+own = table[table.dataset == dataset]
+with atomic_path(f"{results}/tables/celeba.csv") as tmp: own.to_csv(tmp, index=False, float_format="%.6g")
+def scores(direction, names):
+    "A measure per column: the value, and by chance where that was measured."
+    t = own[own.condition.eq(direction) & own.metric.isin(names) & own.method.isin(compared)]
+    cell = lambda r: f"{r.value:.3f}" + (f" (floor {r.floor:.3f})" if pd.notna(r.floor) else "")
+    return t.assign(cell=[cell(r) for r in t.itertuples()]).pivot(index="method", columns="metric", values="cell").reindex(compared).rename(index=method_name)
+to_image = scores("text->image", ["attribute_measured", "attribute_agreement", "fid"])
+print(to_image.to_string()); to_image
+
+# %%
+to_text = scores("image->text", ["attribute_match", "attribute_exact", "text_valid"])
+print(to_text.to_string()); to_text
+
+# %%
+print("the judge on held-out images:", {k: round(v, 3) for k, v in record["facts"].items() if k.endswith("mean")})
+pd.DataFrame(record["references"]).T.round(3)
+
+# %%
+per_attribute = pd.DataFrame({k.split(", ")[1]: {c.split(", ")[0]: v for c, v in record["facts"].items() if c.endswith(f", {k.split(', ')[1]}")}
+                              for k in record["facts"] if k.startswith("accuracy, ") and not k.endswith("mean")}).T
+per_attribute.round(3)
+
+# %% [markdown]
+# ## Teacher and student, and over T
+
+# %%
+print(own[own.metric.eq("teacher_student_kl")][["method", "condition", "value", "n"]].to_string(index=False))
+
+# %%
+student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(["attribute_agreement", "attribute_measured", "attribute_match", "fid"])]
+print(student[["metric", "condition", "value", "floor"]].to_string(index=False))
+
+# %% [markdown]
+# ## Differences
+#
+# The iterative student against each of the others over the same test items; the interval holds 95 % of bootstrap draws over items (and seeds, where there are several).
+
+# %%
+def difference(metric, condition, other):
+    "The paired difference of the iterative student and another method."
+    one = lambda m, s: reproduce.load_items(results, dataset, m, s)[f"{metric}|{condition}"]
+    mean, low, high = paired_interval([one("iterative_student", s) - one(other, s) for s in range(seeds)])
+    return {"metric": metric, "against": method_name(other), "better by": mean, "low": low, "high": high,
+            "verdict": "open" if low <= 0 <= high else "iterative ahead" if low > 0 else "behind"}
+measured = "attribute_agreement" if test.real else "attribute_measured"
+differences = pd.DataFrame([difference(m, c, o) for m, c in ((measured, "text->image"), ("attribute_match", "image->text")) for o in compared[:-1]]).round(3)
+print(differences.to_string(index=False)); differences
