@@ -140,8 +140,8 @@ _real = dict(updates=2400, student_updates=1200, batch_size=32, steps=3, lr=3e-3
 DATASETS = {
     "mnist_svhn_text": Dataset("data", "mnist_svhn_text", tuple(p for p in PARTS if p not in ("cub", "celeba"))),
     "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
-        "quick": dict(updates=1600, student_updates=800, samples=1000),
-        "real": {**_real, "samples": 1300}}),
+        "quick": dict(updates=1600, student_updates=1000, samples=500),
+        "real": {**_real, "samples": 675}}),
     "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
         "quick": dict(updates=1400, student_updates=700, samples=1000),
         "real": {**_real, "samples": 1400}}, private=True),

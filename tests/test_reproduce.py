@@ -12,6 +12,9 @@ from mmvae_nb.core import MmvaeError, read_json
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted((ROOT/"nbs"/"experiments").glob("*.ipynb"))
 DATA = "mnist_svhn_text"
+PARTS = {p: R.PARTS[p] for p in R.DATASETS[DATA].parts}
+REPORT_FILES = {p: R._report_files[p] for p in PARTS}
+METHODS = [m for m in R.METHODS if any(m in methods for methods, _ in PARTS.values())]
 MAIN = "import sys; from mmvae_nb.reproduce import main; sys.exit(main())"
 PROGRESS = re.compile(r"looking for what is out of date \.\.\.|\[ *\d+:\d\d\] (\d+) of (\d+) jobs done \| running: .+")
 TALK_METHODS = ["mopoe", "jmvae_student", "iterative_student"]
@@ -55,7 +58,7 @@ def test_the_talks_numbers():
 
 # ---- the table of experiments
 
-GRAPHS = list(itertools.product(R.SCALES, [*R.PARTS, "all"], [None, 1, 2]))
+GRAPHS = list(itertools.product(R.SCALES, [*PARTS, "all"], [None, 1, 2]))
 
 @pytest.fixture
 def at_root(monkeypatch): monkeypatch.chdir(ROOT)
@@ -74,16 +77,16 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
         assert (ROOT/"nbs"/"experiments"/f"{j.notebook}.ipynb").is_file() and f"nbs/experiments/{j.notebook}.ipynb" in j.inputs
         assert json.loads(json.dumps(j.parameters)) == j.parameters
         made |= set(j.outputs)
-    methods = {m for p in (R.PARTS if part == "all" else [part]) for m in R.PARTS[p][0]}
+    methods = {m for p in (PARTS if part == "all" else [part]) for m in PARTS[p][0]}
     methods |= {t for m in methods for t in TEACHERS_OF.get(m, [])}
     n = R.SCALES[scale].seeds if seeds is None else seeds
     once = ("iterative_t", "iterative_student_over_t", "refined_")                          # studies with one seed
     count = lambda methods: sum(1 if m.startswith(once) else n for m in methods)
-    reports = len(R.PARTS) if part == "all" else 1
+    reports = len(PARTS) if part == "all" else 1
     assert len(jobs) == 1 + 2*count(methods) + reports        # judges; train and evaluate each; reports
     for j in jobs:
         if role(j) == "report":                                # a report waits for every method and seed
-            assert sum(f.endswith("-metrics.json") for f in j.inputs) == count(R.PARTS[j.parameters["part"]][0])
+            assert sum(f.endswith("-metrics.json") for f in j.inputs) == count(PARTS[j.parameters["part"]][0])
 
 TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"], "iterative_student": ["iterative"],
                "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
@@ -114,7 +117,7 @@ def test_jobs_depend_on_the_modules_they_use_and_on_no_others(at_root):
     own = {"mopoe": ["mopoe"], "jvae": ["multimodal_elbo"], "jmvae": ["jmvae"], "iterative": ["multimodal_iterative"],
            "jmvae_student": ["distillation", "multimodal_elbo"], "iterative_student": ["distillation", "multimodal_iterative"],
            "mvtcae": ["mvtcae"], "mvtcae_student": ["mvtcae"]}
-    own = {m: own.get(m, ["multimodal_iterative"]) for m in R.METHODS}      # all others refine
+    own = {m: own.get(m, ["multimodal_iterative"]) for m in METHODS}      # all others refine
     for j in R.jobs_for("quick", part="all"):
         if role(j) == "train": assert modules_of(j) == closure("training", *own[j.parameters["method"]])
         if role(j) == "evaluate": assert modules_of(j) == closure("training", "metrics", "iterative_inference", *own[j.parameters["method"]])
@@ -227,7 +230,7 @@ def test_an_experiment_is_prose_and_no_export(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_papermill_can_inspect_an_experiment_as_it_is(path): assert papermill.inspect_notebook(str(path))
 
-@pytest.mark.parametrize("scale, part", itertools.product(R.SCALES, R.PARTS))
+@pytest.mark.parametrize("scale, part", itertools.product(R.SCALES, PARTS))
 def test_notebooks_know_every_parameter_they_are_given(scale, part, at_root, tmp_path):
     known = {p.stem: parameters_of(p, tmp_path) for p in EXPERIMENTS}
     jobs = R.jobs_for(scale, part=part)
@@ -240,7 +243,7 @@ def test_notebooks_know_every_parameter_they_are_given(scale, part, at_root, tmp
 def test_defaults_are_the_smoke_size(at_root, tmp_path):
     for path in EXPERIMENTS:
         defaults = {k: ast.literal_eval(p["default"]) for k, p in parameters_of(path, tmp_path).items()}
-        jobs = [j for j in R.jobs_for("smoke", part="all") if j.notebook == path.stem]
+        jobs = [j for j in R.jobs_for("smoke", defaults["dataset"], part="all") if j.notebook == path.stem]
         assert jobs
         for k in ("source", "items", "updates", "batch_size", "steps", "probe_points", "samples", "judge_updates", "seeds", "scale", "budget"):
             if k in defaults: assert defaults[k] == jobs[0].parameters[k], (path.stem, k)
@@ -532,8 +535,8 @@ def results(smoke, monkeypatch):
     return smoke[0]/"results"/"smoke"
 
 end_to_end = pytest.mark.timeout(1800)
-ALL_JOBS = 1 + 2*len(R.METHODS) + len(R.PARTS)                 # judges; train and evaluate; reports
-FIGURES = [f for files in R._report_files.values() for f in files if f.endswith(".png")]
+ALL_JOBS = 1 + 2*len(METHODS) + len(PARTS)                 # judges; train and evaluate; reports
+FIGURES = [f for files in REPORT_FILES.values() for f in files if f.endswith(".png")]
 
 @end_to_end
 def test_ctrl_c_leaves_nothing_half_written(smoke):
@@ -548,7 +551,7 @@ def test_the_headline_run(smoke):
     assert first["code"] == 0 and not errors(first["err"])
     progress = [list(map(int, m.groups())) for m in map(PROGRESS.fullmatch, first["err"].splitlines()) if m[1]]
     assert len(progress) >= 2 and all(a[0] <= b[0] <= b[1] for a, b in itertools.pairwise(progress))
-    names = {"judges", "headline-report"} | {f"{m}-0-{what}" for m in R.PARTS["headline"][0] for what in ("train", "evaluate")}
+    names = {"judges", "headline-report"} | {f"{m}-0-{what}" for m in PARTS["headline"][0] for what in ("train", "evaluate")}
     wanted = {f"{DATA}-{n}" for n in names}
     assert set(first["ran"]) <= wanted | {"all"} and f"{DATA}-headline-report" in first["ran"]
     for name in ("MoPoE", "JMVAE student", "Iterative student", "slide 37", "slide 38", "rendered"): assert name in first["out"]
@@ -574,12 +577,12 @@ def test_a_second_run_does_nothing(smoke):
 @end_to_end
 def test_a_larger_part_adds_only_what_is_missing(smoke):
     first, more = smoke[1]["second"], smoke[1]["all"]
-    missing = set(R.METHODS) - set(R.PARTS["headline"][0])
-    wanted = {f"{DATA}-{m}-0-{what}" for m in missing for what in ("train", "evaluate")} | {f"{DATA}-{p}-report" for p in R.PARTS if p != "headline"}
+    missing = set(METHODS) - set(PARTS["headline"][0])
+    wanted = {f"{DATA}-{m}-0-{what}" for m in missing for what in ("train", "evaluate")} | {f"{DATA}-{p}-report" for p in PARTS if p != "headline"}
     assert sorted(more["ran"]) == sorted(wanted | {"all"})
     old = {f: t for f, t in first["times"].items() if f.split("/")[0] in ("weights", "runs", "figures", "executed")}
     assert old and all(more["times"][f] == t for f, t in old.items())
-    for f in itertools.chain(*R._report_files.values()): assert f in more["times"], f
+    for f in itertools.chain(*REPORT_FILES.values()): assert f in more["times"], f
 
 @end_to_end
 def test_talk_csv_has_the_talks_rows_in_order_then_ours(results):
@@ -592,7 +595,7 @@ def test_talk_csv_has_the_talks_rows_in_order_then_ours(results):
     assert not t.duplicated(["slide", "dataset", "metric", "condition", "method"]).any()
     run = t[t.value.notna()]
     assert (run.data == "rendered").all() and (run.device == "cpu").all() and (run.n_seeds == 1).all() and run["std"].isna().all()
-    assert set(ours.method) == set(R.METHODS) and np.isfinite(run.value).all()
+    assert set(ours.method) == set(METHODS) and np.isfinite(run.value).all()
     fid = run[run.metric == "fid"]
     assert (fid.floor > 0).all() and fid.features.str.contains("classifier").all() and (fid.n == R.SCALES["smoke"].samples).all()
     probe = run[run.metric == "linear_accuracy"]
@@ -607,7 +610,7 @@ def test_the_headline_table(results):
     pd.testing.assert_frame_equal(h[same.columns], same, check_dtype=False)
 
 @end_to_end
-@pytest.mark.parametrize("name", sorted(Path(f).name for fs in R._report_files.values() for f in fs if f.endswith(".png")))
+@pytest.mark.parametrize("name", sorted(Path(f).name for fs in REPORT_FILES.values() for f in fs if f.endswith(".png")))
 def test_figures_are_pictures(name, results):
     with Image.open(results/"figures"/name) as image:
         assert image.format == "PNG" and min(image.size) > 200
@@ -634,7 +637,7 @@ def test_rows_of_a_figure_begin_with_the_truth_and_share_their_noise(results):
     assert words["ground truth"] == test.modalities["text"].decode(batch["text"]) and all(isinstance(w, str) for w in words["a"])
 
 @end_to_end
-@pytest.mark.parametrize("method", list(R.METHODS))
+@pytest.mark.parametrize("method", METHODS)
 def test_the_record_of_a_run(method, results):
     run, s, student = read_json(R.run_paths(results, DATA, method, 0)["run"]), R.SCALES["smoke"], R.METHODS[method].teacher
     train = R.load_data(DATA, "train", "rendered", s.items)
@@ -653,7 +656,7 @@ def test_the_record_of_a_run(method, results):
 @end_to_end
 def test_nothing_is_left_behind(results):
     assert not half_written(results)
-    n = len(R.METHODS)                                         # weights and numbers per item; checkpoints are gone
+    n = len(METHODS)                                         # weights and numbers per item; checkpoints are gone
     assert sorted(p.suffix for p in (results/"weights").iterdir()) == [".npz"]*n + [".safetensors"]*n
     states = {p.stem: read_json(p)["state"] for p in (results/"status").glob("*.json")}
     assert len(states) == ALL_JOBS and set(states.values()) == {"done"}
@@ -782,7 +785,7 @@ def append(path): path.write_text(path.read_text(encoding="utf-8") + "\n# a comm
 
 def of(methods, *what): return {f"{m}-0-{w}" for m in methods for w in what}
 
-HEADLINE = R.PARTS["headline"][0]
+HEADLINE = PARTS["headline"][0]
 
 @end_to_end
 def test_without_a_change_nothing_would_run(copy):
@@ -798,7 +801,7 @@ def test_a_new_date_is_no_change(copy):
 def test_a_changed_lesson_reruns_what_depends_on_it(copy):
     append(copy/"mmvae_nb"/"mopoe.py")
     assert snakemake(copy) == of(["mopoe"], "train", "evaluate") | {"headline-report"}
-    assert snakemake(copy, "all") == of(["mopoe"], "train", "evaluate") | {f"{p}-report" for p in R.PARTS if "mopoe" in R.PARTS[p][0]}
+    assert snakemake(copy, "all") == of(["mopoe"], "train", "evaluate") | {f"{p}-report" for p in PARTS if "mopoe" in PARTS[p][0]}
 
 @end_to_end
 @pytest.mark.parametrize("module, wanted", [
@@ -926,7 +929,8 @@ def test_committed_runs_keep_their_budget_and_say_how_they_were_made(folder):
     runs = [p for p in (folder/"runs").glob("*.json") if not p.stem.endswith(("-metrics", "-judges"))]
     assert runs
     for path in runs:
-        run, s = read_json(path), R.SCALES[folder.name]
+        run = read_json(path)
+        s = R.scale_of(folder.name, run["dataset"])
         if folder.name in ("real", "paper"): assert run["seconds"] <= 60*run["parameters"]["budget"], f"{path.name}: {run['seconds']} s"
         assert run["updates"] == run["parameters"]["updates"] == getattr(s, R.METHODS[run["method"]].updates)
         assert run["data"] == s.source and len(run["checksum"]) == 12 and run["torch"] and run["device"] and run["seconds"] > 0

@@ -106,6 +106,10 @@ to_image = scores("text->image", ["belly_right", "attributes_right", "main_colou
 print(to_image.to_string()); to_image
 
 # %%
+mean = scores("text->image, mean of z", ["belly_right", "attributes_right", "main_colour", "cosine_similarity"])
+print("with the mean of z:\n" + mean.to_string()); mean
+
+# %%
 to_text = scores("image->text", ["belly_right", "attributes_right", "main_colour", "cosine_similarity", "trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"])
 print(to_text.to_string()); to_text
 

@@ -37,9 +37,9 @@ train, validation, test = (reproduce.load_data(dataset, split, source, items, de
 judge = reproduce.make_judge(dataset, train, validation, judge_updates, judge_width, device)
 batch, labels = test.take(samples)
 points, point_labels = train.take(probe_points)
-others, _ = train.take(samples)
 part = {n: x[:500] for n, x in batch.items()}       # for the ELBO
 names, size = list(test.modalities), 500
+same_classes = train.class_names == test.class_names
 samples = len(labels) if labels is not None else len(batch[names[0]])
 images = list(judge.features)
 features = {n: [f] for n, f in judge.features.items()}
@@ -47,6 +47,8 @@ with contextlib.suppress(MmvaeError):                # where the weights are the
     inception = metrics.inception_features(device=device)
     for n in images: features[n].append(inception)
 real = {n: [metrics.extract_features(batch[n], f) for f in features[n]] for n in images}
+# the floor of an FID: other real images of the same classes
+others = train.take(samples)[0] if same_classes else {n: x[samples:] for n, x in test.take(2*samples)[0].items()}
 def fids(n, made): return [metrics.frechet_distance(r, metrics.extract_features(made, f)) for r, f in zip(real[n], features[n])]
 floors = {n: fids(n, others[n]) for n in images}
 
@@ -69,16 +71,16 @@ def sliced(fn, data):
 # %% [markdown]
 # ## What was generated
 #
-# From a posterior, with $z$ sampled as the talk's slide 36 seems to: what does the data set's judge say of it (lesson 07; for digits
+# From a posterior, with $z$ sampled as the talk's slide 36 seems to, and from one modality also with its mean: what does the data set's judge say of it (lesson 07; for digits
 # coherence and, for text, the word at its best offset, since the offset cannot be known from a digit), and how far are the images
 # from real ones? The floor of an FID is that of real images against other real images; the floor of an agreement, where
 # there is one, that of the same generated items with other items' partners.
 
 # %%
 @torch.no_grad()
-def judge_generated(q, given, targets, suffix=""):
+def judge_generated(q, given, targets, suffix="", mean=False):
     g = generator(seed, "generate", key(sorted(given)), device=device)
-    z = q.rsample(generator=g)
+    z = q.mean if mean else q.rsample(generator=g)
     for to in targets:
         made = torch.cat([model.generate(z[i:i + size], to=to)[to] for i in range(0, len(z), size)])
         direction = f"{key(given)}->{to}{suffix}"
@@ -96,7 +98,7 @@ def add_scores(to, made, direction):
 
 def probe(z, z_test, condition, wanted=(probe_points, 500)):
     "Logistic regression on posterior means, fitted on training items, where test items are of the same classes."
-    if labels is None or train.class_names != test.class_names: return
+    if labels is None or not same_classes: return
     for n, metric in zip(wanted, ["linear_accuracy", "linear_accuracy_500"]):
         n = min(n, len(z))
         predicted = metrics.linear_probe(z, point_labels[:len(z)], z_test, labels, points=n, predictions=True)
@@ -129,6 +131,7 @@ def from_parts(m, suffix="", given_sets=singles + pairs):
         for label, infer in kinds.items():
             q, z = (sliced(infer, pick(data, given)) for data in (batch, points))
             judge_generated(q, given, [n for n in names if n not in given], label)
+            if len(given) == 1: judge_generated(q, given, [n for n in names if n not in given], f", mean of z{label}", mean=True)
             probe(z.mean, q.mean, key(given) + label)
             add("negative_elbo", key(given) + label, nelbo(q[:len(part[names[0]])]), len(part[names[0]]))
 
