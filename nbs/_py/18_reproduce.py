@@ -215,15 +215,15 @@ class Dataset:
     private: bool = False # may pictures made from the real items not be published?
 
 _large = dict(latent=64, lr=4e-3)                                                          # 64 x 64 images
-_real = dict(updates=2400, student_updates=1200, batch_size=32, steps=3, lr=3e-3, seeds=1, judge_updates=600, judge_width=16)
+_real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3, seeds=1, judge_updates=600, judge_width=16)
 DATASETS = {
     "mnist_svhn_text": Dataset("data", "mnist_svhn_text", tuple(p for p in PARTS if p not in ("cub", "celeba"))),
     "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
-        "quick": dict(updates=1600, student_updates=1000, samples=500),
+        "quick": dict(updates=1600, student_updates=800, samples=500),
         "real": {**_real, "samples": 675}}),
     "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
-        "quick": dict(updates=1400, student_updates=700, samples=1000),
-        "real": {**_real, "samples": 1400}}, private=True),
+        "quick": dict(updates=1000, student_updates=500, samples=800),
+        "real": {**_real, "samples": 1000}}, private=True),
 }
 
 def scale_of(scale, # a key of SCALES
@@ -802,6 +802,16 @@ def _data(a):
         counts = "/".join(str(row[s]) for s in ("train", "validation", "test"))
         print(f"{row['dataset']}  {row['modality']:6} {row['source']:9} {counts:>18}  {row['shape']:13} {row['where']}")
         print(f"{'':17}{row['provenance']}; terms: {row['terms']}")
+    for name in [n for n in DATASETS if n != "mnist_svhn_text"]:
+        for source in ("rendered", "real"): print("\n".join(_found(name, source)))
+
+def _found(dataset, source):
+    "Two lines on a data set: counts, shapes, provenance and terms, or why it can't be used."
+    try: sets = [load_data(dataset, split, source) for split in ("train", "validation", "test")]
+    except MmvaeError as e: return [f"{dataset}  {source}: {e}"]
+    counts, m = "/".join(str(len(s)) for s in sets), sets[0].modalities
+    shapes = ", ".join(f"{n} {'x'.join(map(str, v.shape))}" for n, v in m.items())
+    return [f"{dataset}  {source}: {counts}  {shapes}", f"{'':17}{sets[0].provenance['image']}; terms: {sets[0].terms['image']}"]
 
 
 # %%
