@@ -1,0 +1,158 @@
+"The site as a reader meets it: built once, every page opened in a headless browser at two widths."
+import functools, http.server, json, re, shutil, subprocess, sys, threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LESSONS = sorted((ROOT/"nbs").glob("*.ipynb"))
+pytestmark = pytest.mark.timeout(900)
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "The folder of the site, the folder it was rendered from, and what the builder said."
+    folder = tmp_path_factory.mktemp("site")
+    r = subprocess.run([sys.executable, ROOT/"tools"/"website.py", "--out", folder/"_docs", "--proc", folder/"_proc", "--strict"],
+                       capture_output=True, text=True, cwd=folder)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return folder/"_docs", folder/"_proc", r.stdout
+
+@pytest.fixture(scope="module")
+def pages(built): return sorted(built[0].rglob("*.html"))
+
+
+# ---- without a browser
+
+def test_no_warnings_and_every_page(built):
+    out, _, said = built
+    assert "warning" not in said
+    home = (out/"index.html").read_text(encoding="utf-8")
+    for path in LESSONS:
+        page = (out/path.name).with_suffix(".html").read_text(encoding="utf-8")
+        assert "default_exp" not in page
+        assert re.search(rf'href="(\./)?{path.stem}\.html"', home), f"{path.stem}: no link on the home page"
+    for p in (ROOT/"mmvae_nb").glob("[a-z]*.py"): assert (out/"api"/f"{p.stem}.html").exists(), p.stem
+    for scale in (ROOT/"results").iterdir(): assert (out/"results"/scale.name/"index.html").exists()
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
+def test_smalldocs_check_finds_nothing(built):
+    r = subprocess.run([sys.executable, "-c", "import sys; from smalldocs.cli import main; sys.exit(main())", "check", built[1]],
+                       capture_output=True, text=True)
+    assert r.returncode == 0 and "0 thing(s)" in r.stderr, r.stdout + r.stderr
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
+def test_search_index_covers_every_page(built):
+    found = json.loads((built[0]/"search.json").read_text(encoding="utf-8"))
+    assert {f["href"].split("#")[0] for f in found} >= {f"{p.stem}.html" for p in LESSONS}
+
+def test_reference_links_into_lessons(built):
+    page = (built[0]/"api"/"distillation.html").read_text(encoding="utf-8")
+    assert 'href="../11_distillation.html#def-Students"' in page
+    assert 'id="def-Students"' in (built[0]/"11_distillation.html").read_text(encoding="utf-8")
+
+def test_code_is_folded_in_reports_only(built):
+    report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")
+    assert report.count('class="code-fold"') == len(re.findall(r'<div class="sourceCode"', report)) > 5
+    assert 'class="code-fold"' not in (built[0]/"13_mopoe.html").read_text(encoding="utf-8")
+
+def test_no_page_is_heavy(built, pages):
+    out = built[0]
+    for p in pages:
+        html = p.read_text(encoding="utf-8")
+        pictures = {(p.parent/unquote(s)).resolve() for s in re.findall(r'<img[^>]* src="([^":]+)"', html)}
+        weight = p.stat().st_size + sum(f.stat().st_size for f in pictures)
+        assert weight < 3_000_000, f"{p.relative_to(out)}: {weight/1e6:.1f} MB with its pictures"
+
+def test_committed_figures_have_alternative_text():
+    for path in LESSONS:
+        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            pictures = [o for o in c.get("outputs", []) if any(k.startswith("image/") for k in o.get("data", {}))]
+            if not pictures: continue
+            m = re.search(r"(?m)^#\| *fig-alt: *(.+)$", "".join(c["source"]))
+            assert m and len(m[1]) > 15, f"{path.name}: a figure without fig-alt: {''.join(c['source'])[:80]}"
+
+
+# ---- in a browser
+
+LOOK = r"""(async () => {
+  document.querySelectorAll('img').forEach(i => i.loading = 'eager');
+  await Promise.all([...document.images].map(i => i.complete ? 0 : new Promise(r => i.onload = i.onerror = r)));
+  const said = [], skip = 'pre, code, script, style, annotation, .katex, textarea';
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let raw = '';
+  while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(skip)) raw += walk.currentNode.data + '\n';
+  for (const m of raw.matchAll(/\$\$|\\\(|\\\[|\\(begin|end|frac|mathbb|mathcal|mathrm|operatorname|theta|lambda|log|sum|tag)\b/g))
+    said.push('raw TeX: ' + raw.slice(Math.max(0, m.index - 20), m.index + 40));
+  for (const m of raw.matchAll(/(^|\n)\s*(#\||:::)/g)) said.push('raw directive: ' + raw.slice(m.index, m.index + 40));
+  for (const e of document.querySelectorAll('.katex-error')) said.push('TeX that KaTeX refuses: ' + e.title);
+  for (const p of document.querySelectorAll('pre')) if (/(^|\n)#\|\s*\w/.test(p.textContent)) said.push('a directive in code: ' + p.textContent.slice(0, 60));
+  for (const i of document.images) {
+    if (!i.naturalWidth) said.push('no picture: ' + i.src.slice(0, 80));
+    if (!i.alt.trim() && i.closest('main')) said.push('no alternative text: ' + i.src.slice(0, 80));
+  }
+  return {said, ids: [...document.querySelectorAll('[id]')].map(e => e.id).concat([...document.querySelectorAll('a[name]')].map(e => e.name)),
+          links: [...document.querySelectorAll('a[href]')].map(a => a.href), maths: document.querySelectorAll('.katex').length,
+          expected: document.querySelectorAll('.math').length};
+})()"""
+WIDTH = "[document.documentElement.scrollWidth, innerWidth]"
+
+@pytest.fixture(scope="module")
+def server(built):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built[0]))
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{s.server_port}/"
+    s.shutdown()
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from browser import CHROMIUM, Browser
+    if not CHROMIUM: pytest.skip("Chromium is not installed (Debian: apt-get install chromium), so no page was looked at")
+    b = Browser(tmp_path_factory.mktemp("profile"))
+    yield b
+    b.close()
+
+def test_every_page_in_a_browser(built, pages, server, browser):
+    seen, wrong = {}, []
+    for p in pages:
+        name = p.relative_to(built[0]).as_posix()
+        browser.size(1280)
+        browser.go(server + name)
+        look = seen[name] = browser.js(LOOK)
+        said = look["said"] + browser.errors()
+        if look["maths"] < look["expected"]: said.append(f"maths: {look['expected']} pieces, {look['maths']} rendered")
+        for width in (1280, 390):
+            browser.size(width)
+            wide, inner = browser.js(WIDTH)
+            if wide > inner: said.append(f"{wide} pixels wide in a window of {inner}")
+        wrong += [f"{name}: {s}" for s in said]
+    for name, look in seen.items():
+        for link in set(look["links"]):
+            if not link.startswith(server): continue
+            url, anchor = urldefrag(link.removeprefix(server))
+            url = unquote(url.split("?")[0]) or "index.html"
+            if url.endswith("/"): url += "index.html"
+            if not (built[0]/url).is_file(): wrong.append(f"{name}: a link to {url}, which is not there")
+            elif anchor and url in seen and unquote(anchor) not in seen[url]["ids"]: wrong.append(f"{name}: a link to {url}#{anchor}, no such place")
+    assert not wrong, "\n".join(wrong)
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about smalldocs's search box")
+def test_search_finds_the_amortization_gap(server, browser):
+    browser.size(1280)
+    browser.go(server + "index.html")
+    browser.js("document.querySelector('.sd-search-toggle').click()")
+    browser.js("""(() => { const i = document.querySelector('.smalldocs-search input'); i.value = 'amortization gap';
+                   i.dispatchEvent(new Event('input', {bubbles: true})); })()""")
+    hits = browser.wait(lambda: browser.js("[...document.querySelectorAll('.search-result')].map(a => [a.href, a.textContent])"))
+    assert any("amortization gap" in said.lower() and re.search(r"/(0[89]|15)_", href) for href, said in hits[:8]), hits
+    assert not browser.errors()
+
+def test_dark_mode_is_dark(server, browser):
+    light = "(() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0))()"
+    for mode, dark in [("light", False), ("dark", True)]:
+        browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": mode}])
+        browser.go(server + "index.html")
+        assert (browser.js(light) < 200) == dark
+    browser.send("Emulation.setEmulatedMedia", features=[])
