@@ -1,5 +1,5 @@
 "The site as a reader meets it: built once, every page opened in a headless browser at two widths."
-import functools, http.server, json, re, shutil, subprocess, sys, threading
+import ast, functools, http.server, json, os, re, shutil, subprocess, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -71,6 +71,47 @@ def test_committed_figures_have_alternative_text():
             if not pictures: continue
             m = re.search(r"(?m)^#\| *fig-alt: *(.+)$", "".join(c["source"]))
             assert m and len(m[1]) > 15, f"{path.name}: a figure without fig-alt: {''.join(c['source'])[:80]}"
+
+
+def markdown_now(cells):
+    "What the last lines of code cells give, run here and now, as far as it is Markdown."
+    space, said = {}, []
+    for c in cells:
+        if c["cell_type"] != "code": continue
+        body = ast.parse("".join(c["source"])).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), "cell", "exec"), space)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), space) if last else None
+        if type(value).__name__ == "Markdown": said.append(value.data)
+    return said
+
+@pytest.mark.parametrize("name", ["index", "slide_map"])
+def test_saved_links_are_up_to_date(name, monkeypatch):
+    "The tables of links are those that their code makes now; a new lesson or figure changes them."
+    monkeypatch.chdir(ROOT/"nbs")
+    cells = json.loads(Path(f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    saved = ["".join(o["data"]["text/markdown"]) for c in cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
+    assert saved and markdown_now(cells) == saved, f"run: make execute NB=nbs/{name}.ipynb"
+
+def test_listing_for_own_modalities(tmp_path):
+    "The listing runs as it stands, and what its student makes is read by a classifier that it knows nothing of."
+    import numpy as np
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import KNeighborsClassifier
+    cells = json.loads((ROOT/"nbs"/"howto_own_modalities.ipynb").read_text(encoding="utf-8"))["cells"]
+    [listing] = [s for c in cells if c["cell_type"] == "code" and 'np.save("right_from_left.npy"' in (s := "".join(c["source"]))]
+    assert listing.count("\n") + 1 < 40
+    digits = load_digits()
+    images = digits.images.astype("float32")/16
+    for name, half in {"left": images[:, :, :4], "right": images[:, :, 4:]}.items(): np.save(tmp_path/f"{name}.npy", half.reshape(-1, 32))
+    r = subprocess.run([sys.executable, "-c", listing], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert r.returncode == 0, r.stderr[-3000:]
+    made, real = np.load(tmp_path/"right_from_left.npy"), np.load(tmp_path/"right.npy")
+    judge = KNeighborsClassifier(5).fit(real[:1200], digits.target[:1200])
+    assert judge.score(made, digits.target[1200:]) > 0.4          # chance is 0.1
+    error = lambda x: ((x - real[1200:])**2).mean()
+    assert error(made) < 0.8*error(real[:1200].mean(0))           # the mean half knows nothing of the left one
+    assert (tmp_path/"students.safetensors").stat().st_size > 10_000
 
 
 # ---- in a browser

@@ -76,14 +76,17 @@ def definitions(root=ROOT):
 
 RESULT = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(png|csv)\)")
 
+REPORT = re.compile(r"\[([^\]]*)\]\(experiments/(\w+)\.ipynb\)")
+
 def to_results(text, pages):
-    "Links to files of `results/` as links to where the site shows them; `pages` says where that is."
+    "Links to files of `results/` and to reports as links to where the site shows them; `pages` says where."
     def new(m):
         picture, said, scale, folder, stem, _ = m.groups()
         if picture: return f"![{said}]({pages.pictures[scale, stem]})" if (scale, stem) in pages.pictures else said
         where = pages.where.get((scale, folder, stem))
         return f"[{said}]({where}#{stem})" if where else said
-    return RESULT.sub(new, text)
+    def report(m): return f"[{m[1]}]({pages.best[m[2]]})" if m[2] in pages.best else m[1]
+    return REPORT.sub(report, RESULT.sub(new, text))
 
 def page(path, target, pages=None, # `Results`, for links to results
          fold=False # fold the code?
@@ -122,6 +125,11 @@ def md_table(path, rows=200):
     lines += ["", f"[{path.name}](tables/{path.name})" + (f", the first {rows} of {len(body)} rows." if len(body) > rows else "")]
     return "\n".join(lines)
 
+def size_of(scale):
+    "The place of a scale, the largest first."
+    order = ["paper", "real", "quick"]
+    return order.index(scale) if scale in order else len(order)
+
 class Results:
     "The committed results: which report shows which file, and where its page will be."
     def __init__(self, root=ROOT):
@@ -140,6 +148,9 @@ class Results:
             place = f"results/{scale}/{report}.ipynb" if report else f"results/{scale}/index.md"
             self.where[scale, folder, stem] = place
             self.reports.setdefault((scale, report), []).append(file)
+        # Reports that were run, with or without files of their own; and for each the largest scale
+        ran = [(p.parts[-3], p.stem.removesuffix("-report")) for p in (root/"results").glob("*/executed/[!.]*-report.ipynb")]
+        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *ran}, key=lambda k: -size_of(k[0])) if r}
 
     def publish(self, file, proc):
         "Copy a figure to where pages show it from."
@@ -186,8 +197,7 @@ def result_pages(proc, pages, root=ROOT):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."
     sections = []
     order = {p.stem: i for i, p in enumerate(experiments(root))}
-    scales = ["paper", "real", "quick"]
-    for scale in sorted({s for s, _ in pages.reports}, key=lambda s: (scales.index(s) if s in scales else 9, s)):
+    for scale in sorted({s for s, _ in pages.reports}, key=size_of):
         executed = {p.stem.removesuffix("-report"): p for p in (root/"results"/scale).glob("executed/[!.]*-report.ipynb")}
         mine = {r: pages.reports.get((scale, r), []) for r in order
                 if (scale, r) in pages.reports or r in executed}
