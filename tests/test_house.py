@@ -242,7 +242,7 @@ def results(tmp_path):
                     {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source":
                      "def draw(slide): save_figure(f, f\"{results}/figures/slide_{slide}_grid.png\")\nx.to_csv(f\"{results}/tables/own.csv\")"},
                     {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source":
-                     "#| fig-alt: \"What is to be seen.\"\ndraw(36)"}],
+                     "#| fig-cap: \"A caption.\"\n#| fig-alt: \"What is to be seen.\"\ndraw(36)"}],
           "metadata": {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
     (root/"nbs"/"experiments"/"report.ipynb").write_text(json.dumps(nb))
     return root
@@ -262,7 +262,7 @@ def test_committed_results_become_pages(results, tmp_path):
     first, second = [c for c in cells if c["cell_type"] == "code"]
     assert "code-fold: true" in nbs.source(first) and "code-fold: true" in nbs.source(second)
     assert "| a | b |\n| --- | --- |\n| x\\|y | 2 |" in first["outputs"][0]["data"]["text/markdown"]
-    assert "![What is to be seen.](figures/slide_36_grid.png)" in second["outputs"][0]["data"]["text/markdown"]
+    assert '![A caption.](figures/slide_36_grid.png){fig-alt="What is to be seen."}' in second["outputs"][0]["data"]["text/markdown"]
     assert (proc/"results"/"quick"/"figures"/"slide_36_grid.png").exists()
     assert any("committed" in nbs.source(c) for c in cells)
     index = (proc/"results"/"quick"/"index.md").read_text()

@@ -161,10 +161,11 @@ class Results:
         target.write_bytes(data)
         self.pictures[scale, file.stem] = target.relative_to(proc).as_posix()
 
-def alt_of(cell):
-    "The text that stands for a cell's figure."
-    m = re.search(r"(?m)^#\| *fig-alt: *\"?(.*?)\"?$", cell.source)
-    return m[1] if m else ""
+def figure(cell, path, stem):
+    "Markdown for a figure with the caption and the alternative text of the cell that makes it."
+    def said(key): return (m := re.search(rf"(?m)^#\| *{key}: *\"?(.*?)\"?$", cell.source)) and m[1].replace('"', "'")
+    alt = said("fig-alt") or stem.replace("_", " ")
+    return f'![{said("fig-cap") or alt}]({path}){{fig-alt="{alt}"}}'
 
 def shows(cell, file):
     "Is this the cell that makes `file`? It names it, or calls a function with the slide's number."
@@ -183,7 +184,7 @@ def report_page(nb_path, files, target, scale, pages, executed=None):
             anchor = f'<a id="{f.stem}"></a>'
             if executed: text = anchor
             elif f.suffix == ".csv": text = f"{anchor}\n\n{md_table(f)}"
-            else: text = f"{anchor}\n\n![{alt_of(c) or f.stem}]({os.path.relpath(pages.pictures[scale, f.stem], f'results/{scale}')})"
+            else: text = f"{anchor}\n\n" + figure(c, os.path.relpath(pages.pictures[scale, f.stem], f"results/{scale}"), f.stem)
             c.outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}})
     if not executed:
         note = ("::: {.callout-note}\nThis page shows the report's text with the tables and figures that are committed. "
@@ -301,8 +302,9 @@ def build(out, proc, root=ROOT):
     quarto = shutil.which("quarto")
     prepare(proc, bool(quarto), root)
     if quarto:
-        subprocess.run([quarto, "render", str(proc)], check=True)
-        warnings = []
+        r = subprocess.run([quarto, "render", str(proc)], stderr=subprocess.PIPE, text=True)
+        if r.returncode: raise SystemExit(f"quarto render failed:\n{r.stderr[-4000:]}")
+        warnings = [l for l in r.stderr.splitlines() if l.startswith("WARN")]
     else:
         from smalldocs.site import build as render
         warnings = render(proc, quiet=True).warnings
