@@ -1,5 +1,5 @@
 "The site as a reader meets it: built once, every page opened in a headless browser at two widths."
-import ast, functools, http.server, json, os, re, shutil, subprocess, sys, threading
+import ast, contextlib, functools, http.server, json, os, re, shutil, subprocess, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -138,14 +138,19 @@ LOOK = r"""(async () => {
 })()"""
 WIDTH = "[document.documentElement.scrollWidth, innerWidth]"
 
-@pytest.fixture(scope="module")
-def server(built):
+@contextlib.contextmanager
+def serve(folder):
+    "The address of a server of `folder`."
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args): pass
-    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built[0]))
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=s.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{s.server_port}/"
-    s.shutdown()
+    try: yield f"http://127.0.0.1:{s.server_port}/"
+    finally: s.shutdown(); s.server_close()
+
+@pytest.fixture(scope="module")
+def server(built):
+    with serve(built[0]) as address: yield address
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -155,29 +160,52 @@ def browser(tmp_path_factory):
     yield b
     b.close()
 
+def looked_at(browser, url):
+    "Open a page; what is in it, and all that is wrong with it by itself."
+    browser.size(1280)
+    browser.go(url)
+    look = browser.js(LOOK)
+    said = look["said"] + browser.errors()
+    if look["maths"] < look["expected"]: said.append(f"maths: {look['expected']} pieces, {look['maths']} rendered")
+    for width in (1280, 390):
+        browser.size(width)
+        wide, inner = browser.js(WIDTH)
+        if wide > inner: said.append(f"{wide} pixels wide in a window of {inner}")
+    return look, said
+
+def broken_links(seen, # page -> what was found in it
+                 address, folder):
+    "Links inside the site that lead to no page, or to no place in it."
+    for name, look in seen.items():
+        for link in sorted(set(look["links"])):
+            if not link.startswith(address): continue
+            url, anchor = urldefrag(link.removeprefix(address))
+            url = unquote(url.split("?")[0]) or "index.html"
+            if url.endswith("/"): url += "index.html"
+            if not (folder/url).is_file(): yield f"{name}: a link to {url}, which is not there"
+            elif anchor and url in seen and unquote(anchor) not in seen[url]["ids"]: yield f"{name}: a link to {url}#{anchor}, no such place"
+
 def test_every_page_in_a_browser(built, pages, server, browser):
     seen, wrong = {}, []
     for p in pages:
         name = p.relative_to(built[0]).as_posix()
-        browser.size(1280)
-        browser.go(server + name)
-        look = seen[name] = browser.js(LOOK)
-        said = look["said"] + browser.errors()
-        if look["maths"] < look["expected"]: said.append(f"maths: {look['expected']} pieces, {look['maths']} rendered")
-        for width in (1280, 390):
-            browser.size(width)
-            wide, inner = browser.js(WIDTH)
-            if wide > inner: said.append(f"{wide} pixels wide in a window of {inner}")
+        seen[name], said = looked_at(browser, server + name)
         wrong += [f"{name}: {s}" for s in said]
-    for name, look in seen.items():
-        for link in set(look["links"]):
-            if not link.startswith(server): continue
-            url, anchor = urldefrag(link.removeprefix(server))
-            url = unquote(url.split("?")[0]) or "index.html"
-            if url.endswith("/"): url += "index.html"
-            if not (built[0]/url).is_file(): wrong.append(f"{name}: a link to {url}, which is not there")
-            elif anchor and url in seen and unquote(anchor) not in seen[url]["ids"]: wrong.append(f"{name}: a link to {url}#{anchor}, no such place")
+    wrong += broken_links(seen, server, built[0])
     assert not wrong, "\n".join(wrong)
+
+def test_what_is_wrong_is_seen(tmp_path, browser):
+    (tmp_path/"favicon.ico").touch()
+    (tmp_path/"bad.html").write_text(r"""<!doctype html><title>bad</title><main id="top"><p>See $$x$$ and \(\theta\).</p><p>::: {.note}</p>
+      <pre>#| exports</pre><img src="none.png"><span class="math">x</span><div style="width: 700px">wide</div>
+      <a href="#nowhere">a</a><a href="none.html">b</a><a href="#top">c</a><script>console.error('an error'); undefined_function()</script></main>""")
+    with serve(tmp_path) as address:
+        look, said = looked_at(browser, address + "bad.html")
+        said += broken_links({"bad.html": look}, address, tmp_path)
+    for part in ["raw TeX", "raw directive", "a directive in code", "no picture", "no alternative text", "maths: 1 pieces, 0", "an error",
+                 "undefined_function", "404", "in a window of 390", "none.html, which is not there", "#nowhere, no such place"]:
+        assert any(part in s for s in said), (part, said)
+    assert not any("in a window of 1280" in s or "#top" in s for s in said)
 
 @pytest.mark.skipif(bool(shutil.which("quarto")), reason="about smalldocs's search box")
 def test_search_finds_the_amortization_gap(server, browser):
