@@ -23,10 +23,10 @@
 #
 # | English | 日本語 | meaning here | lesson |
 # |---|---|---|---|
-# | amortization gap | 償却ギャップ | nats of ELBO lost because one network answers for all items | [09](09_iterative_inference.ipynb#the-gap) |
+# | amortization gap | 償却ギャップ | nats of ELBO lost because one network answers for all items | [09](09_iterative_inference.ipynb) |
 # | amortized inference | 償却推論 | inference by a network that maps any item to its posterior | [05](05_vae.ipynb) |
 # | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb) |
-# | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [09](09_iterative_inference.ipynb#the-gap) |
+# | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [09](09_iterative_inference.ipynb) |
 # | conditional independence | 条件付き独立 | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
 # | cross-modal generation | クロスモーダル生成 | making one modality from another | [10](10_multimodal_elbo.ipynb) |
 # | decoder, generative model | デコーダ(復号器)、生成モデル | the network from $z$ to the parameters of a likelihood | [05](05_vae.ipynb) |

@@ -35,7 +35,7 @@ MAP = """
 3 3 | the VAE: infer a latent variable, generate from it | 05#a-model-with-something-hidden |
 4 4 | the multimodal VAE: one latent variable, several modalities | 10#one-latent-several-modalities |
 5 5 | a modality is missing, and inference from the rest is poor | 10#the-missing-modality |
-6 6 | the amortization gap on a line | 09#the-gap 08 | report:gap_decomposition
+6 6 | the amortization gap on a line | 09 08 | report:gap_decomposition
 7 7 | the aim: the missing-modality problem as part of that gap | 15#one-change-of-view 10#the-missing-modality |
 8 8 | JMVAE: unimodal encoders pulled to the joint one | 12#the-objective |
 9 9 | MoPoE, and that it has a limit when modalities are missing | 13#every-subset-has-an-opinion 13#why-mixtures-lose |
@@ -48,7 +48,7 @@ MAP = """
 21 25 | ideal, joint, unimodal and refined inference on a line | 15#negative-elbo-against-t 01#gaps | fig:gap_decomposition fig:refiners_over_t table:gap_decomposition
 26 27 | the distilled model (the student) on the same line | 11#students 15#distil | fig:gap_decomposition
 28 28 | JMVAE once more | 12#the-objective |
-29 31 | JMVAE on the line: it cannot close the joint encoder's own gap | 12#the-pull-on-the-teacher 09#the-gap | fig:gap_decomposition
+29 31 | JMVAE on the line: it cannot close the joint encoder's own gap | 12#the-pull-on-the-teacher 09 | fig:gap_decomposition
 32 32 | so the iterative students may be better | 15#what-the-experiments-found | table:hypotheses
 33 33 | the two hypotheses | 15#what-the-experiments-found | table:hypotheses
 34 34 | what is compared, and by which measures | 18#methods 07 |
