@@ -4,9 +4,10 @@
 
 Quarto renders it where installed, else smalldocs does. Notebooks are shown with their saved outputs;
 nothing is run. What is rendered lies in `_proc/`: the notebooks without nbdev's directives, a page
-for each scale's committed results, and `_quarto.yml` with a sidebar of what is there.
+for each report of each scale's committed results, and `_quarto.yml` with a sidebar of what is there.
+Nothing in the site points outside it but ordinary links: KaTeX comes from `site/katex`.
 """
-import argparse, csv, os, re, shutil, subprocess, sys, tarfile, tempfile
+import argparse, ast, base64, csv, io, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 import yaml
@@ -15,8 +16,9 @@ from nbdev.config import get_config
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import Processor
 from nbdev.processors import FilterDefaults
+from PIL import Image
 
-from notebooks import ROOT, lessons, tidy
+from notebooks import ROOT, experiments, lessons, source, tidy
 
 
 # ---- notebooks
@@ -39,11 +41,68 @@ class Filters(FilterDefaults):
     def base_procs(self):
         return [FrontMatter] + [p for p in super().base_procs() if p is not FrontmatterProc]
 
-def page(path, target):
+HEAVY = 150_000   # bytes; a picture above this is tried as JPEG
+
+def lighter(png):
+    "The suffix and bytes to publish: photographs as JPEG; what gains little by it (charts) as it is."
+    if len(png) < HEAVY: return "png", png
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(out, "JPEG", quality=90, optimize=True)
+    return ("jpg", out.getvalue()) if out.tell() < len(png)/2 else ("png", png)
+
+def lighten(outputs):
+    "Make the pictures in a cell's outputs lighter, in place."
+    for data in (o.get("data", {}) for o in outputs):
+        if "image/png" not in data: continue
+        suffix, new = lighter(base64.b64decode(source({"source": data["image/png"]})))
+        if suffix == "jpg":
+            del data["image/png"]
+            data["image/jpeg"] = base64.b64encode(new).decode()
+
+def defined(code):
+    "What a cell that exports and is shown defines at its top level."
+    if not re.search(r"(?m)^#\| *exports\b", code): return []
+    return [n.name for n in ast.parse(code).body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and n.name[0] != "_"]
+
+def definitions(root=ROOT):
+    "For each exported symbol: the lesson that defines it, and the anchor of the cell."
+    found = {}
+    for path in lessons(root):
+        for c in read_nb(path).cells:
+            if c.cell_type != "code": continue
+            names = defined(c.source)
+            found.update({n: (path.name, f"def-{names[0]}") for n in names})
+    return found
+
+RESULT = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(png|csv)\)")
+
+REPORT = re.compile(r"\[([^\]]*)\]\(experiments/(\w+)\.ipynb\)")
+
+def to_results(text, pages):
+    "Links to files of `results/` and to reports as links to where the site shows them; `pages` says where."
+    def new(m):
+        picture, said, scale, folder, stem, _ = m.groups()
+        if picture: return f"![{said}]({pages.pictures[scale, stem]})" if (scale, stem) in pages.pictures else said
+        where = pages.where.get((scale, folder, stem))
+        return f"[{said}]({where}#{stem})" if where else said
+    def report(m): return f"[{m[1]}]({pages.best[m[2]]})" if m[2] in pages.best else m[1]
+    return REPORT.sub(report, RESULT.sub(new, text))
+
+def page(path, target, pages=None, # `Results`, for links to results
+         fold=False # fold the code?
+        ):
     "Write the notebook at `path` to `target` without directives, hidden cells and progress bars."
     nb = read_nb(path)
     for c in nb.cells:
-        if c.cell_type == "code": c.outputs = tidy(c.get("outputs", []))
+        if c.cell_type == "code":
+            c.outputs = tidy(c.get("outputs", []))
+            lighten(c.outputs)
+            if names := defined(c.source): c.source = f"#| label: def-{names[0]}\n{c.source}"
+            if fold: c.source = f"#| code-fold: true\n{c.source}"
+        elif pages: c.source = to_results(c.source, pages)
+        for data in (o.get("data", {}) for o in c.get("outputs", [])):
+            if pages and "text/markdown" in data:
+                data["text/markdown"] = to_results(source({"source": data["text/markdown"]}), pages)
     Filters()(nb)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)
@@ -51,96 +110,191 @@ def page(path, target):
 
 # ---- results
 
-def md_table(path):
-    "The CSV file at `path` as a Markdown table."
-    rows = [[c.replace("|", "\\|") for c in row] for row in csv.reader(path.open(encoding="utf-8"))]
-    if not rows: return ""
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def short(text):
+    "A number with four digits that count; anything else as it is."
+    try: number = float(text)
+    except ValueError: return text
+    return text if len(text) < 6 or number == int(number) else f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
 
-def result_pages(proc, root=ROOT):
+def md_table(path, rows=200):
+    "The CSV file at `path` as a Markdown table, of its first rows if it is long."
+    table = [[short(c).replace("|", "\\|") for c in row] for row in csv.reader(path.open(encoding="utf-8"))]
+    if not table: return ""
+    head, *body = table
+    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"]*len(head), *body[:rows]]]
+    lines += ["", f"[{path.name}](tables/{path.name})" + (f", the first {rows} of {len(body)} rows." if len(body) > rows else "")]
+    return "\n".join(lines)
+
+def size_of(scale):
+    "The place of a scale, the largest first."
+    order = ["paper", "real", "quick"]
+    return order.index(scale) if scale in order else len(order)
+
+class Results:
+    "The committed results: which report shows which file, and where its page will be."
+    def __init__(self, root=ROOT):
+        self.where, self.pictures, self.reports = {}, {}, {}
+        templates = []
+        for nb in experiments(root):
+            code = "\n".join(c.source for c in read_nb(nb).cells if c.cell_type == "code")
+            for folder, name in re.findall(r"\{results\}/(figures|tables)/([^\"']+)\.(?:png|csv)", code):
+                fixed = re.split(r"\{\w+\}", name)
+                templates.append((len("".join(fixed)), folder, "[\\w-]+".join(map(re.escape, fixed)), nb.stem))
+        templates.sort(reverse=True)   # the one with most fixed text first
+        for file in sorted((root/"results").glob("*/*/*.*")):
+            scale, folder, stem = file.parts[-3], file.parts[-2], file.stem
+            if (folder, file.suffix) not in {("figures", ".png"), ("tables", ".csv")}: continue
+            report = next((r for _, f, t, r in templates if f == folder and re.fullmatch(t, stem)), None)
+            place = f"results/{scale}/{report}.ipynb" if report else f"results/{scale}/index.md"
+            self.where[scale, folder, stem] = place
+            self.reports.setdefault((scale, report), []).append(file)
+        # Reports that were run, with or without files of their own; and for each the largest scale
+        ran = [(p.parts[-3], p.stem.removesuffix("-report")) for p in (root/"results").glob("*/executed/[!.]*-report.ipynb")]
+        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *ran}, key=lambda k: -size_of(k[0])) if r}
+
+    def publish(self, file, proc):
+        "Copy a figure to where pages show it from."
+        scale = file.parts[-3]
+        suffix, data = lighter(file.read_bytes())
+        target = proc/"results"/scale/"figures"/f"{file.stem}.{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        self.pictures[scale, file.stem] = target.relative_to(proc).as_posix()
+
+def figure(cell, path, stem):
+    "Markdown for a figure with the caption and the alternative text of the cell that makes it."
+    def said(key): return (m := re.search(rf"(?m)^#\| *{key}: *\"?(.*?)\"?$", cell.source)) and m[1].replace('"', "'")
+    alt = said("fig-alt") or stem.replace("_", " ")
+    return f'![{said("fig-cap") or alt}]({path}){{fig-alt="{alt}"}}'
+
+def shows(cell, file):
+    "Is this the cell that makes `file`? It names it, or calls a function with the slide's number."
+    if f"/{file.name}" in cell.source: return True
+    m = re.match(r"slide_(\d+)_", file.stem)
+    return bool(m and re.search(rf"\(\s*{m[1]}\b", cell.source))
+
+def report_page(nb_path, files, target, scale, pages, executed=None):
+    "A report: its executed copy where there is one, else its text with the committed tables and figures."
+    nb = read_nb(executed or nb_path)
+    code, placed = [c for c in nb.cells if c.cell_type == "code"], {}
+    for f in files: placed.setdefault(next((i for i, c in enumerate(code) if shows(c, f)), len(code) - 1), []).append(f)
+    for i, c in enumerate(code):
+        # An anchor for each file, and without outputs of its own the file itself
+        for f in placed.get(i, []):
+            anchor = f'<a id="{f.stem}"></a>'
+            if executed: text = anchor
+            elif f.suffix == ".csv": text = f"{anchor}\n\n{md_table(f)}"
+            else: text = f"{anchor}\n\n" + figure(c, os.path.relpath(pages.pictures[scale, f.stem], f"results/{scale}"), f.stem)
+            c.outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}})
+    if not executed:
+        note = ("::: {.callout-note}\nThis page shows the report's text with the tables and figures that are committed. "
+                f"`make reproduce SCALE={scale}` runs it, and then the page shows all it prints.\n:::")
+        nb.cells.insert(1, mk_cell(note, "markdown"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_nb(nb, target)
+    page(target, target, fold=True)
+
+def result_pages(proc, pages, root=ROOT):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."
     sections = []
-    for scale in sorted(p for p in (root/"results").glob("*") if p.is_dir()):
-        to, entries = proc/"results"/scale.name, []
-        tables, figures = sorted(scale.glob("tables/*.csv")), sorted(scale.glob("figures/*.png"))
-        if tables or figures:
-            (to/"figures").mkdir(parents=True)
-            text = [f"---\ntitle: Tables and figures, scale {scale.name}\n---\n"]
-            for t in tables: text += [f"## {t.stem.replace('_', ' ')}\n", md_table(t) + "\n"]
-            for f in figures:
-                shutil.copy(f, to/"figures")
-                text += [f"## {f.stem.replace('_', ' ')}\n", f"![{f.stem}](figures/{f.name})\n"]
-            (to/"index.md").write_text("\n".join(text), encoding="utf-8")
-            entries.append({"text": "Tables and figures", "href": f"results/{scale.name}/index.md"})
-        for nb in sorted(scale.glob("executed/*.ipynb")):
-            if nb.name.startswith(".") or re.search(r"(train|evaluate|judges|failed)$", nb.stem): continue   # unfinished, or of one model
-            page(nb, to/nb.name)
-            name = nb.stem.removesuffix("-report").replace("_", " ")
-            entries.append({"text": name, "href": f"results/{scale.name}/{nb.name}"})
-        if entries: sections.append({"section": f"Results: {scale.name}", "contents": entries})
+    order = {p.stem: i for i, p in enumerate(experiments(root))}
+    for scale in sorted({s for s, _ in pages.reports}, key=size_of):
+        executed = {p.stem.removesuffix("-report"): p for p in (root/"results"/scale).glob("executed/[!.]*-report.ipynb")}
+        mine = {r: pages.reports.get((scale, r), []) for r in order
+                if (scale, r) in pages.reports or r in executed}
+        entries = []
+        for report, files in mine.items():
+            report_page(root/"nbs"/"experiments"/f"{report}.ipynb", files, proc/"results"/scale/f"{report}.ipynb",
+                        scale, pages, executed.get(report))
+            entries.append({"text": title_of(root/"nbs"/"experiments"/f"{report}.ipynb"), "href": f"results/{scale}/{report}.ipynb"})
+        index = [f"---\ntitle: All tables and figures, scale {scale}\n---\n", "| file | shown in |", "|---|---|"]
+        for report, files in mine.items():
+            said = title_of(root/"nbs"/"experiments"/f"{report}.ipynb")
+            index += [f"| `{f.parent.name}/{f.name}` | [{said}]({report}.ipynb#{f.stem}) |" for f in files]
+        for f in pages.reports.get((scale, None), []):
+            shown = md_table(f) if f.suffix == ".csv" else f"![{f.stem.replace('_', ' ')}](figures/{Path(pages.pictures[scale, f.stem]).name})"
+            index += [f"\n## {f.stem.replace('_', ' ')} {{#{f.stem}}}\n", shown]
+        (proc/"results"/scale/"index.md").write_text("\n".join(index), encoding="utf-8")
+        entries.append({"text": "All tables and figures", "href": f"results/{scale}/index.md"})
+        sections.append({"section": f"Scale {scale}", "contents": entries})
     return sections
+
+def title_of(path):
+    "The heading of a notebook."
+    return next(m[1] for c in read_nb(path).cells if (m := re.match(r"# +(.+)", c.source)))
 
 
 # ---- the project that is rendered
 
-def present(entries, proc):
-    "The sidebar entries whose page exists."
+def present(entries, proc, say=True):
+    "The entries of a sidebar or navbar whose page exists; a section that is to be filled later stays."
     kept = []
     for e in entries:
-        if "contents" in e: e = {**e, "contents": present(e["contents"], proc)}
-        if e.get("contents") or ("href" in e and (proc/e["href"]).exists()): kept.append(e)
-        elif "href" in e: print(f"left out of the sidebar, no such page: {e['href']}")
+        if "contents" in e:
+            inner = present(e["contents"], proc, say)
+            if inner or not e["contents"]: kept.append({**e, "contents": inner})
+        elif "://" in e["href"] or (proc/e["href"]).exists(): kept.append(e)
+        elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
+
+def reference(proc, config, root=ROOT):
+    "Write the pages of the reference, each symbol with a link to the lesson that defines it; the sidebar's entries."
+    from smalldocs import api
+    from smalldocs.config import load
+    order = {p.stem[3:]: p for p in lessons(root)}   # 05_vae is the lesson of module vae
+    first = {m: i for i, m in enumerate(order)}
+    made, lesson = api.build_from_config(load(proc)), definitions(root)
+    for path in made:
+        def link(m):
+            name, anchor = lesson.get(m[1], (None, None))
+            return m[0] + (f" · [lesson](../{name}#{anchor}){{.source-link}}" if name else "")
+        text = re.sub(r"(?m)^## (?:class )?(\w+) \{#\1\}\n\n\[source\].*$", link, path.read_text(encoding="utf-8"))
+        if path.stem in order:
+            # A subtitle with maths is the page's description, where maths is not set
+            text = re.sub(r"(?m)^description: .*$", lambda m: re.sub(r"\$([^$]+)\$", lambda t: t[1].replace("\\", ""), m[0]), text, count=1)
+            said = f"The module of lesson [{title_of(order[path.stem])}](../{order[path.stem].name}).\n\n"
+            text = re.sub(r"(?m)^## ", lambda m: said + m[0], text, count=1)
+        path.write_text(text, encoding="utf-8")
+    modules = sorted((p.stem for p in made), key=lambda m: first.get(m, 99))
+    return [{"text": f"mmvae_nb.{m}", "href": f"api/{m}.qmd"} for m in modules]
 
 def prepare(proc, quarto=False, root=ROOT):
     "Fill the folder `proc` with what is to be rendered."
     shutil.rmtree(proc, ignore_errors=True)
     proc.mkdir(parents=True)
     get_config.cache_clear()
-    for nb in lessons(root): page(nb, proc/nb.name)
+    pages = Results(root)
+    for file in sorted((root/"results").glob("*/figures/*.png")): pages.publish(file, proc)
+    for file in sorted((root/"results").glob("*/tables/*.csv")):
+        (proc/file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, proc/file.relative_to(root))
+    for nb in lessons(root): page(nb, proc/nb.name, pages)
+    shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex"))
     config = yaml.safe_load((root/"_quarto.yml").read_text(encoding="utf-8"))
     config["smalldocs"]["api"]["root"] = str(root)
+    config["project"]["resources"] = ["results/**/*.csv"]
     if quarto: config["format"]["html"]["html-math-method"] = "katex"
-    (proc/"_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    from smalldocs import api
-    from smalldocs.config import load
-    order = {p.stem[3:]: i for i, p in enumerate(lessons(root))}   # 05_vae is the lesson of module vae
-    modules = sorted((p.stem for p in api.build_from_config(load(proc))), key=lambda m: order.get(m, 99))
-    bar = config["website"]["sidebar"]
-    bar["contents"] = present(bar["contents"], proc) + result_pages(proc, root) + [
-        {"section": "Reference",
-         "contents": [{"text": f"mmvae_nb.{m}", "href": f"api/{m}.qmd"} for m in modules]}]
-    (proc/"_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    def write(): (proc/"_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    write()
+    results, modules = result_pages(proc, pages, root), reference(proc, config, root)
+    config["smalldocs"] = {"linkify": True}   # the reference is there: not to be made again; names in prose link to it
+    bar, top = config["website"]["sidebar"], config["website"]["navbar"]
+    bar["contents"] = present(bar["contents"], proc)
+    for side in top: top[side] = present(top[side], proc, say=False)
+    for name, entries in [("Results", results), ("Reference", modules)]:   # where _quarto.yml has the section, else at the end
+        section = next((e for e in bar["contents"] if e.get("section") == name), None)
+        if section is None: bar["contents"].append({"section": name, "contents": entries})
+        else: section["contents"] += entries
+    write()
 
-def katex(out, cache):
-    "Serve KaTeX from inside the site, if npm can fetch it; else its pages go on linking to a CDN."
-    from smalldocs.layout import KATEX   # where its pages look for KaTeX
-    version = re.search(r"katex@([\w.]+)", KATEX)[1]
-    tgz = cache/f"katex-{version}.tgz"
-    if not tgz.exists():
-        npm = shutil.which("npm")
-        if not npm: return print("npm is not installed: maths is shown with KaTeX from a CDN")
-        with tempfile.TemporaryDirectory() as tmp:
-            try: subprocess.run([npm, "pack", f"katex@{version}", "--silent"], cwd=tmp, check=True,
-                                capture_output=True, timeout=120)
-            except (subprocess.SubprocessError, OSError):
-                return print("npm can't fetch KaTeX: maths is shown with KaTeX from a CDN")
-            cache.mkdir(parents=True, exist_ok=True)
-            shutil.move(f"{tmp}/{tgz.name}", tgz)
-    wanted = re.compile(r"package/(dist/(?:katex\.min\.(?:css|js)|contrib/auto-render\.min\.js"
-                        r"|fonts/[\w-]+\.woff2)|LICENSE)")
-    with tarfile.open(tgz) as tar:
-        for member in tar.getmembers():
-            m = wanted.fullmatch(member.name)
-            if not m: continue
-            target = out/"site_libs"/"katex"/m[1].removeprefix("dist/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(tar.extractfile(member).read())
-    for f in out.rglob("*.html"):
+def offline(out, root=ROOT):
+    "Serve KaTeX from inside the site, and no font from elsewhere."
+    shutil.copytree(root/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
+    for f in [*out.rglob("*.html"), *out.rglob("*.css")]:
         text = f.read_text(encoding="utf-8")
         here = "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex"
         new = re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", here, text)
+        if f.suffix == ".css": new = re.sub(r"@import\s+url\([\"']?https?://[^)]*\)\s*;", "", new)
         if new != text: f.write_text(new, encoding="utf-8")
 
 def build(out, proc, root=ROOT):
@@ -148,14 +302,15 @@ def build(out, proc, root=ROOT):
     quarto = shutil.which("quarto")
     prepare(proc, bool(quarto), root)
     if quarto:
-        subprocess.run([quarto, "render", str(proc)], check=True)
-        warnings = []
+        r = subprocess.run([quarto, "render", str(proc)], stderr=subprocess.PIPE, text=True)
+        if r.returncode: raise SystemExit(f"quarto render failed:\n{r.stderr[-4000:]}")
+        warnings = [l for l in r.stderr.splitlines() if l.startswith("WARN")]
     else:
         from smalldocs.site import build as render
         warnings = render(proc, quiet=True).warnings
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(proc/"_docs", out)
-    katex(out, Path(os.environ.get("MMVAE_CACHE") or root/"_cache"))
+    offline(out, root)
     return warnings
 
 

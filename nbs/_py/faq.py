@@ -1,0 +1,173 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Questions and answers
+#
+# > Short answers, with what was measured. The tables below are read from the committed results.
+#
+# All tables on this page come from `results/real/tables`: real MNIST and SVHN, two CPU cores, seeds as stated there.
+
+# %%
+#| echo: false
+import pandas as pd
+from IPython.display import Markdown
+
+def table(name): return pd.read_csv(f"../results/real/tables/{name}.csv")
+
+def markdown(frame, digits):
+    "A table in Markdown; `digits` after the point for each column of numbers."
+    show = lambda c, v: "" if pd.isna(v) else f"{v:,.{digits[c]}f}" if c in digits else str(v)
+    rows = [list(frame.columns), ["---"]*frame.shape[1], *([show(c, v) for c, v in zip(frame.columns, r)] for r in frame.values)]
+    return Markdown("\n".join("| " + " | ".join(r) + " |" for r in rows))
+
+
+# %% [markdown]
+# ## Which method shall I use?
+#
+# - All modalities are always there: a [JVAE](10_multimodal_elbo.ipynb#the-joint-vae), the simplest of all.
+# - Some may be missing when the model is used: students. Of a JVAE if training time is short, of the
+#   [iterative teacher](15_multimodal_iterative.ipynb) if samples matter and a few times the training time is fine.
+# - Students are not wanted: [MoPoE](13_mopoe.ipynb) answers for any subset by itself and [MVTCAE](14_mvtcae.ipynb) does too, at the
+#   price that the table shows.
+#
+# Means over directions or modalities, three seeds; seconds are for one run, of a student including its teacher:
+
+# %%
+#| echo: false
+all_rows, costs = table("mnist_svhn_text"), table("benchmarks").set_index("method")
+def single(metric, method):
+    "The mean over all conditions with one modality given."
+    t = all_rows[(all_rows.metric == metric) & (all_rows.method == method) & ~all_rows.condition.str.contains(r"[+,]")]
+    return t.value.mean()
+teachers = {"mopoe": [], "mvtcae": [], "jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"], "iterative_student": ["iterative"]}
+markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single("fid", m), "coherence": single("coherence", m),
+                        "linear accuracy": single("linear_accuracy", m), "seconds": costs.seconds[[m, *before]].sum()}
+                       for m, before in teachers.items()]),
+         {"FID (lower is better)": 1, "coherence": 2, "linear accuracy": 3, "seconds": 0})
+
+# %% [markdown]
+# One data set and one network size: on yours, try the JVAE's students first, then the iterative ones. On the *same* decoders
+# the lead of the iterative students was gone (one seed; [report](experiments/teacher_student_kl.ipynb)), so what they gain
+# probably sits in the decoders that the iterative teacher trains.
+#
+# ## How do I choose the likelihood and its scale?
+#
+# Laplace for images, Gaussian for vectors, Bernoulli for nearly black-and-white pixels, categorical for text
+# ([lesson 03](03_distributions.ipynb#likelihoods)). The scale is in the units of the data: set it near the error that you would be content with, then look
+# at the KL to the prior. The best value for given errors is the mean absolute error (Laplace) or the root of the mean squared error
+# (Gaussian). A scale that is too large collapses the posterior, as
+# [this example](howto_own_modalities.ipynb#the-number-to-get-right-the-scale) shows; one that is too small spends all of $z$ on noise, and samples from the
+# prior get worse.
+#
+# ## How do I choose the weights $w_m$?
+#
+# Start from `default_specs`: inversely to the number of values, so that no modality drowns the others, and a tenth of that for text
+# ([lesson 04](04_networks.ipynb#from-modalities-to-specifications)). Then watch each modality's own term while training: if one does not move while
+# the total falls, double its weight. With weights other than 1 the objective is no longer a bound on the likelihood.
+#
+# ## How many iterations T?
+#
+# A few for training and students, 8 to 16 only where a refined posterior itself is used. The *teacher* improves up to
+# about $t = 8$; the FID of its *students* falls most at the first step, while their linear accuracy falls a little. The students of this
+# table were trained for a short while, one seed:
+
+# %%
+#| echo: false
+t = table("iterations")
+wide = t.pivot_table("value", "T", ["who", "metric"]).reset_index()
+teacher, student = "teacher (sees all)", "student"
+markdown(pd.DataFrame({"T": wide["T"].astype(str), "teacher: negative ELBO (nats)": wide[teacher, "negative_elbo"], "students: FID": wide[student, "fid"],
+                       "students: linear accuracy": wide[student, "linear_accuracy"], "students: coherence": wide[student, "coherence"]}),
+         {"teacher: negative ELBO (nats)": 0, "students: FID": 1, "students: linear accuracy": 3, "students: coherence": 2})
+
+# %% [markdown]
+# A teacher must not be used with many more iterations than it has met in training unless refinements were continued (`replay`,
+# [lesson 09](09_iterative_inference.ipynb#training-a-refiner-on-a-frozen-vae)): look at the curve first.
+#
+# ## What does an update of each method cost?
+
+# %%
+#| echo: false
+markdown(table("benchmarks")[["name", "parameters_trained", "updates", "batch_size", "ms_per_update", "relative"]].rename(columns={
+    "name": "method", "parameters_trained": "trained parameters", "batch_size": "items per update", "ms_per_update": "ms per update",
+    "relative": "relative to the JVAE"}), {"trained parameters": 0, "ms per update": 0, "relative to the JVAE": 2})
+
+# %% [markdown]
+# ## How large should the latent space be?
+#
+# Large enough that making it larger does not help: coordinates that are not needed fall back to the prior by themselves (count those with a KL
+# above 0.1 nats, [lesson 05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)). We use 20, as MoPoE does on the same data, and have not searched
+# over it.
+#
+# ## How much memory does it take?
+#
+# All data lie in memory, on the device that trains; images as bytes. So the data take one byte per value:
+
+# %%
+#| echo: false
+shapes = {"MNIST, all of it": (70_000, 784), "SVHN, all of it": (99_289, 3072), "100,000 colour images of 64 x 64": (100_000, 3*64*64)}
+markdown(pd.DataFrame([{"data": k, "items": n, "megabytes": n*d/1e6} for k, (n, d) in shapes.items()]), {"items": 0, "megabytes": 0})
+
+# %% [markdown]
+# On top come weights, gradients and Adam's two moments (16 bytes for each trained parameter of the table further up) and the activations, which grow with the
+# batch. The iterative teacher keeps the graphs of $T + 1$ passes through the decoders, so its activations take about $T + 1$ times those of a JVAE;
+# if memory is short, lower the batch size first.
+#
+# ## Can the *training* data lack modalities?
+#
+# Not in this package: every loss needs complete items, and says by name what is missing. Drop the incomplete items, or, if the
+# modalities share classes rather than items, pair them anew each epoch
+# ([`PairedByClass`](02_data.ipynb#pairs-by-class)). For real incomplete data look at [MultiVae](https://github.com/AgatheSenellart/MultiVae), which has masks for it.
+# When the models are *used*, any subset will do: a missing modality is an absent key.
+#
+# ## An FID without Inception's weights?
+#
+# `fid(real, generated, features)` takes any extractor of features; by default ours is the digit classifier of lesson 07, trained in seconds and
+# without a download. Its values can be compared with each other, at the same number of images, beside their floor
+# (`fid_floor`), and *not* with published ones. If you have the weights, `inception_features` uses them
+# ([lesson 07](07_metrics.ipynb#the-customary-features)).
+#
+# ## Why is my KL zero?
+#
+# The posterior has collapsed to the prior: $z$ tells nothing, and all reconstructions look alike. In the order of likelihood:
+#
+# 1. A *mean* over pixels where a sum belongs: a hidden $\beta$ of hundreds ([lesson 05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)).
+# 2. The likelihood's scale is too large for the data ([example with numbers](howto_own_modalities.ipynb#the-number-to-get-right-the-scale)).
+# 3. It is only the beginning: small networks on street numbers sit on a plateau first ([lesson 04](04_networks.ipynb#where-to-normalise-and-where-not)).
+# 4. $\beta$ above 1 was asked for.
+#
+# If only *one* modality is ignored, its weight is too small, or its decoder is stuck.
+#
+# ## Why can the student's KL to its teacher not reach zero?
+#
+# Because one modality does not tell what the others do ([lesson 11](11_distillation.ipynb#the-idea), equation 2). It is no measure of quality between
+# different teachers.
+#
+# ## How do I rerun everything?
+#
+# `make reproduce SCALE=real` with `MMVAE_DATA` set to the folder of the data (`make data` says what was found and
+# `data/README.md` where it comes from). Jobs that are up to date are not run again; an interrupted one goes on from its last
+# checkpoint. One part only: `make reproduce SCALE=real PART=gap_decomposition`. Without real data: `SCALE=quick`. See [lesson 18](18_reproduce.ipynb).
+#
+# ## Does it use my GPU?
+#
+# `fit` takes `device="auto"`: CUDA or Apple's MPS where there is one, else the CPU. `precision="bf16"` trains in mixed precision; `accelerate launch` runs on
+# several devices ([lesson 06](06_training.ipynb#several-devices)). Scale `paper` is meant for one GPU. The results on this
+# site come from a CPU; each table says so in its column `device`.
+#
+# ## May I use the numbers?
+#
+# Code and text are Apache-2.0. SVHN is for non-commercial use only; `data/README.md` lists the terms of every set. Please cite the authors of the methods: each
+# lesson ends in references.

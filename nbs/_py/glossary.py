@@ -1,0 +1,87 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Glossary, English and Japanese
+#
+# > The words of the field as this course uses them, with the customary Japanese terms.
+#
+# Where two Japanese terms are in use, both are given. The last column says where a word is first explained.
+#
+# ## Models and inference
+#
+# | English | 日本語 | meaning here | lesson |
+# |---|---|---|---|
+# | amortization gap | 償却ギャップ | nats of ELBO lost because one network answers for all items | [09](09_iterative_inference.ipynb) |
+# | amortized inference | 償却推論 | inference by a network that maps any item to its posterior | [05](05_vae.ipynb) |
+# | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb) |
+# | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [09](09_iterative_inference.ipynb) |
+# | conditional independence | 条件付き独立 | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
+# | cross-modal generation | クロスモーダル生成 | making one modality from another | [10](10_multimodal_elbo.ipynb) |
+# | decoder, generative model | デコーダ(復号器)、生成モデル | the network from $z$ to the parameters of a likelihood | [05](05_vae.ipynb) |
+# | distillation | 蒸留(知識蒸留) | training one network to imitate what another one answers | [11](11_distillation.ipynb) |
+# | encoder, inference model | エンコーダ(符号化器)、推論モデル | the network from data to a posterior | [05](05_vae.ipynb) |
+# | evidence, marginal likelihood | エビデンス、周辺尤度 | the probability of the data with $z$ integrated out | [05](05_vae.ipynb) |
+# | evidence lower bound (ELBO) | 変分下界、エビデンス下界 | the bound on $\log p(x)$ that is maximised | [05](05_vae.ipynb) |
+# | iterative amortized inference | 反復償却推論 | a learned network improves a posterior step by step, from its gradient | [09](09_iterative_inference.ipynb) |
+# | joint posterior | 同時入力からの事後分布 | the posterior that has seen all modalities | [10](10_multimodal_elbo.ipynb) |
+# | latent variable | 潜在変数 | the hidden description $z$ of an item | [05](05_vae.ipynb) |
+# | likelihood | 尤度 | the distribution of the data given $z$ | [03](03_distributions.ipynb#likelihoods) |
+# | missing-modality problem | 欠損モダリティ問題 | inference gets poor when part of the input is absent | [10](10_multimodal_elbo.ipynb#the-missing-modality) |
+# | mixture of experts | 混合エキスパート(MoE) | one of several opinions, taken at random | [03](03_distributions.ipynb#mixture-of-experts) |
+# | modality | モダリティ | one way of seeing an item: image, text, sound | [02](02_data.ipynb) |
+# | multimodal VAE | マルチモーダル VAE | a VAE of several modalities with one shared $z$ | [10](10_multimodal_elbo.ipynb) |
+# | oracle | オラクル | the best Gaussian of each item, found by long gradient ascent | [09](09_iterative_inference.ipynb) |
+# | posterior collapse | 事後崩壊(posterior collapse) | the posterior equals the prior and $z$ tells nothing | [05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta) |
+# | prior, posterior | 事前分布、事後分布 | what is believed about $z$ before and after seeing data | [05](05_vae.ipynb) |
+# | product of experts | エキスパートの積(PoE) | several opinions multiplied: sharper than each of them | [03](03_distributions.ipynb#product-of-experts) |
+# | refiner | 更新ネットワーク(反復推論モデル) | the network that proposes the next posterior | [09](09_iterative_inference.ipynb) |
+# | reparameterisation trick | 再パラメータ化トリック | a sample as a function of parameters and noise, so that gradients pass | [05](05_vae.ipynb#the-gradient-reparameterise) |
+# | shared representation | 共有表現 | what $z$ holds of all modalities together | [10](10_multimodal_elbo.ipynb) |
+# | student, teacher | 生徒モデル、教師モデル | the network that imitates, and the posterior that is imitated | [11](11_distillation.ipynb) |
+# | total correlation | 全相関 | how far variables are from independent, in nats | [14](14_mvtcae.ipynb#what-the-modalities-share) |
+# | variational autoencoder (VAE) | 変分オートエンコーダ、変分自己符号化器 | encoder and decoder trained together by the ELBO | [05](05_vae.ipynb) |
+# | variational inference | 変分推論 | inference by maximising a bound over a family of distributions | [05](05_vae.ipynb) |
+#
+# ## Quantities and measures
+#
+# | English | 日本語 | meaning here | lesson |
+# |---|---|---|---|
+# | bootstrap interval | ブートストラップ信頼区間 | an interval from redrawing seeds and items | [07](07_metrics.ipynb#is-the-difference-real) |
+# | coherence | 一貫性(コヒーレンス) | how often a generated item shows the class that was given | [07](07_metrics.ipynb#coherence) |
+# | Fréchet inception distance (FID) | フレシェ距離(FID) | distance of two sets of features, each taken for a Gaussian | [07](07_metrics.ipynb#the-fréchet-distance) |
+# | importance sampling | 重点サンプリング | averages under one distribution from samples of another | [07](07_metrics.ipynb#the-importance-weighted-log-likelihood) |
+# | Kullback-Leibler divergence | カルバック・ライブラー・ダイバージェンス(KL ダイバージェンス) | how much one distribution differs from another; not symmetric | [03](03_distributions.ipynb) |
+# | linear probe | 線形プローブ(線形分類による評価) | accuracy of a linear classifier on latents | [07](07_metrics.ipynb#the-linear-probe) |
+# | log-likelihood | 対数尤度 | logarithm of the likelihood, in nats | [03](03_distributions.ipynb#likelihoods) |
+# | Monte Carlo estimate | モンテカルロ推定 | an average over random samples in place of an integral | [03](03_distributions.ipynb) |
+# | mutual information | 相互情報量 | what one variable tells about another, in nats | [14](14_mvtcae.ipynb) |
+# | nat | ナット | unit of information with the natural logarithm; 1 nat is about 1.44 bit | [03](03_distributions.ipynb) |
+# | precision | 精度(分散の逆数) | one over the variance; precisions add in a product of Gaussians | [03](03_distributions.ipynb#product-of-experts) |
+# | reconstruction error | 再構成誤差 | how far the decoded item is from the given one | [05](05_vae.ipynb) |
+#
+# ## Training
+#
+# | English | 日本語 | meaning here | lesson |
+# |---|---|---|---|
+# | batch | バッチ(ミニバッチ) | the items of one update | [02](02_data.ipynb#what-a-batch-is) |
+# | checkpoint | チェックポイント | all that is needed to go on with a run | [06](06_training.ipynb#checkpoints) |
+# | detach, stop gradient | 勾配の停止(計算グラフからの切り離し) | a value that passes no gradient back | [09](09_iterative_inference.ipynb) |
+# | group normalisation | グループ正規化 | normalising groups of channels within one item | [04](04_networks.ipynb) |
+# | learning rate | 学習率 | the size of an optimiser's step | [06](06_training.ipynb#the-learning-rate) |
+# | mixed precision | 混合精度 | 16-bit numbers where they do, 32-bit where they must | [06](06_training.ipynb) |
+# | natural gradient | 自然勾配 | the gradient in the units of the distribution | [09](09_iterative_inference.ipynb) |
+# | random seed | 乱数シード | the number from which all chance of a run follows | [06](06_training.ipynb) |
+# | train, validation, test split | 訓練・検証・テスト分割 | items to learn from, to choose settings on, to report on | [02](02_data.ipynb) |
+# | warm-up | ウォームアップ | a gentle beginning, of the learning rate or of a term of the loss | [06](06_training.ipynb) |

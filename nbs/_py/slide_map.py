@@ -1,0 +1,143 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Slide map
+#
+# > Every slide of the talk: where it is explained, and what makes its figure or table anew.
+#
+# The talk is Oshima, Suzuki and Matsuo, *Improving multimodal information integration with iterative amortized inference* (October
+# 2023, in Japanese; the later paper is [arXiv 2410.11403](https://arxiv.org/abs/2410.11403)). Slides are counted from 1 to 74 in the order of
+# the published file; the last five are spares. Its numbers are [in lesson 18](18_reproduce.ipynb#the-talks-numbers), and
+# [one table](../results/real/tables/talk.csv) has each of them beside ours. What is not there yet has no link.
+
+# %%
+#| code-fold: true
+#| code-summary: "The map, as data"
+L = {"00": "00_core", "01": "01_plotting", "02": "02_data", "03": "03_distributions", "05": "05_vae", "07": "07_metrics", "08": "08_amortization_gap",
+     "09": "09_iterative_inference", "10": "10_multimodal_elbo", "11": "11_distillation", "12": "12_jmvae", "13": "13_mopoe", "14": "14_mvtcae",
+     "15": "15_multimodal_iterative", "16": "16_birds", "17": "17_faces", "18": "18_reproduce"}
+# first and last slide | what it shows | lesson#section ... | tables and reports (figures are found by the slide's number)
+MAP = """
+1 1 | title | index |
+2 2 | multimodal data: images and text that belong together | 02#what-a-batch-is |
+3 3 | the VAE: infer a latent variable, generate from it | 05#a-model-with-something-hidden |
+4 4 | the multimodal VAE: one latent variable, several modalities | 10#one-latent-several-modalities |
+5 5 | a modality is missing, and inference from the rest is poor | 10#the-missing-modality |
+6 6 | the amortization gap on a line | 09 08 | report:gap_decomposition
+7 7 | the aim: the missing-modality problem as part of that gap | 15#one-change-of-view 10#the-missing-modality |
+8 8 | JMVAE: unimodal encoders pulled to the joint one | 12#the-objective |
+9 9 | MoPoE, and that it has a limit when modalities are missing | 13#every-subset-has-an-opinion 13#why-mixtures-lose |
+10 12 | iterative amortized inference in three steps: generate, differentiate, update | 09#the-learned-way 09#iterating |
+13 14 | the gap before and after iterating | 09#did-it-work 08 |
+15 15 | the aim once more | 15#one-change-of-view |
+16 18 | the three steps with the multimodal ELBO, started from one modality | 15#one-change-of-view |
+19 19 | the catch: that ELBO needs every modality | 15#distil |
+20 20 | the way out: a model of one modality, trained to agree | 11#the-idea 15#distil |
+21 25 | ideal, joint, unimodal and refined inference on a line | 15#negative-elbo-against-t 01#gaps | fig:gap_decomposition fig:refiners_over_t table:gap_decomposition
+26 27 | the distilled model (the student) on the same line | 11#students 15#distil | fig:gap_decomposition
+28 28 | JMVAE once more | 12#the-objective |
+29 31 | JMVAE on the line: it cannot close the joint encoder's own gap | 12#the-pull-on-the-teacher 09 | fig:gap_decomposition
+32 32 | so the iterative students may be better | 15#what-the-experiments-found | table:hypotheses
+33 33 | the two hypotheses | 15#what-the-experiments-found | table:hypotheses
+34 34 | what is compared, and by which measures | 18#methods 07 |
+35 35 | the data: MNIST-SVHN-Text and CUB | 02#the-triples 02#the-real-sets 16 |
+36 36 | street numbers from a digit, and from a word | 15#what-the-experiments-found | report:headline
+37 37 | FID in four directions | 07#the-fréchet-distance | table:headline
+38 38 | linear classification of the latents | 07#the-linear-probe | table:headline
+39 39 | CUB: birds from captions | 16 | report:cub
+40 40 | CUB: FID and cosine similarity | 16 07#the-fréchet-distance | report:cub table:cub
+41 41 | what the comparison suggests | 15#what-the-experiments-found | table:hypotheses report:teacher_student_kl
+42 42 | conclusion; left open: distillation, more data, the number of iterations | 15#how-many-iterations 15#recap | report:iterations report:distillation_variants
+43 43 | references | 05#references 09#references 12#references 13#references |
+44 44 | street numbers again, from the mean of the posterior | 15#what-the-experiments-found | report:mnist_svhn_text
+45 45 | MNIST digits from street numbers, and from words | 13#why-mixtures-lose 15#distil | report:mnist_svhn_text
+46 48 | words, street numbers and digits: MoPoE, MVTCAE and the talk's method | 14#its-own-encoders-and-students | report:mnist_svhn_text
+49 49 | words, with MVTCAE's students | 14#its-own-encoders-and-students | report:mnist_svhn_text
+50 50 | images from text (by its place, bimodal CelebA) | 17 | report:celeba
+51 52 | CelebA after 1, 2 and 10 iterations, both directions | 17 15#how-many-iterations | report:celeba
+53 58 | all six directions after 1, 2, 4 and 16 iterations | 15#how-many-iterations | report:iterations
+59 59 | text from images (by its place, bimodal CelebA) | 17 | report:celeba
+60 60 | CUB: captions from birds | 16 | report:cub
+61 63 | two modalities given: pictures and words | 11#students 03#product-of-experts | report:products_of_students
+64 64 | two modalities given: FID | 07#the-fréchet-distance 03#product-of-experts | table:products_of_students
+65 65 | two modalities given: linear classification | 07#the-linear-probe | table:products_of_students
+66 66 | why the iterative teacher may be easier to imitate | 11#the-idea 15#what-the-experiments-found | fig:teacher_student_kl
+67 67 | second experiment: KL between teacher and student | 07#the-distance-from-student-to-teacher 16 | report:teacher_student_kl report:cub
+68 68 | its result on both data sets | 07#the-distance-from-student-to-teacher 16 | fig:teacher_student_kl table:hypotheses report:cub
+69 69 | what it suggests | 15#what-the-experiments-found | report:teacher_student_kl
+70 70 | the method in one picture | 15#one-change-of-view |
+71 71 | the missing modality in one picture | 10#the-missing-modality |
+72 72 | slide 36 again | 15#what-the-experiments-found | report:headline
+73 74 | slide 38 again | 07#the-linear-probe | table:headline
+"""
+
+# %% [markdown]
+# The cell below turns the map into links. A figure or table is taken from the largest scale that has it: `paper`, `real`, else `quick`.
+
+# %%
+#| code-fold: true
+#| code-summary: "From the map to links"
+import re
+from pathlib import Path
+from IPython.display import Markdown
+
+def headings(name):
+    "The headings of a lesson or report by their anchors; empty if there is none such."
+    mirror = Path("_py")/f"{name}.py"
+    said = re.findall(r"(?m)^# #+ (.+)$", mirror.read_text(encoding="utf-8")) if mirror.exists() else []
+    return {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-"): h for h in said}
+
+def title(name): return next(iter(headings(name).values()), None)
+
+def lesson(entry):
+    "A link to a section of a lesson, or to the lesson."
+    number, _, anchor = entry.partition("#")
+    name = L.get(number, number)
+    if not Path(f"{name}.ipynb").exists(): return f"{number} {name[3:].replace('_', ' ')}"
+    said = headings(name)[anchor] if anchor else title(name)      # an anchor that is not there ends here
+    return f"[{number if number in L else 'home:'} {said}]({name}.ipynb{'#' + anchor if anchor else ''})"
+
+def newest(folder, pattern):
+    "The files of `results/` that match, from the largest scale that has any."
+    found = (sorted(Path("../results", s, folder).glob(pattern)) for s in ["paper", "real", "quick"])
+    return next((f for f in found if f), [])
+
+def made(first, last, entries):
+    "Links to figures, tables and reports."
+    files = [f for n in range(first, last + 1) for f in newest("figures", f"slide_{n:02d}_*.png")]
+    kinds = {"fig": ("figures", "{}.png"), "table": ("tables", "{}.csv")}
+    for kind, name in (e.split(":") for e in entries if not e.startswith("report:")):
+        files += newest(kinds[kind][0], kinds[kind][1].format(name))
+    links = [f"[{f.stem.removeprefix('slide_').replace('_', ' ')}]({f.as_posix()})" for f in files]
+    reports = [e[7:] for e in entries if e.startswith("report:") and Path(f"experiments/{e[7:]}.ipynb").exists()]
+    return ", ".join(links + [f"[report: {title('experiments/' + r)}](experiments/{r}.ipynb)" for r in reports])
+
+
+# %%
+#| echo: false
+slides, rows = [], ["| slides | what they show | explained in | made anew by |", "|---|---|---|---|"]
+for line in MAP.strip().splitlines():
+    span, said, lessons, entries = (part.strip() for part in line.split("|"))
+    first, last = map(int, span.split())
+    slides += range(first, last + 1)
+    rows.append(f"| {first}{f'–{last}' if last > first else ''} | {said} | {', '.join(map(lesson, lessons.split()))} "
+                f"| {made(first, last, entries.split())} |")
+assert slides == list(range(1, 75))
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# Where the talk leaves something open (which $T$ its tables use, whether samples or means are shown, teacher or student) the report says what
+# we chose. A refined *teacher* has seen the target modality: its pictures (slides 53 to 58) are no cross-modal generation, and the reports
+# show the student's beside them. Slides 50 and 59 are titled MNIST-SVHN-Text; their place and labels suggest CelebA, and that is how we read them.

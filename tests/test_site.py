@@ -1,0 +1,227 @@
+"The site as a reader meets it: built once, every page opened in a headless browser at two widths."
+import ast, contextlib, functools, http.server, json, os, re, shutil, subprocess, sys, threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LESSONS = sorted((ROOT/"nbs").glob("*.ipynb"))
+pytestmark = pytest.mark.timeout(900)
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "The folder of the site, the folder it was rendered from, and what the builder said."
+    folder = tmp_path_factory.mktemp("site")
+    r = subprocess.run([sys.executable, ROOT/"tools"/"website.py", "--out", folder/"_docs", "--proc", folder/"_proc", "--strict"],
+                       capture_output=True, text=True, cwd=folder)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return folder/"_docs", folder/"_proc", r.stdout
+
+@pytest.fixture(scope="module")
+def pages(built): return sorted(built[0].rglob("*.html"))
+
+
+# ---- without a browser
+
+def test_no_warnings_and_every_page(built):
+    out, _, said = built
+    assert "warning" not in said
+    home = (out/"index.html").read_text(encoding="utf-8")
+    for path in LESSONS:
+        page = (out/path.name).with_suffix(".html").read_text(encoding="utf-8")
+        assert "default_exp" not in page
+        assert re.search(rf'href="(\./)?{path.stem}\.html"', home), f"{path.stem}: no link on the home page"
+    for p in (ROOT/"mmvae_nb").glob("[a-z]*.py"): assert (out/"api"/f"{p.stem}.html").exists(), p.stem
+    for scale in (ROOT/"results").iterdir(): assert (out/"results"/scale.name/"index.html").exists()
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
+def test_smalldocs_check_finds_nothing(built):
+    r = subprocess.run([sys.executable, "-c", "import sys; from smalldocs.cli import main; sys.exit(main())", "check", built[1]],
+                       capture_output=True, text=True)
+    assert r.returncode == 0 and "0 thing(s)" in r.stderr, r.stdout + r.stderr
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
+def test_search_index_covers_every_page(built):
+    found = json.loads((built[0]/"search.json").read_text(encoding="utf-8"))
+    assert {f["href"].split("#")[0] for f in found} >= {f"{p.stem}.html" for p in LESSONS}
+
+def test_reference_links_into_lessons(built):
+    page = (built[0]/"api"/"distillation.html").read_text(encoding="utf-8")
+    assert 'href="../11_distillation.html#def-Students"' in page
+    assert 'id="def-Students"' in (built[0]/"11_distillation.html").read_text(encoding="utf-8")
+
+def test_code_is_folded_in_reports_only(built):
+    report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")
+    assert report.count('class="code-fold"') == len(re.findall(r'<div class="sourceCode"', report)) > 5
+    assert 'class="code-fold"' not in (built[0]/"13_mopoe.html").read_text(encoding="utf-8")
+
+def test_no_page_is_heavy(built, pages):
+    out = built[0]
+    for p in pages:
+        html = p.read_text(encoding="utf-8")
+        pictures = {(p.parent/unquote(s)).resolve() for s in re.findall(r'<img[^>]* src="([^":]+)"', html)}
+        weight = p.stat().st_size + sum(f.stat().st_size for f in pictures)
+        assert weight < 3_000_000, f"{p.relative_to(out)}: {weight/1e6:.1f} MB with its pictures"
+
+def test_committed_figures_have_alternative_text():
+    for path in LESSONS:
+        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            pictures = [o for o in c.get("outputs", []) if any(k.startswith("image/") for k in o.get("data", {}))]
+            if not pictures: continue
+            m = re.search(r"(?m)^#\| *fig-alt: *(.+)$", "".join(c["source"]))
+            assert m and len(m[1]) > 15, f"{path.name}: a figure without fig-alt: {''.join(c['source'])[:80]}"
+
+
+def markdown_now(cells):
+    "What the last lines of code cells give, run here and now, as far as it is Markdown."
+    space, said = {}, []
+    for c in cells:
+        if c["cell_type"] != "code": continue
+        body = ast.parse("".join(c["source"])).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), "cell", "exec"), space)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), space) if last else None
+        if type(value).__name__ == "Markdown": said.append(value.data)
+    return said
+
+@pytest.mark.parametrize("name", ["index", "slide_map"])
+def test_saved_links_are_up_to_date(name, monkeypatch):
+    "The tables of links are those that their code makes now; a new lesson or figure changes them."
+    monkeypatch.chdir(ROOT/"nbs")
+    cells = json.loads(Path(f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    saved = ["".join(o["data"]["text/markdown"]) for c in cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
+    assert saved and markdown_now(cells) == saved, f"run: make execute NB=nbs/{name}.ipynb"
+
+def test_listing_for_own_modalities(tmp_path):
+    "The listing runs as it stands, and what its student makes is read by a classifier that it knows nothing of."
+    import numpy as np
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import KNeighborsClassifier
+    cells = json.loads((ROOT/"nbs"/"howto_own_modalities.ipynb").read_text(encoding="utf-8"))["cells"]
+    [listing] = [s for c in cells if c["cell_type"] == "code" and 'np.save("right_from_left.npy"' in (s := "".join(c["source"]))]
+    assert listing.count("\n") + 1 < 40
+    digits = load_digits()
+    images = digits.images.astype("float32")/16
+    for name, half in {"left": images[:, :, :4], "right": images[:, :, 4:]}.items(): np.save(tmp_path/f"{name}.npy", half.reshape(-1, 32))
+    r = subprocess.run([sys.executable, "-c", listing], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert r.returncode == 0, r.stderr[-3000:]
+    made, real = np.load(tmp_path/"right_from_left.npy"), np.load(tmp_path/"right.npy")
+    judge = KNeighborsClassifier(5).fit(real[:1200], digits.target[:1200])
+    assert judge.score(made, digits.target[1200:]) > 0.4          # chance is 0.1
+    error = lambda x: ((x - real[1200:])**2).mean()
+    assert error(made) < 0.8*error(real[:1200].mean(0))           # the mean half knows nothing of the left one
+    assert (tmp_path/"students.safetensors").stat().st_size > 10_000
+
+
+# ---- in a browser
+
+LOOK = r"""(async () => {
+  document.querySelectorAll('img').forEach(i => i.loading = 'eager');
+  await Promise.all([...document.images].map(i => i.complete ? 0 : new Promise(r => i.onload = i.onerror = r)));
+  const said = [], skip = 'pre, code, script, style, annotation, .katex, textarea';
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let raw = '';
+  while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(skip)) raw += walk.currentNode.data + '\n';
+  for (const m of raw.matchAll(/\$\$|\\\(|\\\[|\\(begin|end|frac|mathbb|mathcal|mathrm|operatorname|theta|lambda|log|sum|tag)\b/g))
+    said.push('raw TeX: ' + raw.slice(Math.max(0, m.index - 20), m.index + 40));
+  for (const m of raw.matchAll(/(^|\n)\s*(#\||:::)/g)) said.push('raw directive: ' + raw.slice(m.index, m.index + 40));
+  for (const e of document.querySelectorAll('.katex-error')) said.push('TeX that KaTeX refuses: ' + e.title);
+  for (const p of document.querySelectorAll('pre')) if (/(^|\n)#\|\s*\w/.test(p.textContent)) said.push('a directive in code: ' + p.textContent.slice(0, 60));
+  for (const i of document.images) {
+    if (!i.naturalWidth) said.push('no picture: ' + i.src.slice(0, 80));
+    if (!i.alt.trim() && i.closest('main')) said.push('no alternative text: ' + i.src.slice(0, 80));
+  }
+  return {said, ids: [...document.querySelectorAll('[id]')].map(e => e.id).concat([...document.querySelectorAll('a[name]')].map(e => e.name)),
+          links: [...document.querySelectorAll('a[href]')].map(a => a.href), maths: document.querySelectorAll('.katex').length,
+          expected: document.querySelectorAll('.math').length};
+})()"""
+WIDTH = "[document.documentElement.scrollWidth, innerWidth]"
+
+@contextlib.contextmanager
+def serve(folder):
+    "The address of a server of `folder`."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    try: yield f"http://127.0.0.1:{s.server_port}/"
+    finally: s.shutdown(); s.server_close()
+
+@pytest.fixture(scope="module")
+def server(built):
+    with serve(built[0]) as address: yield address
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from browser import CHROMIUM, Browser
+    if not CHROMIUM: pytest.skip("Chromium is not installed (Debian: apt-get install chromium), so no page was looked at")
+    b = Browser(tmp_path_factory.mktemp("profile"))
+    yield b
+    b.close()
+
+def looked_at(browser, url):
+    "Open a page; what is in it, and all that is wrong with it by itself."
+    browser.size(1280)
+    browser.go(url)
+    look = browser.js(LOOK)
+    said = look["said"] + browser.errors()
+    if look["maths"] < look["expected"]: said.append(f"maths: {look['expected']} pieces, {look['maths']} rendered")
+    for width in (1280, 390):
+        browser.size(width)
+        wide, inner = browser.js(WIDTH)
+        if wide > inner: said.append(f"{wide} pixels wide in a window of {inner}")
+    return look, said
+
+def broken_links(seen, # page -> what was found in it
+                 address, folder):
+    "Links inside the site that lead to no page, or to no place in it."
+    for name, look in seen.items():
+        for link in sorted(set(look["links"])):
+            if not link.startswith(address): continue
+            url, anchor = urldefrag(link.removeprefix(address))
+            url = unquote(url.split("?")[0]) or "index.html"
+            if url.endswith("/"): url += "index.html"
+            if not (folder/url).is_file(): yield f"{name}: a link to {url}, which is not there"
+            elif anchor and url in seen and unquote(anchor) not in seen[url]["ids"]: yield f"{name}: a link to {url}#{anchor}, no such place"
+
+def test_every_page_in_a_browser(built, pages, server, browser):
+    seen, wrong = {}, []
+    for p in pages:
+        name = p.relative_to(built[0]).as_posix()
+        seen[name], said = looked_at(browser, server + name)
+        wrong += [f"{name}: {s}" for s in said]
+    wrong += broken_links(seen, server, built[0])
+    assert not wrong, "\n".join(wrong)
+
+def test_what_is_wrong_is_seen(tmp_path, browser):
+    (tmp_path/"favicon.ico").touch()
+    (tmp_path/"bad.html").write_text(r"""<!doctype html><title>bad</title><main id="top"><p>See $$x$$ and \(\theta\).</p><p>::: {.note}</p>
+      <pre>#| exports</pre><img src="none.png"><span class="math">x</span><div style="width: 700px">wide</div>
+      <a href="#nowhere">a</a><a href="none.html">b</a><a href="#top">c</a><script>console.error('an error'); undefined_function()</script></main>""")
+    with serve(tmp_path) as address:
+        look, said = looked_at(browser, address + "bad.html")
+        said += broken_links({"bad.html": look}, address, tmp_path)
+    for part in ["raw TeX", "raw directive", "a directive in code", "no picture", "no alternative text", "maths: 1 pieces, 0", "an error",
+                 "undefined_function", "404", "in a window of 390", "none.html, which is not there", "#nowhere, no such place"]:
+        assert any(part in s for s in said), (part, said)
+    assert not any("in a window of 1280" in s or "#top" in s for s in said)
+
+@pytest.mark.skipif(bool(shutil.which("quarto")), reason="about smalldocs's search box")
+def test_search_finds_the_amortization_gap(server, browser):
+    browser.size(1280)
+    browser.go(server + "index.html")
+    browser.js("document.querySelector('.sd-search-toggle').click()")
+    browser.js("""(() => { const i = document.querySelector('.smalldocs-search input'); i.value = 'amortization gap';
+                   i.dispatchEvent(new Event('input', {bubbles: true})); })()""")
+    hits = browser.wait(lambda: browser.js("[...document.querySelectorAll('.search-result')].map(a => [a.href, a.textContent])"))
+    assert any("amortization gap" in said.lower() and re.search(r"/(0[89]|15)_", href) for href, said in hits[:8]), hits
+    assert not browser.errors()
+
+def test_dark_mode_is_dark(server, browser):
+    light = "(() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0))()"
+    for mode, dark in [("light", False), ("dark", True)]:
+        browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": mode}])
+        browser.go(server + "index.html")
+        assert (browser.js(light) < 200) == dark
+    browser.send("Emulation.setEmulatedMedia", features=[])
