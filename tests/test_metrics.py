@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from mmvae_nb import metrics as M
 from mmvae_nb.core import MmvaeError
+from mmvae_nb.data import TensorData, mnist_svhn_text
 from mmvae_nb.distributions import DiagonalGaussian
 
 rng = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -387,3 +388,59 @@ def test_text_scores_and_coherence_want_one_label_each(judge):
     with pytest.raises(MmvaeError, match="^words: got 1 for 2 texts"): M.text_scores(["a", "b"], ["a"])
     with pytest.raises(MmvaeError, match="^labels: got 0 for 0 items"):
         M.coherence(torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), judge)
+
+
+# ---- canonical correlation, judges with labels of their own, a judge of classes
+
+def two_views(n, seed=0):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(n, 2))
+    return np.c_[hidden + 0.3*rng.normal(size=(n, 2)), rng.normal(size=(n, 3))], np.c_[rng.normal(size=(n, 2)), hidden + 0.3*rng.normal(size=(n, 2))]
+
+def test_canonical_directions_have_the_correlations_of_the_whitened_covariance():
+    a, b = two_views(4000)
+    cca = M.CanonicalCorrelation(a, b, components=2)
+    u, v = cca.cca.transform(cca.sides[0].transform(a), cca.sides[1].transform(b))
+    found = sorted(abs(np.corrcoef(u[:, i], v[:, i])[0, 1]) for i in range(2))
+    white = lambda x: np.linalg.svd(x - x.mean(0), full_matrices=False)[0]
+    expected = sorted(np.linalg.svd(white(a).T@white(b))[1][:2])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+def test_the_cosine_of_partners_of_strangers_and_after_a_linear_map():
+    a, b = two_views(3000)
+    test_a, test_b = two_views(1000, seed=1)
+    cca = M.CanonicalCorrelation(a, b, components=2)
+    partners, strangers = cca.cosine(test_a, test_b), cca.cosine(test_a, test_b[::-1])
+    assert partners.shape == (1000,) and partners.mean() > 0.8 and abs(strangers.mean()) < 0.08 and (abs(partners) <= 1 + 1e-9).all()
+    mix = np.random.default_rng(2).normal(size=(5, 5))
+    again = M.CanonicalCorrelation(a@mix, b, components=2).cosine(test_a@mix, test_b)
+    np.testing.assert_allclose(again, partners, atol=0.02)
+    with pytest.raises(MmvaeError, match="b: got 10 items, allowed: 3000"): M.CanonicalCorrelation(a, b[:10])
+
+def test_a_judge_with_labels_of_its_own_leaves_items_out(tmp_path, monkeypatch):
+    "Items marked -1 carry wrong colours; the judge never sees them, and is another than the one of all items."
+    monkeypatch.setenv("MMVAE_CACHE", str(tmp_path))
+    g = torch.Generator().manual_seed(0)
+    bright = torch.randint(2, (200,), generator=g)
+    x = (bright[:, None, None, None]*120 + torch.randint(0, 60, (200, 1, 8, 8), generator=g)).to(torch.uint8)
+    data = TensorData({"x": x}, labels=torch.zeros(200))
+    wrong = torch.arange(200) % 2 == 0
+    net = M.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, -1, bright), what="brightness")
+    assert (net.predict(x) == bright).float().mean() > 0.98 and "brightness" in net.name
+    bad = M.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, 1 - bright, bright), what="brightness")
+    assert (bad.predict(x) == bright).float().mean() < 0.9
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+def test_a_judge_of_classes_says_what_its_parts_say():
+    train, test = mnist_svhn_text("train", items=200), mnist_svhn_text("test", items=60)
+    judge = M.ClassJudge(train, test, updates=20, width=8)
+    batch, labels = test.take(60)
+    assert list(judge.features) == ["mnist", "svhn"] and judge.by_chance == ()
+    for n in batch:
+        scores = judge.scores(n, batch[n], batch, labels)
+        assert abs(scores["coherence"].mean().item() - M.coherence(batch[n], labels, judge.nets[n])) < 1e-6
+    assert scores["text_exact"] == 1 and scores["text_edit_distance"] == 0
+    facts = judge.facts()
+    x, y = test.items("svhn")
+    assert facts["accuracy, svhn"] == (judge.nets["svhn"].predict(x) == y).float().mean().item()
+    with pytest.raises(MmvaeError, match="validation: got None"): M.ClassJudge(train, updates=20, width=8).facts()

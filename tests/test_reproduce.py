@@ -138,6 +138,7 @@ CHANGED = { # field of a scale -> another value, and the jobs that it concerns
     "steps": (3, {"train of a model", "train of students"}), "lr": (1e-3, {"train of a model", "train of students"}),
     "latent": (8, {"train of a model", "train of students"}), "beta": (2.0, {"train of a model", "train of students"}),
     "precision": ("bf16", {"train of a model", "train of students"}), "probe_points": (90, {"evaluate"}), "samples": (70, {"evaluate"}),
+    "oracle_items": (30, {"evaluate"}),
     "judge_updates": (11, {"judges", "evaluate"}), "judge_width": (24, {"judges", "evaluate"})}
 
 @pytest.mark.parametrize("field", list(CHANGED))

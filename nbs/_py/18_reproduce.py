@@ -105,6 +105,7 @@ class Scale:
     latent: int = 20 # latent coordinates
     beta: float = 1.0 # weight of the KL term
     precision: str = "float32" # or "bf16"
+    oracle_items: int = 250 # test items that get a free Gaussian each, on the JVAE's decoders
     device: str = "auto"
 
 SCALES = {
@@ -214,7 +215,7 @@ class Dataset:
     settings: dict = dataclasses.field(default_factory=dict) # scale, or "*" for all -> {field of `Scale`: value}
     private: bool = False # may pictures made from the real items not be published?
 
-_large = dict(latent=64, lr=4e-3)                                                          # 64 x 64 images
+_large = dict(latent=64, lr=4e-3, oracle_items=0)                                                          # 64 x 64 images
 _real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3, seeds=1, judge_updates=600, judge_width=16)
 DATASETS = {
     "mnist_svhn_text": Dataset("data", "mnist_svhn_text", tuple(p for p in PARTS if p not in ("cub", "celeba"))),
@@ -471,7 +472,7 @@ def _model_jobs(s, root, common, dataset, method, seed, judges):
              "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
              "precision": s.precision, "budget": s.budget, "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
     evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
-                "samples": s.samples, "judge_updates": s.judge_updates, "judge_width": s.judge_width}
+                "samples": s.samples, "oracle_items": s.oracle_items, "judge_updates": s.judge_updates, "judge_width": s.judge_width}
     stem = f"{dataset}-{method}-{seed}"
     return [Job(f"{stem}-train", "train", train, ((teacher,) if teacher else ()) + _sources("train", modules),
                 (paths["weights"], paths["run"])),

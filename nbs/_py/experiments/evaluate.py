@@ -26,6 +26,7 @@ method: str = "jvae"  # what to evaluate
 seed: int = 0  # of the run
 probe_points: int = 100  # training points of the linear probe
 samples: int = 80  # test items
+oracle_items: int = 250  # test items that get a free Gaussian each, 0 for none
 judge_updates: int = 10  # updates of the digit classifiers
 judge_width: int = 16  # channels of their first layer
 
@@ -178,15 +179,15 @@ elif method == "jvae":
 # the quality of inference with that of the decoders. The oracle is a free Gaussian per item, started at the joint posterior.
 
 # %%
-oracle_items = {n: x[:250] for n, x in part.items()}
+few = {n: x[:oracle_items] for n, x in part.items()}
 smoke = samples < 100
 if not refines and not over_t and not hasattr(model, "teacher"):
     with torch.no_grad(): q = model.infer(part)
     add("negative_elbo", "all", nelbo(q), len(q))
-    if method == "jvae":
+    if method == "jvae" and oracle_items:
         seed_everything(seed, "oracle")
-        q = gradient_ascent(lambda q: model.elbo(oracle_items, q, path=True), q[:len(oracle_items[names[0]])], 8 if smoke else 600)
-        add("negative_elbo", "oracle", nelbo(q, oracle_items), len(q))
+        q = gradient_ascent(lambda q: model.elbo(few, q, path=True), q[:oracle_items], 8 if smoke else 600)
+        add("negative_elbo", "oracle", nelbo(q, few), len(q))
 
 # %% [markdown]
 # ## A teacher that refines, over t
@@ -218,16 +219,16 @@ if method == "iterative":
 # for each number of steps on validation items.
 
 # %%
-if refines and method == "refined":
+if refines and method == "refined" and oracle_items:
     held_out, _ = validation.take(100)
     rates = (0.03, 0.1, 0.3, 1.0)
     for steps in ((1, 2, 4, 8, 16, 32, 64) if not smoke else (1, 2)):
         seed_everything(seed, "ascent")
-        with torch.no_grad(): held, here = model.starts(held_out), model.starts(oracle_items)
+        with torch.no_grad(): held, here = model.starts(held_out), model.starts(few)
         climb = lambda data, q, lr: gradient_ascent(lambda q: model.elbo(data, q, path=True), q, steps, lr)
         best = {n: min(rates, key=lambda lr: nelbo(climb(held_out, held[n], lr), held_out).mean().item()) for n in names}
         for n in names:
-            add("negative_elbo", f"{n}, ascent={steps}", nelbo(climb(oracle_items, here[n], best[n]), oracle_items), len(oracle_items[n]))
+            add("negative_elbo", f"{n}, ascent={steps}", nelbo(climb(few, here[n], best[n]), few), len(few[n]))
 
 # %% [markdown]
 # ## Teachers
