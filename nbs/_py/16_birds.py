@@ -863,8 +863,8 @@ assert (found["size"] == said["size"])[said["size"] >= 0].float().mean() > 0.9
 # - **A leak in the vocabulary.** Words are counted over all splits; a test caption then never has an unknown word. Build it from the training split.
 # - **A split by item, not by class.** A photograph of the same species is in both; a model that recognises species looks as if it understood words.
 # - **A measure without its scale.** A cosine of 0.01, as the talk reports, means nothing until one knows what real pairs and mixed-up pairs get.
-# - **Colours in saturated chaos.** With eight vivid colours and birds that stand anywhere, our first trials drew grey-brown birds for a thousand updates: the
-#   likeliest colour, where nothing is known, is a mixture. Fewer colours, larger birds and a higher learning rate helped, in this order.
+# - **Everything grey-brown.** With eight colours and smaller birds that could stand anywhere, a first trial still drew grey-brown birds after 1,600 updates: where nothing is known of a
+#   colour, the best guess is the middle. Six colours, larger birds that move less and a higher learning rate together cured it. Look at the pictures before the loss: it fell all the time.
 #
 # ## Recap
 #
