@@ -1,17 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
-#   kernelspec:
-#     display_name: python3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # The amortization gap
 #
@@ -252,7 +238,8 @@ pd.DataFrame(rows).T.round(2)
 
 
 # %% [markdown]
-# From the prior the estimate is too low by several nats with six latents already, although it is "unbiased": the rare $z$ that would put it right was
+# The best Gaussian is not the best proposal: it is too narrow, by (4), and twice the width gives more effective samples. Too wide wastes samples, too narrow misses
+# places where the weights are large. And from the prior the estimate is too low by several nats with six latents already, although it is "unbiased": the rare $z$ that would put it right was
 # not drawn.
 #
 # ## A ladder instead of a leap
