@@ -66,11 +66,14 @@ from mmvae_nb.plotting import *
 # ## The ELBO, second way: what is lost
 #
 # Jensen does not say how much is lost. Bayes' rule does: put
-# $p(z)\,p_\theta(x\mid z) = p_\theta(x)\,p_\theta(z \mid x)$ into (2) and find
+# $p(z)\,p_\theta(x\mid z) = p_\theta(x)\,p_\theta(z \mid x)$ into (2). $\log p_\theta(x)$ does not depend on $z$ and leaves the
+# expectation; what stays in it is minus a KL:
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) = \log p_\theta(x) - \mathrm{KL}(q(z) \,\|\, p_\theta(z \mid x)).
+# \mathcal L(x; q) &= \mathbb E_{q(z)} \left[ \log \frac{p_\theta(x)\, p_\theta(z \mid x)}{q(z)} \right]
+#   = \log p_\theta(x) - \mathbb E_{q(z)} \left[ \log \frac{q(z)}{p_\theta(z \mid x)} \right] \\
+#   &= \log p_\theta(x) - \mathrm{KL}(q(z) \,\|\, p_\theta(z \mid x)).
 # \end{aligned}\tag{3}
 # $$
 #
@@ -238,9 +241,10 @@ generation_grid(rows);
 # \end{aligned}\tag{5}
 # $$
 #
-# The expectation of the gradient is the same, since $\mathbb E_q[\nabla_\lambda \log q_\lambda(z)] = 0$. But where $q = p(z \mid x)$, the
-# integrand $\log p(x, z) - \log q(z) = \log p(x)$ does not depend on $z$ at all: *every* sample gives a gradient of exactly zero. Lesson
-# 09, which follows gradients into the optimum, lives on that. A case with a known answer: $x \sim \mathcal N(z, 1)$, posterior
+# The expectation of the gradient is the same, since what was left out has mean zero:
+# $\mathbb E_q[\nabla_\lambda \log q_\lambda(z)] = \int \nabla_\lambda q_\lambda(z)\, dz = \nabla_\lambda 1 = 0$. But where $q = p(z \mid x)$, the
+# integrand $\log p(x, z) - \log q(z) = \log p(x)$ does not depend on $z$ at all: *every* sample gives a gradient of exactly zero. Lessons
+# 08 and 09, which follow gradients into the optimum, live on that. A case with a known answer: $x \sim \mathcal N(z, 1)$, posterior
 # $\mathcal N(x/2, 1/2)$.
 
 # %%
@@ -263,7 +267,8 @@ for path in (False, True):                                # both are unbiased: t
 #
 # Much code writes the reconstruction as `F.mse_loss(x, y)` or `(...).mean()`, an average over pixels, and the
 # KL as a sum over coordinates (or an average too). Dividing the likelihood by its 784
-# pixels while leaving the KL alone is the same objective as $\beta = 784$, up to a factor: the model
+# pixels while leaving the KL alone is the same objective as $\beta = 784$, up to a factor,
+# $\frac{1}{784} \mathbb E_q[\log p] - \mathrm{KL} = \frac{1}{784} \big( \mathbb E_q[\log p] - 784\, \mathrm{KL} \big)$: the model
 # finds that saying nothing is cheapest. Let us see how many coordinates carry information, that
 # is, have a KL above 0.1 nats on average, if the likelihood is summed, and if it is averaged.
 
@@ -298,14 +303,14 @@ generation_grid(rows);
 #
 # ## Exercises
 #
-# 1. Derive (3) from (2) line by line.
+# 1. Equation (2) came from Jensen's inequality. For which $q$ is it an equality, and how does (3) say the same?
 # 2. Train with `beta=4`. What happens to `active` and to the reconstructions?
 # 3. Replace the Laplace likelihood by `Bernoulli()`. Can the two negative ELBOs be compared?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. $\mathbb E_q[\log \frac{p(x)\,p(z|x)}{q(z)}] = \log p(x) - \mathbb E_q[\log \frac{q(z)}{p(z|x)}]$.
+# 1. Jensen is an equality if what is averaged is constant: $p(z)\,p(x \mid z)/q(z) = p(x)\, p(z \mid x)/q(z)$ does not depend on $z$ if and only if $q(z) = p(z \mid x)$. In (3) the KL is then zero.
 # 2. Fewer coordinates stay active, and the pictures become blurrier: the KL costs more.
 # 3. No. One is a density over real pixel values, the other a probability of black and white.
 # :::

@@ -6,8 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - what the amortization gap is, and how to see it for single items;
-# - how iterative amortized inference (Marino et al., 2018) closes it with a few learned steps;
+# - how iterative amortized inference (Marino et al., 2018) closes the amortization gap with a few learned steps;
 # - two refiners: the published one, and ours, which works in the posterior's own units;
 # - how both compare with plain gradient ascent and with the best Gaussian there is.
 #
@@ -29,6 +28,7 @@ from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
 from mmvae_nb.training import *
+from mmvae_nb.amortization_gap import *
 
 # %%
 import matplotlib.pyplot as plt
@@ -36,25 +36,15 @@ from mmvae_nb.plotting import *
 
 
 # %% [markdown]
-# ## The gap
+# ## Between the encoder and the oracle
 #
-# An encoder must answer for every $x$ with one pass of one network. For a single $x$, with time to
-# spare, we could do better: start anywhere and climb $\mathcal L(x; q_\lambda)$ in
-# $\lambda = (\mu, \log\sigma^2)$ itself. Where that ends, $q^*$, is the best diagonal Gaussian, and
+# Lesson 08 measured what an encoder loses: its posterior $q_\phi(z \mid x)$ lies below the best Gaussian of the item, $q^*$, by the amortization
+# gap $\mathcal L(x; q^*) - \mathcal L(x; q_\phi)$. It also showed how to find $q^*$: climb $\mathcal L(x; q_\lambda)$ in $\lambda = (\mu, \log\sigma^2)$ itself,
+# for hundreds of steps (`gradient_ascent`). That is the slow way, and our *oracle*. With a handful of steps it is the baseline that any learned
+# refiner has to beat.
 #
-# $$
-# \begin{aligned}
-# \underbrace{\log p(x) - \mathcal L(x; q^*)}_{\text{approximation gap}}
-#   + \underbrace{\mathcal L(x; q^*) - \mathcal L(x; q_{\phi}(z\mid x))}_{\text{amortization gap}}
-#   = \mathrm{KL}(q_\phi(z \mid x) \,\|\, p(z \mid x)).
-# \end{aligned}\tag{1}
-# $$
-#
-# The first part is the price of the Gaussian family, the second the price of having one network
-# answer for all. Cremer et al. (2018) measured that the second is often the larger.
-#
-# Nothing below knows about modalities, images or encoders. All it needs is a callable
-# `elbo(q)` that gives, for a batch of posteriors, the ELBO of each item.
+# This lesson looks for the fast way: few steps, each of them learned. As with the oracle, nothing below knows about modalities, images or encoders. All it needs is a
+# callable `elbo(q)` that gives, for a batch of posteriors, the ELBO of each item, and its gradient.
 
 # %%
 #| exports
@@ -84,31 +74,8 @@ value, g_mean, g_logvar = elbo_gradient(known, q)
 torch.testing.assert_close(g_mean, x - 2*q.mean)
 torch.testing.assert_close(g_logvar, 0.5 - q.var)
 
-
 # %% [markdown]
-# ## The slow way: climb for each item
-#
-# Plain gradient ascent on $\lambda$ with Adam. With a few hundred steps it is our *oracle* $q^*$; with a
-# handful it is the baseline that any learned refiner has to beat.
-
-# %%
-#| exports
-def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
-                    start, # posterior to start from
-                    steps=400, # gradient evaluations
-                    lr=0.05 # rate of Adam, decayed to a tenth along a cosine
-                   ) -> DiagonalGaussian:
-    "Climb the ELBO of each item by Adam on its own mean and log-variance (the oracle, eq. 1)."
-    mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
-    optimiser = torch.optim.Adam([mean, logvar], lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
-    with torch.enable_grad():
-        for _ in range(steps):
-            loss = -elbo(DiagonalGaussian(mean, logvar)).sum()
-            mean.grad, logvar.grad = torch.autograd.grad(loss, [mean, logvar])
-            optimiser.step(); schedule.step()
-    return DiagonalGaussian(mean, logvar).detach()
-
+# The slow way ends at the true posterior, as this is a Gaussian here:
 
 # %%
 best = gradient_ascent(known, q)
@@ -125,7 +92,7 @@ torch.testing.assert_close(best.var, torch.full_like(x, .5), atol=1e-2, rtol=0)
 # \begin{aligned}
 # \lambda_{t+1} = f_\omega\big(\lambda_t,\; \nabla_\lambda \mathcal L(x; q_{\lambda_t})\big),
 #   \qquad t = 0, \dots, T-1.
-# \end{aligned}\tag{2}
+# \end{aligned}\tag{1}
 # $$
 #
 # It is trained by the ELBO it reaches, averaged over the steps. The current $\lambda_t$ and the
@@ -271,7 +238,7 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            keep=False, # for training: "all" keeps every graph, "refiner" only the refiner's
            memory=None # the refiner's, to go on where an earlier refinement stopped
           ):
-    "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (2)."
+    "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (1)."
     in_range("steps", steps, low=0, whole=True); one_of("keep", keep, [False, "all", "refiner"])
     trajectory, elbos, g_mean = [start], [], None
     for t in range(steps + bool(keep)):

@@ -37,8 +37,9 @@ from mmvae_nb.plotting import *
 # A handwritten digit, a street number and an English word have something in common: the number.
 # We model them as conditionally independent given one latent $z$,
 # $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. Whatever they share has to be in $z$. The derivation of
-# lesson 05 goes through unchanged with $x = (x_1, \dots, x_M)$, and the logarithm of the product
-# is a sum:
+# lesson 05 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
+# $\log p_\theta(x) = \log \mathbb E_q \big[ p(z) \prod_m p_\theta(x_m \mid z) / q(z) \big] \ge \mathbb E_q \big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \big]$: the logarithm of the product
+# is a sum. With weights for its terms and for the KL:
 #
 # $$
 # \begin{aligned}
@@ -48,7 +49,16 @@ from mmvae_nb.plotting import *
 # $$
 #
 # With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. The weights balance modalities of very different size;
-# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters.
+# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL (lesson 08, equation 9):
+#
+# $$
+# \begin{aligned}
+# \mathcal L(x; q) = \beta \log Z(x) - \beta\, \mathrm{KL}\big(q \,\|\, \tilde p(z \mid x)\big), \qquad
+#   \tilde p(z \mid x) = \frac{1}{Z(x)}\, p(z) \prod_m p_\theta(x_m \mid z)^{w_m/\beta}.
+# \end{aligned}\tag{2}
+# $$
+#
+# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$. In either case the ELBO ranks the posteriors of an item, wherever they come from, by one KL to one target.
 #
 # ## The three calls
 #
@@ -238,9 +248,10 @@ generation_grid({"Text, given": show(test)["Text"], "MNIST": lost["mnist"][:10],
 #
 # The thesis of the talk this course follows is a change of view: all of these posteriors are
 # amortized guesses at the *same* ideal posterior $q^*(z \mid x_1, \dots, x_M)$, some with
-# poorer input. So the distance is part of the amortization gap of the multimodal ELBO, and what closes that
-# gap may also help here. One part of it no inference can remove: what the word
-# "seven" does not say about *this* picture of a seven.
+# poorer input. By (2), distances on the line are differences of KLs to the same target. So the distance is part of the amortization gap of the multimodal ELBO, and what closes that
+# gap may also help here. One part of it no inference *from the word alone* can remove: what the word
+# "seven" does not say about *this* picture of a seven. Lesson 08 (equation 11) separates the two: a floor that depends on what the missing modalities would have
+# added, and what the encoder loses above it. Inference that climbs the full ELBO has the other modalities in its gradient and can go below the floor; an encoder of the word can't.
 #
 # ## Recap
 #

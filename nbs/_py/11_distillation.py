@@ -55,10 +55,27 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{2}
 # $$
 #
+# *Why:* add and subtract $\log \bar q$. With $\mathbb E$ for the mean over $x$ given $x_m$,
+# $\mathbb E\, \mathbb E_{q_T}[\log q_T - \log s_m] = \mathbb E\, \mathbb E_{q_T}[\log q_T - \log \bar q] + \mathbb E\, \mathbb E_{q_T}[\log \bar q - \log s_m]$. In the last term the function in the brackets depends on $x_m$ only, so the
+# average over $x$ falls on $q_T$ alone and makes it $\bar q$: the term is $\mathbb E_{\bar q}[\log \bar q - \log s_m]$, a KL.
+#
 # The first part does not depend on the student. It is the information that the other modalities have
 # about $z$ and $x_m$ has not, and no distillation removes it. The second is minimised by
-# the Gaussian with the *mean and variance of* $\bar q$: this direction of KL covers (lesson 03). So a
+# the Gaussian with the *mean and variance of* $\bar q$: this direction of KL covers (lesson 03). To see it, write
+# $\bar m_l$ and $\bar v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $s_l^2$ for those of the student:
+#
+# $$
+# \begin{aligned}
+# \mathrm{KL}(\bar q \,\|\, s_m) &= \text{const} - \mathbb E_{\bar q}[\log s_m]
+#   = \text{const} + \tfrac12 \sum_l \Big[ \log s_l^2 + \frac{\bar v_l + (\bar m_l - \mu_l)^2}{s_l^2} \Big],
+# \end{aligned}\tag{3}
+# $$
+#
+# smallest at $\mu_l = \bar m_l$; then the derivative in $s_l^2$, $1/s_l^2 - \bar v_l/s_l^4$, vanishes at $s_l^2 = \bar v_l$. So a
 # student is broad where $x_m$ leaves things open: rightly so.
+#
+# If the teacher were exact and the data drawn from the model, $q_T = p(z \mid x)$, then $\bar q = \mathbb E\, p(z \mid x) = p(z \mid x_m)$, by the law of total probability. The student aims at the true posterior of its
+# modality, and the first part of (2) is the conditional mutual information $I(z; x \mid x_m)$.
 #
 # A check of (2) by numbers: three teacher answers in one dimension, and a grid search for the best
 # student.
@@ -83,7 +100,8 @@ assert best > .5                                              # and yet the best
 # student its own: the one refined from that student's modality.) Generation uses the teacher's decoders.
 #
 # With several modalities given, students are combined by a product of experts, as in the talk's appendix;
-# with `divide_prior` the surplus priors are divided out (lesson 03, equation 4).
+# with `divide_prior` the surplus priors are divided out (lesson 03, equation 4). By the last paragraph an ideal student is a *posterior*, with the prior in it, so $K$ students have it $K$ times and
+# dividing is the exact rule. Real students are neither exact nor free of the weights $w_m$ and $\beta$, so which rule does better is a question for measurement.
 
 # %%
 #| exports
@@ -236,15 +254,16 @@ print("linear probe:", {n: round(v, 3) for n, v in probe.items()}, "| coherence 
 #
 # ## Exercises
 #
-# 1. Derive equation (2).
+# 1. Which Gaussian minimises the other direction, $\mathbb E\, \mathrm{KL}(s_m \,\|\, q_T)$? (Lesson 08, equation 11.)
 # 2. Distil with `direction="reverse"`. What happens to the students' variances?
 # 3. With `divide_prior=True`, does the probe from two modalities improve?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. Add and subtract $\log \bar q$ inside the KL; $\mathbb E_{x|x_m} \mathbb E_{q_T}[\log \bar q/s_m] = \mathbb E_{\bar q}[\log\bar q/s_m]$.
-# 2. They shrink: the reverse direction picks a mode.
+# 1. The normalised $\exp \mathbb E \log q_T$. The logarithm of a Gaussian is a parabola, and so is a mean of parabolas: precision $\mathbb E[1/\sigma^2]$, mean weighted by the precisions. How
+#    far the teacher's means lie apart does not enter its variance.
+# 2. They shrink, for this reason.
 # 3. Try it: the mean moves away from zero, which a linear probe hardly notices; the variance grows, which samples do.
 # :::
 #

@@ -44,6 +44,33 @@ from mmvae_nb.distillation import *
 # $\alpha$ sets how much. $\alpha = 0.1$ is customary. In the beginning the unimodal encoders know nothing and would only
 # disturb, so the term is phased in over the first updates (`warm_up`).
 #
+# *What the extra term bounds.* Draw $z$ from a unimodal encoder and let it generate another modality: the model of $x_n$ given $x_m$ that is really used is $\int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz$. Jensen, with
+# the joint posterior as the helper, gives for each pair
+#
+# $$
+# \begin{aligned}
+# \log \int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz
+#   &= \log \mathbb E_{q_\phi} \Big[ \frac{q_m(z \mid x_m)}{q_\phi(z \mid x)}\, p_\theta(x_n \mid z) \Big] \\
+#   &\ge \mathbb E_{q_\phi}[\log p_\theta(x_n \mid z)] - \mathrm{KL}\big( q_\phi(z \mid x) \,\|\, q_m(z \mid x_m) \big).
+# \end{aligned}\tag{2}
+# $$
+#
+# So minus the pull is, up to reconstructions, a bound on how well each modality generates another. With two modalities, $\mathcal L$ plus $\alpha$ times both bounds (2) is minus the objective (1), except that the reconstructions count
+# $1 + \alpha$ times.
+#
+# *What the teacher becomes.* Hold the students fixed and ask which $q$ minimises (1), for weights and $\beta$ as in lesson 10 (equation 2). Up to a constant, (1) is $\beta\, \mathrm{KL}(q \,\|\, \tilde p) + \alpha \sum_m \mathrm{KL}(q \,\|\, q_m)$. Collect the logarithms:
+#
+# $$
+# \begin{aligned}
+# \beta\, \mathrm{KL}(q \,\|\, \tilde p) + \alpha \sum_m \mathrm{KL}(q \,\|\, q_m)
+#   &= (\beta + \alpha M)\, \mathbb E_q \Big[ \log q - \frac{\beta \log \tilde p + \alpha \sum_m \log q_m}{\beta + \alpha M} \Big], \\
+# q_{\text{opt}}(z) &\propto \tilde p(z \mid x)^{\frac{\beta}{\beta + \alpha M}} \prod_m q_m(z \mid x_m)^{\frac{\alpha}{\beta + \alpha M}}.
+# \end{aligned}\tag{3}
+# $$
+#
+# The first line is a KL to the second, up to a constant. The ideal teacher is a *geometric mean* of the true posterior and of its students: for Gaussians, its precision is the weighted mean of theirs. With $\beta = 1$, $\alpha = 0.1$, $M = 3$ the true
+# posterior has $1/1.3$ of the weight and each student $0.1/1.3$. As students are broad (lesson 11), so becomes the teacher.
+#
 # In the talk's tables "JMVAE student" is a student distilled from a trained JVAE (lesson 11). JMVAE-kl is a row of
 # its own here.
 

@@ -46,8 +46,7 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{1}
 # $$
 #
-# Put it into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL
-# is convex in its first argument, so the KL of the mixture is at most the mean of the components' KLs:
+# Put it into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):
 #
 # $$
 # \begin{aligned}
@@ -56,9 +55,26 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{2}
 # $$
 #
+# How much is given away? Write $K = 2^M - 1$ and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
+#
+# $$
+# \begin{aligned}
+# \frac1K \sum_A \mathrm{KL}(q_A \,\|\, p) - \mathrm{KL}(q \,\|\, p)
+#   &= \frac1K \sum_A \mathbb E_{q_A}[\log q_A] - \mathbb E_q[\log q] = \frac1K \sum_A \mathbb E_{q_A}[\log q_A - \log q] \\
+#   &= \frac1K \sum_A \mathrm{KL}(q_A \,\|\, q) \;\in\; [0, \log K].
+# \end{aligned}\tag{3}
+# $$
+#
+# It is not negative, which proves (2), and at most $\log K$, as $q \ge q_A/K$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. So (2) is nearly as good as the ELBO of the mixture itself. If a mixture
+# loses, it is not by this step. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2).)
+#
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.
 # In training one subset is drawn per item; `exact=True` takes all of them. As in
 # the authors' code, the prior takes part as an expert in the full subset only.
+#
+# *Is that right?* Bayes' rule knows two exact products (lesson 03). If experts are posteriors, $q_m = p(z \mid x_m)$, the prior is in each of them and a product of $|A|$ has to be divided by it $|A| - 1$ times. If they
+# are likelihoods, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by it once, *also for a single expert*. (2) uses $q_m$ alone for the singletons, as if it were a posterior, multiplies without dividing for the pairs, and multiplies by the prior once more for
+# the full subset. One $q_m$ cannot be right in all three roles; training finds a compromise. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
 
 # %%
 #| exports
@@ -183,8 +199,23 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # Look at equation (2) for the subset {text}. Its $z$ knows the word and has to explain a *particular*
 # MNIST image. It cannot know the slant, so the best it can do is an average digit. The decoder is trained
 # on these $z$ too, and they are as frequent as any other. In MMVAE, the mixture of single modalities, two
-# thirds of all reconstructions of an image are made by experts that have not seen it. Daunhawer et al. (2021) prove that
-# this sub-sampling bounds the attainable quality. We train the three variants equally long and look.
+# thirds of all reconstructions of an image are made by experts that have not seen it.
+#
+# This can be put into nats with lesson 08. For $w_m = \beta = 1$, what the term of subset $A$ loses against $\log p_\theta(x)$ is $\mathrm{KL}(q_A(z \mid x_A) \,\|\, p_\theta(z \mid x))$. Now $q_A$ is one answer for all $x$ that share $x_A$,
+# so by equation (11) there, averaged over these $x$,
+#
+# $$
+# \begin{aligned}
+# \mathbb E\big[\log p_\theta(x) - \text{bound (2)}\big]
+#   = \frac1K \sum_A \mathbb E\, \mathrm{KL}\big(q_A \,\|\, p_\theta(z \mid x)\big)
+#   \;\ge\; \frac1K \sum_A \mathbb E\, [-\log C_A], \quad
+#   C_A = \int \exp\big( \mathbb E_{x \mid x_A} \log p_\theta(z \mid x) \big)\, dz.
+# \end{aligned}\tag{4}
+# $$
+#
+# Every $-\log C_A$ is positive unless the modalities outside $A$ say nothing about $z$ that $x_A$ has not said. No encoder removes it. Only the *model* can: by keeping out of $z$ whatever a single modality can't know of the others. Then slant and colour have
+# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and it is zero. A teacher as in lesson 11 pays nothing either: there the floor is paid by the students, which do not train the
+# decoders. Daunhawer et al. (2021) prove a related limit, on the ELBO of all models with such sub-sampling. We train the three variants equally long and look.
 
 # %%
 run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
@@ -224,13 +255,13 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 #
 # ## Exercises
 #
-# 1. Prove that $\mathrm{KL}(\frac1K\sum_k q_k \| p) \le \frac1K \sum_k \mathrm{KL}(q_k \| p)$.
+# 1. When is the step from the mixture's ELBO to (2) free, and when does it cost the full $\beta \log K$?
 # 2. How many decoder passes does `exact=True` cost with five modalities?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. $u \mapsto u \log u$ is convex; apply Jensen pointwise and integrate.
+# 1. By (3) free if all $q_A$ are equal; $\log K$ if they do not overlap, since then $q = q_A/K$ wherever $q_A$ has mass.
 # 2. $2^5 - 1 = 31$ per modality.
 # :::
 #

@@ -83,7 +83,19 @@ from mmvae_nb.plotting import *
 # $$
 #
 # All three for one reason: replacing the true conditional in an expected logarithm by another distribution costs a KL, and a KL is never
-# negative. The entropy $H(x_m)$ does not depend on the model. With weights $w_m$ and $\beta$ as everywhere in this
+# negative. In full, with $q(x_m \mid z)$, $q(z)$ and $q(z \mid x_m)$ for the conditionals and marginals of the joint distribution $p(x)\, q(z \mid x)$:
+#
+# $$
+# \begin{aligned}
+# I(x_m; z) &= H(x_m) + \mathbb E \log q(x_m \mid z) = H(x_m) + \mathbb E \log p_\theta(x_m \mid z) + \mathbb E\, \mathrm{KL}\big(q(x_m \mid z) \,\|\, p_\theta(x_m \mid z)\big), \\
+# I(x; z) &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q(z)\big) = \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) - \mathrm{KL}\big(q(z) \,\|\, p(z)\big), \\
+# I(x; z \mid x_m) &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q(z \mid x_m)\big) \\
+#   &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q_m(z \mid x_m)\big) - \mathbb E\, \mathrm{KL}\big(q(z \mid x_m) \,\|\, q_m(z \mid x_m)\big).
+# \end{aligned}
+# $$
+#
+# (The last line is equation (2) of lesson 11: $q(z \mid x_m)$ is the average answer.) In (3) the term with the lower bound has a positive factor and those with upper bounds have negative ones, so together they give a lower bound of $\mathrm{TC}(x; z)$, as long as
+# weights and $\beta$ are 1. The entropy $H(x_m)$ does not depend on the model. With weights $w_m$ and $\beta$ as everywhere in this
 # course, the loss is
 #
 # $$
@@ -191,7 +203,8 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 # ## Its own encoders, and students
 #
 # The product of three experts is narrower than each of them, always: precisions add up. So an expert that is
-# right about itself is too *narrow* for the product, or the product is too narrow. A student distilled
+# right about itself is too *narrow* for the product, or the product is too narrow. (For modalities that are independent given $z$: let $x_m$ add the precision $\tau_m$ to the prior's 1, so that right experts have precision $1 + \tau_m$. The product has
+# $M + \sum_m \tau_m$, the true joint posterior $1 + \sum_m \tau_m$: the prior is counted $M$ times, lesson 03.) A student distilled
 # from the joint posterior (lesson 11) has no such double duty: the teacher stays what it is, and the student spreads as much as one modality
 # leaves open. We train one MVTCAE, distil it, and measure how far each single-modality posterior is from the joint one.
 

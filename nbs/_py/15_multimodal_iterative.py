@@ -55,6 +55,18 @@ from mmvae_nb.plotting import *
 # There is no joint encoder any more: what the other modalities know comes in through the gradient. One refiner
 # serves all starts. The starting modality $m$ is drawn for each item.
 #
+# *Is (2) a bound, and who learns from which term?* Every $q_{\lambda_t}$ is some posterior, so each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$ (with weights and $\beta$: of $\beta \log Z(x)$, lesson 10, equation 2), however it was found and whatever it has
+# seen; so is their mean. In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 09), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
+#
+# $$\begin{aligned}
+# \nabla_e:\;& -\frac{1}{T+1}\, \frac{\partial \mathcal L_0}{\partial \lambda_0} \frac{\partial \lambda_0}{\partial e}, \qquad
+# \nabla_\omega:\; -\frac{1}{T+1} \sum_{t=1}^{T} \frac{\partial \mathcal L_t}{\partial \lambda_t} \frac{\partial f_\omega}{\partial \omega}, \qquad
+# \nabla_\theta:\; -\frac{1}{T+1} \sum_{t=0}^{T} \frac{\partial \mathcal L_t}{\partial \theta}.
+# \end{aligned}\tag{3}$$
+#
+# The starts learn to be good posteriors themselves, not good places to start from; the refiner learns to gain in one step, wherever it is; the decoders learn from all steps. (For the refiner each term is also divided by the size of the gradient it was shown, lesson 09.)
+# The term at $t = 0$ pays the floor of lesson 08 (equation 11), as a mixture of single modalities does in lesson 13; the later ones need not, since they have seen the rest.
+#
 # The talk leaves open which iterations train the decoders. We train them, too, on the mean over $t$; the options are
 # `decoders="last"` (as Marino et al. do) and `decoders="frozen"` (taken from a trained model).
 
@@ -361,7 +373,7 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # `make reproduce SCALE=real` makes them; the tables named below are in `results/real/tables`.
 #
 # **Refining works** (`gap_decomposition.csv`). On the JVAE's frozen decoders the joint encoder stands at 3131.9 nats and the best Gaussian per item at
-# 3090.7. That is its amortization gap: 41 nats. Started from *one* modality, refined by the gradient of all:
+# 3090.7. That is its amortization gap: 41 nats of the weighted objective (lesson 08, equation 9, says what such nats mean). Started from *one* modality, refined by the gradient of all:
 #
 # | | start: MNIST | start: SVHN | start: Text |
 # |---|---|---|---|
