@@ -14,7 +14,7 @@ import mmvae_nb.metrics as metrics
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.distributions import DiagonalGaussian, product_of_experts
-from mmvae_nb.iterative_inference import gradient_ascent
+from mmvae_nb.amortization_gap import gradient_ascent
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
