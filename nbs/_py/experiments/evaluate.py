@@ -192,12 +192,12 @@ if not refines and not over_t and not hasattr(model, "teacher"):
 # %% [markdown]
 # ## A teacher that refines, over t
 #
-# From each start: the negative ELBO to $t = 64$ (what lies beyond the trained $T$ is extrapolation). For the teacher with its own
+# From each start: the negative ELBO to $t = 64$, or 16 where there is no oracle to compare with (what lies beyond the trained $T$ is extrapolation). For the teacher with its own
 # decoders also the probe and what is generated, at some $t$. A refined posterior has *seen every modality*: these are no
 # cross-modal generations.
 
 # %%
-shown, longest = (0, 1, 2, 4, 8, 16), 64 if not smoke else 16
+shown, longest = (0, 1, 2, 4, 8, 16), 64 if oracle_items and not smoke else 16
 def refined(data, t):
     "Posteriors at every t, from every start: a list of dicts."
     seed_everything(seed, "refine")
