@@ -350,6 +350,7 @@ with torch.no_grad():                              # no noise at T = 0: the mean
     alone = several.at(0).loss(batch).total
 assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 
+
 # %% [markdown]
 # ## What the experiments found
 #
@@ -415,6 +416,39 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # 2. `teacher.trajectory(test, DiagonalGaussian.standard(200, 20), 8)`; look at the ELBOs.
 # :::
 #
+# ### In code: climb by hand
+#
+# A model where the ideal posterior is known: $p(z) = \mathcal N(0, 1)$, $p(x_m \mid z) = \mathcal N(z, s_m^2)$. Fill in
+# `climb`: from a Gaussian that has seen one modality, follow the gradient of the multimodal ELBO. Its gradient is
+# $\sum_m (x_m - \mu)/s_m^2 - \mu$ in $\mu$ and $\frac12 - \frac{\sigma^2}{2}(1 + \sum_m 1/s_m^2)$ in $\log\sigma^2$. Steps
+# of the *natural* gradient (lesson 09: multiply by $\sigma^2$ and by 2) are of the right size everywhere. The check
+# multiplies densities on a grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def climb(x, s, mean, logvar, steps=60, rate=0.3):
+    "Refine N(mean, exp(logvar)) by the ELBO of all of `x`, noise `s`: the new mean and logvar."
+    ### BEGIN SOLUTION
+    for _ in range(steps):
+        g_mean = ((x - mean)/s**2).sum() - mean
+        g_logvar = 0.5*(1 - logvar.exp()*(1 + (1/s**2).sum()))
+        mean, logvar = mean + rate*logvar.exp()*g_mean, logvar + rate*2*g_logvar
+    return mean, logvar
+    ### END SOLUTION
+
+
+# %%
+x, s = torch.tensor([2., -1., .5]), torch.tensor([1., .6, 2.])
+z = torch.linspace(-10, 10, 20_001)
+p = torch.softmax(-z**2/2 - (((x[:, None] - z)/s[:, None])**2/2).sum(0), 0)
+for m in range(3):                                   # from each modality, the same summit
+    alone = x[m]/(1 + s[m]**2), torch.log(s[m]**2/(1 + s[m]**2))
+    mean, logvar = climb(x, s, *alone)
+    assert abs(mean - (p*z).sum()) < 1e-3 < abs(alone[0] - (p*z).sum())
+    assert abs(logvar.exp() - (p*(z - mean)**2).sum()) < 1e-3
+
+# %% [markdown]
 # ## References
 #
 # - Y. Oshima, M. Suzuki, Y. Matsuo, [the method's later paper](https://arxiv.org/abs/2410.11403), 2024.
