@@ -2,11 +2,12 @@
 
     python tools/classroom.py handouts [--out _handouts] [NB ..]
     python tools/classroom.py slides   [--out _slides] [NB ..]
-    python tools/classroom.py cache    [--times FILE] [NB ..]
+    python tools/classroom.py cache    [NB ..]   run the lessons, so that what they train is in the cache
+    python tools/classroom.py time     [NB ..]   measure them with an empty and with a filled cache
 
 How exercises are written in the lessons is told on the lecturer's page (nbs/lecturer.ipynb).
 """
-import argparse, ast, html, os, re, shutil, subprocess, sys, tarfile, tempfile
+import argparse, ast, html, os, re, resource, shutil, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -28,7 +29,9 @@ class MarkSolutions(Preprocessor):
     def preprocess(self, nb, resources):
         nb.cells, awaited, number = [c for c in map(undirected, nb.cells) if c.source], None, 0
         for c in nb.cells:
-            if c.cell_type == "markdown": c.source = self.folded.sub(lambda m: f"{BEGIN}\n{m[0]}\n{END}", c.source)
+            if c.cell_type == "markdown":
+                c.source, found = self.folded.subn(lambda m: f"{BEGIN}\n{m[0]}\n{END}", c.source)
+                if found: c.metadata["nbgrader"] = graded("questions", solution=True, grade=True, points=0)
             elif BEGIN in c.source:
                 number += 1
                 awaited = f"exercise-{number}"
@@ -49,13 +52,20 @@ def undirected(cell):
     if cell.cell_type == "code": cell.source = re.sub(r"(?m)^#\| ?\w.*\n?", "", cell.source).strip()
     return cell
 
+def marked(path):
+    "The lesson at `path`, with solutions, as nbgrader wants it: the source of an assignment."
+    nb = nbformat.read(path, as_version=4)
+    nb.metadata = {"kernelspec": nb.metadata.get("kernelspec", {})}
+    return processed(nb, path, MarkSolutions(enabled=True), ClearOutput(), CheckCellMetadata())
+
 def handout(path):
     "The lesson at `path` as a class gets it: no solutions, no outputs, answers checked by locked cells."
-    nb, resources = nbformat.read(path, as_version=4), {"unique_key": path.stem}
-    nb.metadata = {"kernelspec": nb.metadata.get("kernelspec", {})}
-    for step in [MarkSolutions(enabled=True), ClearSolutions(enforce_metadata=False), LockCells(),
-                 ClearOutput(), ComputeChecksums(), CheckCellMetadata()]:
-        nb, resources = step.preprocess(nb, resources)
+    return processed(marked(path), path, ClearSolutions(), LockCells(), ComputeChecksums(), CheckCellMetadata())
+
+def processed(nb, path, *steps):
+    "The notebook after these steps."
+    resources = {"unique_key": path.stem}
+    for step in steps: nb, resources = step.preprocess(nb, resources)
     return nb
 
 def exercises(nb):
@@ -63,11 +73,11 @@ def exercises(nb):
     code = [c for c in nb.cells if c.cell_type == "code"]
     return [(a, b) for a, b in zip(code, code[1:]) if BEGIN in a.source or a.metadata.get("nbgrader", {}).get("solution")]
 
-def handouts(paths, out):
-    "Write the handout of each lesson that has exercises into `out`; how many."
+def handouts(paths, out, made=handout):
+    "Write the handout of each lesson that has exercises into `out`, or what else is `made` of it; how many."
     out.mkdir(parents=True, exist_ok=True)
     found = [p for p in paths if "## Exercises" in p.read_text(encoding="utf-8")]
-    for p in found: nbformat.write(handout(p), out/p.name)
+    for p in found: nbformat.write(made(p), out/p.name)
     return len(found)
 
 # ---- slides
@@ -91,7 +101,7 @@ main { height: 100%; }
 .reveal .slides p, .reveal .slides li { line-height: 1.35; margin: 0 0 .5em; }
 .reveal .slides ul, .reveal .slides ol { display: block; margin-left: 1.2em; }
 .reveal .slides blockquote { width: auto; margin: 0; box-shadow: none; background: none; }
-.reveal .slides pre { width: 100%; margin: .4em 0; box-shadow: none; font-size: 20px; line-height: 1.3; }
+.reveal .slides pre { width: 100%; margin: .4em 0; box-shadow: none; font-size: 23px; line-height: 1.3; white-space: pre-wrap; }
 .reveal .slides .highlight { background: #f6f6f6; padding: .2em .6em; } .reveal .slides pre code { max-height: none; }
 .reveal .slides table { font-size: .72em; } .reveal .slides .katex-display { margin: .6em 0; }
 .reveal .slides img { display: block; margin: 0 auto; height: 480px; width: 100%; object-fit: contain; }
@@ -106,6 +116,15 @@ renderMathInElement(document.body, {throwOnError: false, delimiters: [
   {left: "$$", right: "$$", display: true}, {left: "$", right: "$", display: false}]});
 Reveal.initialize({width: 1280, height: 720, margin: 0.05, hash: true, center: false, slideNumber: "h.v",
                    transition: "none", plugins: [RevealNotes]});
+function fit() {   // a display that is wider than the slide is set smaller
+  for (const d of Reveal.getCurrentSlide().querySelectorAll(".katex-display")) {
+    let width = 100;   // room for the equation's number
+    d.style.fontSize = "1em";
+    for (const b of d.querySelectorAll(".katex-html > .base")) width += b.offsetWidth;
+    d.style.fontSize = Math.min(1, 1180/width) + "em";
+  }
+}
+Reveal.on("slidechanged", fit); document.fonts.ready.then(fit);
 </script>
 {%- endblock -%}
 """
@@ -114,20 +133,22 @@ SKIPPED = ["Exercises", "Solutions", "References"]   # of the first, only the qu
 
 def blocks(text):
     "The blocks of a Markdown text: headings, paragraphs, lists, tables, displays, code."
-    part, open_ = [], None
+    part, inside = [], None   # `inside`: what a display or a listing that is open will end with
     for line in [*text.splitlines(), ""]:
         if line.startswith(":::"): continue
-        mark = next((m for m in ("```", "$$") if line.count(m) % 2), None)
-        if mark and open_ in (None, mark): open_ = None if open_ else mark
-        if open_ is None and (not line.strip() or line.startswith("#")):
-            if part: yield "\n".join(part)
-            part = []
-            if line.startswith("#"): yield line
-        else: part.append(line)
+        mark = next((m for m in ("```", "$$") if line.strip().startswith(m)), None)
+        breaks = not inside and (mark or not line.strip() or line.startswith("#"))
+        if breaks and part: yield "\n".join(part)
+        if breaks: part = []
+        if line.strip() or inside: part.append(line)
+        if inside: inside = None if inside in line else inside
+        elif mark and line.count(mark) % 2: inside = mark
+        if part and not inside and (mark or "$$" in line or line.startswith("#")):
+            yield "\n".join(part); part = []
 
 def shortened(text, limit=260):
     "The first sentences of a paragraph, up to about `limit` characters, and a last one that leads on."
-    if len(text) <= 1.3*limit or re.match(r"\s*(\d+\.|[-*|>$`])", text) or "$$" in text: return text
+    if len(text) <= 1.3*limit or re.match(r"\s*(\d+\.|[-*|>$`<])", text) or "$$" in text: return text
     sentences, whole = [""], lambda s: s.count("$") % 2 == s.count("*") % 2 == s.count("`") % 2 == 0 and s.count("(") == s.count(")")
     for s in re.split(r"(?<=[.!?:])\s+(?=[A-Z$*`])", text):
         if sentences[-1] and not whole(sentences[-1]): sentences[-1] += " " + s
@@ -244,6 +265,32 @@ def decks(paths, out, cache):
     return len(listed)
 
 
+# ---- caches and times
+
+TIMES = ROOT/"results"/"lesson_seconds.csv"
+RUN = "import sys, nbdev.test as nt, pathlib; sys.exit(not nt.test_nb(pathlib.Path(sys.argv[1]), skip_flags=['slow', 'cuda'])[0])"
+
+def seconds(path, cache):
+    "Run a lesson in a process of its own, with the given cache; seconds by the clock, and of the processor."
+    used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    start, before = time.time(), used()
+    r = subprocess.run([sys.executable, "-c", RUN, str(path.resolve())], cwd=ROOT, capture_output=True, text=True,
+                       env={"OMP_NUM_THREADS": "1", **os.environ, "MMVAE_CACHE": str(cache)})
+    if r.returncode: sys.exit(f"{path.name} fails:\n{r.stdout[-1000:]}{r.stderr[-3000:]}")
+    return time.time() - start, used() - before
+
+def measured(path):
+    "Seconds of one thread that a lesson takes from an empty cache, and from one that it has filled itself."
+    with tempfile.TemporaryDirectory() as cache: return [round(seconds(path, cache)[1]) for _ in range(2)]
+
+def write_times(rows, file=TIMES):
+    "Put {lesson: [empty, filled]} into the table, in the place of older rows."
+    import pandas as pd
+    old = pd.read_csv(file, index_col="lesson").T.to_dict("list") if file.exists() else {}
+    table = pd.DataFrame({**old, **rows}, index=["empty_cache_s", "filled_cache_s"]).T.sort_index()
+    table.to_csv(file, index_label="lesson")
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(dest="command", required=True)
@@ -251,13 +298,22 @@ def main(argv=None):
         s = sub.add_parser(name, help=does)
         s.add_argument("--out", type=Path, default=ROOT/f"_{name}", help=f"where they go (default _{name})")
         s.add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")
+    sub.choices["handouts"].add_argument("--with-solutions", action="store_true",
+                                         help="for the `source` folder of a course with nbgrader's gradebook")
+    for name, does in [("cache", "fill the cache by running the lessons"), ("time", f"measure the lessons, into {TIMES.name}")]:
+        sub.add_parser(name, help=does).add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")
     args = p.parse_args(argv)
+    cache = Path(os.environ.get("MMVAE_CACHE") or ROOT/"_cache").resolve()
     paths = args.paths or [q for q in lessons() if q.stem[0].isdigit()]
     if args.command == "handouts":
-        print(f"{handouts(paths, args.out)} handouts in {args.out}; check an answer with: nbgrader validate NOTEBOOK")
+        print(f"{handouts(paths, args.out, marked if args.with_solutions else handout)} handouts in {args.out}; check an answer with: nbgrader validate NOTEBOOK")
     if args.command == "slides":
-        cache = Path(os.environ.get("MMVAE_CACHE") or ROOT/"_cache")
         print(f"{decks(paths, args.out, cache)} decks; open {args.out/'index.html'}")
+    for q in paths if args.command in ("cache", "time") else []:
+        if args.command == "cache": print(f"{q.stem}: {seconds(q, cache)[0]:.0f} s", flush=True)
+        else:
+            write_times({q.stem: (took := measured(q))})
+            print(f"{q.stem}: {took[0]} s from an empty cache, {took[1]} s from a filled one", flush=True)
     return 0
 
 

@@ -32,6 +32,9 @@ from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.distillation import *
 
 # %%
+import matplotlib.pyplot as plt
+from ipywidgets import interact
+from mmvae_nb.data import as_float
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 
@@ -257,6 +260,88 @@ assert all(c[3] < c[0] for c in curves.values())            # refining helps, fr
 #| fig-alt: "Three falling curves, one for each starting modality, against the iteration t."
 line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
            xlabel="iteration t", ylabel="negative ELBO (nats)");
+
+
+# %% [markdown]
+# ## Walk along t
+#
+# Averages hide what happens to one item. `walk` refines a single triple from each modality and decodes the mean of every
+# $q_t$ on the way.
+
+# %%
+@torch.no_grad()
+def walk(teacher, # an `IterativeTeacher`
+         item, # a batch of one, all modalities
+         steps, # T
+         seed=0 # of the samples of z
+        ) -> list: # for t = 0, ..., T: start -> (posterior, modality -> what its mean decodes to)
+    "The refinement of one item from each of its modalities, with what can be generated on the way."
+    path = teacher.trajectories(item, steps, generator(seed, "walk", device=item[teacher.names[0]].device))
+    return [{n: (q, teacher.generate(q.mean)) for n, q in qs.items()} for qs in path]
+
+item = {n: x[:1] for n, x in test.items()}
+frames = walk(teacher, item, 8)
+assert len(frames) == 9
+for n in specs: assert torch.equal(frames[0][n][0].mean, teacher.encoders[n](item[n]).mean)
+
+# %% [markdown]
+# Do the three posteriors come together? Means over the six ordered pairs of starts:
+
+# %%
+pairs = [(a, b) for a in specs for b in specs if a != b]
+measures = {"distance of the means": lambda p, q: (p.mean - q.mean).norm(),
+            "deviation": lambda p, q: p.std.mean(), "KL (nats)": lambda p, q: p.kl(q)}
+for name, of in measures.items():
+    values = [sum(of(frames[t][a][0], frames[t][b][0]).item() for a, b in pairs)/6 for t in (0, 1, 2, 4, 8)]
+    print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
+
+# %% [markdown]
+# The means come closer from column to column. The deviations shrink as well, and the KL counts in deviations: it falls at first, and beyond
+# the $T = 3$ of the training it rises. An agreement of means is not an agreement of posteriors.
+#
+# Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
+# posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
+# is a reconstruction by way of another modality, not cross-modal generation.
+
+# %%
+#| fig-cap: "Posterior mean and deviation against t, one item, from each start, for the four coordinates where the starts differ most."
+#| fig-alt: "Four panels, in each three curves with bands, one for each starting modality, from t = 0 to t = 8."
+first = torch.cat([frames[0][n][0].mean for n in specs])
+fig, axes = plt.subplots(1, 4, figsize=(11, 2.4), layout="constrained")
+for ax, k in zip(axes, first.std(0).topk(4).indices.tolist()):
+    values = {n: [torch.stack([getattr(f[n][0], part)[0, k] for f in frames]) for part in ("mean", "std")] for n in specs}
+    line_chart(range(9), {f"start: {n}": v for n, v in values.items()}, "iteration t", f"coordinate {k} of z", ax=ax)
+    if ax is not axes[0]: ax.get_legend().remove()
+
+# %%
+#| fig-cap: "One item. Left: the data. Then what the posterior's mean decodes to at t = 0, 1, 2, 4, 8. From t = 1 on it has seen the target."
+#| fig-alt: "Six strips, one for each pair of starting and generated modality: the data, then images or words at t = 0, 1, 2, 4 and 8."
+words, strips = train.modalities["text"].decode, {}
+for a, b in pairs:
+    made = torch.cat([item[b] if b == "text" else as_float(item[b]), *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
+    strips[f"{a} > {b}"] = words(made) if b == "text" else made
+generation_grid(strips, cell=0.9);
+
+
+# %% [markdown]
+# In JupyterLab the next cell has a slider for $t$ and a choice of the start (a page of the site can't run it). All
+# values are there already, so it only draws.
+
+# %%
+def at(t=0, start=list(specs)[0]):
+    "Draw the posterior from one start after t steps, and the six generations of all starts."
+    fig, axes = plt.subplots(1, 7, figsize=(13, 2.2), width_ratios=[5] + [1]*6, layout="constrained")
+    q = frames[t][start][0]
+    axes[0].errorbar(range(q.mean.shape[1]), q.mean[0], 2*q.std[0], fmt="o")
+    axes[0].set(ylim=(-4, 4), xlabel="coordinate of z", title=f"mean and 2 deviations, start: {start}, t = {t}")
+    for ax, (a, b) in zip(axes[1:], pairs):
+        made = frames[t][a][1][b]
+        if b == "text": ax.text(.5, .5, words(made)[0].strip(), ha="center")
+        else: ax.imshow(made[0].permute(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+        ax.set_title(f"{a} > {b}", fontsize=8); ax.axis("off")
+    plt.show()
+
+interact(at, t=(0, 8), start=list(specs));
 
 # %% [markdown]
 # ## Distil
