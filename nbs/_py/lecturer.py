@@ -21,17 +21,18 @@ import mmvae_nb
 # %% [markdown]
 # ## How long the lessons run
 #
-# Seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
-# the one it has just filled. One thread on a slow machine with two cores, which had other work to do. Measure yours with
-# `python tools/classroom.py time`; it writes this table anew.
+# Processor seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
+# the one it has just filled. One thread on a slow machine that had other work to do: by the clock it takes longer while others compute, and
+# less on a newer machine or with more threads. Measure yours with `python tools/classroom.py time`; it writes this table anew.
 
 # %%
-times = pd.read_csv(Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv", index_col="lesson")
+file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
+times = pd.read_csv(file, index_col="lesson")
 times
 
 # %%
-minutes = (times.sum()/60).round(1)
-print(f"all {len(times)} lessons: {minutes.empty_cache_s} minutes, with filled caches {minutes.filled_cache_s}")
+total = (times.sum()/60).round(1)
+print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches {total.filled_cache_s}")
 
 # %% [markdown]
 # ## The room
