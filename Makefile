@@ -13,7 +13,7 @@ STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | 
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run reproduce data table test test-all export execute checks docs lab clean
+.PHONY: help venv run reproduce data table test test-all export execute checks docs lab cache handouts slides clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,15 @@ docs: $(STAMP) ## build the site into _docs/ (Quarto where installed, else small
 lab: $(STAMP) ## JupyterLab on the lessons, with a kernel that has the package (ARGS=.. for jupyter)
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (mmvae_nb)" >/dev/null
 	@$(BIN)/jupyter lab nbs $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+cache: $(STAMP) ## run the lessons once, so that a class can enter at any of them (NB=.. for some)
+	@$(BIN)/python tools/classroom.py cache $(NB)
+
+handouts: $(STAMP) ## the lessons without their solutions, with cells that check the answers, into _handouts/
+	@$(BIN)/python tools/classroom.py handouts $(NB)
+
+slides: $(STAMP) ## the lessons as slides that need no network, into _slides/
+	@$(BIN)/python tools/classroom.py slides $(NB)
 
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
 	rm -rf .venv _docs _proc _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info

@@ -1308,6 +1308,7 @@ for m in ["mnist", "svhn"]:
     assert (row.train, row.test) == (len(data.items(m)[1]), len(test.items(m)[1]))
 rendered[["modality", "where", *splits, "shape", "provenance"]]
 
+
 # %% [markdown]
 # ## Recap
 #
@@ -1324,8 +1325,7 @@ rendered[["modality", "where", *splits, "shape", "provenance"]]
 # 1. `batch` drops the last partial batch of an epoch. Is an item then never seen?
 # 2. In the rendered set there are 380 digits and 400 street numbers of each class. How often
 #    does an epoch use each digit?
-# 3. Make a `TensorData` of the MNIST digits and their upper halves as two modalities.
-# 4. Replace the `abs()` in `distance` by nothing. Why does the accuracy fall to that of the
+# 3. Replace the `abs()` in `distance` by nothing. Why does the accuracy fall to that of the
 #    pixels?
 #
 # ::: {.callout-tip collapse="true"}
@@ -1333,12 +1333,35 @@ rendered[["modality", "where", *splits, "shape", "provenance"]]
 #
 # 1. It is seen in other epochs: each epoch shuffles anew, so another handful is dropped.
 # 2. Once, and 20 of them twice.
-# 3. `x, y = small_mnist("train")`, then
-#    `TensorData({"whole": x, "upper": x[:, :, :14]}, labels=y)`.
-# 4. Without it the sign of the contrast is back: the mean image of a class is nearly
+# 3. Without it the sign of the contrast is back: the mean image of a class is nearly
 #    flat grey, because bright and dark digits cancel, and a linear model sees little else.
 # :::
 #
+# ### In code: two modalities from one image
+#
+# Fill in `halves`: from images and their labels it makes a data set of two modalities, the whole digit
+# and its upper 14 rows, so that a batch holds both for each item.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def halves(images, labels):
+    "A `TensorData` with the modalities `whole` and `upper`, item by item."
+    ### BEGIN SOLUTION
+    return TensorData({"whole": images, "upper": images[:, :, :14]}, labels=labels)
+    ### END SOLUTION
+
+
+# %%
+images = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=generator("halves"))
+pair = halves(images, torch.arange(30) % 10)
+batch, labels = pair.take(20)
+assert list(batch) == ["whole", "upper"] and pair.modalities["upper"].shape == (1, 14, 28)
+for whole, upper, label in zip(batch["whole"], batch["upper"], labels):
+    [item] = [i for i in range(30) if torch.equal(images[i], whole)]    # look it up, one by one
+    assert torch.equal(upper, images[item][:, :14]) and label == item % 10
+
+# %% [markdown]
 # ## References
 #
 # - Y. LeCun, C. Cortes, C. J. C. Burges, *The MNIST database of handwritten digits*, 1998.

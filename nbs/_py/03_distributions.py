@@ -359,6 +359,7 @@ torch.testing.assert_close(Categorical().log_prob(tokens, logits),
 assert Categorical().mean(logits).shape == Categorical().sample(logits, g).shape == (4, 8)
 assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigmoid(torch.tensor(1.))) < .01
 
+
 # %% [markdown]
 # ## What goes wrong
 #
@@ -378,7 +379,6 @@ assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigm
 #
 # 1. Show that equation (3) with a standard normal prior among the experts always has variance below 1.
 # 2. For which experts does the guard in `divide_prior` act? Construct one.
-# 3. What scale $b$ of the Laplace likelihood maximises $\log p$ for given absolute errors?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
@@ -386,9 +386,30 @@ assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigm
 # 1. The precision is $1 + \sum_m 1/\sigma_m^2 > 1$.
 # 2. It acts in a coordinate where $\sum_m 1/\sigma_m^2 - (K-1) < \max_m 1/\sigma_m^2$, for instance
 #    two experts with variance 2: $0.5 + 0.5 - 1 = 0 < 0.5$.
-# 3. Setting the derivative of $-|e|/b - \log 2b$ to zero gives $b = \overline{|e|}$, the mean absolute error.
 # :::
 #
+# ### In code: the best scale of a Laplace
+#
+# Fill in `best_scale`: given errors $x - \text{params}$, the scale $b$ of the Laplace likelihood at which
+# their log-likelihood is largest. The check tries 3,801 scales one by one.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def best_scale(errors):
+    "The scale b that maximises the sum of log Laplace(error; 0, b)."
+    ### BEGIN SOLUTION
+    return errors.abs().mean()      # where the derivative of -|e|/b - log 2b is zero on average
+    ### END SOLUTION
+
+
+# %%
+errors = torch.randn(500, generator=generator("errors"))**3
+scales = torch.linspace(.2, 4, 3801)
+log_p = D.Laplace(0., scales[:, None]).log_prob(errors).sum(1)
+assert abs(best_scale(errors) - scales[log_p.argmax()]) < 2e-3
+
+# %% [markdown]
 # ## References
 #
 # - G. Hinton, [Training Products of Experts by Minimizing Contrastive Divergence](https://www.cs.toronto.edu/~hinton/absps/nccd.pdf), 2002.

@@ -348,6 +348,7 @@ last = {k: sum(v[-20:])/20 for k, v in curves.items()}
 assert last["no norm in the decoder"] < last["GroupNorm in the decoder"] - 20
 {k: round(v) for k, v in last.items()}
 
+
 # %% [markdown]
 # Normalising everywhere seems the safe choice. In a joint model such a failure is quiet: while the other modalities
 # improve, the total falls all the same. The way to notice is to watch the negative log-likelihood of each modality,
@@ -360,18 +361,41 @@ assert last["no norm in the decoder"] < last["GroupNorm in the decoder"] - 20
 #
 # ## Exercises
 #
-# 1. Write a `ModalitySpec` for a vector of 12 sensor readings by hand.
-# 2. Why is `Door` part of the encoder and not of the data set?
-# 3. Replace GroupNorm by BatchNorm in `norm`. Which assert above fails, and why should it?
+# 1. Why is `Door` part of the encoder and not of the data set?
+# 2. Replace GroupNorm by BatchNorm in `norm`. Which assert above fails, and why should it?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. `ModalitySpec(lambda: nn.Sequential(nn.Linear(12, 64), nn.ReLU()), 64, lambda L: nn.Linear(L, 12), Gaussian(0.5))`.
-# 2. uint8 takes a quarter of the memory and bandwidth; the data sit on the accelerator as they are on disk.
-# 3. "An item alone and among others": in training mode BatchNorm mixes the items of a batch.
+# 1. uint8 takes a quarter of the memory and bandwidth; the data sit on the accelerator as they are on disk.
+# 2. "An item alone and among others": in training mode BatchNorm mixes the items of a batch.
 # :::
 #
+# ### In code: a modality of your own
+#
+# Fill in `sensor_spec`: a `ModalitySpec` for vectors of 12 sensor readings, any number as large as it
+# likes. The likelihood is Gaussian with deviation 0.5, the weight is 3; the networks are yours to choose.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def sensor_spec():
+    "The `ModalitySpec` of a vector of 12 readings."
+    ### BEGIN SOLUTION
+    trunk = lambda: nn.Sequential(nn.Linear(12, 64), nn.ReLU())
+    return ModalitySpec(trunk, 64, lambda latent: nn.Linear(latent, 12), Gaussian(0.5), weight=3.)
+    ### END SOLUTION
+
+
+# %%
+spec, readings = sensor_spec(), torch.randn(5, 12, generator=generator("sensors"))
+assert UnimodalEncoder(spec, 20)(readings).mean.shape == (5, 20) and spec.weight == 3
+params = spec.decoder(20)(100*torch.randn(5, 20))
+assert params.shape == (5, 12) and params.abs().max() > 1           # not squashed into [0, 1]
+by_torch = torch.distributions.Normal(params, 0.5).log_prob(readings).sum(1)
+torch.testing.assert_close(spec.likelihood.log_prob(readings, params), by_torch)
+
+# %% [markdown]
 # ## References
 #
 # - T. Sutter, I. Daunhawer, J. Vogt, [Generalized Multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021 (layout and weights).

@@ -292,6 +292,7 @@ with torch.no_grad():
             "averaged": hidden.generate(test)["mnist"][:10]}
 generation_grid(rows);
 
+
 # %% [markdown]
 # How you would notice in your own work: the KL in the progress bar goes to zero, and all
 # reconstructions look alike. Then compare: is your likelihood a sum over pixels, in nats?
@@ -315,6 +316,29 @@ generation_grid(rows);
 # 3. No. One is a density over real pixel values, the other a probability of black and white.
 # :::
 #
+# ### In code: another hidden beta
+#
+# Some code averages twice: the reconstruction over the pixels, and the KL over the latent coordinates. Fill in
+# `hidden_beta`: the $\beta$ of equation (4), with $w = 1$, that such a loss has up to a factor.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def hidden_beta(pixels, latents):
+    "The beta of (mean over pixels of the reconstruction) + (mean over latents of the KL)."
+    ### BEGIN SOLUTION
+    return pixels/latents       # multiply the loss by the number of pixels, compare with eq. (4)
+    ### END SOLUTION
+
+
+# %%
+for pixels, latents in [(784, 20), (3072, 20), (50, 50)]:
+    nll, kl = (torch.rand(n, generator=generator("beta", n)) + 1 for n in (pixels, latents))
+    averaged = nll.mean() + kl.mean()
+    summed = nll.sum() + hidden_beta(pixels, latents)*kl.sum()
+    torch.testing.assert_close(summed, pixels*averaged)
+
+# %% [markdown]
 # ## References
 #
 # - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013.

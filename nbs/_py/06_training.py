@@ -340,6 +340,7 @@ with tempfile.TemporaryDirectory() as folder:
     os.environ.pop("MMVAE_CACHE") if before is None else os.environ.update(MMVAE_CACHE=before)
 assert len(calls) == 2 and torch.equal(next(one.parameters()), next(two.parameters()))
 
+
 # %% [markdown]
 # ## Several devices
 #
@@ -364,6 +365,31 @@ assert len(calls) == 2 and torch.equal(next(one.parameters()), next(two.paramete
 #    distribution yes, in bits no.
 # :::
 #
+# ### In code: clipping
+#
+# `fit` limits the norm of the gradient. Fill in `clipped`: the gradients of all parameters, scaled by one common
+# factor so that the norm of all of them together is at most `limit`, and left alone if it is that already.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def clipped(gradients, limit):
+    "The list of gradients, scaled so that their common norm is at most `limit`."
+    ### BEGIN SOLUTION
+    norm = sum((g**2).sum() for g in gradients)**0.5
+    return [g*min(1., float(limit/norm)) for g in gradients]
+    ### END SOLUTION
+
+
+# %%
+for limit in (0.5, 5., 500.):
+    weights = [torch.zeros(shape, requires_grad=True) for shape in [(3, 4), (5,)]]
+    for w in weights: w.grad = torch.randn(w.shape, generator=generator("clip", w.dim()))
+    mine = clipped([w.grad.clone() for w in weights], limit)
+    torch.nn.utils.clip_grad_norm_(weights, limit)                      # what fit calls
+    for w, g in zip(weights, mine): torch.testing.assert_close(g, w.grad, rtol=1e-4, atol=1e-6)
+
+# %% [markdown]
 # ## References
 #
 # - L. Smith, N. Topin, [Super-Convergence](https://arxiv.org/abs/1708.07120), 2017 (one cycle).

@@ -1079,6 +1079,7 @@ torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-6)
 try: importance_log_likelihood(lambda z: z, true, 1)
 except MmvaeError as e: print(e)
 
+
 # %% [markdown]
 # What it can't tell: a likelihood is measured in the units of the data, so a model with 3,072
 # pixels and a word of 8 letters is judged almost by its pixels alone; and a blurry model may have a
@@ -1123,6 +1124,29 @@ except MmvaeError as e: print(e)
 #    roughly exponentially with the dimension. A proposal that knows $x$ is worth more than samples.
 # :::
 #
+# ### In code: the distance in one dimension
+#
+# Fill in `frechet_1d`: equation (2) for two Gaussians on the line. The check does without the formula. In one
+# dimension the cheapest way to turn one distribution into another is to pair their quantiles, and
+# the Fréchet distance is the mean squared difference of the pairs.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def frechet_1d(mean, std, other_mean, other_std):
+    "The squared Fréchet distance of N(mean, std^2) and N(other_mean, other_std^2)."
+    ### BEGIN SOLUTION
+    return (mean - other_mean)**2 + (std - other_std)**2      # std^2 + other^2 - 2 std other
+    ### END SOLUTION
+
+
+# %%
+share = (np.arange(100_000) + 0.5)/100_000
+for a, b in [((0, 1), (2, 1)), ((1, 0.5), (1, 3)), ((-1, 2), (0.5, 1.2))]:
+    pairs = norm.ppf(share, *a), norm.ppf(share, *b)
+    assert abs(frechet_1d(*a, *b) - ((pairs[0] - pairs[1])**2).mean()) < 1e-3
+
+# %% [markdown]
 # ## References
 #
 # - Heusel and others (2017), [GANs trained by a two time-scale update

@@ -394,6 +394,7 @@ assert closed["our refiner"] > 0.1                        # and the refiner clos
 print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; "
       + ", ".join(f"{n} closes {100*c:.0f} % in 4 steps" for n, c in closed.items()))
 
+
 # %% [markdown]
 # ## What goes wrong
 #
@@ -411,19 +412,44 @@ print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; "
 #
 # ## Exercises
 #
-# 1. Show that the natural gradient of $\mathcal L$ in $\mu$ is $\sigma^2\,\partial\mathcal L/\partial\mu$.
-# 2. Refine from the *prior* instead of the encoder's posterior. How many steps does our refiner need?
-# 3. Train with `replay=0` and plot 64 steps.
+# 1. Refine from the *prior* instead of the encoder's posterior. How many steps does our refiner need?
+# 2. Train with `replay=0` and plot 64 steps.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. The Fisher information of $\mathcal N(\mu, \sigma^2)$ in $\mu$ is $1/\sigma^2$; multiply the gradient by its inverse.
-# 2. `refine(elbo, DiagonalGaussian.standard(200, 20), refiner, 64)`; a refiner trained only from the encoder's start
+# 1. `refine(elbo, DiagonalGaussian.standard(200, 20), refiner, 64)`; a refiner trained only from the encoder's start
 #    needs many or fails, which is why lesson 15 trains it from every start it will meet.
-# 3. The curve turns up after the trained range.
+# 2. The curve turns up after the trained range.
 # :::
 #
+# ### In code: the natural gradient
+#
+# A step of the same length in $\lambda = (\mu, \log\sigma^2)$ can be a large or a small change of $q$. The natural
+# gradient $F^{-1} \nabla_\lambda \mathcal L$ measures steps by the change of $q$: $F$ is the curvature at zero of
+# $\delta \mapsto \mathrm{KL}(q_\lambda \| q_{\lambda + \delta})$. Fill in `natural_gradient`. The check computes $F$ by
+# differentiating the KL twice.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def natural_gradient(q, g_mean, g_logvar):
+    "The natural gradient in mean and log-variance, from the plain one: two tensors."
+    ### BEGIN SOLUTION
+    return q.var*g_mean, 2*g_logvar       # F is diagonal: 1/sigma^2 and 1/2
+    ### END SOLUTION
+
+
+# %%
+q = DiagonalGaussian(torch.tensor([[.3, -1.]]), torch.tensor([[-2., .7]]))
+def change(step): return q.kl(DiagonalGaussian(q.mean + step[:2], q.logvar + step[2:])).sum()
+F_matrix = torch.autograd.functional.hessian(change, torch.zeros(4))
+g = torch.tensor([1., -2., 3., .5])
+expected = torch.linalg.solve(F_matrix, g)
+mean, logvar = natural_gradient(q, g[None, :2], g[None, 2:])
+torch.testing.assert_close(torch.cat([mean, logvar], 1)[0], expected)
+
+# %% [markdown]
 # ## References
 #
 # - J. Marino, Y. Yue, S. Mandt, [Iterative Amortized Inference](https://arxiv.org/abs/1807.09356), 2018.

@@ -241,6 +241,7 @@ assert all(v > gap["all modalities"] + 20 for n, v in gap.items() if n != "all m
 with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
 generation_grid({"Text, given": show(test)["Text"], "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
+
 # %% [markdown]
 # The negative ELBO above is that of the *full* triple: how well does the posterior that saw one modality explain all
 # three? Read it as distances on one line: the joint posterior at one end, the imputed ones far from it.
@@ -271,6 +272,34 @@ generation_grid({"Text, given": show(test)["Text"], "MNIST": lost["mnist"][:10],
 # 2. Text: its eight characters weigh a few nats against hundreds for the images.
 # :::
 #
+# ### In code: the posterior of whatever is there
+#
+# One model where nothing has to be trained: $p(z) = \mathcal N(0, 1)$ and $p(x_m \mid z) = \mathcal N(z, s_m^2)$ for each
+# modality. Fill in `exact_posterior`: mean and variance of $p(z \mid \cdot)$ given the modalities that are
+# there, any number of them, none too. The check multiplies the densities on a fine grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def exact_posterior(x, s):
+    "Mean and variance of p(z | x), from dicts: modality -> value, modality -> deviation."
+    ### BEGIN SOLUTION
+    precision = 1 + sum(1/s[m]**2 for m in x)           # the 1 is the prior's
+    return sum(x[m]/s[m]**2 for m in x)/precision, 1/precision
+    ### END SOLUTION
+
+
+# %%
+seen, s = {"a": 2., "b": -1., "c": .5}, {"a": 1., "b": .4, "c": 2.}
+z = torch.linspace(-10, 10, 20_001, dtype=torch.double)
+for names in ["", "a", "bc", "abc"]:
+    log_p = -z**2/2 + sum(-((seen[m] - z)/s[m])**2/2 for m in names)
+    p = log_p.exp()/log_p.exp().sum()
+    mean, var = exact_posterior({m: seen[m] for m in names}, s)
+    assert abs(mean - (p*z).sum()) < 1e-4
+    assert abs(var - ((p*z**2).sum() - (p*z).sum()**2)) < 1e-4
+
+# %% [markdown]
 # ## References
 #
 # - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.

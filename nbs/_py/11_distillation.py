@@ -239,6 +239,7 @@ assert probe["text"] > .9 and probe["mnist"] > .6 and agree > .3   # chance is 0
 print("KL to the teacher (nats):", {n: round(v, 1) for n, v in kl.items()})
 print("linear probe:", {n: round(v, 3) for n, v in probe.items()}, "| coherence Text -> MNIST:", round(agree, 2))
 
+
 # %% [markdown]
 # ## What goes wrong
 #
@@ -267,6 +268,34 @@ print("linear probe:", {n: round(v, 3) for n, v in probe.items()}, "| coherence 
 # 3. Try it: the mean moves away from zero, which a linear probe hardly notices; the variance grows, which samples do.
 # :::
 #
+# ### In code: the best student
+#
+# For one $x_m$ the teacher gives several answers $q_1, \dots, q_K$. By equation (2) the best student is the one closest to
+# their average. Fill in `best_student`: the Gaussian $s$ with the smallest mean of
+# $\mathrm{KL}(q_k \| s)$. The check looks whether any direction leads further down.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def best_student(answers):
+    "The `DiagonalGaussian` (1, latent) closest to all `answers`, a `DiagonalGaussian` (K, latent)."
+    ### BEGIN SOLUTION
+    mean = answers.mean.mean(0, keepdim=True)
+    var = (answers.var + (answers.mean - mean)**2).mean(0, keepdim=True)   # of the mixture
+    return DiagonalGaussian(mean, var.log())
+    ### END SOLUTION
+
+
+# %%
+g = generator("answers")
+answers = DiagonalGaussian(torch.randn(6, 3, generator=g), torch.randn(6, 3, generator=g))
+best = best_student(answers)
+mean, logvar = (p.clone().requires_grad_() for p in (best.mean, best.logvar))
+cost = answers.kl(DiagonalGaussian(mean.expand(6, 3), logvar.expand(6, 3))).mean()
+for slope in torch.autograd.grad(cost, [mean, logvar]): assert slope.abs().max() < 1e-5
+assert (best.var > answers.var.mean(0)).all()        # it also covers how far the answers are apart
+
+# %% [markdown]
 # ## References
 #
 # - G. Hinton, O. Vinyals, J. Dean, [Distilling the Knowledge in a Neural Network](https://arxiv.org/abs/1503.02531), 2015.

@@ -160,6 +160,7 @@ for alpha in (0., 0.1, 5.):
 assert table[5.]["KL(joint || unimodal), mean"] < table[0.1]["KL(joint || unimodal), mean"] < table[0.]["KL(joint || unimodal), mean"]
 table
 
+
 # %% [markdown]
 # With $\alpha = 0$ the unimodal encoders are never trained, so their KL is the one of random networks. A larger
 # $\alpha$ brings teacher and students together, from both sides: the students become better *and* the joint posterior
@@ -182,6 +183,35 @@ table
 # 2. Buffers are saved with a checkpoint; a resumed run continues the phase-in where it was.
 # :::
 #
+# ### In code: where the pull ends
+#
+# Take one student $s$ that stands still, and a teacher $q$ that is free to move. By equation (3) of lesson 05 the ELBO
+# is $-\mathrm{KL}(q \| p(z|x))$ up to a constant, so equation (1) asks for the smallest
+# $\mathrm{KL}(q \,\|\, p(z|x)) + \alpha\, \mathrm{KL}(q \,\|\, s)$. Fill in `pulled`: that $q$, if all are Gaussian.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def pulled(posterior, student, alpha):
+    "The `DiagonalGaussian` q that minimises KL(q || posterior) + alpha KL(q || student)."
+    ### BEGIN SOLUTION
+    precision = (1/posterior.var + alpha/student.var)/(1 + alpha)  # a weighted product of experts
+    weighted = (posterior.mean/posterior.var + alpha*student.mean/student.var)/(1 + alpha)
+    return DiagonalGaussian(weighted/precision, -precision.log())
+    ### END SOLUTION
+
+
+# %%
+g = generator("pull")
+posterior, student = (DiagonalGaussian(*torch.randn(2, 1, 4, generator=g)) for _ in range(2))
+for alpha in (0.1, 1., 5.):
+    q = pulled(posterior, student, alpha)
+    mean, logvar = (p.clone().requires_grad_() for p in (q.mean, q.logvar))
+    moved = DiagonalGaussian(mean, logvar)
+    cost = (moved.kl(posterior) + alpha*moved.kl(student)).sum()
+    for slope in torch.autograd.grad(cost, [mean, logvar]): assert slope.abs().max() < 1e-4
+
+# %% [markdown]
 # ## References
 #
 # - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.

@@ -242,6 +242,7 @@ with torch.no_grad():
 assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 {n: round(v) for n, v in nll.items()}
 
+
 # %% [markdown]
 # The numbers are the negative log-likelihoods of the street number when *everything* is given. The product, which
 # never has to guess, is sharpest there, and MoPoE stands between. From the word alone none of the three draws a street
@@ -265,6 +266,37 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 # 2. $2^5 - 1 = 31$ per modality.
 # :::
 #
+# ### In code: the KL of a mixture
+#
+# A mixture has no closed KL to the prior; MoPoE uses the mean of its components' KLs, which is larger. Fill in
+# `mixture_kl`: the KL of a mixture of one-dimensional Gaussians to $\mathcal N(0, 1)$, estimated from samples. The check
+# integrates on a grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def mixture_kl(means, stds, n=200_000):
+    "KL(q || N(0, 1)) in nats, q the even mixture of N(means, stds^2), from `n` samples of q."
+    ### BEGIN SOLUTION
+    g, normal = generator("mixture"), torch.distributions.Normal
+    k = torch.randint(len(means), (n,), generator=g)            # first a component, then a value
+    z = means[k] + stds[k]*torch.randn(n, generator=g)
+    log_q = normal(means, stds).log_prob(z[:, None]).exp().mean(1).log()
+    return (log_q - normal(0., 1.).log_prob(z)).mean()
+    ### END SOLUTION
+
+
+# %%
+means, stds = torch.tensor([-2., .5, 1.5]), torch.tensor([.5, 1., .3])
+z = torch.linspace(-12, 12, 100_001)
+density = lambda mean, std: torch.exp(-((z - mean)/std)**2/2)/(std*(2*torch.pi)**.5)
+q, p = sum(density(m, s) for m, s in zip(means, stds))/3, density(0., 1.)
+exact = torch.trapezoid(torch.where(q > 1e-30, q*(q/p).log(), 0.), z)
+assert abs(mixture_kl(means, stds) - exact) < .02
+components = DiagonalGaussian(means[:, None], 2*stds[:, None].log())
+assert mixture_kl(means, stds) < components.kl().mean()
+
+# %% [markdown]
 # ## References
 #
 # - T. Sutter, I. Daunhawer, J. Vogt, [Generalized Multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021.

@@ -235,6 +235,7 @@ words = train.modalities["text"].decode(test["text"][:8])
 with torch.no_grad(): made = {k: m.generate({"text": test["text"][:8]}) for k, m in {"own encoder": model, "student": students}.items()}
 side_by_side({n: {"given": words, **{k: v[n] for k, v in made.items()}} for n in ["mnist", "svhn"]});
 
+
 # %% [markdown]
 # After so short a training neither draws good street numbers; the longer runs of lesson 18 compare both at length.
 #
@@ -263,6 +264,32 @@ side_by_side({n: {"given": words, **{k: v[n] for k, v in made.items()}} for n in
 #    is independent of $x_1$ given $x_1$.
 # :::
 #
+# ### In code: a total correlation
+#
+# Fill in `total_correlation`: that of Gaussian variables, from their covariance matrix. The check uses torch's
+# entropies, and the textbook value for two variables with correlation $\rho$.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def total_correlation(covariance):
+    "TC in nats of jointly Gaussian variables with this covariance matrix."
+    ### BEGIN SOLUTION
+    return (covariance.diagonal().log().sum() - covariance.logdet())/2
+    ### END SOLUTION
+
+
+# %%
+a = torch.randn(4, 6, generator=generator("covariance"))
+covariance = a@a.T
+joint = torch.distributions.MultivariateNormal(torch.zeros(4), covariance).entropy()
+apart = sum(torch.distributions.Normal(0., v.sqrt()).entropy() for v in covariance.diagonal())
+torch.testing.assert_close(total_correlation(covariance), apart - joint, rtol=1e-4, atol=1e-4)
+for rho in (0., .5, -.9):
+    two = total_correlation(torch.tensor([[4., 2*rho], [2*rho, 1.]]))
+    torch.testing.assert_close(two, -torch.log(torch.tensor(1 - rho**2))/2)
+
+# %% [markdown]
 # ## References
 #
 # - H. Hwang, G.-H. Kim, S. Hong, K.-E. Kim, [Multi-View Representation Learning via Total Correlation Objective](https://proceedings.neurips.cc/paper/2021/hash/65a99bb7a3115fdede20da98b08a370f-Abstract.html), 2021.

@@ -32,6 +32,9 @@ from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.distillation import *
 
 # %%
+import matplotlib.pyplot as plt
+from ipywidgets import interact
+from mmvae_nb.data import as_float
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 
@@ -270,6 +273,88 @@ assert all(c[3] < c[0] for c in curves.values())            # refining helps, fr
 line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
            xlabel="iteration t", ylabel="negative ELBO (nats)");
 
+
+# %% [markdown]
+# ## Walk along t
+#
+# Averages hide what happens to one item. `walk` refines a single triple from each modality and decodes the mean of every
+# $q_t$ on the way.
+
+# %%
+@torch.no_grad()
+def walk(teacher, # an `IterativeTeacher`
+         item, # a batch of one, all modalities
+         steps, # T
+         seed=0 # of the samples of z
+        ) -> list: # for t = 0, ..., T: start -> (posterior, modality -> what its mean decodes to)
+    "The refinement of one item from each of its modalities, with what can be generated on the way."
+    path = teacher.trajectories(item, steps, generator(seed, "walk", device=item[teacher.names[0]].device))
+    return [{n: (q, teacher.generate(q.mean)) for n, q in qs.items()} for qs in path]
+
+item = {n: x[:1] for n, x in test.items()}
+frames = walk(teacher, item, 8)
+assert len(frames) == 9
+for n in specs: assert torch.equal(frames[0][n][0].mean, teacher.encoders[n](item[n]).mean)
+
+# %% [markdown]
+# Do the three posteriors come together? Means over the six ordered pairs of starts:
+
+# %%
+pairs = [(a, b) for a in specs for b in specs if a != b]
+measures = {"distance of the means": lambda p, q: (p.mean - q.mean).norm(),
+            "deviation": lambda p, q: p.std.mean(), "KL (nats)": lambda p, q: p.kl(q)}
+for name, of in measures.items():
+    values = [sum(of(frames[t][a][0], frames[t][b][0]).item() for a, b in pairs)/6 for t in (0, 1, 2, 4, 8)]
+    print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
+
+# %% [markdown]
+# The means come closer from column to column. The deviations shrink as well, and the KL counts in deviations: it falls at first, and beyond
+# the $T = 3$ of the training it rises. An agreement of means is not an agreement of posteriors.
+#
+# Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
+# posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
+# is a reconstruction by way of another modality, not cross-modal generation.
+
+# %%
+#| fig-cap: "Posterior mean and deviation against t, one item, from each start, for the four coordinates where the starts differ most."
+#| fig-alt: "Four panels, in each three curves with bands, one for each starting modality, from t = 0 to t = 8."
+first = torch.cat([frames[0][n][0].mean for n in specs])
+fig, axes = plt.subplots(1, 4, figsize=(11, 2.4), layout="constrained")
+for ax, k in zip(axes, first.std(0).topk(4).indices.tolist()):
+    values = {n: [torch.stack([getattr(f[n][0], part)[0, k] for f in frames]) for part in ("mean", "std")] for n in specs}
+    line_chart(range(9), {f"start: {n}": v for n, v in values.items()}, "iteration t", f"coordinate {k} of z", ax=ax)
+    if ax is not axes[0]: ax.get_legend().remove()
+
+# %%
+#| fig-cap: "One item. Left: the data. Then what the posterior's mean decodes to at t = 0, 1, 2, 4, 8. From t = 1 on it has seen the target."
+#| fig-alt: "Six strips, one for each pair of starting and generated modality: the data, then images or words at t = 0, 1, 2, 4 and 8."
+words, strips = train.modalities["text"].decode, {}
+for a, b in pairs:
+    made = torch.cat([item[b] if b == "text" else as_float(item[b]), *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
+    strips[f"{a} > {b}"] = words(made) if b == "text" else made
+generation_grid(strips, cell=0.9);
+
+
+# %% [markdown]
+# In JupyterLab the next cell has a slider for $t$ and a choice of the start (a page of the site can't run it). All
+# values are there already, so it only draws.
+
+# %%
+def at(t=0, start=list(specs)[0]):
+    "Draw the posterior from one start after t steps, and the six generations of all starts."
+    fig, axes = plt.subplots(1, 7, figsize=(13, 2.2), width_ratios=[5] + [1]*6, layout="constrained")
+    q = frames[t][start][0]
+    axes[0].errorbar(range(q.mean.shape[1]), q.mean[0], 2*q.std[0], fmt="o")
+    axes[0].set(ylim=(-4, 4), xlabel="coordinate of z", title=f"mean and 2 deviations, start: {start}, t = {t}")
+    for ax, (a, b) in zip(axes[1:], pairs):
+        made = frames[t][a][1][b]
+        if b == "text": ax.text(.5, .5, words(made)[0].strip(), ha="center")
+        else: ax.imshow(made[0].permute(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+        ax.set_title(f"{a} > {b}", fontsize=8); ax.axis("off")
+    plt.show()
+
+interact(at, t=(0, 8), start=list(specs));
+
 # %% [markdown]
 # ## Distil
 #
@@ -366,6 +451,7 @@ with torch.no_grad():                              # no noise at T = 0: the mean
     alone = several.at(0).loss(batch).total
 assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 
+
 # %% [markdown]
 # ## What the experiments found
 #
@@ -431,6 +517,39 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # 2. `teacher.trajectory(test, DiagonalGaussian.standard(200, 20), 8)`; look at the ELBOs.
 # :::
 #
+# ### In code: climb by hand
+#
+# A model where the ideal posterior is known: $p(z) = \mathcal N(0, 1)$, $p(x_m \mid z) = \mathcal N(z, s_m^2)$. Fill in
+# `climb`: from a Gaussian that has seen one modality, follow the gradient of the multimodal ELBO. Its gradient is
+# $\sum_m (x_m - \mu)/s_m^2 - \mu$ in $\mu$ and $\frac12 - \frac{\sigma^2}{2}(1 + \sum_m 1/s_m^2)$ in $\log\sigma^2$. Steps
+# of the *natural* gradient (lesson 09: multiply by $\sigma^2$ and by 2) are of the right size everywhere. The check
+# multiplies densities on a grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def climb(x, s, mean, logvar, steps=60, rate=0.3):
+    "Refine N(mean, exp(logvar)) by the ELBO of all of `x`, noise `s`: the new mean and logvar."
+    ### BEGIN SOLUTION
+    for _ in range(steps):
+        g_mean = ((x - mean)/s**2).sum() - mean
+        g_logvar = 0.5*(1 - logvar.exp()*(1 + (1/s**2).sum()))
+        mean, logvar = mean + rate*logvar.exp()*g_mean, logvar + rate*2*g_logvar
+    return mean, logvar
+    ### END SOLUTION
+
+
+# %%
+x, s = torch.tensor([2., -1., .5]), torch.tensor([1., .6, 2.])
+z = torch.linspace(-10, 10, 20_001)
+p = torch.softmax(-z**2/2 - (((x[:, None] - z)/s[:, None])**2/2).sum(0), 0)
+for m in range(3):                                   # from each modality, the same summit
+    alone = x[m]/(1 + s[m]**2), torch.log(s[m]**2/(1 + s[m]**2))
+    mean, logvar = climb(x, s, *alone)
+    assert abs(mean - (p*z).sum()) < 1e-3 < abs(alone[0] - (p*z).sum())
+    assert abs(logvar.exp() - (p*(z - mean)**2).sum()) < 1e-3
+
+# %% [markdown]
 # ## References
 #
 # - Y. Oshima, M. Suzuki, Y. Matsuo, [the method's later paper](https://arxiv.org/abs/2410.11403), 2024.

@@ -1,0 +1,203 @@
+# %% [markdown]
+# # For lecturers
+#
+# > Two plans, what to ask, what is often misunderstood, and how to prepare the room.
+#
+# ::: {.callout-note}
+# ## In one glance
+#
+# - Two plans: one lecture of 90 minutes, or three.
+# - Each lesson runs by itself and needs no download. What an earlier lesson would have trained comes from a cache, or is
+#   trained on the spot; so a class can enter at any lesson.
+# - `make cache` fills the cache, `make handouts` writes notebooks without solutions, `make slides` writes slides that need no
+#   network.
+# :::
+
+# %%
+from pathlib import Path
+import pandas as pd
+import mmvae_nb
+
+# %% [markdown]
+# ## How long the lessons run
+#
+# Processor seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
+# the one it has just filled. One thread on a slow machine that had other work to do: by the clock it takes longer while others compute, and
+# less on a newer machine or with more threads. Measure yours with `python tools/classroom.py time`; it writes this table anew.
+
+# %%
+file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
+times = pd.read_csv(file, index_col="lesson")
+times
+
+# %%
+total = (times.sum()/60).round(1)
+print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches {total.filled_cache_s}")
+
+# %% [markdown]
+# ## The room
+#
+# On each machine, once, with a network for the first line only:
+#
+# ```bash
+# make venv      # Python packages, about 2 GB
+# make cache     # runs every lesson once and keeps what was trained
+# make lab       # JupyterLab on the lessons
+# ```
+#
+# The weights lie in `_cache/`, under names made of their settings and the source they depend on. So `_cache/` can be
+# copied to machines with the same version of the lessons; another version does not find them and trains its own. For slides,
+# npm fetches reveal.js and KaTeX the first time and keeps them in the same folder: run `make slides` before you
+# leave the network. If npm can't fetch reveal.js, one line says what to put where.
+#
+# *Live*, below, means that the cells of this section are run in front of the class, after those above it
+# (in JupyterLab: *Run All Above Selected Cell* while you talk about the sections before). *Shown* means slides or the site.
+
+# %% [markdown]
+# ## One lecture of 90 minutes
+#
+# The thread: what is a posterior, what if a modality is missing, and how can one be inferred better than by a single pass?
+#
+# | minute | section | how | ask |
+# |---|---|---|---|
+# | 0 | [Home](index.ipynb), and the figure of [10, The missing modality](10_multimodal_elbo.ipynb) | shown | You hear the word "seven". What do you know about the picture, and what not? |
+# | 5 | [05](05_vae.ipynb): A model with something hidden; The ELBO, second way | shown | In equation (3), what changes if the network for $q$ gets better, and what can't? |
+# | 17 | 05: The naive version, by hand | live | Which line is inference, which is learning? |
+# | 25 | [10](10_multimodal_elbo.ipynb): One latent, several modalities; The joint VAE | shown | What would you feed the joint encoder if the picture is missing? |
+# | 33 | 10: The missing modality | live | Is zero a missing value? |
+# | 40 | [09](09_iterative_inference.ipynb): The gap; The learned way | shown | Why not climb the ELBO for each item, as the slow way does? |
+# | 50 | [15](15_multimodal_iterative.ipynb): One change of view | shown | Where does the refiner learn about the modalities that the start has not seen? |
+# | 57 | 15: Negative ELBO against t; Walk along t, with the slider | live | At $t = 4$ the street number looks right. Has the model generated it from the word? |
+# | 65 | [11](11_distillation.ipynb): The idea; 15: Distil | shown | What can no student know? |
+# | 72 | 15: exercise *climb by hand*, in pairs | handout | Does the summit depend on the start? |
+# | 84 | 15: What the experiments found | shown | Which of the two hypotheses is supported, and by which comparison? |
+
+# %% [markdown]
+# ## Three lectures of 90 minutes
+#
+# **First: one modality.** Home work before: none. After: the written exercises of 05.
+#
+# | minute | section | how | ask |
+# |---|---|---|---|
+# | 0 | [02](02_data.ipynb): What a batch is; The triples | shown, the triples live | What do the three have in common, and what has each alone? |
+# | 12 | [03](03_distributions.ipynb): The diagonal Gaussian; Product of experts; Mixture of experts | shown, pictures live | Two doctors disagree. When would you multiply their opinions, when average? |
+# | 30 | 03: exercise *the best scale of a Laplace* | handout | |
+# | 40 | [05](05_vae.ipynb): from A model with something hidden to The gradient | shown | Why can't we draw $z$ from the prior and average? |
+# | 58 | 05: The naive version, by hand; The exported version | live | What does the second row of the figure lose, and why? |
+# | 68 | 05: What goes wrong | live | How would you notice it in your own work? |
+# | 76 | 05: exercise *another hidden beta* | handout | |
+# | 84 | [07](07_metrics.ipynb): the table at its top | shown | Which of these numbers could a useless model win? |
+#
+# **Second: several modalities.** After: the written exercises of 13, and 11 in code.
+#
+# | minute | section | how | ask |
+# |---|---|---|---|
+# | 0 | [10](10_multimodal_elbo.ipynb): to The joint VAE | shown | Why is the logarithm a sum over modalities? |
+# | 15 | 10: The missing modality | live | |
+# | 22 | 10: exercise *the posterior of whatever is there* | handout | What does the answer say if nothing is there? |
+# | 35 | [13](13_mopoe.ipynb): Every subset has an opinion; Why mixtures lose | shown, the last live | Each subset must explain all modalities. What does one that sees the word do about the colours? |
+# | 50 | [11](11_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Which term of (2) can training reduce? |
+# | 65 | [12](12_jmvae.ipynb): The objective; The pull on the teacher | shown | Who gives way, the teacher or the student? |
+# | 75 | 07: Coherence; The Fréchet distance | shown | A model copies training images. What does each metric say? |
+# | 85 | questions | | |
+#
+# **Third: the method.** Before: 10 in code, if it was not done.
+#
+# | minute | section | how | ask |
+# |---|---|---|---|
+# | 0 | [09](09_iterative_inference.ipynb): The gap; The slow way | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
+# | 15 | 09: The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
+# | 27 | 09: Did it work? | live | |
+# | 33 | 09: exercise *the natural gradient* | handout | |
+# | 45 | [15](15_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
+# | 62 | 15: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
+# | 70 | 15: exercise *climb by hand* | handout | |
+# | 80 | 15: What the experiments found; [18](18_reproduce.ipynb): The table beside the talk's | shown | What would you run next, to settle what is left open? |
+#
+# [14](14_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 13 if 12 is
+# left out.
+
+# %% [markdown]
+# ## What is often misunderstood
+#
+# - *"The loss is lower, so the model is better."* Only between losses that are the same function. A mean over
+#   pixels, another likelihood or other weights change the function ([05](05_vae.ipynb), What goes wrong).
+# - *"The gap is the KL between $q$ and the prior."* That KL is a term of the ELBO and should not be zero. The gap is the KL
+#   between $q$ and the true posterior, equation (3) of 05; it can't be computed directly, only the ELBO can be compared with
+#   a better one ([09](09_iterative_inference.ipynb), The gap).
+# - *"A missing modality is a black image."* A black image is evidence, for something that never occurs. Leaving it out
+#   means that its likelihood is not in the product ([10](10_multimodal_elbo.ipynb), exercise in code).
+# - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.
+#   Each of them has already used the prior, so a plain product counts it several times ([03](03_distributions.ipynb)).
+# - *"Refined from MNIST, so it is generation from MNIST."* After the first step the gradient has seen all modalities. Only
+#   students may be shown as cross-modal generation ([15](15_multimodal_iterative.ipynb), Distil).
+# - *"A small KL from teacher to student means good students."* It is small also if the teacher says little. Compare what
+#   the students can do ([15](15_multimodal_iterative.ipynb), What the experiments found).
+# - *"The student is worse than the teacher, so distillation failed."* Part of the difference is what the one modality does not
+#   tell, and no student can have it ([11](11_distillation.ipynb), equation (2)).
+# - *"More iterations are better."* For the ELBO up to a point, and only if the refiner met such places in
+#   training; for students a few do ([09](09_iterative_inference.ipynb) and [15](15_multimodal_iterative.ipynb), What goes wrong).
+# - *"The FID is 12, that is good."* Against which floor, in whose features, from how many images?
+#   ([07](07_metrics.ipynb))
+# - *"High accuracy of the probe, so it generates the right digit."* The probe reads $z$ and never looks at a picture; coherence
+#   does.
+
+# %% [markdown]
+# ## Handouts and grading
+#
+# `make handouts` writes the lessons to `_handouts/` without outputs and without solutions: written answers become
+# *YOUR ANSWER HERE*, code becomes a `NotImplementedError`. The cell below such a blank checks the answer against
+# something independent: a closed form, a loop, a grid. nbgrader cuts the solutions and marks the cells, so its commands work on
+# what is handed in:
+#
+# ```bash
+# .venv/bin/nbgrader validate handed_in/*.ipynb     # runs each notebook: which checks fail, which were changed
+# ```
+#
+# It runs the whole notebook, so run `make cache` first; and it runs what students wrote, so do it where that is safe. For a gradebook
+# (`nbgrader generate_assignment`, `autograde`, `export`), make the source of an assignment with
+#
+# ```bash
+# .venv/bin/python tools/classroom.py handouts --with-solutions --out COURSE/source/NAME nbs/03_distributions.ipynb
+# ```
+#
+# Each check is worth one point, the written answers none until you say so. The class can see the checks,
+# and the solutions are in the repository: for marks that count, change the exercise or ask for an explanation.
+#
+# The exercises in code need the imports of a lesson and its module, nothing that is trained. So they can be done without running the
+# lesson: run the cells with imports, then `from mmvae_nb.NAME import *` with the name of the module.
+
+# %% [markdown]
+# ## How exercises are written
+#
+# For those who add some. A lesson ends in *Exercises*. Questions are a list; their answers are a callout with the heading
+# *Solutions*, which the site folds and the handout cuts as a whole. An exercise in code is a heading `### In code: ...` with the
+# task, then two code cells:
+#
+# ```python
+# #| code-fold: true
+# #| code-summary: "Solution"
+# def double(x):
+#     "Twice x."
+#     ### BEGIN SOLUTION
+#     return 2*x
+#     ### END SOLUTION
+# ```
+#
+# ```python
+# for x in (0, 1.5, -3): assert double(x) == x + x
+# ```
+#
+# The site folds the first, the tests run both, the handout cuts what is between the marks. The code cell after a solution is always its
+# check. It must not use the solution's own formula, and a thoughtless answer (nothing, zero, the first argument) must
+# fail: `tests/test_classroom.py` tries these on every lesson. Both cells may use the lesson's imports and its
+# module only.
+
+# %% [markdown]
+# ## Slides
+#
+# `make slides` writes `_slides/`: a reveal.js deck for each lesson, and `index.html`. Each `##` of a lesson starts a slide, what does not
+# fit goes below it: *right* goes to the next section, *down* deeper into this one. Long paragraphs are cut to their
+# first sentences, and the whole paragraph is in the speaker's notes (key S). Figures stand alone with their captions; of long code the
+# signatures are shown, of cells that only check something nothing. The decks are made from the saved lessons and need neither
+# tags nor a network.
