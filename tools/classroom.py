@@ -80,6 +80,7 @@ def handouts(paths, out, made=handout):
     for p in found: nbformat.write(made(p), out/p.name)
     return len(found)
 
+
 # ---- slides
 
 REVEAL = "reveal.js-4.6.1"
