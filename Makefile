@@ -75,4 +75,4 @@ slides: $(STAMP) ## the lessons as slides that need no network, into _slides/
 	@$(BIN)/python tools/classroom.py slides $(NB)
 
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
-	rm -rf .venv _docs _proc _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info

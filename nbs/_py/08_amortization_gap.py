@@ -809,6 +809,36 @@ print({n: f"{a:.2f} nats, formula {b:.2f}" for n, (a, b) in floors.items()}, f"|
 #    encoder answers another question. What happens to the approximation gap is an empirical question: do it.
 # :::
 #
+# ### In code: the best Gaussian, in closed form
+#
+# The target is a Gaussian in two dimensions with precision matrix `P` and mean `m`. Fill in `best_diagonal`: the mean and the log-variance of the diagonal Gaussian $q$ that is
+# nearest to it in $\mathrm{KL}(q \,\|\, p)$. The check compares with many others.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def best_diagonal(m, P):
+    "Mean and log-variance of the diagonal q with the least KL(q || N(m, P^-1))."
+    ### BEGIN SOLUTION
+    return m, -P.diagonal().log()        # the variances are those with the other coordinates held fixed
+    ### END SOLUTION
+
+
+# %%
+m, P = torch.tensor([1., -2.]), torch.tensor([[3., 1.2], [1.2, 1.]])
+target = MultivariateNormal(m, precision_matrix=P)
+def distance(mean, logvar):
+    "KL(q || target), by torch."
+    return torch.distributions.kl_divergence(MultivariateNormal(mean, torch.diag(logvar.exp())), target)
+mean, logvar = best_diagonal(m, P)
+least = distance(mean, logvar)
+g = generator("neighbours")
+for _ in range(300):
+    near = [v + .1*torch.randn(2, generator=g) for v in (mean, logvar)]
+    assert distance(*near) > least - 1e-6
+assert least < distance(m, target.covariance_matrix.diagonal().log()) - .1      # the marginal variances are too wide
+
+# %% [markdown]
 # ## References
 #
 # - C. Cremer, X. Li, D. Duvenaud, [Inference Suboptimality in Variational Autoencoders](https://arxiv.org/abs/1801.03558), 2018.

@@ -891,6 +891,34 @@ assert (found["size"] == said["size"])[said["size"] >= 0].float().mean() > 0.9
 # 4. With one more hypothesis for the wing, in which its pixels belong to two parts, light and dark stripes; equation (1) decides.
 # :::
 #
+# ### In code: how often each word is seen
+#
+# The judge's trigram model mixes three, two and one words. Fill in `bigram_probability`, the plain share: how often `word` follows `before` among all words that follow `before`.
+# Sentences are lists of tokens; 0 stands for the end and nothing follows it. The check compares with a table of counts.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def bigram_probability(sentences, before, word):
+    "The share of `word` among the tokens that follow `before`; 0 where `before` is never followed."
+    ### BEGIN SOLUTION
+    after = [b for s in sentences for a, b in zip(s, s[1:]) if a == before]
+    return after.count(word)/len(after) if after else 0.
+    ### END SOLUTION
+
+
+# %%
+rng = np.random.default_rng(0)
+sentences = [[*rng.integers(1, 5, rng.integers(2, 9)).tolist(), 0] for _ in range(200)]
+table = np.zeros((5, 5))
+for s in sentences:
+    for i in range(1, len(s)): table[s[i - 1], s[i]] += 1
+table = table/np.maximum(table.sum(1, keepdims=True), 1)
+for a in range(5):
+    for b in range(5): assert abs(bigram_probability(sentences, a, b) - table[a, b]) < 1e-12
+assert bigram_probability(sentences, 0, 1) == 0 and bigram_probability([[1, 1, 2]], 1, 1) == .5
+
+# %% [markdown]
 # ## References
 #
 # - Wah and others (2011), [The Caltech-UCSD Birds-200-2011 dataset](https://www.vision.caltech.edu/datasets/cub_200_2011/).

@@ -1278,6 +1278,30 @@ constant                                                          # the empty te
 #    speaks for them.
 # :::
 #
+# ### In code: a count that can't be bought
+#
+# Fill in `balanced`: of one attribute over many faces, the mean of two shares, that of faces which have it and are said to, and that of faces which have it
+# not and are said not to. The check tries answers that ignore the face.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def balanced(found, true):
+    "Balanced accuracy of bool tensors (n,); both classes are there."
+    ### BEGIN SOLUTION
+    return (found[true].float().mean() + (~found[~true]).float().mean())/2
+    ### END SOLUTION
+
+
+# %%
+true = torch.arange(1000) % 20 == 0                                     # one in twenty
+coin = torch.rand(1000, generator=generator("coin")) < .5
+assert balanced(true, true) == 1 and balanced(~true, true) == 0
+assert balanced(torch.zeros(1000).bool(), true) == .5 == balanced(torch.ones(1000).bool(), true)
+from sklearn.metrics import balanced_accuracy_score
+assert abs(balanced(coin, true) - balanced_accuracy_score(true, coin)) < 1e-6
+
+# %% [markdown]
 # ## References
 #
 # - Z. Liu, P. Luo, X. Wang, X. Tang, [Deep learning face attributes in the
