@@ -48,6 +48,7 @@ from mmvae_nb.distillation import *
 from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.training import *
 import matplotlib.pyplot as plt, pandas as pd
+from sklearn.metrics import balanced_accuracy_score
 from scipy.ndimage import gaussian_filter
 from mmvae_nb.plotting import *
 
@@ -1298,7 +1299,6 @@ true = torch.arange(1000) % 20 == 0                                     # one in
 coin = torch.rand(1000, generator=generator("coin")) < .5
 assert balanced(true, true) == 1 and balanced(~true, true) == 0
 assert balanced(torch.zeros(1000).bool(), true) == .5 == balanced(torch.ones(1000).bool(), true)
-from sklearn.metrics import balanced_accuracy_score
 assert abs(balanced(coin, true) - balanced_accuracy_score(true, coin)) < 1e-6
 
 # %% [markdown]
