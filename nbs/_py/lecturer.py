@@ -66,7 +66,7 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 # | 17 | 05: The naive version, by hand | live | Which line is inference, which is learning? |
 # | 25 | [10](10_multimodal_elbo.ipynb): One latent, several modalities; The joint VAE | shown | What would you feed the joint encoder if the picture is missing? |
 # | 33 | 10: The missing modality | live | Is zero a missing value? |
-# | 40 | [09](09_iterative_inference.ipynb): The gap; The learned way | shown | Why not climb the ELBO for each item, as the slow way does? |
+# | 40 | [08](08_amortization_gap.ipynb): Three readers of one picture; [09](09_iterative_inference.ipynb): The learned way | shown | Why not climb the ELBO for each item, as the slow way does? |
 # | 50 | [15](15_multimodal_iterative.ipynb): One change of view | shown | Where does the refiner learn about the modalities that the start has not seen? |
 # | 57 | 15: Negative ELBO against t; Walk along t, with the slider | live | At $t = 4$ the street number looks right. Has the model generated it from the word? |
 # | 65 | [11](11_distillation.ipynb): The idea; 15: Distil | shown | What can no student know? |
@@ -106,8 +106,8 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
-# | 0 | [09](09_iterative_inference.ipynb): The gap; The slow way | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
-# | 15 | 09: The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
+# | 0 | [08](08_amortization_gap.ipynb): Three readers of one picture; The best Gaussian: climb for each item | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
+# | 15 | [09](09_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
 # | 27 | 09: Did it work? | live | |
 # | 33 | 09: exercise *the natural gradient* | handout | |
 # | 45 | [15](15_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
@@ -125,7 +125,7 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #   pixels, another likelihood or other weights change the function ([05](05_vae.ipynb), What goes wrong).
 # - *"The gap is the KL between $q$ and the prior."* That KL is a term of the ELBO and should not be zero. The gap is the KL
 #   between $q$ and the true posterior, equation (3) of 05; it can't be computed directly, only the ELBO can be compared with
-#   a better one ([09](09_iterative_inference.ipynb), The gap).
+#   a better one ([08](08_amortization_gap.ipynb), The split).
 # - *"A missing modality is a black image."* A black image is evidence, for something that never occurs. Leaving it out
 #   means that its likelihood is not in the product ([10](10_multimodal_elbo.ipynb), exercise in code).
 # - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.

@@ -1,17 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
-#   kernelspec:
-#     display_name: python3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Notation
 #
@@ -56,7 +42,7 @@
 # | $q_\phi(z \mid x_1, \dots, x_M)$ | posterior of the joint encoder, with parameters $\phi$ | $(B, L)$ | `JVAE.infer` | [10](10_multimodal_elbo.ipynb#the-joint-vae) |
 # | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder | $(B, L)$ | `encoders[m]` | [12](12_jmvae.ipynb#the-objective) |
 # | $q_A(z \mid x_A)$ | product of the experts of subset $A$ | $(B, L)$ | `MoPoE.products` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
-# | $q^*$ | the best diagonal Gaussian of an item, the oracle | $(B, L)$ | `gradient_ascent` | [09](09_iterative_inference.ipynb) |
+# | $q^*$ | the best diagonal Gaussian of an item, the oracle | $(B, L)$ | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
 # | $p(z \mid x)$ | true posterior | | | [05](05_vae.ipynb#the-elbo-second-way-what-is-lost) |
 # | $\mathrm{KL}(q \,\Vert\, p)$ | Kullback-Leibler divergence | per item | `q.kl(p)` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
 # | $K$ | number of experts (03), components (13) or importance samples (07) | | | |
