@@ -898,9 +898,9 @@ def celeba_specs(modalities # dict: name -> `Modality`
     return cub_specs(modalities, features=64, window=8, likelihood=Captions())
 
 # %%
-data = celeba("validation")
-specs = celeba_specs(data.modalities)
-few, _ = data.take(3)
+faces = celeba("validation")
+specs = celeba_specs(faces.modalities)
+few, _ = faces.take(3)
 for name, spec in specs.items(): assert spec.encoder()(few[name]).shape == (3, spec.features)
 plan, likelihood = specs["text"].decoder(5).eval()(torch.randn(3, 5)), specs["text"].likelihood
 each = plan.logits(few["text"]).log_softmax(-1).gather(2, few["text"][:, :, None])
@@ -932,12 +932,12 @@ shown, _ = celeba("test").take(6)
 with torch.no_grad():
     drawn = students.generate({"text": shown["text"]}, to="image")["image"]
     read = students.generate({"image": shown["image"]}, to="text")["text"]
-write = lambda tokens: [s.strip("*").replace(",", ", ") for s in data.modalities["text"].decode(tokens)]
+write = lambda tokens: [s.strip("*").replace(",", ", ") for s in faces.modalities["text"].decode(tokens)]
 generation_grid({"text": write(shown["text"]), "its face": shown["image"], "from text": drawn,
                  "from face": write(read)}, note="drawn faces, mean of z");
 
 # %%
-true = read_attributes(data.modalities["text"].decode(shown["text"]), attribute_names(data))
+true = read_attributes(faces.modalities["text"].decode(shown["text"]), attribute_names(faces))
 print(f"attributes measured right in the six drawn faces: {(measure_faces(drawn) == true).float().mean():.2f}")
 
 # %% [markdown]
