@@ -874,6 +874,7 @@ class CanonicalCorrelation:
         u, v = self.cca.transform(*(s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b))))
         return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
 
+
 # %% [markdown]
 # Two sides that share three hidden numbers, each among noise of its own: real pairs score high, shuffled pairs about zero, and the first
 # correlation is that of the formula, since a linear CCA undoes any linear mixing.
@@ -926,6 +927,7 @@ class ClassJudge:
         if self.validation is None: raise MmvaeError("validation: got None, allowed: data to try the judge on")
         hit = lambda n, x, y: (self.nets[n].predict(x).cpu() == y.cpu()).float().mean().item()
         return {f"accuracy, {n}": hit(n, *self.validation.items(n)) for n in self.nets}
+
 
 # %% [markdown]
 # ## The distance from student to teacher

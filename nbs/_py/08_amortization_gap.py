@@ -772,6 +772,7 @@ refined = gradient_ascent(lambda q: -q.kl(both), s_star, 300)                   
 assert refined.kl(both).mean() < .01                                             # it has x2 through the gradient
 print({n: f"{a:.2f} nats, formula {b:.2f}" for n, (a, b) in floors.items()}, f"| refined: {refined.kl(both).mean():.3f}")
 
+
 # %% [markdown]
 # The start cannot be better than its floor, and climbing the full ELBO goes below it, to zero.
 #

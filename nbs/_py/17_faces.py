@@ -879,6 +879,7 @@ else:
     bald = real_y[:, celeba_attributes.index("Bald")].double().mean()
     print(f"longest text: {longest} characters; share of Bald: {bald:.3f}")
 
+
 # %% [markdown]
 # ## Networks
 #
@@ -897,6 +898,7 @@ def celeba_specs(modalities # dict: name -> `Modality`
     "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
     return cub_specs(modalities, features=64, window=8, likelihood=Captions())
 
+
 # %%
 faces = celeba("validation")
 specs = celeba_specs(faces.modalities)
@@ -906,6 +908,7 @@ plan, likelihood = specs["text"].decoder(5).eval()(torch.randn(3, 5)), specs["te
 each = plan.logits(few["text"]).log_softmax(-1).gather(2, few["text"][:, :, None])
 torch.testing.assert_close(likelihood.log_prob(few["text"], plan), each.sum((1, 2)))     # all 256 places
 {n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
+
 
 # %% [markdown]
 # ## A model of faces
@@ -1238,6 +1241,7 @@ shares_of = lambda n: balanced_agreement(torch.zeros(n, 14).bool(), truth["test"
 constant = {n: round(shares_of(n).mean().item(), 3) for n in (20, 100, 500, 1500)}
 assert abs(constant[1500] - .5) < .02
 constant                                                          # the empty text, on n items
+
 
 # %% [markdown]
 # ## Recap

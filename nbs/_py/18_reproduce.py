@@ -234,6 +234,7 @@ def scale_of(scale, # a key of SCALES
     d = DATASETS[one_of("dataset", dataset, DATASETS)]
     return dataclasses.replace(SCALES[one_of("scale", scale, SCALES)], **{**d.settings.get("*", {}), **d.settings.get(scale, {})})
 
+
 # %%
 assert sorted(p for d in DATASETS.values() for p in d.parts) == sorted(PARTS)        # each part belongs to one data set
 assert scale_of("real", "mnist_svhn_text") == SCALES["real"] and scale_of("real", "cub").latent == 64

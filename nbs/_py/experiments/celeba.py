@@ -81,6 +81,7 @@ keep(generation_grid(rows, note=note), "slide_50_methods.png")
 rows = {"face": batch["image"], **rows_for({m: models[m] for m in shown}, "image", "text")}
 keep(generation_grid(rows, note=note), "slide_59_image_to_text.png")
 
+
 # %% [markdown]
 # ## Slides 51 and 52: over the iterations
 #
@@ -100,6 +101,7 @@ def over_t(given, to):
             rows[f"student, T = {t}"] = show(models["iterative_student_to_10"].at(t).generate({given: batch[given]}, to=to)[to])
     return rows
 def show_given(given): return written(batch[given]) if given == "text" else batch[given]
+
 
 # %%
 #| fig-cap: "Faces from texts over the iterations: the teacher, which sees the face, and the student, which does not."
@@ -151,6 +153,7 @@ print(own[own.metric.eq("teacher_student_kl")][["method", "condition", "value", 
 # %%
 student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(["attribute_agreement", "attribute_measured", "attribute_match", "fid"])]
 print(student[["metric", "condition", "value", "floor"]].to_string(index=False))
+
 
 # %% [markdown]
 # ## Differences

@@ -91,6 +91,7 @@ print(table_text(own[own.slide.isin([40, 68]) & own.method.isin(methods)]))
 print("the judge itself:", {k: round(v, 3) for k, v in record["facts"].items()})
 pd.DataFrame(record["references"]).T.round(3)
 
+
 # %% [markdown]
 # The scale of the next two tables: "real" above is what true test pairs score, "mixed up" is chance.
 #
@@ -112,6 +113,7 @@ print("with the mean of z:\n" + mean.to_string()); mean
 # %%
 to_text = scores("image->text", ["belly_right", "attributes_right", "main_colour", "cosine_similarity", "trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"])
 print(to_text.to_string()); to_text
+
 
 # %% [markdown]
 # A perplexity *below* that of real captions is no praise: it means that the captions are the most usual ones, over and over. The number of different
