@@ -249,7 +249,6 @@ def decks(paths, out, cache):
     from nbconvert import SlidesExporter
     from smalldocs.layout import KATEX
     from traitlets.config import Config
-    import website
     shutil.rmtree(out, ignore_errors=True); out.mkdir(parents=True)
     reveal(out, cache)
     exporter = SlidesExporter(raw_template=TEMPLATE.replace("KATEX", KATEX), reveal_theme="white",
@@ -262,7 +261,7 @@ def decks(paths, out, cache):
         listed.append(f'<li><a href="{page.name}">{p.stem.replace("_", " ")}</a></li>')
     (out/"index.html").write_text(f'<!DOCTYPE html><meta charset="utf-8"><title>Slides</title><h1>Slides</h1>'
                                   f'<ul>{"".join(listed)}</ul>', encoding="utf-8")
-    website.katex(out, cache)
+    shutil.copytree(ROOT/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
     return len(listed)
 
 

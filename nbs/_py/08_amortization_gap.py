@@ -827,10 +827,11 @@ def best_diagonal(m, P):
 
 # %%
 m, P = torch.tensor([1., -2.]), torch.tensor([[3., 1.2], [1.2, 1.]])
-target = MultivariateNormal(m, precision_matrix=P)
+normal = torch.distributions.MultivariateNormal
+target = normal(m, precision_matrix=P)
 def distance(mean, logvar):
     "KL(q || target), by torch."
-    return torch.distributions.kl_divergence(MultivariateNormal(mean, torch.diag(logvar.exp())), target)
+    return torch.distributions.kl_divergence(normal(mean, torch.diag(logvar.exp())), target)
 mean, logvar = best_diagonal(m, P)
 least = distance(mean, logvar)
 g = generator("neighbours")

@@ -134,6 +134,7 @@ def draw_birds(attributes, # dict: name -> int64 tensor (n,), places in `bird_at
 
 
 # %%
+#| fig-alt: "Four rows of twelve drawn birds on branches, in six colours, small and large, with short and long bills."
 some = {a: torch.randint(len(v), (48,), generator=generator(0, "some birds", a)) for a, v in bird_attributes.items()}
 birds = draw_birds(some, 0)
 assert torch.equal(birds, draw_birds(some, 0)) and not torch.equal(birds, draw_birds(some, 1))
@@ -461,6 +462,7 @@ assert not seen & unseen and train.modalities["text"].vocabulary == test.modalit
 train
 
 # %%
+#| fig-alt: "Six drawn birds, and below each one of its captions."
 batch, _ = test.take(6)
 rows = {"bird": batch["image"], "caption": test.modalities["text"].decode(batch["text"])}
 generation_grid(rows, note="rendered data");

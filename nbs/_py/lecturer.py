@@ -173,11 +173,9 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #
 # For those who add some. A lesson ends in *Exercises*. Questions are a list; their answers are a callout with the heading
 # *Solutions*, which the site folds and the handout cuts as a whole. An exercise in code is a heading `### In code: ...` with the
-# task, then two code cells:
+# task, then two code cells, the first with the directives `code-fold: true` and `code-summary: "Solution"` on top:
 #
 # ```python
-# #| code-fold: true
-# #| code-summary: "Solution"
 # def double(x):
 #     "Twice x."
 #     ### BEGIN SOLUTION

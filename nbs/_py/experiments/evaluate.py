@@ -197,7 +197,7 @@ if not refines and not over_t and not hasattr(model, "teacher"):
 # cross-modal generations.
 
 # %%
-shown, longest = (0, 1, 2, 4, 8, 16), 64 if oracle_items and not smoke else 16
+shown, longest = (0, 1, 2, 4, 8, 16) if oracle_items else (0, 1, 2, 3), 64 if oracle_items and not smoke else 16
 def refined(data, t):
     "Posteriors at every t, from every start: a list of dicts."
     seed_everything(seed, "refine")
