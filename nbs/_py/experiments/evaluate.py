@@ -206,7 +206,7 @@ if refines:
     for t, qs in enumerate(refined(part, longest)):
         if t > 8 and t not in (12, 16, 24, 32, 48, 64): continue
         for n in names: add("negative_elbo", f"{n}, t={t}", nelbo(qs[n]), len(part[n]))
-    judged = refined(batch, max(shown) if method == "iterative" else model.steps)
+    judged = refined(batch, max(*shown, model.steps) if method == "iterative" else model.steps)
 if method == "iterative":
     fit = refined({n: x[:2000] for n, x in points.items()}, max(shown))
     for t in shown:
