@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['bird_colours', 'bird_attributes', 'CAPTION_LENGTH', 'caption_colours', 'bird_masks', 'draw_birds', 'measure_birds',
            'bird_captions', 'read_captions', 'caption_words', 'caption_vocabulary', 'drawn_birds', 'real_birds', 'cub',
-           'CaptionEncoder', 'CaptionDecoder', 'Plan', 'Captions', 'cub_specs', 'colour_counts', 'main_colour',
-           'Trigrams', 'word_vectors', 'CaptionFeatures', 'BirdJudge']
+           'Largest', 'CaptionEncoder', 'CaptionDecoder', 'Plan', 'Captions', 'cub_specs', 'colour_counts',
+           'main_colour', 'Trigrams', 'word_vectors', 'CaptionFeatures', 'BirdJudge']
 
 # %% ../nbs/16_birds.ipynb #8585e25c
 import gzip, io, json, math, re, zipfile, zlib
@@ -309,32 +309,46 @@ def cub(split="train", # train, validation or test
                          real=source == "real", provenance=about[0], terms=about[1], split_rule=_about_birds[source][2]).to(device)
 
 # %% ../nbs/16_birds.ipynb #a7c54243
+class Largest(nn.Module):
+    "The largest value over all places: (batch, features, places) -> (batch, features)."
+    def forward(self, x): return x.amax(-1)
+
 class CaptionEncoder(nn.Module):
     "Tokens (batch, length) -> features: convolutions that halve the text down to 8 places."
-    def __init__(self, num_tokens, length, features=128):
+    def __init__(self, num_tokens, length, features=128,
+                 anywhere=False # may the text start anywhere? Then what is found counts, not where
+                ):
         super().__init__()
         halvings = math.log2(length/8)
         if halvings < 1 or halvings % 1: raise MmvaeError(f"text length: got {length}, allowed: 16, 32, 64, ...")
         self.embedding = nn.Embedding(num_tokens, features)
         layers = [l for _ in range(int(halvings)) for l in (nn.Conv1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
         self.net, self.features = nn.Sequential(*layers, nn.Flatten()), 8*features
+        if anywhere:
+            wide = nn.Conv1d(features, 4*features, 4, 2, 1)
+            self.net, self.features = nn.Sequential(*layers[:6], wide, nn.SiLU(), Largest()), 4*features
     def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
 
 class CaptionDecoder(nn.Module):
     "z -> a `Plan`: what to write where; each word is written knowing the plan and the last few words."
     def __init__(self, latent, num_tokens, length, features=128,
                  window=4, # how many words it looks back
-                 drop=0.2 # share of them hidden while training
+                 drop=0.2, # share of them hidden while training
+                 anywhere=False # may the text start anywhere? Then the plan says the same at every place
                 ):
         super().__init__()
         layers = [l for _ in range(int(math.log2(length/8)))
                   for l in (nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
         self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(), nn.Linear(4*features, 8*features), nn.SiLU(),
                                   Unflatten((features, 8)), *layers, nn.Conv1d(features, features, 1))
+        if anywhere: self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(), nn.Linear(4*features, features), Unflatten((features, 1)))
+        self.places = nn.Parameter(torch.zeros(length, features)) if anywhere else None
         self.embedding = nn.Embedding(num_tokens + 1, features)       # the last one: before the text, or hidden
         self.look_back, self.window, self.drop = nn.Conv1d(features, features, window), window, drop
         self.out, self.nothing = nn.Linear(features, num_tokens), num_tokens
-    def forward(self, z): return Plan(self, self.plan(z).transpose(1, 2))
+    def forward(self, z):
+        vectors = self.plan(z).transpose(1, 2)
+        return Plan(self, vectors if self.places is None else vectors + self.places)
 
 class Plan:
     "The parameters of a text likelihood: per place a vector, and the decoder that turns it into words."
@@ -362,8 +376,9 @@ class Captions:
     "Likelihood of text that ends: `params` are a `Plan`; what follows the end mark does not count."
     def __init__(self, pad=None, # token that fills the text up; None if all places count
                  banned=(), # tokens that are never written
-                 end=None): # token after which only `pad` is written
-        self.pad, self.banned, self.end = pad, tuple(banned), end
+                 end=None, # token after which only `pad` is written
+                 blank=None): # token before a text that may start anywhere
+        self.pad, self.banned, self.end, self.blank = pad, tuple(banned), end, blank
 
     def log_prob(self, x, params):
         each = -F.cross_entropy(params.logits(x).transpose(1, 2), x, reduction="none")
@@ -378,7 +393,22 @@ class Captions:
     def _allowed(self, scores): return scores.index_fill(-1, torch.tensor(self.banned, dtype=torch.long, device=scores.device), -torch.inf)
     def mean(self, params):
         "The likeliest next word, again and again: a mean of sentences is no sentence."
+        if self.blank is not None: return self._from_its_start(params)
         return self._finished(params.write(lambda s: self._allowed(s).argmax(-1)))
+
+    def _from_its_start(self, params):
+        "The likeliest place to start, then the likeliest next token, again and again."
+        silent = torch.full(params.vectors.shape[:2], self.blank, device=params.vectors.device)
+        wait = params.logits(silent).log_softmax(-1)[:, :, self.blank].double()        # log p(still nothing)
+        begin = wait.cumsum(1) - wait + torch.log1p(-wait.exp().clamp(max=1 - 1e-12))   # log p(starts here)
+        start, place = begin.argmax(1), iter(range(silent.shape[1]))
+        def choose(scores):
+            at = next(place)
+            token = self._allowed(scores).argmax(-1)
+            first = self._allowed(scores).index_fill(-1, torch.tensor([self.blank], device=scores.device), -torch.inf).argmax(-1)
+            return torch.where(start > at, self.blank, torch.where(start == at, first, token))
+        return params.write(choose)
+
     def sample(self, params, generator=None):
         draw = lambda s: torch.multinomial(self._allowed(s).softmax(-1), 1, generator=generator)[:, 0]
         return self._finished(params.write(draw))
@@ -386,6 +416,7 @@ class Captions:
 def cub_specs(modalities, # dict: name -> `Modality`
               features=128, # width of the text networks
               window=4, # how many tokens the decoder looks back
+              anywhere=False, # may the text start anywhere?
               likelihood=Captions(0, (0, 1), 2) # of the text
              ) -> dict: # name -> `ModalitySpec`
     "Lesson 04's networks for the image, a caption encoder and decoder for the text."
@@ -393,8 +424,8 @@ def cub_specs(modalities, # dict: name -> `Modality`
     for name, m in modalities.items():
         if m.kind != "text": continue
         v, length = m.num_tokens, m.shape[0]
-        specs[name] = ModalitySpec(lambda: CaptionEncoder(v, length, features), 8*features,
-            lambda latent: CaptionDecoder(latent, v, length, features, window), likelihood, specs[name].weight)
+        specs[name] = ModalitySpec(lambda: CaptionEncoder(v, length, features, anywhere), (4 if anywhere else 8)*features,
+            lambda latent: CaptionDecoder(latent, v, length, features, window, anywhere=anywhere), likelihood, specs[name].weight)
     return specs
 
 # %% ../nbs/16_birds.ipynb #fd77762f

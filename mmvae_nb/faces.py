@@ -9,6 +9,7 @@ __all__ = ['celeba_attributes', 'drawn_attributes', 'text_alphabet', 'sample_att
 
 # %% ../nbs/17_faces.ipynb #d03c87e0
 import zipfile, zlib
+from dataclasses import replace
 import numpy as np, torch
 import torch.nn.functional as F
 from .core import *
@@ -509,7 +510,9 @@ def attribute_names(data # made by `celeba`
 def celeba_specs(modalities # dict: name -> `Modality`
                 ) -> dict: # name -> `ModalitySpec`
     "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
-    return cub_specs(modalities, features=64, window=8, likelihood=Captions())
+    pad = modalities["text"].vocabulary.index("*")
+    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=Captions(blank=pad))
+    return {**specs, "text": replace(specs["text"], weight=48.)}
 
 # %% ../nbs/17_faces.ipynb #57ca0f1a
 def balanced_agreement(found, # bool (n, A): the attributes an item shows or names
