@@ -290,3 +290,31 @@ def test_what_a_caption_does_not_say_is_not_scored(judged):
 def test_facts_are_numbers(judged):
     facts = judged[0].facts()
     assert all(0 <= v <= 1 for v in facts.values()) and len(facts) == 4
+
+
+# ---- text that may start anywhere (lesson 17)
+
+def test_an_encoder_of_text_that_starts_anywhere_does_not_see_where():
+    torch.manual_seed(0)
+    e = CaptionEncoder(6, 64, features=8, anywhere=True).eval()
+    x = torch.zeros(1, 64, dtype=torch.long)
+    x[0, 16:20] = torch.tensor([3, 4, 5, 3])
+    assert e(x).shape == (1, e.features)
+    first = e(x) - e(torch.zeros_like(x))
+    assert first.abs().max() > 1e-3                              # what is said is seen
+    far = e(x.roll(24, 1)) - e(x)                                # a multiple of the three strides: only the borders can tell
+    assert far.abs().max() < 0.2*first.abs().max()
+
+def test_the_likeliest_start_is_found_as_by_brute_force():
+    "Over all starts: the probability that nothing is written before, and something there."
+    torch.manual_seed(1)
+    d = CaptionDecoder(4, 5, 16, features=8, window=3, anywhere=True).eval()
+    with torch.no_grad():
+        d.out.weight.mul_(3); d.places.normal_()
+        plan = d(torch.randn(20, 4))
+        text = Captions(blank=0).mean(plan)
+        p = plan.logits(torch.zeros(20, 16, dtype=torch.long)).softmax(-1)[:, :, 0].double()
+    for i in range(20):
+        chance = [math.prod(p[i, :l].tolist())*(1 - p[i, l].item()) for l in range(16)]
+        start = int(np.argmax(chance))
+        assert not text[i, :start].any() and text[i, start] != 0, i

@@ -489,6 +489,8 @@ generation_grid(rows, note="rendered data");
 # The window makes neighbouring words fit; everything that lasts longer than four words has to be in the plan, that is, in $z$. And it is a convolution: all places
 # are scored at once while training. Only writing goes word by word.
 #
+# (`anywhere` and `blank` below are for the texts of lesson 17, which begin at a random place.)
+#
 # Our contract asks a likelihood for `log_prob(x, params)`, where `params` is whatever the decoder returned. Here that is a `Plan`: the vectors
 # for all places together with the decoder that can turn them into scores.
 

@@ -884,15 +884,14 @@ else:
 # %% [markdown]
 # ## Networks
 #
-# The image gets lesson 04's convolutions, as birds do. The text is read and written letter by letter with the networks of
-# lesson 16: an encoder that halves the 256 places down to 8, and a decoder with a plan for each place and a window on what was written last, here
-# eight letters. With a plan alone each letter would be chosen by itself, and a text that may start anywhere would come out as a mixture of
-# all its shifts. The window settles the spelling; $z$ has to know the attributes and the start. The padding mark counts like any letter here: where the text
-# starts is part of the data.
+# The image gets lesson 04's convolutions, as birds do. The text is read and written letter by letter with the networks of lesson 16, with one change for a text that may start
+# *anywhere*: the encoder keeps, of each feature, the largest value over all places, so that it knows what was said and not where; and the decoder's plan is the same vector at
+# every place, beside a window on the last eight letters. A plan for each place is of no use before $z$ knows the start, so with it $z$ learnt nothing of the text in a first run.
+# The padding mark counts like any letter.
 #
-# The weight of the text is MoPoE's, 16 to 1/3 for the image, so 48 to 1. Lesson 04's rule would give 4.8, and with that $z$ falls silent about the text (lesson 16 shows how): in a first run of
-# all methods every text came out empty. What is written from a face has one more question to answer: where to start. A face can't know; letter by letter "not yet" is always the likeliest answer, and nothing
-# is ever written. So the likeliest *start* is chosen first: the decoder says, for each place, how probable it is that nothing was written before and something is written here.
+# The weight of the text is MoPoE's, 16 to 1/3 for the image, so 48 to 1; lesson 16 shows how $z$ falls silent about a text that counts too little. And what is written from a face has one more question to
+# answer: where to start. A face can't know; letter by letter "not yet" is always the likeliest answer, and nothing would ever be written. So the likeliest *start* is chosen first: the decoder
+# says, for each place, how probable it is that nothing was written before it and something is written there.
 
 # %%
 #| exports
