@@ -257,7 +257,8 @@ def decks(paths, out, cache):
     listed = []
     for p in paths:
         page = out/f"{p.stem}.html"
-        page.write_text(exporter.from_notebook_node(slides(p))[0], encoding="utf-8")
+        text = exporter.from_notebook_node(slides(p))[0]
+        page.write_text(re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", "site_libs/katex", text), encoding="utf-8")
         listed.append(f'<li><a href="{page.name}">{p.stem.replace("_", " ")}</a></li>')
     (out/"index.html").write_text(f'<!DOCTYPE html><meta charset="utf-8"><title>Slides</title><h1>Slides</h1>'
                                   f'<ul>{"".join(listed)}</ul>', encoding="utf-8")
