@@ -1264,10 +1264,6 @@ constant                                                          # the empty te
 # teacher costs several times one of the others, so this is a comparison at equal updates, not at equal time. Students distilled at $T = 1, 2, 10$ with 200 updates only get 0.62, 0.61 and 0.54 from text: a
 # posterior refined for longer was harder to imitate here. The report's page has the pictures of slides 50-52 and 59.
 #
-# Real faces, scale `real`, one seed, 500 test faces of people not seen in training; a short run, 600 updates, 300 for students. The judge itself reaches 0.79 on real test photographs. Its agreement with the
-# text for faces drawn from it: iterative student 0.70, JMVAE student 0.63, MVTCAE and MoPoE 0.60; chance is 0.52. Texts from faces: 0.60, 0.57, 0.52 and 0.56, with chance at 0.51: little more than nothing is
-# read from a face after so few updates. None of these pictures is shown.
-#
 # ## Recap
 #
 # - Faces and the comma-joined names of their attributes: an image full of what no text says, and a

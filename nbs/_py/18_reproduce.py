@@ -224,7 +224,7 @@ DATASETS = {
         "real": {**_real, "samples": 675}}),
     "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
         "quick": dict(updates=1000, student_updates=500, samples=800),
-        "real": {**_real, "updates": 600, "student_updates": 300, "study_updates": 80, "samples": 500}}, private=True),
+        "real": {**_real, "updates": 1000, "student_updates": 500, "study_updates": 150, "samples": 800}}, private=True),
 }
 
 def scale_of(scale, # a key of SCALES
