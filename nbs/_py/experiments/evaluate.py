@@ -36,12 +36,12 @@ model, run = reproduce.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
 train, validation, test = (reproduce.load_data(dataset, split, source, items, device) for split in ("train", "validation", "test"))
 judge = reproduce.make_judge(dataset, train, validation, judge_updates, judge_width, device)
+same_classes = train.class_names == test.class_names
+samples = min(samples, len(test) if same_classes else len(test)//2)      # no item twice; the floor needs as many others
 batch, labels = test.take(samples)
 points, point_labels = train.take(probe_points)
 part = {n: x[:500] for n, x in batch.items()}       # for the ELBO
 names, size = list(test.modalities), 500
-same_classes = train.class_names == test.class_names
-samples = len(labels) if labels is not None else len(batch[names[0]])
 images = list(judge.features)
 features = {n: [f] for n, f in judge.features.items()}
 with contextlib.suppress(MmvaeError):                # where the weights are there
