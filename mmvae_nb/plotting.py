@@ -270,7 +270,7 @@ def table_text(frame # long table, a number per line, as in talk.csv
               ) -> str: # plain ASCII text
     "All tables of `frame` as aligned text: methods down, conditions across (talk, ours, floor)."
     blocks = []
-    for (slide, dataset, metric), g in frame.groupby(["slide", "dataset", "metric"], sort=False):
+    for (slide, dataset, metric), g in frame.groupby(["slide", "dataset", "metric"], sort=False, dropna=False):
         t = talk_table(g)
         header = [("", "")] + [c for c in t if c[1] != "std"]
         rows = [["method"] + [k for _, k in header[1:]]]
@@ -278,7 +278,8 @@ def table_text(frame # long table, a number per line, as in talk.csv
             std = {c: r.get((c, "std")) for c, k in t if k == "ours"}
             rows.append([name] + [_number(r[c, k], std[c] if k == "ours" else None)
                                   for c, k in header[1:]])
-        lines = [f"slide {slide}, {dataset}, {metric}", *_aligned(header, rows)]
+        where = [] if pd.isna(slide) else [f"slide {slide:.0f}"]
+        lines = [", ".join([*where, dataset, metric]), *_aligned(header, rows)]
         blocks.append("\n".join(lines + [f"({_provenance(g)})"]))
     return "\n\n".join(blocks) or "no results"
 
