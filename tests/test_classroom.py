@@ -155,9 +155,23 @@ def test_blocks_and_their_weights():
 def test_long_paragraphs_keep_whole_sentences():
     text = "First, with $a. B$ in it. " + "Second sentence. "*30 + "It leads on:"
     short = classroom.shortened(text)
+    starred = "Near $q^*(z)$ it is so. " + "Second sentence. "*30
+    assert len(classroom.shortened(starred)) < 300
     assert short.startswith("First, with $a. B$ in it. Second sentence.") and short.endswith("Second sentence. … It leads on:")
     assert len(short) < 300 and classroom.shortened("Short.") == "Short."
     assert classroom.shortened("| a | b |\n" * 100) == "| a | b |\n" * 100
+
+def test_a_sentence_that_leads_to_nothing_is_left_out():
+    assert classroom.ended("It is so. We can check it:") == "It is so."
+    assert classroom.ended("And the refusals, by name:") == "" and classroom.ended("It is so.") == "It is so."
+
+def test_what_a_cell_prints_stays_with_its_code_and_no_line_stands_alone(tmp_path):
+    code = nbformat.v4.new_code_cell("\n".join(f"print({i})" for i in range(12)), outputs=[nbformat.v4.new_output("stream", text="0\n1")])
+    for prose, many in [("One line.", 1), ("A sentence of some length. "*16, 2)]:
+        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# T\n\n## S\n\n{prose}"), code])
+        nbformat.write(nb, tmp_path/"02_x.ipynb")
+        deck = [c.source for c in classroom.slides(tmp_path/"02_x.ipynb").cells if c.metadata.slideshow.slide_type != "notes"]
+        assert len(deck) == 1 + many and "print(11)" in deck[-1] and "0\n1" in deck[-1]
 
 def test_long_code_becomes_an_outline():
     code = 'def f(a, b=1):\n    "Does f."\n    return a\nclass C(D):\n    "A C."\n    def _g(self): pass\n    def h(self): return 1\n'
@@ -197,7 +211,7 @@ MEASURE = """<script>Reveal.on("ready", () => document.fonts.ready.then(() => se
     const top = document.querySelector(".slides").getBoundingClientRect().top;
     const seen = [...s.querySelectorAll("*")].filter(e => !e.closest("aside") && e.offsetParent);
     const bottom = Math.max(...seen.map(e => e.getBoundingClientRect().bottom - top))/Reveal.getScale();
-    if (bottom > 730 || s.scrollWidth > 1290) found.over.push([i.h, i.v, bottom, s.scrollWidth]);
+    if (bottom > 730 || s.scrollWidth*(s.style.zoom || 1) > 1290) found.over.push([i.h, i.v, bottom, s.scrollWidth]);
   }
   document.body.innerHTML = "<pre id=result>" + JSON.stringify(found) + "</pre>";
 }, 300)));</script></html>"""

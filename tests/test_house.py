@@ -261,7 +261,7 @@ def test_committed_results_become_pages(results, tmp_path):
     pages, cells = rendered(results, proc)
     first, second = [c for c in cells if c["cell_type"] == "code"]
     assert "code-fold: true" in nbs.source(first) and "code-fold: true" in nbs.source(second)
-    assert "| a | b |\n| --- | --- |\n| x\\|y | 2 |" in first["outputs"][0]["data"]["text/markdown"]
+    assert "| a | b |\n| --- | ---: |\n| x\\|y | 2 |" in first["outputs"][0]["data"]["text/markdown"]
     assert '![A caption.](figures/slide_36_grid.png){fig-alt="What is to be seen."}' in second["outputs"][0]["data"]["text/markdown"]
     assert (proc/"results"/"quick"/"figures"/"slide_36_grid.png").exists()
     assert any("committed" in nbs.source(c) for c in cells)

@@ -65,6 +65,43 @@ def test_no_page_is_heavy(built, pages):
         weight = p.stat().st_size + sum(f.stat().st_size for f in pictures)
         assert weight < 3_000_000, f"{p.relative_to(out)}: {weight/1e6:.1f} MB with its pictures"
 
+def test_pictures_have_their_size(built, pages):
+    from PIL import Image
+    found = 0
+    for p in pages:
+        for tag in re.findall(r"<img [^>]*>", p.read_text(encoding="utf-8")):
+            assert re.search(r' width="\d+" height="\d+"', tag), (p.name, tag[:120])
+            if (src := re.search(r'src="([^":]+\.(?:png|jpg))"', tag)):
+                found += 1
+                width, height = Image.open(p.parent/unquote(src[1])).size
+                assert f'width="{width}" height="{height}"' in tag and 'loading="lazy"' in tag
+    assert found > 20
+
+def test_tables_of_results(tmp_path):
+    import website
+    file = tmp_path/"t.csv"
+    file.write_text("slide,data,condition,value\n1,real,a->b,2.00\n1,real,c->d,nan\n2,real,e|f,0.123456\n")
+    lines = website.md_table(file).splitlines()
+    assert lines[:2] == ["| slide | condition | value |", "| ---: | --- | ---: |"]
+    assert [l.split(" | ")[-1] for l in lines[2:5]] == ["2 |", "nan |", "0.1235 |"] and "e\\|f" in lines[4]
+    assert lines[-1] == "[t.csv](tables/t.csv). In every row: data real."
+    file.write_text("a,b\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
+    shown = website.md_table(file, rows=40)
+    assert "::: {.long}" in shown and "the first 40 of 50 rows." in shown and shown.count("\n| ") == 42
+
+def test_reference_says_nothing_twice():
+    import website
+    head = "| Parameter | Type | Default | Description |\n| --- | --- | --- | --- |\n"
+    said = website.lean(f"```python\nf(x, y = None)\n```\n\n{head}| `x` |  | required | an x |\n| `y` | None | `None` |  |\n")
+    assert "f(x, y=None)" in said and "| Parameter | Default | Description |" in said and "| `y` | `None` |  |" in said
+    assert website.lean(f"A\n\n{head}| `x` | int | required |  |\n") == "A\n\n"
+    long = website.lean("```python\nf(" + ", ".join(f"name_{i} = {i}" for i in range(20)) + ")\n```").splitlines()
+    assert len(long) > 4 and max(map(len, long)) <= 92 and "".join(l.strip() for l in long[1:-1]).count("=") == 20
+
+def test_a_method_under_another_name_is_called_by_it(built):
+    page = (built[0]/"api"/"multimodal_iterative.html").read_text(encoding="utf-8")
+    assert "_iterative_loss" not in page and 'id="IterativeTeacher.loss"' in page
+
 def test_committed_figures_have_alternative_text():
     for path in LESSONS:
         for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:

@@ -117,19 +117,24 @@ renderMathInElement(document.body, {throwOnError: false, delimiters: [
   {left: "$$", right: "$$", display: true}, {left: "$", right: "$", display: false}]});
 Reveal.initialize({width: 1280, height: 720, margin: 0.05, hash: true, center: false, slideNumber: "h.v",
                    transition: "none", plugins: [RevealNotes]});
-function fit() {   // a display that is wider than the slide is set smaller
-  for (const d of Reveal.getCurrentSlide().querySelectorAll(".katex-display")) {
+function fit() {   // a display that is wider than the slide is set smaller, then all of a slide that is too full
+  const s = Reveal.getCurrentSlide();
+  for (const d of s.querySelectorAll(".katex-display")) {
     let width = 100;   // room for the equation's number
     d.style.fontSize = "1em";
     for (const b of d.querySelectorAll(".katex-html > .base")) width += b.offsetWidth;
     d.style.fontSize = Math.min(1, 1180/width) + "em";
   }
+  s.style.zoom = 1;
+  const parts = [...s.querySelectorAll("*")].filter(e => !e.closest("aside") && e.offsetParent);
+  const top = s.getBoundingClientRect().top, low = Math.max(...parts.map(e => e.getBoundingClientRect().bottom));
+  s.style.zoom = Math.min(1, 710*Reveal.getScale()/(low - top), 1280/s.scrollWidth);
 }
 Reveal.on("slidechanged", fit); document.fonts.ready.then(fit);
 </script>
 {%- endblock -%}
 """
-LINES, WIDTH = 12, 72   # what fits on a slide below its heading: lines of text, characters in a line
+LINES, WIDTH, CODE = 13, 72, 86   # what fits on a slide below its heading: lines of text, characters in a line of text, of code
 SKIPPED = ["Exercises", "Solutions", "References"]   # of the first, only the questions are shown
 
 def blocks(text):
@@ -150,7 +155,10 @@ def blocks(text):
 def shortened(text, limit=260):
     "The first sentences of a paragraph, up to about `limit` characters, and a last one that leads on."
     if len(text) <= 1.3*limit or re.match(r"\s*(\d+\.|[-*|>$`<])", text) or "$$" in text: return text
-    sentences, whole = [""], lambda s: s.count("$") % 2 == s.count("*") % 2 == s.count("`") % 2 == 0 and s.count("(") == s.count(")")
+    def whole(s):
+        said = re.sub(r"\$[^$]*\$", "", s)   # without its formulas
+        return said.count("$") % 2 == said.count("*") % 2 == said.count("`") % 2 == 0 and said.count("(") == said.count(")")
+    sentences = [""]
     for s in re.split(r"(?<=[.!?:])\s+(?=[A-Z$*`])", text):
         if sentences[-1] and not whole(sentences[-1]): sentences[-1] += " " + s
         else: sentences.append(s)
@@ -160,10 +168,15 @@ def shortened(text, limit=260):
         kept += " " + s
     return kept + (f" … {sentences[-1]}" if text.endswith(":") and not kept.endswith(":") else "")
 
+def ended(text):
+    "The paragraph without a last sentence that leads on (to a cell that is on no slide)."
+    if not text.endswith(":") or "$$" in text or text.startswith(("-", "|", "```")): return text
+    return "" if not (m := re.match(r"(?s)(.*[.!?])\s", text)) else m[1].removesuffix(" …")
+
 def weight(block):
     "About how many lines of a slide a block takes."
     if block.startswith("<"): return LINES
-    if block.startswith("```"): return 0.62*block.count("\n") + 1
+    if block.startswith("```"): return 0.62*sum(max(1, -(-len(line)//CODE)) for line in block.splitlines()[1:-1]) + 1
     lines = block.splitlines()
     if block.startswith("|"): return 1.1*len(lines)
     if "$$" in block: return 2.2*(block.count(r"\\") + 1) + 1
@@ -202,18 +215,25 @@ def slides(path):
     "The lesson at `path` as a notebook of Markdown cells: one for each slide, then its speaker's notes."
     deck, title = [], ""
     def start(kind, *parts): deck.append((kind, list(parts), [])); return sum(map(weight, parts[1:]))
-    for c in nbformat.read(path, as_version=4).cells:
+    cells = nbformat.read(path, as_version=4).cells
+    for c, following in zip(cells, [*cells[1:], None]):
         text = MarkSolutions.folded.sub("", c.source)
-        parts = blocks(text) if c.cell_type == "markdown" else shown(c) if title not in SKIPPED else []
-        for b in parts:
+        parts = list(blocks(text)) if c.cell_type == "markdown" else shown(c) if title not in SKIPPED else []
+        nothing = following and following.cell_type == "code" and not shown(following)
+        for i, b in enumerate(parts):
             if re.match("##? ", b):
                 title = b.lstrip("# ")
                 if title not in SKIPPED[1:]: used = start("slide", b)
             elif title not in SKIPPED[1:]:
                 short = shortened(b)
-                if used and (used + weight(short) > LINES or b.startswith("### ")):
+                if nothing and i == len(parts) - 1: short = ended(short)
+                together = sum(map(weight, parts)) if c.cell_type == "code" and i == 0 else 0   # a cell's code and what it prints
+                needed = together if together <= LINES else weight(short)
+                few = used <= 3 or c.cell_type == "code" and i and weight(short) <= 3
+                room = 1.25*LINES if few else LINES   # a line or two do not get a slide of their own: `fit` makes room
+                if used and short and (used + max(needed, weight(short)) > room or b.startswith("### ")):
                     used = start("subslide", f"## {title}")
-                deck[-1][1].append(short); used += weight(short)
+                if short: deck[-1][1].append(short); used += weight(short)
                 if short != b: deck[-1][2].append(b)
     nb = nbformat.v4.new_notebook(metadata={"title": path.stem})
     for kind, *texts in deck:

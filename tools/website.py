@@ -7,8 +7,9 @@ nothing is run. What is rendered lies in `_proc/`: the notebooks without nbdev's
 for each report of each scale's committed results, and `_quarto.yml` with a sidebar of what is there.
 Nothing in the site points outside it but ordinary links: KaTeX comes from `site/katex`.
 """
-import argparse, ast, base64, csv, io, os, re, shutil, subprocess, sys
+import argparse, ast, base64, csv, importlib, inspect, io, os, re, shutil, subprocess, sys, textwrap
 from pathlib import Path
+from urllib.parse import unquote
 
 import yaml
 from execnb.nbio import mk_cell, read_nb, write_nb
@@ -62,7 +63,11 @@ def lighten(outputs):
 def defined(code):
     "What a cell that exports and is shown defines at its top level."
     if not re.search(r"(?m)^#\| *exports\b", code): return []
-    return [n.name for n in ast.parse(code).body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and n.name[0] != "_"]
+    def name(n):
+        if isinstance(n, (ast.ClassDef, ast.FunctionDef)): return n.name
+        made = isinstance(n, ast.Assign) and getattr(getattr(n.value, "func", None), "id", None)
+        return n.targets[0].id if made == "namedtuple" else "_"
+    return [s for n in ast.parse(code).body if (s := name(n))[0] != "_"]
 
 def definitions(root=ROOT):
     "For each exported symbol: the lesson that defines it, and the anchor of the cell."
@@ -89,10 +94,12 @@ def to_results(text, pages):
     return REPORT.sub(report, RESULT.sub(new, text))
 
 def page(path, target, pages=None, # `Results`, for links to results
-         fold=False # fold the code?
+         fold=False, # fold the code?
+         links=""    # Markdown, to stand below the title and subtitle
         ):
     "Write the notebook at `path` to `target` without directives, hidden cells and progress bars."
     nb = read_nb(path)
+    if links: nb.cells[0].source = re.sub(r"\A(# .+\n*(?:>.*\n?)*)", lambda m: f"{m[1]}\n::: {{.links}}\n{links}\n:::\n\n", nb.cells[0].source)
     for c in nb.cells:
         if c.cell_type == "code":
             c.outputs = tidy(c.get("outputs", []))
@@ -114,16 +121,27 @@ def short(text):
     "A number with four digits that count; anything else as it is."
     try: number = float(text)
     except ValueError: return text
-    return text if len(text) < 6 or number == int(number) else f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
+    if number.is_integer(): return f"{number:.0f}"
+    return text if len(text) < 6 else f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
 
 def md_table(path, rows=200):
-    "The CSV file at `path` as a Markdown table, of its first rows if it is long."
-    table = [[short(c).replace("|", "\\|") for c in row] for row in csv.reader(path.open(encoding="utf-8"))]
-    if not table: return ""
-    head, *body = table
-    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"]*len(head), *body[:rows]]]
-    lines += ["", f"[{path.name}](tables/{path.name})" + (f", the first {rows} of {len(body)} rows." if len(body) > rows else "")]
-    return "\n".join(lines)
+    """The CSV file at `path` as a Markdown table, of its first rows if it is long.
+
+    What is the same in every row is said once, below it; a column of numbers is set to the right; a long table scrolls.
+    """
+    head, *body = csv.reader(path.open(encoding="utf-8"))
+    def text(c):
+        c = short(c).replace("|", "\\|").replace("->", " → ")
+        return c.replace(" ", "\u00a0") if len(c) < 24 else c   # what is short stays on one line
+    columns = list(zip(*(map(text, row) for row in body)))
+    number = lambda c: re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?%?|nan|inf|", c, re.I)
+    same = [len(body) > 1 and len(set(c)) == 1 for c in columns]
+    shown = [(h.replace("_", " "), "---:" if all(map(number, c)) else "---", *c[:rows]) for h, c, s in zip(head, columns, same) if not s]
+    said = [f"{h.replace('_', ' ')} {c[0]}" for h, c, s in zip(head, columns, same) if s and c[0]]
+    lines = ["| " + " | ".join(row) + " |" for row in zip(*shown)]
+    if len(lines) > 30: lines = ["::: {.long}", "", *lines, "", ":::"]
+    first = f", the first {rows} of {len(body)} rows" if len(body) > rows else ""
+    return "\n".join([*lines, "", f"[{path.name}](tables/{path.name}){first}." + (f" In every row: {', '.join(said)}." if said else "")])
 
 def size_of(scale):
     "The place of a scale, the largest first."
@@ -161,11 +179,11 @@ class Results:
         target.write_bytes(data)
         self.pictures[scale, file.stem] = target.relative_to(proc).as_posix()
 
-def figure(cell, path, stem):
-    "Markdown for a figure with the caption and the alternative text of the cell that makes it."
+def figure(cell, path, stem, last):
+    "Markdown for a figure with the alternative text of the cell that makes it and, if it is the cell's last one, the caption."
     def said(key): return (m := re.search(rf"(?m)^#\| *{key}: *\"?(.*?)\"?$", cell.source)) and m[1].replace('"', "'")
     alt = said("fig-alt") or stem.replace("_", " ")
-    return f'![{said("fig-cap") or alt}]({path}){{fig-alt="{alt}"}}'
+    return f'![{(said("fig-cap") or alt) if last else ""}]({path}){{fig-alt="{alt}"}}'
 
 def shows(cell, file):
     "Is this the cell that makes `file`? It names it, or calls a function with the slide's number."
@@ -173,10 +191,24 @@ def shows(cell, file):
     m = re.match(r"slide_(\d+)_", file.stem)
     return bool(m and re.search(rf"\(\s*{m[1]}\b", cell.source))
 
+def joined(nb):
+    "Make one of code cells that follow each other with nothing shown in between, in place."
+    kept = []
+    for c in nb.cells:
+        before = kept[-1] if kept else None
+        if before and before.cell_type == c.cell_type == "code" and not before.outputs and "#|" not in before.source:
+            told = re.match(r"(?:#\|.*\n)*", c.source)[0]
+            c.source = f"{told}{before.source.rstrip()}\n\n{c.source[len(told):]}"
+            kept.pop()
+        kept.append(c)
+    nb.cells = kept
+
 def report_page(nb_path, files, target, scale, pages, executed=None):
     "A report: its executed copy where there is one, else its text with the committed tables and figures."
     nb = read_nb(executed or nb_path)
     code, placed = [c for c in nb.cells if c.cell_type == "code"], {}
+    said = "\n".join(c.source for c in code)
+    files = sorted(files, key=lambda f: [said.find(word) for word in f.stem.split("_")])   # in the order the report names them
     for f in files: placed.setdefault(next((i for i, c in enumerate(code) if shows(c, f)), len(code) - 1), []).append(f)
     for i, c in enumerate(code):
         # An anchor for each file, and without outputs of its own the file itself
@@ -184,12 +216,13 @@ def report_page(nb_path, files, target, scale, pages, executed=None):
             anchor = f'<a id="{f.stem}"></a>'
             if executed: text = anchor
             elif f.suffix == ".csv": text = f"{anchor}\n\n{md_table(f)}"
-            else: text = f"{anchor}\n\n" + figure(c, os.path.relpath(pages.pictures[scale, f.stem], f"results/{scale}"), f.stem)
+            else: text = f"{anchor}\n\n" + figure(c, os.path.relpath(pages.pictures[scale, f.stem], f"results/{scale}"), f.stem, f == placed[i][-1])
             c.outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}})
     if not executed:
         note = ("::: {.callout-note}\nThis page shows the report's text with the tables and figures that are committed. "
                 f"`make reproduce SCALE={scale}` runs it, and then the page shows all it prints.\n:::")
         nb.cells.insert(1, mk_cell(note, "markdown"))
+    joined(nb)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)
     page(target, target, fold=True)
@@ -237,6 +270,29 @@ def present(entries, proc, say=True):
         elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
 
+def lean(text):
+    "A page of the reference without what its signatures say already; long signatures on several lines."
+    def table(m):
+        rows = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in m[0].strip().splitlines()]
+        body = [[n, "" if (kind, default) == ("None", "`None`") else kind, default, said] for n, kind, default, said in rows[2:]]
+        if not any(said for *_, said in body): return ""
+        keep = [i for i in range(4) if any(row[i] for row in body)]
+        return "\n".join("| " + " | ".join(row[i] for i in keep) + " |" for row in [*rows[:2], *body]) + "\n"
+    def signature(m):
+        line = m[1].replace(" = ", "=")
+        return "```python\n" + textwrap.fill(line, 92, subsequent_indent=" "*(line.find("(") + 1), break_long_words=False,
+                                             break_on_hyphens=False) + "\n```"
+    text = re.sub(r"(?m)^\| Parameter \|.*\n(?:\|.*\n?)+", table, text)
+    return re.sub(r"```python\n(.+)\n```", signature, text)
+
+def renamed(text, module):
+    "The text with functions that were put into a class under another name called by it."
+    for c in filter(inspect.isclass, vars(module).values()):
+        for name, f in vars(c).items():
+            if c.__module__ == module.__name__ and inspect.isfunction(f) and f.__name__ not in (name, "<lambda>"):
+                text = text.replace(f.__name__, f"{c.__name__}.{name}")
+    return text
+
 def reference(proc, config, root=ROOT):
     "Write the pages of the reference, each symbol with a link to the lesson that defines it; the sidebar's entries."
     from smalldocs import api
@@ -245,15 +301,17 @@ def reference(proc, config, root=ROOT):
     first = {m: i for i, m in enumerate(order)}
     made, lesson = api.build_from_config(load(proc)), definitions(root)
     for path in made:
-        def link(m):
-            name, anchor = lesson.get(m[1], (None, None))
-            return m[0] + (f" · [lesson](../{name}#{anchor}){{.source-link}}" if name else "")
-        text = re.sub(r"(?m)^## (?:class )?(\w+) \{#\1\}\n\n\[source\].*$", link, path.read_text(encoding="utf-8"))
+        def links(m):
+            name, anchor = lesson.get(m[2], (None, None))
+            more = f" · [lesson](../{name}#{anchor})" if name else ""
+            return f"{m[1]}::: {{.source-links}}\n{m[3]}{more}\n:::"
+        text = renamed(lean(path.read_text(encoding="utf-8")), importlib.import_module(f"mmvae_nb.{path.stem}"))
+        text = re.sub(r"(?m)^(###? (?:class )?([\w.]+) \{.*\}\n\n)(\[source\]\([^)]*\)).*$", links, text)
         if path.stem in order:
             # A subtitle with maths is the page's description, where maths is not set
-            text = re.sub(r"(?m)^description: .*$", lambda m: re.sub(r"\$([^$]+)\$", lambda t: t[1].replace("\\", ""), m[0]), text, count=1)
             said = f"The module of lesson [{title_of(order[path.stem])}](../{order[path.stem].name}).\n\n"
             text = re.sub(r"(?m)^## ", lambda m: said + m[0], text, count=1)
+            text = re.sub(r"(?m)^description: .*$", lambda m: re.sub(r"\$([^$]+)\$", lambda t: t[1].replace("\\", ""), m[0]), text, count=1)
         path.write_text(text, encoding="utf-8")
     modules = sorted((p.stem for p in made), key=lambda m: first.get(m, 99))
     return [{"text": f"mmvae_nb.{m}", "href": f"api/{m}.qmd"} for m in modules]
@@ -268,9 +326,12 @@ def prepare(proc, quarto=False, root=ROOT):
     for file in sorted((root/"results").glob("*/tables/*.csv")):
         (proc/file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, proc/file.relative_to(root))
-    for nb in lessons(root): page(nb, proc/nb.name, pages)
-    shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex"))
     config = yaml.safe_load((root/"_quarto.yml").read_text(encoding="utf-8"))
+    for nb in lessons(root):
+        links = f"[Notebook]({config['website']['repo-url']}/blob/main/nbs/{nb.name})"
+        if (root/"mmvae_nb"/f"{nb.stem[3:]}.py").exists(): links += f" · [Reference of `mmvae_nb.{nb.stem[3:]}`](api/{nb.stem[3:]}.qmd)"
+        page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
+    shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex"))
     config["smalldocs"]["api"]["root"] = str(root)
     config["project"]["resources"] = ["results/**/*.csv"]
     if quarto: config["format"]["html"]["html-math-method"] = "katex"
@@ -297,6 +358,20 @@ def offline(out, root=ROOT):
         if f.suffix == ".css": new = re.sub(r"@import\s+url\([\"']?https?://[^)]*\)\s*;", "", new)
         if new != text: f.write_text(new, encoding="utf-8")
 
+def sized(out):
+    "Give pictures their size, so that text does not move when they come; those in files are loaded when they are near."
+    def new(m, page):
+        src = m[1]
+        if src.startswith("data:image/svg") or "://" in src or " width=" in m[0]: return m[0]
+        data = io.BytesIO(base64.b64decode(src.split(",", 1)[1])) if src.startswith("data:") else page.parent/unquote(src)
+        width, height = Image.open(data).size
+        lazy = "" if src.startswith("data:") else ' loading="lazy"'
+        return m[0].replace("<img ", f'<img width="{width}" height="{height}"{lazy} ', 1)
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m: new(m, page), text)
+        if changed != text: page.write_text(changed, encoding="utf-8")
+
 def build(out, proc, root=ROOT):
     "Build the site into `out` by way of `proc`; what the renderer warned of."
     quarto = shutil.which("quarto")
@@ -311,6 +386,7 @@ def build(out, proc, root=ROOT):
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(proc/"_docs", out)
     offline(out, root)
+    sized(out)
     return warnings
 
 

@@ -48,8 +48,8 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #
 # The weights lie in `_cache/`, under names made of their settings and the source they depend on. So `_cache/` can be
 # copied to machines with the same version of the lessons; another version does not find them and trains its own. For slides,
-# npm fetches reveal.js and KaTeX the first time and keeps them in the same folder: run `make slides` before you
-# leave the network. If npm can't fetch reveal.js, one line says what to put where.
+# npm fetches reveal.js the first time and keeps it in the same folder: run `make slides` before you
+# leave the network. If npm can't fetch it, one line says what to put where.
 #
 # *Live*, below, means that the cells of this section are run in front of the class, after those above it
 # (in JupyterLab: *Run All Above Selected Cell* while you talk about the sections before). *Shown* means slides or the site.
@@ -59,19 +59,26 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #
 # The thread: what is a posterior, what if a modality is missing, and how can one be inferred better than by a single pass?
 #
-# | minute | section | how | ask |
-# |---|---|---|---|
-# | 0 | [Home](index.ipynb), and the figure of [10, The missing modality](10_multimodal_elbo.ipynb) | shown | You hear the word "seven". What do you know about the picture, and what not? |
-# | 5 | [05](05_vae.ipynb): A model with something hidden; The ELBO, second way | shown | In equation (3), what changes if the network for $q$ gets better, and what can't? |
-# | 17 | 05: The naive version, by hand | live | Which line is inference, which is learning? |
-# | 25 | [10](10_multimodal_elbo.ipynb): One latent, several modalities; The joint VAE | shown | What would you feed the joint encoder if the picture is missing? |
-# | 33 | 10: The missing modality | live | Is zero a missing value? |
-# | 40 | [08](08_amortization_gap.ipynb): Three readers of one picture; [09](09_iterative_inference.ipynb): The learned way | shown | Why not climb the ELBO for each item, as the slow way does? |
-# | 50 | [15](15_multimodal_iterative.ipynb): One change of view | shown | Where does the refiner learn about the modalities that the start has not seen? |
-# | 57 | 15: Negative ELBO against t; Walk along t, with the slider | live | At $t = 4$ the street number looks right. Has the model generated it from the word? |
-# | 65 | [11](11_distillation.ipynb): The idea; 15: Distil | shown | What can no student know? |
-# | 72 | 15: exercise *climb by hand*, in pairs | handout | Does the summit depend on the start? |
-# | 84 | 15: What the experiments found | shown | Which of the two hypotheses is supported, and by which comparison? |
+# | minute | section | how | ask | answer |
+# |---|---|---|---|---|
+# | 0 | [Home](index.ipynb), and the last figure of [10, The missing modality](10_multimodal_elbo.ipynb#the-missing-modality) | shown | You hear the word "seven". What do you know about the picture, and what not? | Which digit; not the hand, the colour, the font. What a word leaves open, no model can know. |
+# | 5 | 05: [A model with something hidden](05_vae.ipynb#a-model-with-something-hidden); [The ELBO, second way](05_vae.ipynb#the-elbo-second-way-what-is-lost) | shown; write (3) on the board and leave it there | In equation (3), what changes if the network for $q$ gets better, and what can't? | The KL shrinks and the bound rises; $\log p_\theta(x)$ stays until $\theta$ moves. |
+# | 17 | 05: [The naive version, by hand](05_vae.ipynb#the-naive-version-by-hand) | live | Which line is inference, which is learning? | `q = encoder(x)` is inference; the optimiser's step improves both networks at once. |
+# | 25 | 10: [One latent, several modalities](10_multimodal_elbo.ipynb#one-latent-several-modalities); [The joint VAE](10_multimodal_elbo.ipynb#the-joint-vae) | shown | What would you feed the joint encoder if the picture is missing? | Collect answers (zeros, the mean, noise): the encoder was trained on none of them. |
+# | 33 | 10: [The missing modality](10_multimodal_elbo.ipynb#the-missing-modality) | live | Is zero a missing value? Find the row that is worse than the prior. | No, black is evidence. A wrong fill can explain the triple worse than knowing nothing. |
+# | 40 | 08: [Three readers of one picture](08_amortization_gap.ipynb#three-readers-of-one-picture); 09: [The learned way](09_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
+# | 50 | 15: [One change of view](15_multimodal_iterative.ipynb#one-change-of-view) | shown | Where does the refiner learn about the modalities that the start has not seen? | In the gradient: it is that of $\sum_m w_m \log p(x_m \mid z)$, with all $x_m$. |
+# | 57 | 15: [Negative ELBO against t](15_multimodal_iterative.ipynb#negative-elbo-against-t); [Walk along t](15_multimodal_iterative.ipynb#walk-along-t), with the slider | live | At $t = 4$ the street number looks right. Has the model generated it from the word? | No. Since $t = 1$ the gradient has shown it the street number. |
+# | 65 | 11: [The idea](11_distillation.ipynb#the-idea); 15: [Distil](15_multimodal_iterative.ipynb#distil) | shown | What can no student know? | The first term of (2) in 11: what its modality does not tell. |
+# | 72 | 15: exercise *climb by hand*, in pairs; three minutes to compare | handout | Does the summit depend on the start? | Not here: the model is Gaussian and has one summit. With a network as decoder it may. |
+# | 84 | 15: [What the experiments found](15_multimodal_iterative.ipynb#what-the-experiments-found) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
+#
+# *If you are late:* at minute 40 more than five behind, show only *Three readers*; at 65 more than five behind, turn the exercise into home work. Keep
+# the last six minutes: without the evidence the lecture is an advertisement. *If something live fails,* the site has every output of these
+# cells: keep those four sections open in tabs.
+#
+# *The day before:* run `make cache`, `make slides` and `make docs`; open the three lessons that are live (05, 10, 15) in JupyterLab and run each to the
+# section; check that the slider of 15 moves; give out the handout of 15, of which the class needs only the exercise.
 
 # %% [markdown]
 # ## Three lectures of 90 minutes
@@ -197,6 +204,6 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 #
 # `make slides` writes `_slides/`: a reveal.js deck for each lesson, and `index.html`. Each `##` of a lesson starts a slide, what does not
 # fit goes below it: *right* goes to the next section, *down* deeper into this one. Long paragraphs are cut to their
-# first sentences, and the whole paragraph is in the speaker's notes (key S). Figures stand alone with their captions; of long code the
+# first sentences, and the whole paragraph is in the speaker's notes (key S opens them in a window of their own, also from a file; allow the pop-up). Figures stand alone with their captions; of long code the
 # signatures are shown, of cells that only check something nothing. The decks are made from the saved lessons and need neither
-# tags nor a network.
+# tags nor a network. `make slides NB=nbs/05_vae.ipynb` makes one deck.

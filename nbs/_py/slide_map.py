@@ -84,6 +84,8 @@ MAP = """
 """
 
 # %% [markdown]
+# ## The map
+#
 # The cell below turns the map into links. A figure or table is taken from the largest scale that has it: `paper`, `real`, else `quick`.
 
 # %%
@@ -138,6 +140,8 @@ assert slides == list(range(1, 75))
 Markdown("\n".join(rows))
 
 # %% [markdown]
+# ## What the talk leaves open
+#
 # Where the talk leaves something open (which $T$ its tables use, whether samples or means are shown, teacher or student) the report says what
 # we chose. A refined *teacher* has seen the target modality: its pictures (slides 53 to 58) are no cross-modal generation, and the reports
 # show the student's beside them. Slides 50 and 59 are titled MNIST-SVHN-Text; their place and labels suggest CelebA, and that is how we read them.
