@@ -57,7 +57,7 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# \log p_\theta(x) = \log \mathbb E_{q(z)} \left[ \frac{p(z)\, p_\theta(x \mid z)}{q(z)} \right]
+# \log p_\theta(x) &= \log \mathbb E_{q(z)} \left[ \frac{p(z)\, p_\theta(x \mid z)}{q(z)} \right] \\
 #   &\ge \mathbb E_{q(z)} \left[ \log \frac{p(z)\, p_\theta(x \mid z)}{q(z)} \right] \\
 #   &= \mathbb E_{q(z)}[\log p_\theta(x \mid z)] - \mathrm{KL}(q(z) \,\|\, p(z))
 #    =: \mathcal L(x; q).
@@ -74,8 +74,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) &= \mathbb E_{q(z)} \left[ \log \frac{p_\theta(x)\, p_\theta(z \mid x)}{q(z)} \right]
-#   = \log p_\theta(x) - \mathbb E_{q(z)} \left[ \log \frac{q(z)}{p_\theta(z \mid x)} \right] \\
+# \mathcal L(x; q) &= \mathbb E_{q(z)} \left[ \log \frac{p_\theta(x)\, p_\theta(z \mid x)}{q(z)} \right] \\
+#   &= \log p_\theta(x) - \mathbb E_{q(z)} \left[ \log \frac{q(z)}{p_\theta(z \mid x)} \right] \\
 #   &= \log p_\theta(x) - \mathrm{KL}(q(z) \,\|\, p_\theta(z \mid x)).
 # \end{aligned}\tag{3}
 # $$
@@ -263,7 +263,7 @@ generation_grid(rows);
 #
 # $$
 # \begin{aligned}
-# \widehat{\mathrm{KL}} = \log q_{\mathrm{sg}(\lambda)}(z) - \log p(z), \qquad z = \mu + \sigma \odot \epsilon.
+# \widehat{\mathrm{KL}} = \log q_{\mathrm{sg}(\lambda)}(z) - \log p(z), \quad z = \mu + \sigma \odot \epsilon.
 # \end{aligned}\tag{5}
 # $$
 #

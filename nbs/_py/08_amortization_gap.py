@@ -127,8 +127,8 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
 #
 # $$
 # \begin{aligned}
-# \mu^* = \nu, \qquad (\sigma_l^*)^2 = \frac{1}{P_{ll}}, \qquad
-#   \mathrm{KL}(q^* \,\|\, p(z \mid x)) = \tfrac12 \Big[ \sum_l \log P_{ll} - \log\det P \Big].
+# \mu^* &= \nu, \qquad (\sigma_l^*)^2 = \frac{1}{P_{ll}}, \\
+#   \mathrm{KL}(q^* \,\|\, p(z \mid x)) &= \tfrac12 \Big[ \sum_l \log P_{ll} - \log\det P \Big].
 # \end{aligned}\tag{4}
 # $$
 #
@@ -196,8 +196,8 @@ ax.set(xlabel="correlation ρ", ylabel="gap (nats)"); ax.legend();
 #
 # $$
 # \begin{aligned}
-# \log \hat p(x) = \log \frac1K \sum_k w_k, \qquad
-#   \mathrm{ESS} = \frac{(\sum_k w_k)^2}{\sum_k w_k^2} \in [1, K].
+# \log \hat p(x) &= \log \frac1K \sum_k w_k, \\
+#   \mathrm{ESS} &= \frac{(\sum_k w_k)^2}{\sum_k w_k^2} \in [1, K].
 # \end{aligned}\tag{5}
 # $$
 
@@ -258,7 +258,8 @@ pd.DataFrame(rows).T.round(2)
 #
 # $$
 # \begin{aligned}
-# f_r(z) = q(z)^{1 - \gamma_r}\, p(x, z)^{\gamma_r}, \qquad 0 = \gamma_0 < \gamma_1 < \dots < \gamma_R = 1,
+# & f_r(z) = q(z)^{1 - \gamma_r}\, p(x, z)^{\gamma_r}, \\
+# & 0 = \gamma_0 < \gamma_1 < \dots < \gamma_R = 1,
 # \end{aligned}\tag{6}
 # $$
 #
@@ -267,8 +268,8 @@ pd.DataFrame(rows).T.round(2)
 #
 # $$
 # \begin{aligned}
-# \log w = \sum_{r=1}^{R} \log \frac{f_r(z_{r-1})}{f_{r-1}(z_{r-1})}
-#   = \sum_{r=1}^{R} (\gamma_r - \gamma_{r-1}) \big[ \log p(x, z_{r-1}) - \log q(z_{r-1}) \big].
+# \log w &= \sum_{r=1}^{R} \log \frac{f_r(z_{r-1})}{f_{r-1}(z_{r-1})} \\
+#   &= \sum_{r=1}^{R} (\gamma_r - \gamma_{r-1}) \big[ \log p(x, z_{r-1}) - \log q(z_{r-1}) \big].
 # \end{aligned}\tag{7}
 # $$
 #
