@@ -434,8 +434,8 @@ assert errors["with the short cut"] < errors["convolutions alone"]
 {k: round(v, 3) for k, v in errors.items()}      # mean absolute error per pixel and channel
 
 # %%
-#| fig-cap: "New discs and their reconstructions after 150 updates. The short cut gets the colours of disc and background early."
-#| fig-alt: "Three rows of ten coloured discs on coloured backgrounds: the data, and two rows of reconstructions."
+#| fig-cap: "New discs and their reconstructions after 150 updates. With the short cut the colour of the background is right by then; the discs are not there yet."
+#| fig-alt: "Three rows of ten images: discs on coloured grounds, nearly uniform grey-red or green fields, and blotchy fields in the right colour."
 generation_grid({"data": blobs(-1, 200)[:10], **{k: x[:10] for k, x in drawn.items()}});
 
 
