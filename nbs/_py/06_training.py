@@ -256,7 +256,7 @@ assert list(history) == ["update", "total", "nll", "kl"] and len(history) == 31
 assert history.total.iloc[-3:].mean() < history.total.iloc[:3].mean() - 50
 
 # %%
-#| fig-cap: "The parts of the loss while training. The KL starts at zero, jumps when the latent code is first put to use, and settles; the reconstruction improves all the while."
+#| fig-cap: "The parts of the loss while training. The KL starts at zero, jumps, falls again, and then rises slowly while the latent code is put to use."
 #| fig-alt: "Two panels of curves over updates, negative log-likelihood and KL."
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
 for ax, part in zip(axes, ["nll", "kl"]):
