@@ -116,8 +116,8 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
 #
 # $$
 # \begin{aligned}
-# \mathrm{KL}(q \,\|\, \mathcal N(\nu, P^{-1})) &= \mathbb E_q\Big[ \tfrac12 (z - \nu)^\top P (z - \nu) - \tfrac12 \sum_l \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big]
-#     - \tfrac12 \sum_l \log \sigma_l^2 - \tfrac12 \log\det P \\
+# \mathrm{KL}(q \,\|\, \mathcal N(\nu, P^{-1})) &= \mathbb E_q\Big[ \tfrac12 (z - \nu)^\top P (z - \nu) - \tfrac12 \sum_l \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big] \\
+#   &\quad - \tfrac12 \sum_l \log \sigma_l^2 - \tfrac12 \log\det P \\
 #   &= \tfrac12 \Big[ \sum_l \big(P_{ll}\, \sigma_l^2 - \log \sigma_l^2\big) + (\mu - \nu)^\top P (\mu - \nu) - L - \log \det P \Big].
 # \end{aligned}\tag{3}
 # $$
