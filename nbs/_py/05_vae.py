@@ -303,9 +303,9 @@ for ax, (where, q) in zip(axes, places.items()):
     ax.set(title=where, xlabel="gradient in the mean of q", ylim=(0, 300))
 axes[0].set_ylabel("samples"); axes[1].legend();
 
+
 # %% [markdown]
 # The right panel is a warning: away from the posterior (5) may be the noisier of the two, as it is here. It pays near the optimum.
-
 
 # %% [markdown]
 # ## What goes wrong: a mean is a hidden beta

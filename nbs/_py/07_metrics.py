@@ -694,15 +694,16 @@ right, random_order, one_each, _ = scores.values()
 assert np.isclose(random_order[0], right[0], rtol=1e-6) and random_order[1] < 0.2
 assert one_each[1] == 1 and one_each[0] > 3*right[0]
 
-
 # %% [markdown]
 #
+
 # %%
 #| fig-cap: "What the four answers look like for the first ten questions (the digit below). Only the first row is what one wants, and no single number says so."
 #| fig-alt: "Four rows of ten street numbers: right ones, unrelated ones, the same image for equal digits, and noisy ones."
 rows = {k: as_float(v[:10]) for k, v in answers.items()}
 asked = {"asked for": [str(d.item()) for d in y[500:510]]}
 fig = generation_grid({**rows, **asked}, note="data: rendered street numbers, test split")
+
 
 # %% [markdown]
 # The order of the images does not enter Eq. 2 at all, so the FID can't notice that the answers are

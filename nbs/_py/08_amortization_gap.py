@@ -361,6 +361,7 @@ for b in _ladder(8):
     ax.plot(line, (log_f - log_f.max()).exp(), color=plt.cm.viridis(1 - b), label=f"{b:.2f}")
 ax.set(xlabel="z", ylabel="rung, scaled"); ax.legend(title="γ", fontsize="x-small");
 
+
 # %% [markdown]
 # `log_joint` has the form that `importance_log_likelihood` asks for in lesson 07, so either can be used in place of the other.
 
@@ -826,9 +827,9 @@ assert refined.kl(both).mean() < .01                              # it has x2 th
 for n, (a, b) in floors.items(): print(f"{n}: {a:.2f} nats, by the formula {b:.2f}")
 print(f"refined from s*: {refined.kl(both).mean():.3f} nats")
 
-
 # %% [markdown]
 #
+
 # %%
 #| fig-cap: "What one x_1 leaves open. Grey: the posterior given both modalities, for ten values of x_2. An encoder of x_1 alone must give one answer for all of them. By the ELBO the best is s*, as narrow as each grey curve and in their middle; by distillation it is p(z | x_1), broad enough to cover them."
 #| fig-alt: "Ten narrow grey curves side by side, a narrow blue curve in their middle and a broad orange one over all."
@@ -838,6 +839,7 @@ for i in range(10): ax.plot(line, both[i].log_prob(line).exp(), color="0.75", lw
 for name, q in {"s*": s_star, "p(z | x_1)": alone}.items():
     ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name)
 ax.set(xlabel="z", ylabel="density"); ax.legend();
+
 
 # %% [markdown]
 # The start cannot be better than its floor, and climbing the full ELBO goes below it, to zero.
