@@ -18,7 +18,7 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
                     steps=400, # gradient evaluations
                     lr=0.05 # rate of Adam, decayed to a tenth along a cosine
                    ) -> DiagonalGaussian:
-    "Climb the ELBO of each item by Adam on its own mean and log-variance: the best Gaussian, q* of eq. (2)."
+    "The best Gaussian, q* of eq. (2): Adam on each item's own mean and log-variance."
     mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
     optimiser = torch.optim.Adam([mean, logvar], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
@@ -30,7 +30,7 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
     return DiagonalGaussian(mean, logvar).detach()
 
 # %% ../nbs/08_amortization_gap.ipynb #c7235a84
-Estimate = namedtuple("Estimate", "log_px ess")  # log p(x) in nats and effective sample size, both (batch,)
+Estimate = namedtuple("Estimate", "log_px ess")  # log p(x), effective sample size: both (batch,)
 
 def average_weight(log_w # log weights, (samples, batch)
                   ) -> Estimate:
@@ -46,7 +46,7 @@ def _value_and_gradient(log_f, u):
         return value.detach(), torch.autograd.grad(value.sum(), u)[0]
 
 def _hamiltonian(log_f, u, size, leapfrog, generator):
-    "One Hamiltonian Monte Carlo step for each row of `u`: the new rows, and their acceptance probabilities."
+    "One Hamiltonian Monte Carlo step for each row of `u`: new rows, acceptance probabilities."
     momentum = torch.randn(u.shape, generator=generator, dtype=u.dtype, device=u.device)
     (before, gradient), new, p = _value_and_gradient(log_f, u), u, momentum
     for _ in range(leapfrog):
@@ -61,12 +61,12 @@ def _hamiltonian(log_f, u, size, leapfrog, generator):
 
 # %% ../nbs/08_amortization_gap.ipynb #195463fb
 def _ladder(steps):
-    "b_0 = 0, ..., b_K = 1 along a sigmoid."
+    "gamma_0 = 0, ..., gamma_R = 1 along a sigmoid."
     s = torch.sigmoid(torch.linspace(-4, 4, steps + 1, dtype=torch.float64))
     return ((s - s[0])/(s[-1] - s[0])).tolist()
 
 def _climb(log_joint, start, steps, chains, leapfrog, generator, sizes=None):
-    "Walk `chains` samples per item up the ladder: log weights (chains, batch), and the step sizes used."
+    "Walk `chains` samples per item up the ladder: log weights (chains, batch), step sizes used."
     q = DiagonalGaussian(*(v.detach().repeat(chains, 1) for v in (start.mean, start.logvar)))
     u = torch.randn(q.mean.shape, generator=generator, dtype=q.mean.dtype, device=q.mean.device)
     ladder, log_w, used = _ladder(steps), 0., []
@@ -75,7 +75,7 @@ def _climb(log_joint, start, steps, chains, leapfrog, generator, sizes=None):
         def log_f(u, b=ladder[k]):
             z = q.mean + q.std*u; return b*log_joint(z) + (1 - b)*q.log_prob(z)
         with torch.no_grad(): ratio = log_f(u, 1.) - log_f(u, 0.)
-        log_w = log_w + (ladder[k] - ladder[k-1])*ratio.double()                               # eq. (7)
+        log_w = log_w + (ladder[k] - ladder[k-1])*ratio.double()                     # eq. (7)
         if k == steps: return log_w.view(chains, -1), used
         used.append(size if sizes is None else sizes[k-1])
         u, accept = _hamiltonian(log_f, u, used[-1].repeat(chains)[:, None], leapfrog, generator)
@@ -84,16 +84,17 @@ def _climb(log_joint, start, steps, chains, leapfrog, generator, sizes=None):
 # %% ../nbs/08_amortization_gap.ipynb #d66390c3
 def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log p(x, z), nats
                                  start, # `DiagonalGaussian` the chains start from, one per item
-                                 steps=50, # K, rungs of the ladder
+                                 steps=50, # R, rungs of the ladder
                                  chains=8, # samples per item
                                  leapfrog=5, # gradient evaluations per rung
                                  generator=None # random stream
-                                ) -> torch.Tensor: # log weights (chains, batch), for `average_weight`
-    "Log weights whose mean weight is p(x) in expectation; eq. (7). Item i of chain c is row c * batch + i of z."
+                                ) -> torch.Tensor: # log weights (chains, batch)
+    "Log weights, for `average_weight`; eq. (7). Item i of chain c is row c * batch + i of z."
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)
     shape = tuple(log_joint(start.mean).shape)
-    if shape != (len(start),): raise MmvaeError(f"log_joint: got shape {shape} back, allowed: {(len(start),)}")
+    if shape != (len(start),):
+        raise MmvaeError(f"log_joint: got shape {shape} back, allowed: {(len(start),)}")
     _, sizes = _climb(log_joint, start, steps, 2, leapfrog, generator)
     return _climb(log_joint, start, steps, chains, leapfrog, generator, sizes)[0]
 
@@ -109,7 +110,8 @@ def gap_decomposition(elbo, # callable: (`DiagonalGaussian`, generator) -> (batc
     in_range("samples", samples, low=1, whole=True)
     def value(q):
         g = generator(seed, "gap", device=q.mean.device)
-        with torch.no_grad(): return torch.stack([elbo(q, g) for _ in range(samples)]).double().mean(0)
+        with torch.no_grad(): values = torch.stack([elbo(q, g) for _ in range(samples)])
+        return values.double().mean(0)
     log_px, top, ours = log_px.double(), value(best), value(amortized)
     return {"log_px": log_px, "best": top, "amortized": ours,
             "approximation": log_px - top, "amortization": top - ours}

@@ -37,7 +37,8 @@ def in_range(name, # what the argument is called
     if not bad and (low is None or value >= low) and (high is None or value <= high): return value
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    raise MmvaeError(f"{name}: got {value!r}, allowed: {' '.join([kind, ' and '.join(bounds)])}".rstrip())
+    allowed = f"{kind} {' and '.join(bounds)}".rstrip()
+    raise MmvaeError(f"{name}: got {value!r}, allowed: {allowed}")
 
 # %% ../nbs/00_core.ipynb #14bb1154
 @contextlib.contextmanager
@@ -48,7 +49,8 @@ def atomic_path(path # the file's final path; its folder is made if need be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    except OSError as e: raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
+    except OSError as e:
+        raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
     os.close(handle)
     try:
         yield Path(tmp)
@@ -58,7 +60,8 @@ def atomic_path(path # the file's final path; its folder is made if need be
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=1) + "\n"
+    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
 
 def read_json(path):
     "Read the JSON file at `path`; `MmvaeError` if it is missing or broken."
@@ -103,7 +106,8 @@ def cache_dir(*names # sub-folders
     "The cache folder (`MMVAE_CACHE`, or `~/.cache/mmvae_nb`), made if need be."
     path = Path(os.environ.get("MMVAE_CACHE") or Path.home()/".cache"/"mmvae_nb", *map(str, names))
     try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
+    except OSError as e:
+        raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
     return path
 
 # %% ../nbs/00_core.ipynb #2b4fec89
@@ -144,7 +148,8 @@ def load_torchvision():
     try: import torchvision
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
-        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]: del sys.modules[name]
+        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

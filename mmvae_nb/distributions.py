@@ -19,7 +19,8 @@ class DiagonalGaussian:
     "A batch of Gaussians with diagonal covariance: `mean` and `logvar` of shape (batch, latent)."
     def __init__(self, mean, logvar):
         if mean.shape != logvar.shape:
-            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, allowed: mean's {tuple(mean.shape)}")
+            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, "
+                             f"allowed: mean's {tuple(mean.shape)}")
         self.mean, self.logvar = mean, logvar.clamp(*LOGVAR_RANGE)
 
     @property
@@ -33,9 +34,10 @@ class DiagonalGaussian:
 
     def rsample(self, n=None, generator=None):
         "Reparameterised sample: (batch, latent), or (n, batch, latent)."
-        shape = self.mean.shape if n is None else (n, *self.mean.shape)
-        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.std*noise
+        m = self.mean
+        shape = m.shape if n is None else (n, *m.shape)
+        noise = torch.randn(shape, generator=generator, dtype=m.dtype, device=m.device)
+        return m + self.std*noise
 
     def log_prob(self, z):
         "Log density of `z` (..., batch, latent) in nats, summed over the latent axis; eq. (1)."
@@ -61,13 +63,14 @@ class DiagonalGaussian:
 # %% ../nbs/03_distributions.ipynb #ba5b1deb
 def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
                        prior=False, # multiply by the standard normal prior too?
-                       divide_prior=False # divide by the K-1 surplus priors, eq. (4)?
+                       divide_prior=False # divide by the M-1 surplus priors, eq. (4)?
                       ) -> DiagonalGaussian:
     "The normalised product of Gaussian experts, eq. (3)."
     experts = list(experts)
     if not experts: raise MmvaeError("experts: got none, allowed: at least one")
     precisions = torch.stack([torch.exp(-e.logvar) for e in experts])
-    precision, weighted = precisions.sum(0), (precisions*torch.stack([e.mean for e in experts])).sum(0)
+    means = torch.stack([e.mean for e in experts])
+    precision, weighted = precisions.sum(0), (precisions*means).sum(0)
     if prior: precision = precision + 1
     if divide_prior: precision = torch.maximum(precision - (len(experts) - 1), precisions.amax(0))
     return DiagonalGaussian(weighted/precision, -torch.log(precision))
@@ -116,21 +119,24 @@ class Gaussian:
         return -(0.5*((as_float(x) - params)/self.scale)**2 + constant).flatten(1).sum(1)
     def mean(self, params): return params
     def sample(self, params, generator=None):
-        return params + self.scale*torch.randn(params.shape, generator=generator, device=params.device)
+        noise = torch.randn(params.shape, generator=generator, device=params.device)
+        return params + self.scale*noise
 
 # %% ../nbs/03_distributions.ipynb #0cc80ed9
 class Bernoulli:
-    "Independent Bernoulli pixels; `params` are logits. Grey values count as expected log-likelihood."
+    "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
     def log_prob(self, x, params):
-        return -F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none").flatten(1).sum(1)
+        nll = F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none")
+        return -nll.flatten(1).sum(1)
     def mean(self, params): return torch.sigmoid(params)
-    def sample(self, params, generator=None): return torch.bernoulli(torch.sigmoid(params), generator=generator)
+    def sample(self, params, generator=None):
+        return torch.bernoulli(torch.sigmoid(params), generator=generator)
 
 class Categorical:
-    "Independent tokens; `params` are logits (batch, length, vocabulary), data int64 (batch, length)."
+    "Independent tokens, int64 (batch, length); `params` are logits (batch, length, vocabulary)."
     def log_prob(self, x, params):
         return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
-    def mean(self, params): return params.argmax(-1)   # the likeliest tokens: a mean of words is no word
+    def mean(self, params): return params.argmax(-1)   # the likeliest: a mean of words is no word
     def sample(self, params, generator=None):
         p = torch.softmax(params, -1).flatten(0, 1)
         return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])

@@ -154,7 +154,7 @@ def cached_classifier(data, # training data: a `MultimodalData`
                       device="cpu", # where to train and judge
                       width=16, # channels of the first layer
                       progress=False, # show a progress bar?
-                      labels=None, # class of each item, -1 for items left out; the data's by default
+                      labels=None, # class of each item, -1: left out; the data's by default
                       what="" # what these labels are, such as "colour"
                      ) -> Classifier: # in evaluation mode
     "The classifier of `modality` from the cache, trained and stored there if need be."
@@ -172,7 +172,8 @@ def cached_classifier(data, # training data: a `MultimodalData`
     path = cache_dir("classifiers")/f"{data.name}-{name.replace(' ', '-')}-{key}.safetensors"
     net = Classifier(m.shape, classes, m.kind, tokens, width, name=name)
     if not _load(net, path):
-        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress, name=name, **how)
+        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress,
+                               name=name, **how)
         _save(net, path)
     return net.to(resolve_device(str(device))).eval().requires_grad_(False)
 
@@ -353,17 +354,18 @@ def paired_interval(differences, # (seeds, items), or (items,)
                    ) -> tuple: # mean, low, high
     "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
     d = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not d.size or not np.isfinite(d).all(): raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
+    if not d.size or not np.isfinite(d).all():
+        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
     rng = np.random.default_rng(seed_of(seed, "paired interval"))
-    rows = rng.multinomial(len(d), np.full(len(d), 1/len(d)), draws)/len(d)         # how often each seed is drawn
-    columns = rng.multinomial(d.shape[1], np.full(d.shape[1], 1/d.shape[1]), draws)/d.shape[1]
+    shares = lambda n: rng.multinomial(n, np.full(n, 1/n), draws)/n      # how often each is drawn
+    rows, columns = shares(len(d)), shares(d.shape[1])
     means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
     low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
     return float(d.mean()), float(low), float(high)
 
 # %% ../nbs/07_metrics.ipynb #4fcee812
 class CanonicalCorrelation:
-    "Directions along which two kinds of features of the same items agree, fitted on training pairs."
+    "Directions along which two kinds of features of the same items agree; from training pairs."
     def __init__(self, a, # features (n, p) of one side
                  b, # features (n, q) of the other
                  components=20, # pairs of directions
@@ -376,25 +378,28 @@ class CanonicalCorrelation:
         most = min(len(a) - 1, reduced)
         self.sides = [PCA(min(most, v.shape[1]), svd_solver="full").fit(v) for v in (a, b)]
         a, b = (s.transform(v) for s, v in zip(self.sides, (a, b)))
-        self.components = min(in_range("components", components, low=1, whole=True), a.shape[1], b.shape[1])
+        in_range("components", components, low=1, whole=True)
+        self.components = min(components, a.shape[1], b.shape[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                  # weak directions converge slowly
             self.cca = CCA(self.components).fit(a, b)
 
     def cosine(self, a, b) -> np.ndarray: # (n,), in [-1, 1]
         "The cosine between the projections of each pair."
-        u, v = self.cca.transform(*(s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b))))
+        a, b = (s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b)))
+        u, v = self.cca.transform(a, b)
         return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
 
 # %% ../nbs/07_metrics.ipynb #c40ff86c
 class ClassJudge:
     "Judges generated items by their class: a classifier for each modality."
-    by_chance = ()   # scores that need their value by chance beside them; here it is one in so many classes
+    by_chance = ()   # scores that need their value by chance beside them; here: none
     def __init__(self, train, # training data with labels
                  validation=None, # data on which the judge itself is tried
                  updates=400, seed=0, width=16, device="cpu"): # of the classifiers
         self.data, self.validation = train, validation
-        self.nets = {n: cached_classifier(train, n, updates, seed, device, width) for n in train.modalities}
+        self.nets = {n: cached_classifier(train, n, updates, seed, device, width)
+                     for n in train.modalities}
         self.features = {n: self.nets[n] for n, m in train.modalities.items() if m.kind == "image"}
 
     def scores(self, to, # name of the modality generated
@@ -412,7 +417,8 @@ class ClassJudge:
 
     def facts(self) -> dict: # name -> number
         "The accuracy of each classifier on the validation split."
-        if self.validation is None: raise MmvaeError("validation: got None, allowed: data to try the judge on")
+        if self.validation is None:
+            raise MmvaeError("validation: got None, allowed: data to try the judge on")
         hit = lambda n, x, y: (self.nets[n].predict(x).cpu() == y.cpu()).float().mean().item()
         return {f"accuracy, {n}": hit(n, *self.validation.items(n)) for n in self.nets}
 
@@ -420,7 +426,7 @@ class ClassJudge:
 def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
                        student # `DiagonalGaussian` of the same items
                       ) -> float: # nats, mean over items
-    "Mean KL(teacher || student) in nats; Eq. 3."
+    "Mean KL(teacher || student) in nats; Eq. 4."
     if teacher.mean.shape != student.mean.shape:
         raise MmvaeError(f"student: got shape {tuple(student.mean.shape)},"
                          f" allowed: {tuple(teacher.mean.shape)} as the teacher")
@@ -429,11 +435,11 @@ def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
 # %% ../nbs/07_metrics.ipynb #1617da70
 def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (batch,), nats
                               posterior, # `DiagonalGaussian` that proposes z, one per item
-                              samples=1000, # K in Eq. 4
+                              samples=1000, # K in Eq. 5
                               generator=None, # random stream for z
                               chunk=1 # samples at once; then z is (chunk * batch, latent)
                              ) -> torch.Tensor: # (batch,), nats
-    "Estimate log p(x) from below with `samples` importance samples per item; Eq. 4."
+    "Estimate log p(x) from below with `samples` importance samples per item; Eq. 5."
     in_range("samples", samples, low=1, whole=True)
     in_range("chunk", chunk, low=1, whole=True)
     total, batch = None, len(posterior)

@@ -28,7 +28,8 @@ class ModalitySpec:
     hidden: int = 256 # units between a unimodal encoder's features and its posterior, 0 for none
 
     def __post_init__(self):
-        in_range("weight", self.weight, low=0); in_range("features", self.features, low=1, whole=True)
+        in_range("weight", self.weight, low=0)
+        in_range("features", self.features, low=1, whole=True)
         in_range("hidden", self.hidden, low=0, whole=True)
 
 # %% ../nbs/04_networks.ipynb #c7a410fa
@@ -48,7 +49,8 @@ def norm(channels, layout):
 # %% ../nbs/04_networks.ipynb #4da4e898
 def mlp_encoder(shape, hidden=400):
     "Flatten and one hidden layer: (batch, *shape) -> (batch, hidden)."
-    return nn.Sequential(Door(), nn.Flatten(), nn.Linear(torch.Size(shape).numel(), hidden), nn.ReLU())
+    return nn.Sequential(Door(), nn.Flatten(),
+                         nn.Linear(torch.Size(shape).numel(), hidden), nn.ReLU())
 
 def mlp_decoder(latent, shape, hidden=400, squash=True):
     "One hidden layer: (batch, latent) -> (batch, *shape), in [0, 1] if `squash`."
@@ -61,7 +63,8 @@ def _widths(shape, layout):
     "(channels, stride) of the convolutions that bring a square image down to 4 x 4."
     halvings = (shape[-1]//4).bit_length() - 1
     if shape[-1] != shape[-2] or shape[-1] != 4*2**halvings or halvings < 1:
-        raise MmvaeError(f"image shape: got {tuple(shape)}, allowed: square, side 8, 16, 32, 64, ...")
+        raise MmvaeError(f"image shape: got {tuple(shape)}, "
+                         "allowed: square, side 8, 16, 32, 64, ...")
     if layout == "groupnorm" and halvings > 3: return [(64, 4)] + [(64, 2)]*(halvings - 2)
     return [(32, 2)] + [(64, 2)]*(halvings - 1)
 
@@ -75,7 +78,10 @@ def _has_short_cut(shape, layout): return layout == "groupnorm" and shape[-1] > 
 
 class SeesCoarsely(nn.Module):
     "An image encoder with a coarse copy of the image beside its own features."
-    def __init__(self, net): super().__init__(); self.net, self.coarse = net, nn.Sequential(Centre(), nn.AdaptiveAvgPool2d(COARSE), nn.Flatten())
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.coarse = nn.Sequential(Centre(), nn.AdaptiveAvgPool2d(COARSE), nn.Flatten())
     def forward(self, x): return torch.cat([self.net(x), self.coarse(x)], 1)
 
 class DrawsCoarsely(nn.Module):
@@ -83,17 +89,20 @@ class DrawsCoarsely(nn.Module):
     def __init__(self, net, latent, shape):
         super().__init__()
         self.net = net
-        self.coarse = nn.Sequential(nn.Linear(latent, shape[0]*COARSE**2), Unflatten((shape[0], COARSE, COARSE)), nn.Upsample(shape[-1], mode="bilinear"))
+        self.coarse = nn.Sequential(
+            nn.Linear(latent, shape[0]*COARSE**2), Unflatten((shape[0], COARSE, COARSE)),
+            nn.Upsample(shape[-1], mode="bilinear"))
     def forward(self, z): return torch.sigmoid(self.net(z) + self.coarse(z))
 
 # %% ../nbs/04_networks.ipynb #4a1a142c
 def conv_encoder(shape, features=128, layout="groupnorm"):
-    "Strided convolutions: (batch, C, H, W) -> (batch, features), and C*16*16 more for a side of 64 or more."
+    "Strided convolutions: (batch, C, H, W) -> (batch, features); C*16*16 more from side 64 on."
     ours = layout == "groupnorm"
     layers, channels = [Centre() if ours else Door()], shape[0]
     act = nn.SiLU if ours else nn.ReLU
     for i, (width, s) in enumerate(_widths(shape, layout)):
-        layers += [nn.Conv2d(channels, width, 2*s, s, s//2), norm(width, layout) if i else nn.Identity(), act()]
+        layers += [nn.Conv2d(channels, width, 2*s, s, s//2),
+                   norm(width, layout) if i else nn.Identity(), act()]
         channels = width
     net = nn.Sequential(*layers, nn.Conv2d(channels, features, 4), act(), nn.Flatten())
     return SeesCoarsely(net) if _has_short_cut(shape, layout) else net
@@ -103,9 +112,11 @@ def conv_decoder(latent, shape, features=128, layout="groupnorm"):
     widths = _widths(shape, layout)[::-1]
     ours = layout == "groupnorm"
     act = nn.SiLU if ours else nn.ReLU
-    if ours: layers = [nn.Linear(latent, 4*features), act(), nn.Linear(4*features, 16*widths[0][0]), act(),
-                      Unflatten((widths[0][0], 4, 4))]
-    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)), nn.ConvTranspose2d(features, widths[0][0], 4), act()]
+    first = widths[0][0]
+    if ours: layers = [nn.Linear(latent, 4*features), act(),
+                       nn.Linear(4*features, 16*first), act(), Unflatten((first, 4, 4))]
+    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)),
+                    nn.ConvTranspose2d(features, first, 4), act()]
     for (a, s), (b, _) in zip(widths, [*widths[1:], (None, None)]):
         layers += [nn.ConvTranspose2d(a, b or shape[0], 2*s, s, s//2)] + ([act()] if b else [])
     if _has_short_cut(shape, layout): return DrawsCoarsely(nn.Sequential(*layers), latent, shape)
@@ -118,8 +129,10 @@ class ConvText(nn.Module):
         super().__init__()
         if length % 4: raise MmvaeError(f"text length: got {length}, allowed: multiples of 4")
         self.embedding = nn.Embedding(num_tokens, features)
-        self.net = nn.Sequential(nn.ReLU(), nn.Conv1d(features, features, 4, 2, 1), norm(features, layout),
-            nn.ReLU(), nn.Conv1d(features, features, 4, 2, 0 if length == 8 else 1), nn.ReLU(), nn.Flatten())
+        self.net = nn.Sequential(
+            nn.ReLU(), nn.Conv1d(features, features, 4, 2, 1), norm(features, layout),
+            nn.ReLU(), nn.Conv1d(features, features, 4, 2, 0 if length == 8 else 1),
+            nn.ReLU(), nn.Flatten())
         self.features = features*(1 if length == 8 else length//4)
     def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
 
@@ -128,10 +141,12 @@ class DeconvText(nn.Module):
     def __init__(self, latent, num_tokens, length, features=128, layout="groupnorm"):
         super().__init__()
         start = 1 if length == 8 else length//4     # eight letters: 1 -> 4 -> 8, as MoPoE does
-        self.net = nn.Sequential(nn.Linear(latent, features*start), nn.ReLU(), Unflatten((features, start)),
-            nn.ConvTranspose1d(features, features, 4, *([1, 0] if length == 8 else [2, 1])), norm(features, layout), nn.ReLU(),
-            nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, layout), nn.ReLU(),
-            nn.Conv1d(features, num_tokens, 1))
+        stride, padding = (1, 0) if length == 8 else (2, 1)
+        self.net = nn.Sequential(
+            nn.Linear(latent, features*start), nn.ReLU(), Unflatten((features, start)),
+            nn.ConvTranspose1d(features, features, 4, stride, padding), norm(features, layout),
+            nn.ReLU(), nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, layout),
+            nn.ReLU(), nn.Conv1d(features, num_tokens, 1))
     def forward(self, z): return self.net(z).transpose(1, 2)
 
 # %% ../nbs/04_networks.ipynb #f7c3cd0b
@@ -155,7 +170,8 @@ def _spec(m, layout, weight):
     "The `ModalitySpec` of one modality."
     if m.kind == "text":
         length, v = m.shape[0], m.num_tokens
-        return ModalitySpec(lambda: ConvText(v, length, layout=layout), ConvText(v, length).features,
+        trunk = lambda: ConvText(v, length, layout=layout)
+        return ModalitySpec(trunk, trunk().features,
             lambda latent: DeconvText(latent, v, length, layout=layout), Categorical(), weight)
     if m.kind == "vector":
         return ModalitySpec(lambda: mlp_encoder(m.shape), 400,

@@ -35,7 +35,8 @@ def _latest(folder):
 
 def _save_checkpoint(accelerator, folder, update, settings, history):
     "Write the state after `update` updates, whole or not at all; then drop older ones."
-    folder = Path(folder); final = folder/f"update_{update:07d}"; tmp = folder/f".partial_{update:07d}"
+    folder = Path(folder)
+    final, tmp = folder/f"update_{update:07d}", folder/f".partial_{update:07d}"
     if accelerator.is_main_process: shutil.rmtree(tmp, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(tmp))
@@ -52,7 +53,8 @@ def _writable(folder):
     try:
         with atomic_path(Path(folder)/".try"): pass
         (Path(folder)/".try").unlink()
-    except OSError as e: raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
+    except OSError as e:
+        raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
 
 def _load_checkpoint(accelerator, path, settings):
     "Load the checkpoint at `path`; refuse other settings. Returns (update, history)."
@@ -63,7 +65,8 @@ def _load_checkpoint(accelerator, path, settings):
                              f"which the checkpoint in {path.parent} was made with")
     try: accelerator.load_state(str(path))
     except RuntimeError as e:
-        raise MmvaeError(f"checkpoint: {path} holds another model, allowed: one of the model given") from e
+        raise MmvaeError(f"checkpoint: {path} holds another model, "
+                         "allowed: one of the model given") from e
     return run["update"], run["history"]
 
 def _accelerator(device, precision):
@@ -73,12 +76,12 @@ def _accelerator(device, precision):
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
     launched = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    mixed = {"float32": "no", "bf16": "bf16"}[precision]
     if not launched:
         device = resolve_device(device)
         if device.type == "cuda": torch.cuda.set_device(device)
-        return Accelerator(cpu=device.type == "cpu", mixed_precision={"float32": "no", "bf16": "bf16"}[precision])
-    return Accelerator(mixed_precision={"float32": "no", "bf16": "bf16"}[precision],
-                       cpu=str(device) == "cpu")
+        return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
 
 # %% ../nbs/06_training.ipynb #9e0cef79
 def fit(model, # a module: model(batch) -> Loss(total, parts)
@@ -97,39 +100,44 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         stop_after=None # stop (with a checkpoint) after this many updates, as if interrupted
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
-    in_range("updates", updates, low=1, whole=True); in_range("batch_size", batch_size, low=1, whole=True)
-    in_range("lr", lr, low=0); in_range("every", every, low=1, whole=True)
+    for name, value in dict(updates=updates, batch_size=batch_size, every=every).items():
+        in_range(name, value, low=1, whole=True)
+    in_range("lr", lr, low=0)
     one_of("precision", precision, ["float32", "bf16"])
     one_of("schedule", schedule, ["one_cycle", "constant"])
     accelerator = _accelerator(device, precision)
     settings = dict(updates=updates, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
-                    schedule=schedule, clip=clip, processes=accelerator.num_processes, data=data.checksum)
+                    schedule=schedule, clip=clip, processes=accelerator.num_processes,
+                    data=data.checksum)
     if checkpoint: _writable(checkpoint)
     seed_everything(seed, "fit", accelerator.process_index)
     data = data.to(accelerator.device)
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: learning_rate(u, updates, schedule))
+    factor = lambda u: learning_rate(u, updates, schedule)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     model.train()
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     accelerator.register_for_checkpointing(scheduler)
     start, history = 0, []
-    if _latest(checkpoint): start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
+    if _latest(checkpoint):
+        start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
     stop = updates if stop_after is None else min(updates, stop_after)
     bar = _Bar(start, updates, progress and accelerator.is_main_process)
     for update in range(start, stop):
-        batch = data.batch(update*accelerator.num_processes + accelerator.process_index, batch_size, seed)
-        total, parts = wrapped(batch)
+        number = update*accelerator.num_processes + accelerator.process_index
+        total, parts = wrapped(data.batch(number, batch_size, seed))
         if not torch.isfinite(total):
-            raise MmvaeError(f"loss: got {total.item()} at update {update}, allowed: finite numbers; "
-                             f"a smaller lr than {lr} may help")
+            raise MmvaeError(f"loss: got {total.item()} at update {update}, "
+                             f"allowed: finite numbers; a smaller lr than {lr} may help")
         accelerator.backward(total)
         norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
         if not torch.isfinite(norm):
-            raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, allowed: finite numbers; "
-                             f"a smaller lr than {lr} may help")
+            raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, "
+                             f"allowed: finite numbers; a smaller lr than {lr} may help")
         optimiser.step(); scheduler.step(); optimiser.zero_grad()
         if update % 10 == 0 or update == updates - 1:
-            row = {"update": update, "total": total.item(), **{k: float(v) for k, v in parts.items()}}
+            row = {"update": update, "total": total.item()}
+            row |= {k: float(v) for k, v in parts.items()}
             history.append(row); bar.show(update + 1, row)
         if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
             _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
@@ -141,7 +149,8 @@ class _Bar:
     "A progress bar with the parts of the loss, and the status file of `write_status`."
     def __init__(self, start, total, show):
         from tqdm.auto import tqdm
-        self.bar, self.shown, self.main = tqdm(total=total, initial=start, disable=not show), 0.0, show
+        self.bar = tqdm(total=total, initial=start, disable=not show)
+        self.shown, self.main = 0.0, show
     def show(self, update, row):
         text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
         self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
@@ -161,7 +170,9 @@ def load_weights(model, path):
     except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
     except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
     try: model.load_state_dict(state)
-    except RuntimeError as e: raise MmvaeError(f"{path}: weights of another model ({type(model).__name__} wanted)") from e
+    except RuntimeError as e:
+        kind = type(model).__name__
+        raise MmvaeError(f"{path}: weights of another model ({kind} wanted)") from e
     return model.eval()
 
 # %% ../nbs/06_training.ipynb #896ae2ee

@@ -18,8 +18,9 @@ from .networks import *
 Loss = namedtuple("Loss", "total parts")  # a scalar to minimise, and a dict of named detached parts
 
 def path_kl(q, z):
-    "KL(q || prior) estimated at `z`, a sample of `q`, per item; only the path through z is differentiated; eq. (5)."
-    return q.detach().log_prob(z) - DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z)
+    "KL(q || prior) per item at a sample `z` of `q`; gradients through z only; eq. (5)."
+    prior = DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z))
+    return q.detach().log_prob(z) - prior.log_prob(z)
 
 class VAE(nn.Module):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
@@ -50,9 +51,10 @@ class VAE(nn.Module):
         return self.likelihood.log_prob(batch[self.name], self.decoder(z))
 
     def elbo(self, batch, q, generator=None, path=False):
-        "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: with the KL of eq. (5)."
+        "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: KL of eq. (5)."
         z = q.rsample(generator=generator)
-        return self.weight*self.log_likelihood(batch, z) - self.beta*(path_kl(q, z) if path else q.kl())
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weight*self.log_likelihood(batch, z) - self.beta*kl
 
     def loss(self, batch) -> Loss:
         "The mean negative ELBO of a batch."

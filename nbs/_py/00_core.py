@@ -73,7 +73,8 @@ def in_range(name, # what the argument is called
     if not bad and (low is None or value >= low) and (high is None or value <= high): return value
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    raise MmvaeError(f"{name}: got {value!r}, allowed: {' '.join([kind, ' and '.join(bounds)])}".rstrip())
+    allowed = f"{kind} {' and '.join(bounds)}".rstrip()
+    raise MmvaeError(f"{name}: got {value!r}, allowed: {allowed}")
 
 
 # %%
@@ -102,7 +103,8 @@ def atomic_path(path # the file's final path; its folder is made if need be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    except OSError as e: raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
+    except OSError as e:
+        raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
     os.close(handle)
     try:
         yield Path(tmp)
@@ -112,7 +114,8 @@ def atomic_path(path # the file's final path; its folder is made if need be
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=1) + "\n"
+    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
 
 def read_json(path):
     "Read the JSON file at `path`; `MmvaeError` if it is missing or broken."
@@ -172,7 +175,8 @@ def seed_everything(*names):
 import torch
 
 # %%
-a, b, again = (torch.randn(4, generator=generator(*n)) for n in [(0, "pairs"), (1, "pairs"), (0, "pairs")])
+streams = [(0, "pairs"), (1, "pairs"), (0, "pairs")]
+a, b, again = (torch.randn(4, generator=generator(*names)) for names in streams)
 assert torch.equal(a, again) and not torch.equal(a, b)
 assert seed_of(1, 23) != seed_of(12, 3)   # names are kept apart
 seed_everything(0, "z"); x = torch.randn(3)
@@ -203,7 +207,8 @@ def cache_dir(*names # sub-folders
     "The cache folder (`MMVAE_CACHE`, or `~/.cache/mmvae_nb`), made if need be."
     path = Path(os.environ.get("MMVAE_CACHE") or Path.home()/".cache"/"mmvae_nb", *map(str, names))
     try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
+    except OSError as e:
+        raise MmvaeError(f"MMVAE_CACHE: {path} can't be made ({e.strerror})") from e
     return path
 
 
@@ -283,7 +288,8 @@ def load_torchvision():
     try: import torchvision
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
-        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]: del sys.modules[name]
+        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -332,6 +338,7 @@ assert (status["step"], status["total"], status["text"]) == (3, 10, "training")
 #
 # 1. Why must the temporary file of `atomic_path` lie in the same folder as its target?
 # 2. `seed_of(1, 23)` and `seed_of(12, 3)` differ. What would go wrong without the separator?
+# 3. You edit a comment in a function of `core`. Does `digest({}, ["core"])` change, and should it?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
@@ -340,8 +347,11 @@ assert (status["step"], status["total"], status["text"]) == (3, 10, "training")
 #    a copy can be interrupted.
 # 2. Both would hash the text `123`: run 1's stream 23 would equal run 12's stream 3, and two
 #    quantities that should be independent would be perfectly correlated.
+# 3. It does: all the text of the module counts, except the lines that say which cell it comes from. A change of a comment
+#    costs a training that was not needed. To tell it from a change that matters would need a parser; a stale weight file would cost more.
 # :::
 #
 # ## References
 #
 # - PyTorch, [Reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html).
+# - Python, [`os.replace`](https://docs.python.org/3/library/os.html#os.replace): when a renaming is atomic.

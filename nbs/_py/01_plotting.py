@@ -407,11 +407,11 @@ assert np.isclose(band[:, 1].max(), mean[0] + std[0]) and ax.get_legend() is Non
 # %% [markdown]
 # ## Gaps
 #
-# Much of this course is about distances between bounds. If $\log p(x)$ is the log-likelihood of an
-# item, and $L_1 \le L_2 \le \log p(x)$ are two lower bounds of it, the *gap* of the better one
+# Much of this course is about distances between bounds (lesson 05 derives the bound, lesson 08 the gaps). If $\log p(x)$ is the log-likelihood of an
+# item, and $\mathcal L_1 \le \mathcal L_2 \le \log p(x)$ are two lower bounds of it, the *gap* of the better one
 # against the worse is
 #
-# $$\begin{aligned} g = L_2 - L_1 \;\ge\; 0 \quad\text{nats.} \end{aligned}\tag{1}$$
+# $$\begin{aligned} \text{gap} = \mathcal L_2 - \mathcal L_1 \;\ge\; 0 \quad\text{nats.} \end{aligned}\tag{1}$$
 #
 # A gap chart gives each bound a row, puts its value on one common axis (further right is better),
 # and writes the gap between the rows you name.

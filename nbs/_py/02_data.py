@@ -174,11 +174,17 @@ except MmvaeError as e: print(e)
 # shuffled. When a run is stopped and resumed, that state is lost, and the resumed run differs from
 # one that was never stopped. We turn it round. The batch of training update $u$ is a *function* of
 # $u$, the batch size $B$ and the run's seed:
-# $$\begin{aligned} e &= \lfloor u / \lfloor n/B \rfloor \rfloor, &
-# k &= u \bmod \lfloor n/B \rfloor, &
-# \text{batch}(u) &= \text{rows } kB, \dots, kB + B - 1 \text{ of pairing } e \end{aligned}\tag{1}$$
-# where $n$ is the number of items of an epoch, and pairing $e$ is drawn by a generator seeded with
-# the names of seed, data set, split and epoch. The last partial batch of an epoch is dropped. A
+#
+# $$
+# \begin{aligned}
+# \text{epoch}(u) &= \lfloor u / \lfloor n/B \rfloor \rfloor, \qquad
+# \text{place}(u) = u \bmod \lfloor n/B \rfloor, \\
+# \text{batch}(u) &= B \text{ rows of the pairing of epoch}(u), \text{ from row } B \cdot \text{place}(u) \text{ on,}
+# \end{aligned}\tag{1}
+# $$
+#
+# where $n$ is the number of items of an epoch, and the *pairing* of an epoch says which items go together. It is drawn by a generator
+# seeded with the names of seed, data set, split and epoch. The last partial batch of an epoch is dropped. A
 # run resumed at update 1,000 asks for `batch(1000)` and gets what it would have got anyway.
 #
 # By hand, with ten items in batches of four, so two batches an epoch, here is what update 7 sees:
@@ -554,7 +560,7 @@ assert len(album) == 6 and both == set(range(12))                # each caption 
 # offset, over an alphabet of 71: small and capital letters, digits, eight marks and the space.
 # Most of the alphabet is never used; we keep its size, as in the literature.
 #
-# There are only 50 such strings (a word of $k$ letters has $9 - k$ places to start), so the pool
+# There are only 50 such strings (a word of 5 letters has 4 places to start, one of 3 letters 6), so the pool
 # is all of them, and pairing by class draws the offset. We say openly what follows: the text pool
 # is *the same* in train, validation and test. A text encoder can be perfect by rote, and results
 # from text say nothing about unseen text.
@@ -1310,6 +1316,13 @@ rendered[["modality", "where", *splits, "shape", "provenance"]]
 
 
 # %% [markdown]
+# ## What goes wrong, and how you would notice
+#
+# - *The same photo in training and test.* A test score that is too good. Count the groups the two splits share, as above.
+# - *A fixed list of pairs.* The model learns which photo goes with which; training improves, validation does not.
+# - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key.
+# - *A resumed run that sees other batches.* Compare `batch(u)` after a restart with what it was.
+#
 # ## Recap
 #
 # - A batch is a dictionary of tensors with one first axis; a missing modality is an absent key.
@@ -1364,7 +1377,8 @@ for whole, upper, label in zip(batch["whole"], batch["upper"], labels):
 # %% [markdown]
 # ## References
 #
-# - Y. LeCun, C. Cortes, C. J. C. Burges, *The MNIST database of handwritten digits*, 1998.
+# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, [Gradient-based learning applied to document
+#   recognition](https://doi.org/10.1109/5.726791), 1998 (MNIST).
 # - Y. Netzer et al., [Reading digits in natural images with unsupervised feature
 #   learning](http://ufldl.stanford.edu/housenumbers/), NIPS workshop 2011.
 # - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal

@@ -7,7 +7,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the diagonal Gaussian, its entropy and its Kullback-Leibler divergence in closed form;
+# - the diagonal Gaussian and its Kullback-Leibler divergence in closed form;
 # - how experts combine: product, mixture, and when a prior has to be divided out of a product;
 # - likelihoods for images (Laplace, Bernoulli, Gaussian) and for text (categorical).
 #
@@ -16,17 +16,30 @@
 #
 # ## Notation
 #
+# One letter, one meaning, in all lessons. What you need now:
+#
 # | symbol | meaning | in code |
 # |---|---|---|
 # | $x = (x_1, \dots, x_M)$ | an item with $M$ modalities | `batch`, a `dict` of tensors |
-# | $z \in \mathbb R^L$ | latent variable | `z`, shape `(batch, latent)` |
+# | $z \in \mathbb R^L$ | latent variable of $L$ coordinates | `z`, shape `(batch, latent)` |
 # | $p(z) = \mathcal N(0, I)$ | prior | `kl()` without argument |
 # | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]`, `likelihood` |
 # | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` |
 # | $\lambda = (\mu, \log \sigma^2)$ | its parameters | `mean`, `logvar` |
-# | $w_m$, $\beta$ | weight of a likelihood, weight of the KL term | `weight`, `beta` |
-# | $\mathcal L(x; q)$ | (weighted) evidence lower bound, ELBO | `elbo(batch, posterior)` |
-# | $t = 0, \dots, T$ | refinement iteration | `steps` |
+#
+# And what will come, to look up when you meet it ([all symbols](notation.ipynb)):
+#
+# | symbol | meaning | in code |
+# |---|---|---|
+# | $\theta$, $\phi$, $\omega$ | parameters: decoders (05), encoders (10), refiner (09) | |
+# | $w_m$, $\beta$ | weight of a likelihood (04), weight of the KL term (05) | `weight`, `beta` |
+# | $\mathcal L(x; q)$ | (weighted) evidence lower bound, ELBO (05) | `elbo(batch, q)` |
+# | $q^*$ | the best diagonal Gaussian of an item (08) | `gradient_ascent` |
+# | $t = 0, \dots, T$ | refinement iteration (09) | `steps` is $T$ |
+# | $s_m(z \mid x_m)$ | student of modality $m$ (11) | `Students.encoders[m]` |
+# | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder (12) | `encoders[m]` |
+# | $q_A(z \mid x_A)$ | product of the experts of a subset $A$ (13) | `products` |
+# | $\alpha$, $\kappa$ | a weight of JMVAE (12), a weight of MVTCAE (14) | `alpha` |
 
 # %%
 #| default_exp distributions
@@ -56,13 +69,19 @@ from torch import distributions as D
 #            + \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big]
 # \end{aligned}\tag{1}$$
 #
+# How far is $q$ from another distribution $p$? Draw $z$ from $q$ and ask how much more probable $q$ finds it than $p$ does, as a
+# logarithm, on average: $\mathrm{KL}(q \,\|\, p) = \mathbb E_q[\log q(z) - \log p(z)]$. It is zero if the two agree and positive otherwise. For
+# a second Gaussian $p = \mathcal N(\nu, \mathrm{diag}\, \tau^2)$ put (1) in twice; $\log 2\pi$ cancels, and two means are needed,
+# $\mathbb E_q (z_l - \mu_l)^2 = \sigma_l^2$ and $\mathbb E_q (z_l - \nu_l)^2 = \sigma_l^2 + (\mu_l - \nu_l)^2$:
+#
 # $$\begin{aligned}
-# \mathrm{KL}(q \,\|\, p) &= \tfrac12 \sum_{l=1}^{L} \Big[ \log \frac{s_l^2}{\sigma_l^2}
-#            + \frac{\sigma_l^2 + (\mu_l - m_l)^2}{s_l^2} - 1 \Big],
-#            \qquad p = \mathcal N(m, \mathrm{diag}\, s^2)
+# \mathrm{KL}(q \,\|\, p) &= \tfrac12 \sum_{l=1}^{L} \mathbb E_q \Big[ \log \tau_l^2 - \log \sigma_l^2
+#            + \frac{(z_l - \nu_l)^2}{\tau_l^2} - \frac{(z_l - \mu_l)^2}{\sigma_l^2} \Big] \\
+#   &= \tfrac12 \sum_{l=1}^{L} \Big[ \log \frac{\tau_l^2}{\sigma_l^2}
+#            + \frac{\sigma_l^2 + (\mu_l - \nu_l)^2}{\tau_l^2} - 1 \Big].
 # \end{aligned}\tag{2}$$
 #
-# Both are *sums* over latent coordinates: they are in nats per item. Averaging over
+# (1) and (2) are *sums* over latent coordinates: they are in nats per item. Averaging over
 # coordinates instead would quietly change the balance of every objective in this course.
 
 # %%
@@ -73,7 +92,8 @@ class DiagonalGaussian:
     "A batch of Gaussians with diagonal covariance: `mean` and `logvar` of shape (batch, latent)."
     def __init__(self, mean, logvar):
         if mean.shape != logvar.shape:
-            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, allowed: mean's {tuple(mean.shape)}")
+            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, "
+                             f"allowed: mean's {tuple(mean.shape)}")
         self.mean, self.logvar = mean, logvar.clamp(*LOGVAR_RANGE)
 
     @property
@@ -87,9 +107,10 @@ class DiagonalGaussian:
 
     def rsample(self, n=None, generator=None):
         "Reparameterised sample: (batch, latent), or (n, batch, latent)."
-        shape = self.mean.shape if n is None else (n, *self.mean.shape)
-        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.std*noise
+        m = self.mean
+        shape = m.shape if n is None else (n, *m.shape)
+        noise = torch.randn(shape, generator=generator, dtype=m.dtype, device=m.device)
+        return m + self.std*noise
 
     def log_prob(self, z):
         "Log density of `z` (..., batch, latent) in nats, summed over the latent axis; eq. (1)."
@@ -137,7 +158,7 @@ assert len(DiagonalGaussian.cat([q, p])) == 10 and not q.detach().mean.requires_
 
 # %% [markdown]
 # KL is not symmetric, and the difference matters when one distribution is distilled into another.
-# Fit one Gaussian $s$ to a mixture of two: minimising $\mathrm{KL}(\text{mixture}\,\|\,s)$ must
+# Fit one Gaussian $s$ (a student, later) to a mixture of two: minimising $\mathrm{KL}(\text{mixture}\,\|\,s)$ must
 # put mass wherever the mixture has some, so it covers both modes; minimising
 # $\mathrm{KL}(s\,\|\,\text{mixture})$ is punished for mass where the mixture has none, so it picks one.
 
@@ -147,7 +168,8 @@ assert len(DiagonalGaussian.cat([q, p])) == 10 and not q.detach().mean.requires_
 x = torch.linspace(-6, 6, 400)
 normal = lambda m, s: D.Normal(torch.tensor(float(m)), torch.tensor(float(s))).log_prob(x)
 target = torch.logaddexp(normal(-2, .6), normal(2, .6)) - math.log(2)
-fits = {"KL(target || fit): covers": normal(0, (0.6**2 + 4)**.5), "KL(fit || target): picks": normal(2, .6)}
+fits = {"KL(target || fit): covers": normal(0, (0.6**2 + 4)**.5),
+        "KL(fit || target): picks": normal(2, .6)}
 fig, ax = plt.subplots(figsize=(6, 2.6))
 ax.fill_between(x, target.exp(), color="0.85", label="target")
 for label, curve in fits.items(): ax.plot(x, curve.exp(), label=label)
@@ -158,7 +180,7 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # ## Product of experts
 #
 # Suppose each modality has its own opinion about $z$, a Gaussian $q_m$. The *product of experts*
-# multiplies the densities and renormalises. Multiplying Gaussians adds exponents, and the exponent
+# multiplies the densities and renormalises: a $z$ is probable only if no expert objects to it. Multiplying Gaussians adds exponents, and the exponent
 # is quadratic in $z$, so precisions add and means are averaged with the precisions as weights:
 #
 # $$
@@ -177,14 +199,14 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 #
 # $$
 # \begin{aligned}
-# p(z \mid x_1, \dots, x_K) \propto p(z) \prod_{m=1}^{K} p(x_m \mid z)
-#   \propto p(z) \prod_{m=1}^{K} \frac{p(z \mid x_m)}{p(z)}
-#   = \frac{\prod_m p(z \mid x_m)}{p(z)^{K-1}}
+# p(z \mid x_1, \dots, x_M) \propto p(z) \prod_{m=1}^{M} p(x_m \mid z)
+#   \propto p(z) \prod_{m=1}^{M} \frac{p(z \mid x_m)}{p(z)}
+#   = \frac{\prod_m p(z \mid x_m)}{p(z)^{M-1}}
 # \end{aligned}\tag{4}
 # $$
 #
-# so the plain product of $K$ *posteriors* counts the prior $K$ times. With `divide_prior` the
-# $K - 1$ surplus standard normals are taken out again: their precision is subtracted. The result
+# so the plain product of $M$ *posteriors* counts the prior $M$ times. (If only a subset $A$ of the modalities is there,
+# $M$ becomes $|A|$.) With `divide_prior` the $M - 1$ surplus standard normals are taken out again: their precision is subtracted. The result
 # must keep a positive precision, which learned experts do not guarantee; if a factor is wider than
 # the prior the difference can fall below the loudest single expert, and we stop it there.
 
@@ -192,13 +214,14 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 #| exports
 def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
                        prior=False, # multiply by the standard normal prior too?
-                       divide_prior=False # divide by the K-1 surplus priors, eq. (4)?
+                       divide_prior=False # divide by the M-1 surplus priors, eq. (4)?
                       ) -> DiagonalGaussian:
     "The normalised product of Gaussian experts, eq. (3)."
     experts = list(experts)
     if not experts: raise MmvaeError("experts: got none, allowed: at least one")
     precisions = torch.stack([torch.exp(-e.logvar) for e in experts])
-    precision, weighted = precisions.sum(0), (precisions*torch.stack([e.mean for e in experts])).sum(0)
+    means = torch.stack([e.mean for e in experts])
+    precision, weighted = precisions.sum(0), (precisions*means).sum(0)
     if prior: precision = precision + 1
     if divide_prior: precision = torch.maximum(precision - (len(experts) - 1), precisions.amax(0))
     return DiagonalGaussian(weighted/precision, -torch.log(precision))
@@ -212,7 +235,10 @@ def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
 
 # %%
 grid = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
-experts = [DiagonalGaussian(torch.tensor([[m]]), torch.tensor([[v]]).log()) for m, v in [(1., .5), (-1., 2.), (.3, .1)]]
+def gaussian(mean, var):
+    return DiagonalGaussian(torch.tensor([[mean]]), torch.tensor([[var]]).log())
+
+experts = [gaussian(*e) for e in [(1., .5), (-1., 2.), (.3, .1)]]
 density = torch.stack([e.log_prob(grid[:, None, None])[:, 0] for e in experts]).sum(0).exp()
 density /= density.sum()
 mean = (grid*density).sum(); var = ((grid - mean)**2*density).sum()
@@ -221,7 +247,7 @@ torch.testing.assert_close(product.mean.item(), mean.item(), rtol=0, atol=1e-4)
 torch.testing.assert_close(product.var.item(), var.item(), rtol=0, atol=1e-4)
 
 noise = torch.tensor([.5, 2., 1.]); x = torch.tensor([1.2, .4, .9])    # x_m ~ N(z, noise_m)
-alone = [DiagonalGaussian((x_m/(1 + n)).view(1, 1), (n/(1 + n)).log().view(1, 1)) for x_m, n in zip(x, noise)]
+alone = [gaussian((x_m/(1 + n)).item(), (n/(1 + n)).item()) for x_m, n in zip(x, noise)]
 precision = 1 + (1/noise).sum()                                     # exact posterior of all three
 exact = product_of_experts(alone, divide_prior=True)
 torch.testing.assert_close(exact.var.item(), 1/precision.item())
@@ -232,8 +258,15 @@ assert product_of_experts(alone).var < exact.var      # the plain product is ove
 # %% [markdown]
 # ## Mixture of experts
 #
-# A *mixture* does not multiply opinions, it takes one of them at random:
-# $q(z) = \frac1K \sum_k q_k(z)$. It is never sharper than its sharpest component. Two things are
+# A *mixture* does not multiply opinions, it takes one of them at random. With $J$ components,
+#
+# $$
+# \begin{aligned}
+# q(z) = \frac1J \sum_{j=1}^{J} q_j(z).
+# \end{aligned}\tag{5}
+# $$
+#
+# Its variance is at least the mean of its components' variances, so it is never sharper than the sharpest of them. Two things are
 # needed of it, its density (a log-sum-exp) and samples. Which component an item uses is drawn for
 # each item on its own: nobody's result depends on its neighbours in the batch.
 
@@ -264,9 +297,11 @@ class Mixture:
 
 
 # %%
-two = Mixture([DiagonalGaussian(torch.full((20_000, 1), m), torch.zeros(20_000, 1)) for m in (-3., 3.)])
+zeros = torch.zeros(20_000, 1)
+two = Mixture([DiagonalGaussian(zeros + m, zeros) for m in (-3., 3.)])
 z = two.rsample(g)
-reference = D.MixtureSameFamily(D.Categorical(torch.ones(2)), D.Normal(torch.tensor([-3., 3.]), torch.ones(2)))
+reference = D.MixtureSameFamily(D.Categorical(torch.ones(2)),
+                                D.Normal(torch.tensor([-3., 3.]), torch.ones(2)))
 torch.testing.assert_close(two.log_prob(z), reference.log_prob(z)[:, 0])
 assert abs(z.mean()) < 0.1 and abs(z.var() - 10) < 0.2     # variance: 1 within + 9 between
 assert set(two.pick(g).mean.unique().tolist()) == {-3., 3.}
@@ -274,7 +309,7 @@ assert set(two.pick(g).mean.unique().tolist()) == {-3., 3.}
 # %%
 #| fig-cap: "Two experts and what becomes of them: the product agrees on the middle, the mixture keeps both opinions."
 #| fig-alt: "Two grey Gaussian curves, a narrow product between them and a two-peaked mixture."
-a, b = [DiagonalGaussian(torch.tensor([[m]]), torch.tensor([[s]]).log()) for m, s in [(-1.2, .7), (1.2, .7)]]
+a, b = gaussian(-1.2, .7), gaussian(1.2, .7)
 x = torch.linspace(-4, 4, 300)[:, None, None]
 fig, ax = plt.subplots(figsize=(6, 2.6))
 for e in (a, b): ax.plot(x.flatten(), e.log_prob(x).exp().flatten(), color="0.6")
@@ -287,12 +322,23 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # ## Likelihoods
 #
 # A decoder turns $z$ into the parameters of a distribution over data. The likelihood says which
-# distribution. Each class below answers three calls: `log_prob(x, params)` in nats per item,
+# distribution. Write $a = a(z)$ for what the decoder puts out and $d$ for a pixel or character, then
+#
+# $$
+# \begin{aligned}
+# \text{Laplace:} \quad \log p(x \mid z) &= -\sum_d \Big[ \frac{|x_d - a_d|}{b} + \log 2b \Big], \\
+# \text{Gaussian:} \quad \log p(x \mid z) &= -\sum_d \Big[ \frac{(x_d - a_d)^2}{2 b^2} + \log b + \tfrac12 \log 2\pi \Big], \\
+# \text{Bernoulli:} \quad \log p(x \mid z) &= \sum_d \big[ x_d\, a_d - \log(1 + e^{a_d}) \big], \\
+# \text{categorical:} \quad \log p(x \mid z) &= \sum_d \log \mathrm{softmax}(a_d)_{x_d}.
+# \end{aligned}\tag{6}
+# $$
+#
+# $b$ is a fixed *scale*. Each class below answers three calls: `log_prob(x, params)` in nats per item,
 # *summed* over pixels or characters; `mean(params)`, the picture to show; and `sample(params)`.
 #
-# - **Laplace** with a fixed scale (0.75 as in MoPoE) for images: absolute error, robust to outliers.
-# - **Gaussian** with a fixed scale: squared error, for vectors.
-# - **Bernoulli** for images that are nearly black and white.
+# - **Laplace** with $b = 0.75$, as in MoPoE, for images: absolute error, robust to outliers.
+# - **Gaussian** with $b = 1$: squared error, for vectors.
+# - **Bernoulli** for images that are nearly black and white; $a$ is the *logit*, the probability of white is $1/(1 + e^{-a})$.
 # - **Categorical** for text. The parameters are *logits*. (A published code passes log-probabilities
 #   where probabilities are expected; it trains, but what it reports is not a likelihood.)
 
@@ -317,23 +363,26 @@ class Gaussian:
         return -(0.5*((as_float(x) - params)/self.scale)**2 + constant).flatten(1).sum(1)
     def mean(self, params): return params
     def sample(self, params, generator=None):
-        return params + self.scale*torch.randn(params.shape, generator=generator, device=params.device)
+        noise = torch.randn(params.shape, generator=generator, device=params.device)
+        return params + self.scale*noise
 
 
 # %%
 #| exports
 class Bernoulli:
-    "Independent Bernoulli pixels; `params` are logits. Grey values count as expected log-likelihood."
+    "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
     def log_prob(self, x, params):
-        return -F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none").flatten(1).sum(1)
+        nll = F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none")
+        return -nll.flatten(1).sum(1)
     def mean(self, params): return torch.sigmoid(params)
-    def sample(self, params, generator=None): return torch.bernoulli(torch.sigmoid(params), generator=generator)
+    def sample(self, params, generator=None):
+        return torch.bernoulli(torch.sigmoid(params), generator=generator)
 
 class Categorical:
-    "Independent tokens; `params` are logits (batch, length, vocabulary), data int64 (batch, length)."
+    "Independent tokens, int64 (batch, length); `params` are logits (batch, length, vocabulary)."
     def log_prob(self, x, params):
         return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
-    def mean(self, params): return params.argmax(-1)   # the likeliest tokens: a mean of words is no word
+    def mean(self, params): return params.argmax(-1)   # the likeliest: a mean of words is no word
     def sample(self, params, generator=None):
         p = torch.softmax(params, -1).flatten(0, 1)
         return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])
@@ -346,10 +395,10 @@ class Categorical:
 x = torch.randint(0, 256, (4, 3, 5, 5), generator=g, dtype=torch.uint8)
 params = torch.randn(4, 3, 5, 5, generator=g)
 scaled = x/255
-for ours, theirs in [(Laplace(.75), D.Laplace(params, .75)), (Gaussian(.3), D.Normal(params, .3))]:
+for ours, theirs, size in [(Laplace(.75), D.Laplace(params, .75), .75),
+                           (Gaussian(.3), D.Normal(params, .3), .3*(2/math.pi)**.5)]:
     torch.testing.assert_close(ours.log_prob(x, params), theirs.log_prob(scaled).sum((1, 2, 3)))
-    draws = ours.sample(torch.zeros(200_000), g)
-    assert abs(draws.abs().mean() - (.75 if isinstance(ours, Laplace) else .3*(2/math.pi)**.5)) < .01
+    assert abs(ours.sample(torch.zeros(200_000), g).abs().mean() - size) < .01
 black_white = (x > 127).to(torch.uint8)*255
 torch.testing.assert_close(Bernoulli().log_prob(black_white, params),
                            D.Bernoulli(logits=params).log_prob((x > 127).float()).sum((1, 2, 3)))
@@ -357,7 +406,22 @@ tokens, logits = torch.randint(0, 7, (4, 8), generator=g), torch.randn(4, 8, 7, 
 torch.testing.assert_close(Categorical().log_prob(tokens, logits),
                            D.Categorical(logits=logits).log_prob(tokens).sum(1))
 assert Categorical().mean(logits).shape == Categorical().sample(logits, g).shape == (4, 8)
-assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigmoid(torch.tensor(1.))) < .01
+assert abs(Bernoulli().sample(torch.ones(100_000), g).mean() - 1/(1 + math.exp(-1))) < .01
+
+# %% [markdown]
+# The scale decides what an error costs. A pixel that should be white is painted in grey levels from black to white:
+
+# %%
+#| fig-cap: "Log-likelihood of one white pixel against the value painted. Laplace with scale 0.75 hardly minds an error; a smaller scale, or a Bernoulli pixel, minds it more."
+#| fig-alt: "Three rising curves of different height and steepness that are highest where the painted value is one."
+painted = torch.linspace(.02, 1, 200)[:, None]
+white = torch.ones(200, 1)
+curves = {"Laplace, b = 0.75": Laplace(.75).log_prob(white, painted),
+          "Laplace, b = 0.2": Laplace(.2).log_prob(white, painted),
+          "Bernoulli": Bernoulli().log_prob(white, torch.logit(painted, eps=1e-4))}
+fig, ax = plt.subplots(figsize=(6, 2.6))
+for label, curve in curves.items(): ax.plot(painted.flatten(), curve, label=label)
+ax.set(xlabel="painted value", ylabel="log-likelihood (nats)"); ax.legend();
 
 
 # %% [markdown]
@@ -372,25 +436,29 @@ assert abs(Bernoulli().sample(torch.full((100_000,), 1.), g).mean() - torch.sigm
 #
 # ## Recap
 #
-# Precisions add in a product; mixtures keep opinions apart; a product of posteriors counts the
-# prior too often unless it is divided out. All log-densities here are sums, in nats per item.
+# - Precisions add in a product; mixtures keep opinions apart.
+# - A product of posteriors counts the prior too often unless it is divided out.
+# - All log-densities here are sums, in nats per item.
 #
 # ## Exercises
 #
 # 1. Show that equation (3) with a standard normal prior among the experts always has variance below 1.
 # 2. For which experts does the guard in `divide_prior` act? Construct one.
+# 3. From (2): which $\nu$ and $\tau$ make $\mathrm{KL}(q \,\|\, p)$ zero? And by how much does the KL to the prior grow if $\mu_1$ moves from 0 to 2?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. The precision is $1 + \sum_m 1/\sigma_m^2 > 1$.
-# 2. It acts in a coordinate where $\sum_m 1/\sigma_m^2 - (K-1) < \max_m 1/\sigma_m^2$, for instance
+# 2. It acts in a coordinate where $\sum_m 1/\sigma_m^2 - (M-1) < \max_m 1/\sigma_m^2$, for instance
 #    two experts with variance 2: $0.5 + 0.5 - 1 = 0 < 0.5$.
+# 3. $\nu = \mu$ and $\tau = \sigma$: each term is $r - 1 - \log r$ with $r = \sigma_l^2/\tau_l^2$, plus a square, and vanishes only at $r = 1$. By
+#    $\frac12 (2^2 - 0) = 2$ nats, whatever $\sigma$ is.
 # :::
 #
 # ### In code: the best scale of a Laplace
 #
-# Fill in `best_scale`: given errors $x - \text{params}$, the scale $b$ of the Laplace likelihood at which
+# Fill in `best_scale`: given errors $x - a$, the scale $b$ of the Laplace likelihood at which
 # their log-likelihood is largest. The check tries 3,801 scales one by one.
 
 # %%

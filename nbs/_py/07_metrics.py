@@ -8,8 +8,9 @@
 #
 # - how a small classifier serves as judge of what was generated, and as eye of the FID;
 # - the Fréchet distance (FID): its formula, its bias, and why it always stands beside its floor;
-# - coherence, the linear probe, the KL between teacher and student, and the importance-weighted
-#   log-likelihood;
+# - coherence, the linear probe, canonical correlation, the KL between teacher and student, and the
+#   importance-weighted log-likelihood;
+# - whether a difference of two methods is real;
 # - for each of them, a bad model that it praises.
 #
 # Runs in under a minute on a laptop CPU. Three small classifiers are trained, then kept in the
@@ -28,6 +29,7 @@
 # | linear probe | can the class be read off $z$ by a linear rule? | all in $z$ but the class |
 # | teacher–student KL | did the student learn the teacher's posterior? | a bad teacher |
 # | importance-weighted $\log p(x)$ | how likely is the data? | how the samples look |
+# | cosine of canonical correlation | do picture and sentence go together? | all that is not correlated linearly |
 
 # %%
 #| default_exp metrics
@@ -269,7 +271,7 @@ def cached_classifier(data, # training data: a `MultimodalData`
                       device="cpu", # where to train and judge
                       width=16, # channels of the first layer
                       progress=False, # show a progress bar?
-                      labels=None, # class of each item, -1 for items left out; the data's by default
+                      labels=None, # class of each item, -1: left out; the data's by default
                       what="" # what these labels are, such as "colour"
                      ) -> Classifier: # in evaluation mode
     "The classifier of `modality` from the cache, trained and stored there if need be."
@@ -287,7 +289,8 @@ def cached_classifier(data, # training data: a `MultimodalData`
     path = cache_dir("classifiers")/f"{data.name}-{name.replace(' ', '-')}-{key}.safetensors"
     net = Classifier(m.shape, classes, m.kind, tokens, width, name=name)
     if not _load(net, path):
-        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress, name=name, **how)
+        net = train_classifier(x[y >= 0], y[y >= 0], classes, device=device, progress=progress,
+                               name=name, **how)
         _save(net, path)
     return net.to(resolve_device(str(device))).eval().requires_grad_(False)
 
@@ -495,8 +498,8 @@ def fid(real, # real images
 # %% [markdown]
 # Three checks. First against the formula by hand, on clouds that are not Gaussian at all (the
 # distance only sees means and covariances). Then against a value known without any matrix root: if
-# both clouds have covariances $I$ and $4I$ in $d$ dimensions, and means $m$ apart, Eq. 2 gives
-# $\lVert m \rVert^2 + d\,(2 - 1)^2$. We make the sample moments exact by whitening. And the
+# the clouds have covariances $I$ and $4I$ in $d$ dimensions, and means $\delta$ apart, Eq. 2 gives
+# $\lVert \delta \rVert^2 + d\,(2 - 1)^2$. We make the sample moments exact by whitening. And the
 # distance of a set to itself is zero, and the same both ways.
 
 # %%
@@ -691,6 +694,16 @@ right, random_order, one_each, _ = scores.values()
 assert np.isclose(random_order[0], right[0], rtol=1e-6) and random_order[1] < 0.2
 assert one_each[1] == 1 and one_each[0] > 3*right[0]
 
+# %% [markdown]
+#
+
+# %%
+#| fig-cap: "What the four answers look like for the first ten questions (the digit below). Only the first row is what one wants, and no single number says so."
+#| fig-alt: "Four rows of ten street numbers: right ones, unrelated ones, the same image for equal digits, and noisy ones."
+rows = {k: as_float(v[:10]) for k, v in answers.items()}
+asked = {"asked for": [str(d.item()) for d in y[500:510]]}
+fig = generation_grid({**rows, **asked}, note="data: rendered street numbers, test split")
+
 
 # %% [markdown]
 # The order of the images does not enter Eq. 2 at all, so the FID can't notice that the answers are
@@ -808,17 +821,18 @@ def paired_interval(differences, # (seeds, items), or (items,)
                    ) -> tuple: # mean, low, high
     "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
     d = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not d.size or not np.isfinite(d).all(): raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
+    if not d.size or not np.isfinite(d).all():
+        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
     rng = np.random.default_rng(seed_of(seed, "paired interval"))
-    rows = rng.multinomial(len(d), np.full(len(d), 1/len(d)), draws)/len(d)         # how often each seed is drawn
-    columns = rng.multinomial(d.shape[1], np.full(d.shape[1], 1/d.shape[1]), draws)/d.shape[1]
+    shares = lambda n: rng.multinomial(n, np.full(n, 1/n), draws)/n      # how often each is drawn
+    rows, columns = shares(len(d)), shares(d.shape[1])
     means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
     low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
     return float(d.mean()), float(low), float(high)
 
 
 # %% [markdown]
-# With one row it must agree with the textbook, $\bar d \pm 1.96\, s/\sqrt n$. If all items agree and only the seeds differ, it must not shrink with
+# With one row it must agree with the textbook: the mean $\pm\, 1.96$ standard errors (deviation over $\sqrt n$). If all items agree and only the seeds differ, it must not shrink with
 # the number of items:
 
 # %%
@@ -839,19 +853,19 @@ assert abs(mean) < 1e-12 and high > .6 and low < -.6
 #
 # $$
 # \begin{aligned}
-# c(a, b) = \frac{\langle U^\top (a - \bar a),\; V^\top (b - \bar b) \rangle}
-#                {\lVert U^\top (a - \bar a) \rVert \; \lVert V^\top (b - \bar b) \rVert},
-# \end{aligned}
+# \text{cosine} = \frac{\langle \Pi^\top (h - \bar h),\; \Pi'^\top (h' - \bar h') \rangle}
+#                {\lVert \Pi^\top (h - \bar h) \rVert \; \lVert \Pi'^\top (h' - \bar h') \rVert},
+# \end{aligned}\tag{3}
 # $$
 #
-# where $U$, $V$ and the means are fitted on *training* pairs of real items. Many correlated features make CCA overfit, so each side is first reduced by
+# where $h$ and $h'$ are the features of the two sides, and the directions $\Pi$, $\Pi'$ (columns) and the means $\bar h$, $\bar h'$ are fitted on *training* pairs of real items. Many correlated features make CCA overfit, so each side is first reduced by
 # a principal component analysis. Both analyses are scikit-learn's. The number has no scale of its own: it must stand beside that of real pairs and
 # that of shuffled pairs.
 
 # %%
 #| exports
 class CanonicalCorrelation:
-    "Directions along which two kinds of features of the same items agree, fitted on training pairs."
+    "Directions along which two kinds of features of the same items agree; from training pairs."
     def __init__(self, a, # features (n, p) of one side
                  b, # features (n, q) of the other
                  components=20, # pairs of directions
@@ -864,14 +878,16 @@ class CanonicalCorrelation:
         most = min(len(a) - 1, reduced)
         self.sides = [PCA(min(most, v.shape[1]), svd_solver="full").fit(v) for v in (a, b)]
         a, b = (s.transform(v) for s, v in zip(self.sides, (a, b)))
-        self.components = min(in_range("components", components, low=1, whole=True), a.shape[1], b.shape[1])
+        in_range("components", components, low=1, whole=True)
+        self.components = min(components, a.shape[1], b.shape[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                  # weak directions converge slowly
             self.cca = CCA(self.components).fit(a, b)
 
     def cosine(self, a, b) -> np.ndarray: # (n,), in [-1, 1]
         "The cosine between the projections of each pair."
-        u, v = self.cca.transform(*(s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b))))
+        a, b = (s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b)))
+        u, v = self.cca.transform(a, b)
         return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
 
 
@@ -885,7 +901,8 @@ hidden, mix_a, mix_b = rng.normal(size=(3000, 3)), rng.normal(size=(3, 10)), rng
 view = lambda mix: np.c_[hidden@mix, rng.normal(size=(3000, 4))]
 side_a, side_b = view(mix_a), view(mix_b)
 cca = CanonicalCorrelation(side_a[:2000], side_b[:2000], components=3)
-belong, shuffled = cca.cosine(side_a[2000:], side_b[2000:]), cca.cosine(side_a[2000:], side_b[2000:][::-1])
+belong = cca.cosine(side_a[2000:], side_b[2000:])
+shuffled = cca.cosine(side_a[2000:], side_b[2000:][::-1])
 print(f"partners {belong.mean():.3f}, shuffled {shuffled.mean():.3f}")
 assert belong.mean() > 0.99 and abs(shuffled.mean()) < 0.05
 
@@ -901,12 +918,13 @@ assert belong.mean() > 0.99 and abs(shuffled.mean()) < 0.05
 #| exports
 class ClassJudge:
     "Judges generated items by their class: a classifier for each modality."
-    by_chance = ()   # scores that need their value by chance beside them; here it is one in so many classes
+    by_chance = ()   # scores that need their value by chance beside them; here: none
     def __init__(self, train, # training data with labels
                  validation=None, # data on which the judge itself is tried
                  updates=400, seed=0, width=16, device="cpu"): # of the classifiers
         self.data, self.validation = train, validation
-        self.nets = {n: cached_classifier(train, n, updates, seed, device, width) for n in train.modalities}
+        self.nets = {n: cached_classifier(train, n, updates, seed, device, width)
+                     for n in train.modalities}
         self.features = {n: self.nets[n] for n, m in train.modalities.items() if m.kind == "image"}
 
     def scores(self, to, # name of the modality generated
@@ -924,7 +942,8 @@ class ClassJudge:
 
     def facts(self) -> dict: # name -> number
         "The accuracy of each classifier on the validation split."
-        if self.validation is None: raise MmvaeError("validation: got None, allowed: data to try the judge on")
+        if self.validation is None:
+            raise MmvaeError("validation: got None, allowed: data to try the judge on")
         hit = lambda n, x, y: (self.nets[n].predict(x).cpu() == y.cpu()).float().mean().item()
         return {f"accuracy, {n}": hit(n, *self.validation.items(n)) for n in self.nets}
 
@@ -938,9 +957,9 @@ class ClassJudge:
 #
 # $$\begin{aligned} \mathrm{KL}(\text{teacher} \,\|\, \text{student}) =
 #   \frac1n \sum_{i=1}^n \mathbb E_{z \sim q_i}\big[ \log q_i(z) - \log s_i(z) \big]
-#   \quad\text{nats,} \end{aligned}\tag{3}$$
+#   \quad\text{nats,} \end{aligned}\tag{4}$$
 #
-# with teacher $q_i$ and student $s_i$ of item $i$. It punishes a student that is *sure* where the
+# with the posteriors $q_i$ of the teacher and $s_i$ of the student for item $i$. It punishes a student that is *sure* where the
 # teacher has mass elsewhere.
 
 # %%
@@ -948,7 +967,7 @@ class ClassJudge:
 def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
                        student # `DiagonalGaussian` of the same items
                       ) -> float: # nats, mean over items
-    "Mean KL(teacher || student) in nats; Eq. 3."
+    "Mean KL(teacher || student) in nats; Eq. 4."
     if teacher.mean.shape != student.mean.shape:
         raise MmvaeError(f"student: got shape {tuple(student.mean.shape)},"
                          f" allowed: {tuple(teacher.mean.shape)} as the teacher")
@@ -984,9 +1003,9 @@ assert teacher_student_kl(nothing, nothing) == 0 and nothing.kl().sum() == 0
 # compare *models* we want $\log p(x)$ itself. With $K$ samples $z_k$ from a posterior $q$,
 #
 # $$\begin{aligned} \log \hat p_K(x) = \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k)},
-#   \qquad \mathbb E\big[\log \hat p_K(x)\big] \le \log p(x). \end{aligned}\tag{4}$$
+#   \qquad \mathbb E\big[\log \hat p_K(x)\big] \le \log p(x). \end{aligned}\tag{5}$$
 #
-# For $K = 1$ its expectation is the ELBO; it rises with $K$ and tends to $\log p(x)$ (Burda and
+# (The mean of a ratio under $q$ is $\int q\, p(x, z)/q\, dz = p(x)$; the logarithm is concave, hence the inequality.) For $K = 1$ its expectation is the ELBO; it rises with $K$ and tends to $\log p(x)$ (Burda and
 # others 2016). The ratios are far too small for floating point, so we stay with logarithms
 # throughout (`logsumexp`), and add up sample by sample, so that memory does not grow with $K$.
 
@@ -994,11 +1013,11 @@ assert teacher_student_kl(nothing, nothing) == 0 and nothing.kl().sum() == 0
 #| exports
 def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (batch,), nats
                               posterior, # `DiagonalGaussian` that proposes z, one per item
-                              samples=1000, # K in Eq. 4
+                              samples=1000, # K in Eq. 5
                               generator=None, # random stream for z
                               chunk=1 # samples at once; then z is (chunk * batch, latent)
                              ) -> torch.Tensor: # (batch,), nats
-    "Estimate log p(x) from below with `samples` importance samples per item; Eq. 4."
+    "Estimate log p(x) from below with `samples` importance samples per item; Eq. 5."
     in_range("samples", samples, low=1, whole=True)
     in_range("chunk", chunk, low=1, whole=True)
     total, batch = None, len(posterior)
@@ -1020,8 +1039,8 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
 # along the first axis; it must then repeat its $x$ that often.
 #
 # We need a model whose $\log p(x)$ is known. In the linear-Gaussian one, $z \sim \mathcal N(0, I)$
-# and $x = Wz + \varepsilon$ with $\varepsilon \sim \mathcal N(0, \sigma^2 I)$, so that
-# $x \sim \mathcal N(0, WW^\top + \sigma^2 I)$ exactly.
+# and $x = Wz + \text{noise}$, the noise Gaussian with variance $\tau^2$, so that
+# $x \sim \mathcal N(0, WW^\top + \tau^2 I)$ exactly.
 
 # %%
 W, noise = torch.randn(8, 2, generator=g), 0.5
@@ -1062,7 +1081,7 @@ assert abs(good[-1] - exact.mean()) < 0.02 and abs(poor[-1] - exact.mean()) < 0.
 assert poor[0] < poor[2] < poor[-1] < exact.mean() + 0.1 and good[0] > poor[0]
 
 # %% [markdown]
-# Two exact checks. With the *true* posterior as proposal every ratio in Eq. 4 equals $p(x)$, so a
+# Two exact checks. With the *true* posterior as proposal every ratio in Eq. 5 equals $p(x)$, so a
 # single sample suffices; for a $W$ with orthogonal columns that posterior is diagonal. And the
 # chunk size must not matter.
 
@@ -1121,8 +1140,8 @@ except MmvaeError as e: print(e)
 #    can, with care.
 # 3. Almost perfectly on both. A comparison of each generated image with its nearest training image
 #    would show it, and so would the likelihood of test images.
-# 4. Tens of thousands for 2 latents: the mean is held up by a few items whose posterior lies far
-#    from the bulk of the prior. For 8 latents even 100,000 are not enough; the number needed grows
+# 4. Thousands or more for 2 latents: the mean is held up by a few items whose posterior lies far
+#    from the bulk of the prior. For 8 latents expect many more; the number needed grows
 #    roughly exponentially with the dimension. A proposal that knows $x$ is worth more than samples.
 # :::
 #
@@ -1159,4 +1178,8 @@ for a, b in [((0, 1), (2, 1)), ((1, 0.5), (1, 3)), ((-1, 2), (0.5, 1.2))]:
 #   autoencoders](https://arxiv.org/abs/1509.00519).
 # - Shi and others (2019), [Variational mixture-of-experts
 #   autoencoders](https://arxiv.org/abs/1911.03393) (coherence).
+# - Hotelling (1936), [Relations between two sets of variates](https://doi.org/10.1093/biomet/28.3-4.321)
+#   (canonical correlation).
+# - Efron, Tibshirani (1986), [Bootstrap methods for standard
+#   errors](https://doi.org/10.1214/ss/1177013815).
 # - Detlefsen and others (2022), [TorchMetrics](https://doi.org/10.21105/joss.04101).

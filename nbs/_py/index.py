@@ -4,14 +4,14 @@
 # > Multimodal VAEs, step by step: a tutorial that is a package and an experiment.
 #
 # A multimodal VAE learns one hidden description of things seen in several ways, say a handwritten digit, a street number and a word, and
-# generates any view from it; when views are missing, inference suffers. These lessons build the customary answers (JMVAE, MVAE, MMVAE,
-# MoPoE, MVTCAE) and *multimodal iterative amortized inference* (Oshima, Suzuki and Matsuo, 2023;
-# [arXiv 2410.11403](https://arxiv.org/abs/2410.11403)) from first principles, and run that talk's experiments again.
+# generates any view from it. To find that description (*inference*) it was trained to look at all views; when some are missing, inference suffers.
+# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE) and *multimodal iterative amortized inference* (Oshima, Suzuki and Matsuo, 2023;
+# [arXiv 2410.11403](https://arxiv.org/abs/2410.11403)) from first principles, and run again the experiments of a talk about it (*the talk*, on these pages).
 #
 # ## The result
 #
-# The method starts from one modality, refines what was inferred by the gradient of the ELBO of all of them, and then distils the
-# result into a *student* that needs that one modality only. Street numbers drawn from a handwritten digit, and from a word:
+# The method infers from one modality (one view), refines the answer step by step so that it explains *all* of them (by the gradient of the training objective, the ELBO), and then
+# distils the result into a *student* that needs that one modality only. Street numbers drawn from a handwritten digit, and from a word:
 #
 # ![Two blocks of street numbers, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
 #
@@ -26,19 +26,26 @@ from IPython.display import Markdown
 rows = pd.read_csv("../results/real/tables/mnist_svhn_text.csv")
 claims = pd.read_csv("../results/real/tables/hypotheses.csv")
 rows = rows[~rows.condition.astype(str).str.contains(r"[+,]")]             # one modality given
-shown = {"mopoe": "MoPoE", "jmvae_student": "JMVAE student", "iterative_student": "iterative student"}
-measures = {"fid": ("FID ↓, mean of 4 directions", 1), "linear_accuracy": ("linear accuracy ↑, mean of 3 modalities", 3),
-            "coherence": ("coherence ↑, mean of 6 directions", 3), "teacher_student_kl": ("KL to the own teacher ↓ (nats), mean of 3", 1)}
-lines = ["| | " + " | ".join(shown.values()) + " | iterative better by (95 % interval) | verdict |", "|---|---|---|---|---|---|"]
+shown = {"mopoe": "MoPoE", "jmvae_student": "JMVAE student",
+         "iterative_student": "iterative student"}
+measures = {"fid": ("FID ↓ (4)", 1), "linear_accuracy": ("linear accuracy ↑ (3)", 3),
+            "coherence": ("coherence ↑ (6)", 3),
+            "teacher_student_kl": ("KL to the own teacher ↓ (3)", 1)}
+lines = [f"| | {' | '.join(shown.values())} | better by | verdict |", "|---|---|---|---|---|---|"]
 for metric, (said, digits) in measures.items():
     value = rows[rows.metric == metric].groupby("method").value.mean()
     cells = [f"{value[m]:.{digits}f}" if m in value else "–" for m in shown]
     c = claims[(claims.metric == metric) & claims.claim.str.startswith("iterative")].iloc[0]
-    lines.append(f"| {said} | {' | '.join(cells)} | {c['better by']:.{digits}f} ({c.low:.{digits}f} to {c.high:.{digits}f}) | **{c.verdict}** |")
+    better, low, high = (f"{v:.{digits}f}" for v in (c["better by"], c.low, c.high))
+    lines.append(f"| {said} | {' | '.join(cells)} | {better} ({low} to {high}) | **{c.verdict}** |")
 assert claims.seeds[claims.claim.str.startswith("iterative")].eq(3).all()
 Markdown("\n".join(lines))
 
 # %% [markdown]
+# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, with a 95 % interval.
+# FID ([lesson 07](07_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
+# well the digit can be read off the latent variable.
+#
 # Means over three seeds; FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students are better than the JMVAE students, as the talk says. The reason may not be the one expected: on the *same* decoders the
 # difference was gone (one seed), and the iterative teacher is harder to imitate, not easier.
@@ -93,12 +100,17 @@ Markdown("\n".join(lines))
 
 # %%
 #| echo: false
-more = {"howto_own_modalities": "from two arrays on disk to trained students", "slide_map": "from each slide to its explanation and figure",
-        "notation": "every symbol of the series", "glossary": "the field's terms in English and Japanese", "faq": "short answers, with measured numbers",
+more = {"howto_own_modalities": "from two arrays on disk to trained students",
+        "slide_map": "from each slide to its explanation and figure",
+        "notation": "every symbol of the series",
+        "glossary": "the field's terms in English and Japanese",
+        "faq": "short answers, with measured numbers",
         "lecturer": "for those who teach from this course"}
 there = {n: said for n, said in more.items() if Path(f"{n}.ipynb").exists()}
-others = {p.stem: "" for p in sorted(Path(".").glob("[a-z]*.ipynb")) if p.stem not in {*more, "index"}}
-Markdown("Also here:\n\n" + "\n".join(f"- [{opening(Path(f'{n}.ipynb'))[0]}]({n}.ipynb)" + (f": {said}" if said else "")
+pages = [p.stem for p in sorted(Path(".").glob("[a-z]*.ipynb"))]
+others = {n: "" for n in pages if n not in {*more, "index"}}
+titles = {n: opening(Path(f"{n}.ipynb"))[0] for n in {**there, **others}}
+Markdown("Also here:\n\n" + "\n".join(f"- [{titles[n]}]({n}.ipynb)" + (f": {said}" if said else "")
                                       for n, said in {**there, **others}.items()))
 
 # %% [markdown]

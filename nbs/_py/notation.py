@@ -15,77 +15,94 @@
 # %% [markdown]
 # # Notation
 #
-# > One table for the whole series: symbol, meaning, shape, its name in the code, and where it is introduced.
+# > One table for the whole series: symbol, meaning, its name in the code, and where it is introduced.
 #
-# $B$ is the number of items in a batch, $L$ the number of latent coordinates, $M$ the number of modalities. "Per item"
-# means shape $(B)$. All logarithms are natural, all divergences and likelihoods are sums over
-# coordinates, in nats per item.
+# Each symbol has one meaning in all lessons. In the code, posteriors and latents have the shape $(B, L)$: $B$ items in a batch,
+# $L$ latent coordinates. Likelihoods, divergences and bounds have the shape $(B)$, one number per item. All logarithms are natural; likelihoods and
+# divergences are *sums* over coordinates, in nats. $\mathcal N(\cdot, \cdot)$ has the mean and the *variance*. A bar is a mean, a star an optimum, a hat an
+# estimate or something generated.
 #
 # ## Data
 #
-# | symbol | meaning | shape | in the code | lesson |
-# |---|---|---|---|---|
-# | $x = (x_1, \dots, x_M)$ | an item with $M$ modalities | | `batch`, a `dict` | [02](02_data.ipynb#what-a-batch-is) |
-# | $x_m$ | modality $m$ of it | $(B, \dots)$ | `batch[name]` | [02](02_data.ipynb#what-a-batch-is) |
-# | $y$ | its class | $(B)$ | `labels` | [02](02_data.ipynb) |
-# | $n$ | number of items: of an epoch (02), of a test set (07) | | `len(data)` | [02](02_data.ipynb) |
-# | $B$ | items per update | | `batch_size` | [02](02_data.ipynb#a-data-set-as-a-function-of-the-update-number) |
-# | $u$, $U$ | number of the update, and how many there are | | `update`, `updates` | [02](02_data.ipynb#a-data-set-as-a-function-of-the-update-number) |
-# | $A$ | a non-empty subset of the modalities | | `subsets_of` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
+# | symbol | meaning | in the code | lesson |
+# |---|---|---|---|
+# | $M$ | number of modalities | | [02](02_data.ipynb#what-a-batch-is) |
+# | $x = (x_1, \dots, x_M)$ | an item with $M$ modalities | `batch`, a `dict` | [02](02_data.ipynb#what-a-batch-is) |
+# | $x_m$ | modality $m$ of it | `batch[name]` | [02](02_data.ipynb#what-a-batch-is) |
+# | $D_m$ | how many numbers $x_m$ has | | [04](04_networks.ipynb#from-modalities-to-specifications) |
+# | $y$ | its class | `labels` | [02](02_data.ipynb) |
+# | $n$ | number of items, of an epoch or of a test set | `len(data)` | [02](02_data.ipynb) |
+# | $B$ | items per update | `batch_size` | [02](02_data.ipynb#a-data-set-as-a-function-of-the-update-number) |
+# | $u$, $U$ | number of the update, and how many there are | `update`, `updates` | [02](02_data.ipynb#a-data-set-as-a-function-of-the-update-number) |
+# | $A$, $\lvert A \rvert$ | a non-empty subset of the modalities, and its size | `subsets_of` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
 #
 # ## Model
 #
-# | symbol | meaning | shape | in the code | lesson |
-# |---|---|---|---|---|
-# | $z$ | latent variable | $(B, L)$ | `z`; $L$ is `latent` | [03](03_distributions.ipynb#notation) |
-# | $p(z) = \mathcal N(0, I)$ | prior | | `kl()` without argument | [03](03_distributions.ipynb#notation) |
-# | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | per item | `decoders[m]`, `likelihood` | [03](03_distributions.ipynb#likelihoods) |
-# | $\theta$ | parameters of the decoders | | `model.decoders` | [05](05_vae.ipynb) |
-# | $w_m$ | weight of modality $m$'s log-likelihood | scalar | `ModalitySpec.weight` | [04](04_networks.ipynb#from-modalities-to-specifications) |
-# | $\beta$ | weight of the KL term | scalar | `beta` | [05](05_vae.ipynb#the-exported-version) |
-# | $b$ | scale of the Laplace likelihood | scalar | `Laplace(scale)` | [03](03_distributions.ipynb#likelihoods) |
-# | $\mathcal L(x; q)$ | (weighted) evidence lower bound | per item | `elbo(batch, q)` | [05](05_vae.ipynb), [10](10_multimodal_elbo.ipynb) |
+# | symbol | meaning | in the code | lesson |
+# |---|---|---|---|
+# | $z$, $L$ | latent variable, number of its coordinates | `z`, `latent` | [03](03_distributions.ipynb#notation) |
+# | $p(z) = \mathcal N(0, I)$ | prior | `kl()` | [03](03_distributions.ipynb#notation) |
+# | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]` | [03](03_distributions.ipynb#likelihoods) |
+# | $a(z)$ | what a decoder puts out: means or logits | `params` | [03](03_distributions.ipynb#likelihoods) |
+# | $b$ | scale of a Laplace or Gaussian likelihood | `scale` | [03](03_distributions.ipynb#likelihoods) |
+# | $\theta$ | parameters of the decoders | | [05](05_vae.ipynb) |
+# | $w_m$ | weight of modality $m$'s log-likelihood | `weight` | [04](04_networks.ipynb#from-modalities-to-specifications) |
+# | $\beta$ | weight of the KL term | `beta` | [05](05_vae.ipynb#the-exported-version) |
+# | $\mathcal L(x; q)$ | (weighted) evidence lower bound, ELBO | `elbo` | [05](05_vae.ipynb), [10](10_multimodal_elbo.ipynb) |
 #
 # ## Posteriors
 #
-# | symbol | meaning | shape | in the code | lesson |
-# |---|---|---|---|---|
-# | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | $(B, L)$ twice | `DiagonalGaussian` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
-# | $\lambda = (\mu, \log\sigma^2)$ | its parameters | $(B, L)$ each | `mean`, `logvar` | [03](03_distributions.ipynb#notation) |
-# | $\epsilon$ | noise of a reparameterised sample, $z = \mu + \sigma \odot \epsilon$ | $(B, L)$ | inside `rsample` | [05](05_vae.ipynb#the-gradient-reparameterise) |
-# | $q_\phi(z \mid x_1, \dots, x_M)$ | posterior of the joint encoder, with parameters $\phi$ | $(B, L)$ | `JVAE.infer` | [10](10_multimodal_elbo.ipynb#the-joint-vae) |
-# | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder | $(B, L)$ | `encoders[m]` | [12](12_jmvae.ipynb#the-objective) |
-# | $q_A(z \mid x_A)$ | product of the experts of subset $A$ | $(B, L)$ | `MoPoE.products` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
-# | $q^*$ | the best diagonal Gaussian of an item, the oracle | $(B, L)$ | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
-# | $p(z \mid x)$ | true posterior | | | [05](05_vae.ipynb#the-elbo-second-way-what-is-lost) |
-# | $\mathrm{KL}(q \,\Vert\, p)$ | Kullback-Leibler divergence | per item | `q.kl(p)` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
-# | $K$ | number of experts (03), components (13) or importance samples (07) | | | |
+# | symbol | meaning | in the code | lesson |
+# |---|---|---|---|
+# | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
+# | $\lambda = (\mu, \log\sigma^2)$ | its parameters | `mean`, `logvar` | [03](03_distributions.ipynb#notation) |
+# | $\mathcal N(\nu, \mathrm{diag}\,\tau^2)$ | another Gaussian, or (08) the true posterior's mean $\nu$ and a noise of deviation $\tau$ | `other` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
+# | $\epsilon$ | noise of a sample, $z = \mu + \sigma \odot \epsilon$ | in `rsample` | [05](05_vae.ipynb#the-gradient-reparameterise) |
+# | $\mathrm{sg}(\cdot)$ | stop-gradient: the value, with derivative zero | `detach` | [05](05_vae.ipynb#two-estimators-of-one-gradient) |
+# | $p(z \mid x)$ | true posterior | | [05](05_vae.ipynb#the-elbo-second-way-what-is-lost) |
+# | $\mathrm{KL}(q \,\Vert\, p)$ | Kullback-Leibler divergence | `q.kl(p)` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
+# | $q_\phi(z \mid x)$ | posterior of an encoder with parameters $\phi$; of the joint encoder from lesson 10 on | `infer` | [08](08_amortization_gap.ipynb), [10](10_multimodal_elbo.ipynb#the-joint-vae) |
+# | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder | `encoders[m]` | [12](12_jmvae.ipynb#the-objective) |
+# | $q_A(z \mid x_A)$ | product of the experts of subset $A$ | `products` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
+# | $q^*$ | the best diagonal Gaussian of an item, the oracle | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
+# | $J$ | number of components of a mixture | `components` | [03](03_distributions.ipynb#mixture-of-experts) |
 #
-# ## Iterative inference and distillation
-#
-# | symbol | meaning | shape | in the code | lesson |
-# |---|---|---|---|---|
-# | $t = 0, \dots, T$ | refinement iteration, and how many | | `steps` is $T$ | [09](09_iterative_inference.ipynb#the-learned-way) |
-# | $\lambda_t$, $q_t$ | posterior after $t$ iterations | $(B, L)$ each | `trajectory[t]` | [09](09_iterative_inference.ipynb#the-learned-way) |
-# | $\lambda^{(m)}_t$, $q^{(m)}_t$ | the same, started from modality $m$ | $(B, L)$ each | `trajectory(batch, m)` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
-# | $g = \nabla_\lambda \mathcal L$ | gradient of the ELBO in $\lambda$ | $(B, L)$ twice | `elbo_gradient` | [09](09_iterative_inference.ipynb) |
-# | $\bar g_t$ | running mean of an item's gradients | $(B, L)$ twice | `memory` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
-# | $f_\omega$ | refiner with parameters $\omega$ | | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way) |
-# | $e_m$ | encoder that gives the start from modality $m$ | | `encoders[m]` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
-# | $q_T(z \mid x)$ | what a teacher answers: $q_T$ after refinement, or the joint posterior | $(B, L)$ | `targets` | [11](11_distillation.ipynb#the-idea) |
-# | $s_m(z \mid x_m)$ | student of modality $m$ | $(B, L)$ | `Students.encoders[m]` | [11](11_distillation.ipynb#the-idea) |
-# | $\bar q(z \mid x_m)$ | the teacher's average answer, given $x_m$ only | | | [11](11_distillation.ipynb#the-idea) |
-#
-# ## Methods
+# ## How probable is an item?
 #
 # | symbol | meaning | in the code | lesson |
 # |---|---|---|---|
-# | $\alpha$ in JMVAE | weight of the pull between joint and unimodal posteriors | `JMVAE(alpha)` | [12](12_jmvae.ipynb#the-objective) |
-# | $\alpha$ in MVTCAE | share of the second way to write the total correlation | `MVTCAE(alpha)` | [14](14_mvtcae.ipynb#what-the-modalities-share) |
-# | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [14](14_mvtcae.ipynb#what-the-modalities-share) |
-# | $\eta$, $\rho$ | peak learning rate, share of the warm-up | `lr` | [06](06_training.ipynb#the-learning-rate) |
-# | $\Sigma$, $\hat\Sigma$ | covariances of real and generated features | `frechet_distance` | [07](07_metrics.ipynb#the-fréchet-distance) |
+# | $K$; $z_k$, $w_k$ | number of importance samples; sample $k$ and its weight $p(x, z_k)/q(z_k)$ | `samples`, `log_w` | [07](07_metrics.ipynb#the-importance-weighted-log-likelihood), [08](08_amortization_gap.ipynb#how-probable-is-a-picture) |
+# | $R$; $f_r$, $\gamma_r$, $\mathcal T_r$ | rungs of a ladder; distribution, exponent and Markov chain step of rung $r$ | `steps` | [08](08_amortization_gap.ipynb#a-ladder-instead-of-a-leap) |
+# | $W$, $P$ | matrix of the linear model, precision of its posterior | | [08](08_amortization_gap.ipynb#a-model-in-which-all-is-known) |
+# | $\tilde p(z \mid x)$, $Z(x)$ | tempered posterior, its normaliser | | [08](08_amortization_gap.ipynb#weights-and-beta) |
 #
-# Some letters serve twice, and the context tells: $\alpha$ as above; $s$ is a student in lesson 11 and a deviation in equation (2)
-# of lesson 03; a bar is a mean in lessons 09 and 11 and "held fixed" in lesson 05; $L$ is the number of
-# latent coordinates and, in lesson 14, a loss.
+# ## Iterative inference and distillation
+#
+# | symbol | meaning | in the code | lesson |
+# |---|---|---|---|
+# | $t = 0, \dots, T$ | refinement iteration, and how many | `steps` is $T$ | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $\lambda_t$, $q_t$ | posterior after $t$ iterations | `trajectory[t]` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $\lambda^{(m)}_t$, $q^{(m)}_t$ | the same, started from modality $m$ | `trajectory` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
+# | $g = \nabla_\lambda \mathcal L$ | gradient of the ELBO in $\lambda$ | `elbo_gradient` | [09](09_iterative_inference.ipynb) |
+# | $\bar g_t$ | running mean of an item's gradients | `memory` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
+# | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $e_m$ | encoder that gives the start from modality $m$ | `encoders[m]` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
+# | $q_{\mathrm{teach}}(z \mid x)$ | what a teacher answers: $q_T$ after refinement, or the joint posterior | `targets` | [11](11_distillation.ipynb#the-idea) |
+# | $s_m(z \mid x_m)$ | student of modality $m$ | `encoders[m]` | [11](11_distillation.ipynb#the-idea) |
+# | $\bar q(z \mid x_m)$ | the teacher's average answer, given $x_m$ only | | [11](11_distillation.ipynb#the-idea) |
+#
+# ## Methods, training, metrics
+#
+# | symbol | meaning | in the code | lesson |
+# |---|---|---|---|
+# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors | `alpha` | [12](12_jmvae.ipynb#the-objective) |
+# | $\kappa$ | MVTCAE: share of the second way to write the total correlation (its paper calls it $\alpha$) | `alpha` | [14](14_mvtcae.ipynb#what-the-modalities-share) |
+# | $\mathcal J$ | MVTCAE: the loss, minimised | `loss` | [14](14_mvtcae.ipynb) |
+# | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [14](14_mvtcae.ipynb#what-the-modalities-share) |
+# | $\eta$, $U_0$ | peak learning rate, number of warm-up updates | `lr` | [06](06_training.ipynb#the-learning-rate) |
+# | $\hat x$ | a generated item | `generated` | [07](07_metrics.ipynb#coherence) |
+# | $\Sigma$, $\hat\Sigma$ | covariances of real and generated features | `frechet_distance` | [07](07_metrics.ipynb#the-fréchet-distance) |
+# | $h$, $\Pi$ | features of one side, directions along which the two sides agree | `CanonicalCorrelation` | [07](07_metrics.ipynb#do-a-picture-and-a-sentence-belong-together) |
+#
+# Where an index tells: $w_m$ weighs a modality and $w_k$ a sample, $f_\omega$ is the refiner and $f_r$ a rung. Small letters of a single
+# paragraph ($c$, $C$, $\delta$, $\Delta$, $\rho$, $v_m$) are defined where they stand.
