@@ -348,7 +348,7 @@ torch.testing.assert_close(alone.mean, joint(batch).mean[:1], rtol=1e-4, atol=1e
 #
 # We keep it in the *encoder*. In the *decoder* it hurts, and a likely reason is that GroupNorm divides by the deviation over
 # space and channels, so how *strong* an activation is, which should become how bright and how contrasty
-# the picture is, is divided away before the last layer. A VAE of street numbers alone, 120 updates with each:
+# the picture is, is divided away before the last layer. A VAE of street numbers alone, 120 updates with each, from three seeds:
 
 # %%
 import matplotlib.pyplot as plt
@@ -365,9 +365,9 @@ def normalised_decoder(latent):
             layers.append(norm(layer.out_channels, "groupnorm"))
     return nn.Sequential(*layers)
 
-def negative_elbos(decoder, updates=120):
-    seed_everything(0, "normalise")
-    encoder = UnimodalEncoder(specs["svhn"], latent)
+def negative_elbos(make_decoder, seed, updates=120):
+    seed_everything(seed, "normalise")
+    encoder, decoder = UnimodalEncoder(specs["svhn"], latent), make_decoder(latent)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 2e-3)
     losses = []
     for update in range(updates):
@@ -377,20 +377,22 @@ def negative_elbos(decoder, updates=120):
     return losses
 
 train = mnist_svhn_text("train", "rendered")
-curves = {"no norm in the decoder": negative_elbos(conv_decoder(latent, (3, 32, 32))),
-          "GroupNorm in the decoder": negative_elbos(normalised_decoder(latent))}
+kinds = {"no norm in the decoder": lambda latent: conv_decoder(latent, (3, 32, 32)),
+         "GroupNorm in the decoder": normalised_decoder}
+curves = {k: torch.tensor([negative_elbos(d, seed) for seed in range(3)]) for k, d in kinds.items()}
 
 # %%
-#| fig-cap: "Negative ELBO of street numbers while training. With GroupNorm in the decoder it falls more slowly."
-#| fig-alt: "Two curves against updates: they start together, and the one without a norm in the decoder ends lower."
+#| fig-cap: "Negative ELBO of street numbers while training, three seeds each. With GroupNorm in the decoder it falls more slowly."
+#| fig-alt: "Two bundles of three curves against updates: they start together, and those without a norm in the decoder end lower."
 fig, ax = plt.subplots(figsize=(6, 2.6))
-for label, losses in curves.items(): ax.plot(losses, label=label)
+for i, (label, losses) in enumerate(curves.items()):
+    ax.plot(losses.T, color=f"C{i}", alpha=.6, label=[label, None, None])
 ax.set(xlabel="update", ylabel="negative ELBO (nats)"); ax.legend();
 
 # %%
-last = {k: sum(v[-20:])/20 for k, v in curves.items()}
-assert last["no norm in the decoder"] < last["GroupNorm in the decoder"] - 20
-{k: round(v) for k, v in last.items()}
+last = {k: v[:, -20:].mean(1) for k, v in curves.items()}
+assert last["no norm in the decoder"].max() < last["GroupNorm in the decoder"].min()     # whatever the seed
+{k: v.round().tolist() for k, v in last.items()}
 
 
 # %% [markdown]
