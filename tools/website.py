@@ -167,8 +167,7 @@ class Results:
             self.where[scale, folder, stem] = place
             self.reports.setdefault((scale, report), []).append(file)
         # Reports that were run, with or without files of their own; and for each the largest scale
-        ran = [(p.parts[-3], p.stem.removesuffix("-report")) for p in (root/"results").glob("*/executed/[!.]*-report.ipynb")]
-        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *ran}, key=lambda k: -size_of(k[0])) if r}
+        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *executed_reports(root)}, key=lambda k: -size_of(k[0])) if r}
 
     def publish(self, file, proc):
         "Copy a figure to where pages show it from."
@@ -227,12 +226,23 @@ def report_page(nb_path, files, target, scale, pages, executed=None):
     write_nb(nb, target)
     page(target, target, fold=True)
 
+def publishable(scale, report):
+    "May the pictures in an executed report be published? Not those made from photographs of people."
+    from mmvae_nb.reproduce import DATASETS, SCALES
+    private = {part for d in DATASETS.values() if d.private for part in d.parts}
+    return report not in private or (scale in SCALES and SCALES[scale].source != "real")
+
+def executed_reports(root, scale="*"):
+    "The reports that were run and may be shown: (scale, name) -> executed copy."
+    found = {(p.parts[-3], p.stem.removesuffix("-report")): p for p in (root/"results").glob(f"{scale}/executed/[!.]*-report.ipynb")}
+    return {k: p for k, p in found.items() if publishable(*k)}
+
 def result_pages(proc, pages, root=ROOT):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."
     sections = []
     order = {p.stem: i for i, p in enumerate(experiments(root))}
     for scale in sorted({s for s, _ in pages.reports}, key=size_of):
-        executed = {p.stem.removesuffix("-report"): p for p in (root/"results"/scale).glob("executed/[!.]*-report.ipynb")}
+        executed = {r: p for (_, r), p in executed_reports(root, scale).items()}
         mine = {r: pages.reports.get((scale, r), []) for r in order
                 if (scale, r) in pages.reports or r in executed}
         entries = []
