@@ -32,7 +32,6 @@ from mmvae_nb.distillation import *
 import matplotlib.pyplot as plt
 import pandas as pd
 
-
 # %% [markdown]
 # ## The idea
 #
@@ -93,6 +92,7 @@ for alpha in (0.1, 1., 5.):                                  # beta = 1, M = 1
     q_opt = torch.softmax((log_target + alpha*log_pupil)/(1 + alpha), 0)/.01  # z in steps of 0.01
     ax.plot(z, q_opt, "--", label=f"teacher, alpha = {alpha}")
 ax.set(xlabel="z", ylabel="density", xlim=(-3, 3)); ax.legend();
+
 
 # %% [markdown]
 #

@@ -33,7 +33,6 @@ from mmvae_nb.multimodal_elbo import *
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 
-
 # %% [markdown]
 # ## Every subset has an opinion
 #
@@ -62,6 +61,7 @@ for e, name in zip(experts, "12"): ax.plot(z, density(e), ":", label=f"expert {n
 ax.plot(z, density(product), "--", label="product of both")
 ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
 ax.set(xlabel="z", ylabel="density"); ax.legend();
+
 
 # %% [markdown]
 # Put (1) into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):

@@ -33,7 +33,6 @@ from mmvae_nb.distillation import *
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 
-
 # %% [markdown]
 # ## What the modalities share
 #
@@ -63,6 +62,7 @@ for at, word in words.items(): ax.text(*at, word, ha="center", va="center")
 ax.annotate("only x1's: +1 - 1", (-.5, -.1), (-2.4, -.9), arrowprops={"arrowstyle": "->"})
 ax.annotate("of both: +2 - 1", (.1, -.2), (1.2, -.95), arrowprops={"arrowstyle": "->"})
 ax.set(xlim=(-2.5, 2.5), ylim=(-1.1, 1.1), aspect="equal"); ax.axis("off");
+
 
 # %% [markdown]
 #

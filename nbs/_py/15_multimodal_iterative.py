@@ -38,7 +38,6 @@ from mmvae_nb.data import as_float
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 
-
 # %% [markdown]
 # ## One change of view
 #
@@ -78,6 +77,7 @@ for colour, (name, start) in zip(("C0", "C1"), seen_one.items()):
     ax.plot(*torch.cat([q.mean for q in path]).T, ".-", color=colour)
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
 ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal"); ax.legend();
+
 
 # %% [markdown]
 #
