@@ -130,7 +130,7 @@ ax.plot(z_axis, density(answers).mean(1), "k", label="average of the answers")
 forward = DiagonalGaussian(matched_mean.view(1, 1), matched_var.log().view(1, 1))
 for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": reverse}.items():
     ax.plot(z_axis, density(q), "--", label=f"best in {label}")
-ax.set(xlabel="z", ylabel="density"); ax.legend();
+ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
 
 
 # %% [markdown]
