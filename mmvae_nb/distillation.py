@@ -16,25 +16,30 @@ from .vae import *
 from .training import *
 from .multimodal_elbo import *
 
-# %% ../nbs/11_distillation.ipynb #970eb357
+# %% ../nbs/11_distillation.ipynb #c5a6d65c
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from a frozen teacher; eq. (1)."
-    def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` everything
-                 direction="forward", # "forward": KL(teacher || student); "reverse": the other way round
+    def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
+                 direction="forward", # KL(teacher || student); "reverse": the other way round
                  divide_prior=False, # divide the surplus priors out of products of students?
                  warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
-                 steps=None # T of a teacher that refines (lesson 15); None for the one it was trained with
+                 steps=None # T of a teacher that refines (lesson 15); None for its own
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
         self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
-        self.target_options = {} if steps is None else {"steps": in_range("steps", steps, low=0, whole=True)}
+        self.target_options = {}
+        if steps is not None:
+            self.target_options = {"steps": in_range("steps", steps, low=0, whole=True)}
         self.decoders = teacher.decoders
-        self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()})
+        encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}
+        self.encoders = nn.ModuleDict(encoders)
         if warm_start: self._copy(getattr(teacher, "encoders", None))
 
     def _copy(self, encoders):
-        if encoders is None: raise MmvaeError("warm_start: got True, allowed: False, as this teacher has no unimodal encoders")
+        if encoders is None:
+            raise MmvaeError("warm_start: got True, allowed: False, "
+                             "as this teacher has no unimodal encoders")
         self.encoders.load_state_dict(encoders.state_dict()); self.encoders.requires_grad_(True)
 
     def train(self, mode=True):
@@ -50,7 +55,8 @@ class Students(MultimodalVAE):
     def targets(self, batch) -> dict:
         "The teacher's posterior for each modality's student, detached."
         with torch.no_grad():
-            if hasattr(self.teacher, "targets"): return self.teacher.targets(batch, **self.target_options)
+            if hasattr(self.teacher, "targets"):
+                return self.teacher.targets(batch, **self.target_options)
             joint = self.teacher.infer(batch).detach()
             return {n: joint for n in self.names}
 
@@ -64,7 +70,7 @@ class Students(MultimodalVAE):
         return out
 
     def loss(self, batch) -> Loss:
-        "The mean divergence, summed over students (they share nothing, so each gets its own gradient)."
+        "The mean divergence, summed over students (they share nothing: each has its own gradient)."
         kls = {n: v.mean() for n, v in self.divergences(batch).items()}
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 

@@ -24,10 +24,10 @@ def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO 
                   q, # the posterior to evaluate at
                   keep=False # keep the graph, so that the ELBO can be trained on as well?
                  ):
-    "The ELBO of each item at `q` (detached unless `keep`), and its gradient in mean and log-variance."
+    "The ELBO of each item at `q` (detached unless `keep`), and its gradient in `q`'s parameters."
     with torch.enable_grad():
         if not keep or not q.mean.requires_grad:
-            q = DiagonalGaussian(q.mean.detach().requires_grad_(), q.logvar.detach().requires_grad_())
+            q = DiagonalGaussian(*(p.detach().requires_grad_() for p in (q.mean, q.logvar)))
         value = elbo(q)
         g_mean, g_logvar = torch.autograd.grad(value.sum(), [q.mean, q.logvar], retain_graph=keep)
     return (value if keep else value.detach()), g_mean.detach(), g_logvar.detach()
@@ -39,20 +39,26 @@ def _body(inputs, hidden):
 
 class Shortcut(nn.Module):
     "x + a linear map of the normalised x; the norm is over each item's own features."
-    def __init__(self, width): super().__init__(); self.norm, self.map = nn.LayerNorm(width), nn.Linear(width, width)
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.map = nn.LayerNorm(width), nn.Linear(width, width)
     def forward(self, x): return x + self.map(self.norm(x))
 
 class MarinoRefiner(nn.Module):
     "Layer-normed gradients in, gated proposal out (Marino et al., 2018, eq. 8 and appendix)."
     def __init__(self, latent, hidden=512):
         super().__init__()
-        self.latent, self.body, self.out = latent, _body(4*latent, hidden), nn.Linear(hidden, 4*latent)
-        with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias[:2*latent] = 0.; self.out.bias[2*latent:] = 3.
+        self.latent = latent
+        self.body, self.out = _body(4*latent, hidden), nn.Linear(hidden, 4*latent)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias[:2*latent] = 0.; self.out.bias[2*latent:] = 3.
 
     def forward(self, q, g_mean, g_logvar, memory=None):
-        "The next posterior from the current one and the gradient of its ELBO; nothing is remembered."
+        "The next posterior, from the current one and its gradient; nothing is remembered."
         normed = [F.layer_norm(v, (self.latent,)) for v in (g_mean, g_logvar, q.mean, q.logvar)]
-        mean, logvar, gate_m, gate_v = self.out(self.body(torch.cat(normed, -1))).float().chunk(4, -1)
+        out = self.out(self.body(torch.cat(normed, -1))).float()
+        mean, logvar, gate_m, gate_v = out.chunk(4, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         return DiagonalGaussian(a*q.mean + (1 - a)*mean, b*q.logvar + (1 - b)*logvar), memory
 
@@ -62,7 +68,7 @@ def signed_log(x):
     return x.sign()*torch.log1p(x.abs())
 
 class Refiner(nn.Module):
-    "Gradients, new and remembered, in units of the posterior's deviation; a bounded step or a proposal."
+    "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
                  longest=3.0, # c: longest step, in deviations of the posterior
@@ -70,13 +76,16 @@ class Refiner(nn.Module):
                  calm=16 # age in steps from which on steps shrink as calm/age
                 ):
         super().__init__()
-        self.latent, self.longest, self.decay = latent, longest, in_range("decay", decay, low=0, high=0.999)
+        self.latent, self.longest = latent, longest
+        self.decay = in_range("decay", decay, low=0, high=0.999)
         self.calm = in_range("calm", calm, low=1)
         self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
-        with torch.no_grad(): self.out.weight.mul_(0.1); self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
 
     def remember(self, g_mean, g_logvar, memory=None):
-        "Memory, (batch, 2*latent + 1): running means of the gradients, and the number of steps taken."
+        "Memory, (batch, 2*latent + 1): running means of gradients, and the number of steps."
         new = torch.cat([g_mean, g_logvar], -1)
         if memory is None: memory = new.new_zeros(len(new), 2*self.latent + 1)
         return torch.cat([self.decay*memory[:, :-1] + (1 - self.decay)*new, memory[:, -1:] + 1], -1)
@@ -91,16 +100,18 @@ class Refiner(nn.Module):
         out = self.out(self.body(torch.cat(inputs, -1))).float()
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
-        step_m, step_v = q.mean + q.std*self.longest*torch.tanh(step_m), q.logvar + torch.tanh(step_v)
+        step_m = q.mean + q.std*self.longest*torch.tanh(step_m)
+        step_v = q.logvar + torch.tanh(step_v)
         rate = (self.calm/age).clamp(max=1.)
         mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
-        return DiagonalGaussian(q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)), memory
+        mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
+        return DiagonalGaussian(mean, logvar), memory
 
 # %% ../nbs/09_iterative_inference.ipynb #8f69c492
-Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, the refiner's memory
+Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, memory
 
 def _quieter(q, g_mean):
-    "`q` itself; the gradient that comes back through it is divided by the size of `g_mean` in units of q's deviation."
+    "`q` itself; what comes back through it is divided by the size of `g_mean` in `q`'s units."
     w = (1 + (q.std*g_mean).detach().pow(2).mean(-1, keepdim=True)).rsqrt()
     mean, logvar = (w*v + ((1 - w)*v).detach() for v in (q.mean, q.logvar))
     return DiagonalGaussian(mean, logvar)
@@ -120,7 +131,8 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
         if t == steps and keep == "all": elbos.append(elbo(q)); break
         value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
         if keep == "refiner":   # the same value, and the same gradient in q
-            value = value + ((q.mean - q.mean.detach())*g_mean + (q.logvar - q.logvar.detach())*g_logvar).sum(-1)
+            moved = ((q.mean, g_mean), (q.logvar, g_logvar))
+            value = value + sum((p - p.detach())*g for p, g in moved).sum(-1)
         elbos.append(value)
         if t == steps: break
         with torch.set_grad_enabled(bool(keep)):
@@ -152,7 +164,8 @@ class RefinerTraining(nn.Module):
     "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
     def __init__(self, model, refiner, steps=4, replay=0.6):
         super().__init__()
-        self.refiner, self.steps, self.replay = refiner, in_range("steps", steps, low=1, whole=True), Replay(replay)
+        self.refiner, self.replay = refiner, Replay(replay)
+        self.steps = in_range("steps", steps, low=1, whole=True)
         self.model = model.requires_grad_(False).eval()
 
     def start(self, batch):
@@ -161,13 +174,14 @@ class RefinerTraining(nn.Module):
 
     def infer(self, batch, steps=None):
         "The trajectory q_0, ..., q_T."
-        return refine(lambda q: self.model.elbo(batch, q, path=True), self.start(batch), self.refiner,
-                      self.steps if steps is None else steps)
+        elbo = lambda q: self.model.elbo(batch, q, path=True)
+        return refine(elbo, self.start(batch), self.refiner, self.steps if steps is None else steps)
 
     def forward(self, batch) -> Loss:
         "The mean negative ELBO of T further steps, of fresh items and of continued ones."
         batch, q, memory = self.replay.mix(batch, self.start(batch))
-        done = refine(lambda q: self.model.elbo(batch, q, path=True), q, self.refiner, self.steps, "refiner", memory)
+        elbo = lambda q: self.model.elbo(batch, q, path=True)
+        done = refine(elbo, q, self.refiner, self.steps, "refiner", memory)
         self.replay.store(batch, done.trajectory[-1], done.memory)
         means = torch.stack([e.mean() for e in done.elbos])
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})

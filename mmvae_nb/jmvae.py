@@ -19,13 +19,14 @@ from .distillation import *
 
 # %% ../nbs/12_jmvae.ipynb #49ad5225
 class JMVAE(MultimodalVAE):
-    "JMVAE-kl (Suzuki, Nakayama and Matsuo, 2016, eq. 8): joint and unimodal encoders trained together."
+    "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
     def __init__(self, specs, latent=20, beta=1.0,
                  alpha=0.1, # weight of the unimodal divergences
                  warm_up=200 # updates over which alpha grows from 0 to its value
                 ):
         super().__init__(specs, latent, beta)
-        self.alpha, self.warm_up = in_range("alpha", alpha, low=0), in_range("warm_up", warm_up, low=0, whole=True)
+        self.alpha = in_range("alpha", alpha, low=0)
+        self.warm_up = in_range("warm_up", warm_up, low=0, whole=True)
         self.encoder = JointEncoder(specs, latent)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         self.register_buffer("updates_seen", torch.zeros((), dtype=torch.long))
@@ -49,7 +50,9 @@ class JMVAE(MultimodalVAE):
         q = self.encoder(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(self.encoders[n](batch[n])) for n in self.names)
-        phase = min(1., (self.updates_seen.item() + 1)/self.warm_up) if self.training and self.warm_up else 1.
+        phase = 1.
+        if self.training and self.warm_up:
+            phase = min(1., (self.updates_seen.item() + 1)/self.warm_up)
         if self.training: self.updates_seen += 1
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
         return Loss(total, {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),

@@ -17,9 +17,9 @@ from .vae import *
 from .training import *
 from .multimodal_elbo import *
 
-# %% ../nbs/13_mopoe.ipynb #82b8915a
+# %% ../nbs/13_mopoe.ipynb #50533fdf
 def subsets_of(names, # modality names
-               kind="powerset" # "powerset" (MoPoE), "full" (MVAE: product), "singletons" (MMVAE: mixture)
+               kind="powerset" # (MoPoE), or "full" (MVAE: product), "singletons" (MMVAE: mixture)
               ) -> list: # of tuples of names
     "The subsets of modalities whose products of experts are mixed."
     names = tuple(names)
@@ -66,4 +66,5 @@ class MoPoE(MultimodalVAE):
         logs = [self.log_likelihoods(batch, q.rsample()) for q in draws]
         logs = {n: torch.stack([l[n] for l in logs]).mean(0) for n in self.names}
         total = -(self.weighted(logs) - self.beta*kl).mean()
-        return Loss(total, {"kl": kl.mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, {"kl": kl.mean().detach(),
+                            **{n: -v.mean().detach() for n, v in logs.items()}})

@@ -39,7 +39,8 @@ class MultimodalVAE(nn.Module):
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
         if len({len(batch[n]) for n in have}) > 1:
-            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, allowed: one size for all")
+            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "
+                             "allowed: one size for all")
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -48,16 +49,18 @@ class MultimodalVAE(nn.Module):
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z)) for n in self.check(batch)}
+        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z))
+                for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
     def elbo(self, batch, q, generator=None, path=False):
-        "One-sample estimate of eq. (1) per item, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
+        "Eq. (1) per item by one sample, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
         z = q.rsample(generator=generator)
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*(path_kl(q, z) if path else q.kl())
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
     def generate(self, source, # latents (batch, latent), or a batch to infer them from
                  to=None, # name or names to generate; all by default
@@ -78,7 +81,7 @@ class MultimodalVAE(nn.Module):
 
 # %% ../nbs/10_multimodal_elbo.ipynb #9efddb55
 class JVAE(MultimodalVAE):
-    "Joint VAE: one encoder of all modalities (the teacher of slide 67; JMVAE of Suzuki, 2016, without its students)."
+    "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     def __init__(self, specs, latent=20, beta=1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
@@ -93,4 +96,5 @@ class JVAE(MultimodalVAE):
         q = self.infer(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         total = -(self.weighted(logs) - self.beta*q.kl()).mean()
-        return Loss(total, {"kl": q.kl().mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, {"kl": q.kl().mean().detach(),
+                            **{n: -v.mean().detach() for n, v in logs.items()}})

@@ -19,7 +19,7 @@ from .iterative_inference import *
 from .multimodal_elbo import *
 from .distillation import *
 
-# %% ../nbs/15_multimodal_iterative.ipynb #9d213e27
+# %% ../nbs/15_multimodal_iterative.ipynb #61209a66
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     def __init__(self, specs, latent=20, beta=1.0,
@@ -33,7 +33,8 @@ class IterativeTeacher(MultimodalVAE):
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.train_decoders = one_of("decoders", decoders, ["mean", "last", "frozen"])
         kinds = {"ours": Refiner, "marino": MarinoRefiner}
-        self.refiner, self.replay = kinds[one_of("refiner", refiner, kinds)](latent, hidden), Replay(replay)
+        self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden)
+        self.replay = Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         if decoders == "frozen": self.decoders.requires_grad_(False)
 
@@ -48,7 +49,8 @@ class IterativeTeacher(MultimodalVAE):
                   ) -> list: # q_0, ..., q_T
         "Refine from one modality by the multimodal ELBO."
         self.check(batch, all=True)
-        if isinstance(start, str): start = self.encoders[one_of("start", start, self.names)](batch[start])
+        if isinstance(start, str):
+            start = self.encoders[one_of("start", start, self.names)](batch[start])
         return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
                       self.steps if steps is None else steps)
 
@@ -85,19 +87,20 @@ def _iterative_loss(self, batch):
     self.check(batch, all=True)
     q = Mixture(list(self.starts(batch).values())).pick()
     replaying = self.training and self.replay.share > 0
-    first = self.elbo(batch, q).mean() if replaying else None              # t = 0, also of those not continued
+    first = self.elbo(batch, q).mean() if replaying else None  # t = 0, also of those not continued
     items, q, memory = self.replay.mix(batch, q) if replaying else (batch, q, None)
     keep = "refiner" if self.train_decoders == "frozen" and replaying else "all"
     with _fixed(self.decoders, self.train_decoders == "last"):
-        done = refine(lambda q: self.elbo(items, q, path=True), q, self.refiner, self.steps, keep, memory)
+        elbo = lambda q: self.elbo(items, q, path=True)
+        done = refine(elbo, q, self.refiner, self.steps, keep, memory)
     if replaying: self.replay.store(items, done.trajectory[-1], done.memory)
     elbos = [e.mean() for e in done.elbos]
     if replaying: elbos[0] = first
-    if self.train_decoders == "last":       # a term of value zero that trains the decoders, and them only
+    if self.train_decoders == "last":       # a term of value zero that trains the decoders only
         last = self.elbo(items, done.trajectory[-1].detach(), path=True).mean()
         elbos[-1] = elbos[-1] + last - last.detach()
     means = torch.stack(elbos)
-    return Loss(-means.mean(), {f"t={t}": -v for t, v in enumerate(means.detach()) if t in (0, self.steps)})
+    return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
 
 IterativeTeacher.loss = _iterative_loss
 
@@ -108,7 +111,8 @@ def on_decoders(model, # a trained `MultimodalVAE`
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."
-    new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen", replay=replay, **options)
+    new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen",
+                           replay=replay, **options)
     new.decoders.load_state_dict(model.decoders.state_dict())
     if hasattr(model, "encoders"): new.encoders.load_state_dict(model.encoders.state_dict())
     return new
@@ -123,10 +127,12 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
                  seed=0 # of the noise, the same for every t
                 ) -> list: # mean negative ELBO in nats at t = 0, ..., T
     "The mean negative ELBO of q_0, ..., q_T on a batch, with the same noise for every t."
-    qs = teacher.trajectory(batch, start, steps, generator(seed, "refine", device=batch[start].device))
+    noise = generator(seed, "refine", device=batch[start].device)
+    qs = teacher.trajectory(batch, start, steps, noise)
     def value(q):
         g = generator(seed, "elbo", device=q.mean.device)
-        return -torch.stack([teacher.elbo(batch, q, g).mean() for _ in range(samples)]).mean().item()
+        elbos = [teacher.elbo(batch, q, g).mean() for _ in range(samples)]
+        return -torch.stack(elbos).mean().item()
     return [value(q) for q in qs]
 
 # %% ../nbs/15_multimodal_iterative.ipynb #ff99f2be
@@ -156,11 +162,11 @@ class StudentsOverT(MultimodalVAE):
         return self.at(max(self.over)).infer(batch)
 
     def loss(self, batch) -> Loss:
-        "KL(q_T || student), summed over T; each item teaches the students of one start, drawn at random."
+        "KL(q_T || student), summed over T; each item teaches the students of one start at random."
         self.teacher.check(batch, all=True)
         n_items = len(batch[self.names[0]])
         groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))
-        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}       # what each start sees
+        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}  # what a start sees
         order = torch.cat(list(groups.values()))
         items = {n: x[order.to(x.device)] for n, x in batch.items()}
         with torch.no_grad():

@@ -17,7 +17,7 @@ from .training import *
 from .multimodal_elbo import *
 from .distillation import *
 
-# %% ../nbs/14_mvtcae.ipynb #4e25583f
+# %% ../nbs/14_mvtcae.ipynb #16b4ce93
 class MVTCAE(MultimodalVAE):
     "Product of experts with conditional bottlenecks (Hwang et al., 2021), eq. (5)."
     def __init__(self, specs, latent=20, beta=1.0,
@@ -42,8 +42,8 @@ class MVTCAE(MultimodalVAE):
     def loss(self, batch) -> Loss:
         "Eq. (5): `total` in weighted nats per item, its parts unweighted."
         self.check(batch, all=True)
-        experts, share = [self.encoders[n](batch[n]) for n in self.names], self.alpha/len(self.names)
-        q = product_of_experts(experts)
+        experts = [self.encoders[n](batch[n]) for n in self.names]
+        q, share = product_of_experts(experts), self.alpha/len(self.names)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)

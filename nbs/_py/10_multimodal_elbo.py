@@ -28,6 +28,7 @@ from mmvae_nb.vae import *
 from mmvae_nb.training import *
 
 # %%
+import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 
 
@@ -38,8 +39,15 @@ from mmvae_nb.plotting import *
 # We model them as conditionally independent given one latent $z$,
 # $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. Whatever they share has to be in $z$. The derivation of
 # lesson 05 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
-# $\log p_\theta(x) = \log \mathbb E_q \big[ p(z) \prod_m p_\theta(x_m \mid z) / q(z) \big] \ge \mathbb E_q \big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \big]$: the logarithm of the product
-# is a sum. With weights for its terms and for the KL:
+#
+# $$
+# \begin{aligned}
+# \log p_\theta(x) &= \log \mathbb E_{q(z)} \Big[ \frac{p(z) \prod_m p_\theta(x_m \mid z)}{q(z)} \Big] \\
+#   &\ge \mathbb E_{q(z)} \Big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \Big]:
+# \end{aligned}
+# $$
+#
+# the logarithm of the product is a sum, and $\log p - \log q$ is minus the integrand of a KL. With weights for the terms and for the KL:
 #
 # $$
 # \begin{aligned}
@@ -53,8 +61,8 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) = \beta \log Z(x) - \beta\, \mathrm{KL}\big(q \,\|\, \tilde p(z \mid x)\big), \qquad
-#   \tilde p(z \mid x) = \frac{1}{Z(x)}\, p(z) \prod_m p_\theta(x_m \mid z)^{w_m/\beta}.
+# \mathcal L(x; q) &= \beta \log Z(x) - \beta\, \mathrm{KL}\big(q \,\|\, \tilde p(z \mid x)\big), \\
+#   \tilde p(z \mid x) &= \frac{1}{Z(x)}\, p(z) \prod_m p_\theta(x_m \mid z)^{w_m/\beta}.
 # \end{aligned}\tag{2}
 # $$
 #
@@ -91,7 +99,8 @@ class MultimodalVAE(nn.Module):
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
         if len({len(batch[n]) for n in have}) > 1:
-            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, allowed: one size for all")
+            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "
+                             "allowed: one size for all")
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -100,16 +109,18 @@ class MultimodalVAE(nn.Module):
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z)) for n in self.check(batch)}
+        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z))
+                for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
     def elbo(self, batch, q, generator=None, path=False):
-        "One-sample estimate of eq. (1) per item, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
+        "Eq. (1) per item by one sample, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
         z = q.rsample(generator=generator)
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*(path_kl(q, z) if path else q.kl())
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
     def generate(self, source, # latents (batch, latent), or a batch to infer them from
                  to=None, # name or names to generate; all by default
@@ -137,7 +148,7 @@ class MultimodalVAE(nn.Module):
 # %%
 #| exports
 class JVAE(MultimodalVAE):
-    "Joint VAE: one encoder of all modalities (the teacher of slide 67; JMVAE of Suzuki, 2016, without its students)."
+    "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     def __init__(self, specs, latent=20, beta=1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
@@ -152,7 +163,8 @@ class JVAE(MultimodalVAE):
         q = self.infer(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         total = -(self.weighted(logs) - self.beta*q.kl()).mean()
-        return Loss(total, {"kl": q.kl().mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, {"kl": q.kl().mean().detach(),
+                            **{n: -v.mean().detach() for n, v in logs.items()}})
 
 
 # %%
@@ -174,19 +186,22 @@ q1, q2 = DiagonalGaussian(torch.randn(6, 20), torch.randn(6, 20)), DiagonalGauss
 class Constant(nn.Module):
     def __init__(self, net): super().__init__(); self.net = net
     def forward(self, z): return self.net(torch.zeros_like(z))
-deaf = JVAE(specs); deaf.decoders = nn.ModuleDict({n: Constant(d) for n, d in deaf.decoders.items()})
-with torch.no_grad(): torch.testing.assert_close(deaf.elbo(batch, q2) - deaf.elbo(batch, q1), q1.kl(), rtol=1e-3, atol=.02)
+deaf = JVAE(specs)
+deaf.decoders = nn.ModuleDict({n: Constant(d) for n, d in deaf.decoders.items()})
+close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-3, atol=.02)
+with torch.no_grad(): close(deaf.elbo(batch, q2) - deaf.elbo(batch, q1), q1.kl())
 g1, g2 = generator(0, "z"), generator(0, "z")
 with torch.no_grad():
     change = deaf.elbo(batch, q1, g1, path=True) - deaf.elbo(batch, q1, g2)
-    z = q1.rsample(generator=generator(0, "z")); torch.testing.assert_close(change, q1.kl() - path_kl(q1, z), rtol=1e-3, atol=.02)
+    z = q1.rsample(generator=generator(0, "z")); close(change, q1.kl() - path_kl(q1, z))
 
 # %% [markdown]
 # And the refusals, by name:
 
 # %%
 text_only = {"text": batch["text"]}
-for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"), ({"audio": batch["svhn"]}, "audio"),
+for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
+                   ({"audio": batch["svhn"]}, "audio"),
                    ({**batch, "text": batch["text"][:3]}, "sizes")]:
     try: model.infer(bad)
     except MmvaeError as e: assert words in str(e), e
@@ -233,31 +248,84 @@ with torch.no_grad():
     for n in specs: gap[f"{n} only, rest zero"] = nelbo(jvae.infer(impute(test, [n])))
     gap["prior (no data)"] = nelbo(DiagonalGaussian.standard(300, 20))
 assert all(v > gap["all modalities"] + 20 for n, v in gap.items() if n != "all modalities")
+assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 {n: round(v) for n, v in gap.items()}
+
+# %% [markdown]
+# The negative ELBO above is that of the *full* triple: how well does the posterior that saw one modality explain all
+# three? The same numbers as distances on one line:
+
+# %%
+#| fig-cap: "ELBO of the full triple for posteriors that have seen different things; 300 validation triples."
+#| fig-alt: "Five dots on five rows; the joint posterior is far to the right, MNIST with zeros is left of the prior."
+gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
+
+# %% [markdown]
+# The joint posterior is at one end, the imputed ones are far from it. MNIST with zeros for the rest is even worse than the prior, which has
+# seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# In pictures, for the word alone:
 
 # %%
 #| fig-cap: "What the JVAE draws when it is told only the word and zeros for the rest."
 #| fig-alt: "A row of words and rows of generated digits that do not match them."
 with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
-generation_grid({"Text, given": show(test)["Text"], "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
+generation_grid({"Text, given": show(test)["Text"],
+                 "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
 
 # %% [markdown]
-# The negative ELBO above is that of the *full* triple: how well does the posterior that saw one modality explain all
-# three? Read it as distances on one line: the joint posterior at one end, the imputed ones far from it.
-# This distance is the **missing-modality problem**.
+# The distance from the joint posterior is the **missing-modality problem**.
+#
+# ## A part of the amortization gap, and what part
 #
 # The thesis of the talk this course follows is a change of view: all of these posteriors are
 # amortized guesses at the *same* ideal posterior $q^*(z \mid x_1, \dots, x_M)$, some with
-# poorer input. By (2), distances on the line are differences of KLs to the same target. So the distance is part of the amortization gap of the multimodal ELBO, and what closes that
-# gap may also help here. One part of it no inference *from the word alone* can remove: what the word
-# "seven" does not say about *this* picture of a seven. Lesson 08 (equation 11) separates the two: a floor that depends on what the missing modalities would have
-# added, and what the encoder loses above it. Inference that climbs the full ELBO has the other modalities in its gradient and can go below the floor; an encoder of the word can't.
+# poorer input. By (2), distances on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
+# $A$ only, and set $w_m = \beta = 1$ (otherwise write $\tilde p$ for $p$ and multiply by $\beta$). If $s$ is in the Gaussian family of $q^*$, its
+# distance from $q^*$ is an amortization gap by the very definition of lesson 08:
+#
+# $$
+# \begin{aligned}
+# \underbrace{\mathcal L(x; q^*) - \mathcal L(x; s)}_{\text{amortization gap of } s}
+#   = \underbrace{\mathcal L(x; q^*) - \mathcal L(x; q_\phi)}_{\text{of the joint encoder}}
+#   + \underbrace{\mathcal L(x; q_\phi) - \mathcal L(x; s)}_{\text{missing-modality problem}}.
+# \end{aligned}\tag{3}
+# $$
+#
+# So what closes that gap may also help here. Not all of it is of one kind, though. Average over the items $x$ that share $x_A$, and use
+# (2), then equation (11) of lesson 08:
+#
+# $$
+# \begin{aligned}
+# \mathbb E_{x \mid x_A}\big[ \mathcal L(x; q^*) - \mathcal L(x; s) \big]
+#   &= \mathbb E_{x \mid x_A}\big[ \mathrm{KL}(s \,\|\, p(z \mid x)) - \mathrm{KL}(q^* \,\|\, p(z \mid x)) \big] \\
+#   &= \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{better inference helps}} + \underbrace{(-\log C)}_{\text{not in } x_A}
+#    - \underbrace{\mathbb E_{x \mid x_A} \mathrm{KL}(q^* \,\|\, p(z \mid x))}_{\text{approximation gap}}, \\
+# s^*(z) &= \frac1C \exp\big( \mathbb E_{x \mid x_A} \log p(z \mid x) \big).
+# \end{aligned}\tag{4}
+# $$
+#
+# - $\mathrm{KL}(s \,\|\, s^*)$ is the fault of the one that infers: filling with zeros has a lot of it. A better encoder of $x_A$ reduces it, and its least
+#   value within the Gaussians is zero if $s^*$ is Gaussian.
+# - $-\log C$ is what $x_A$ does not say: the word "seven" does not tell the slant of *this* seven. It is zero only if the other modalities
+#   add nothing about $z$. No inference from $x_A$ alone can go below this floor, however it is trained, and it is no fault of amortization
+#   over items: a free optimisation of $s$ for each value of $x_A$ pays it too.
+#
+# Inference that climbs the full ELBO has the other modalities in its gradient and *can* go below the floor: it is no longer a function of $x_A$.
+# That is how lesson 15 makes its teacher. A student of that teacher sees $x_A$ only and cannot.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
+#   Train longer, or raise its weight.
+# - *The missing modality is filled with something.* The model answers without complaint, and wrongly. How to notice: compare with the prior, as above.
+# - *Negative ELBOs of different weights are compared.* They are nats of different objectives (lesson 08, equation 9).
 #
 # ## Recap
 #
 # One latent, a sum of weighted log-likelihoods, one KL. The JVAE needs everything; a hole filled with
-# zeros is not a missing modality but a wrong one.
+# zeros is not a missing modality but a wrong one. What inference without a modality loses is part of the amortization gap: one share is the
+# encoder's, the other is information that only the missing modality has.
 #
 # ## Exercises
 #
@@ -274,28 +342,28 @@ generation_grid({"Text, given": show(test)["Text"], "MNIST": lost["mnist"][:10],
 #
 # ### In code: the posterior of whatever is there
 #
-# One model where nothing has to be trained: $p(z) = \mathcal N(0, 1)$ and $p(x_m \mid z) = \mathcal N(z, s_m^2)$ for each
+# One model where nothing has to be trained: $p(z) = \mathcal N(0, 1)$ and $p(x_m \mid z) = \mathcal N(z, v_m)$ for each
 # modality. Fill in `exact_posterior`: mean and variance of $p(z \mid \cdot)$ given the modalities that are
 # there, any number of them, none too. The check multiplies the densities on a fine grid.
 
 # %%
 #| code-fold: true
 #| code-summary: "Solution"
-def exact_posterior(x, s):
-    "Mean and variance of p(z | x), from dicts: modality -> value, modality -> deviation."
+def exact_posterior(x, v):
+    "Mean and variance of p(z | x), from dicts: modality -> value, modality -> noise variance."
     ### BEGIN SOLUTION
-    precision = 1 + sum(1/s[m]**2 for m in x)           # the 1 is the prior's
-    return sum(x[m]/s[m]**2 for m in x)/precision, 1/precision
+    precision = 1 + sum(1/v[m] for m in x)              # the 1 is the prior's
+    return sum(x[m]/v[m] for m in x)/precision, 1/precision
     ### END SOLUTION
 
 
 # %%
-seen, s = {"a": 2., "b": -1., "c": .5}, {"a": 1., "b": .4, "c": 2.}
+seen, v = {"a": 2., "b": -1., "c": .5}, {"a": 1., "b": .16, "c": 4.}
 z = torch.linspace(-10, 10, 20_001, dtype=torch.double)
 for names in ["", "a", "bc", "abc"]:
-    log_p = -z**2/2 + sum(-((seen[m] - z)/s[m])**2/2 for m in names)
+    log_p = -z**2/2 + sum(-(seen[m] - z)**2/v[m]/2 for m in names)
     p = log_p.exp()/log_p.exp().sum()
-    mean, var = exact_posterior({m: seen[m] for m in names}, s)
+    mean, var = exact_posterior({m: seen[m] for m in names}, v)
     assert abs(mean - (p*z).sum()) < 1e-4
     assert abs(var - ((p*z**2).sum() - (p*z).sum()**2)) < 1e-4
 

@@ -30,8 +30,8 @@ from mmvae_nb.training import *
 from mmvae_nb.multimodal_elbo import *
 
 # %%
+import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
-
 
 # %% [markdown]
 # ## Every subset has an opinion
@@ -46,7 +46,25 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{1}
 # $$
 #
-# Put it into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):
+# A product is an *and*: all experts must find a $z$ likely. A mixture is an *or*: it is enough that one of them does.
+
+# %%
+#| fig-cap: "Two experts, their product, and the mixture of all three (MoPoE with two modalities)."
+#| fig-alt: "Two overlapping peaks; the product is a narrower peak between them; the mixture covers all and is lower."
+z = torch.linspace(-4, 5, 400)
+gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([[mean]]), torch.tensor([[var]]).log())
+experts = [gaussian(-.8, 1.), gaussian(1.5, .6)]
+density = lambda q: q.log_prob(z.view(-1, 1, 1)).exp()[:, 0]
+product = product_of_experts(experts)
+fig, ax = plt.subplots(figsize=(6.5, 2.6))
+for e, name in zip(experts, "12"): ax.plot(z, density(e), ":", label=f"expert {name}")
+ax.plot(z, density(product), "--", label="product of both")
+ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
+ax.set(xlabel="z", ylabel="density"); ax.legend();
+
+
+# %% [markdown]
+# Put (1) into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):
 #
 # $$
 # \begin{aligned}
@@ -55,18 +73,20 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{2}
 # $$
 #
-# How much is given away? Write $K = 2^M - 1$ and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
+# How much is given away? Write $J = 2^M - 1$ for the number of components and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
 #
 # $$
 # \begin{aligned}
-# \frac1K \sum_A \mathrm{KL}(q_A \,\|\, p) - \mathrm{KL}(q \,\|\, p)
-#   &= \frac1K \sum_A \mathbb E_{q_A}[\log q_A] - \mathbb E_q[\log q] = \frac1K \sum_A \mathbb E_{q_A}[\log q_A - \log q] \\
-#   &= \frac1K \sum_A \mathrm{KL}(q_A \,\|\, q) \;\in\; [0, \log K].
+# \frac1J \sum_A \mathrm{KL}(q_A \,\|\, p) - \mathrm{KL}(q \,\|\, p)
+#   &= \frac1J \sum_A \mathbb E_{q_A}[\log q_A] - \mathbb E_q[\log q] \\
+#   &= \frac1J \sum_A \mathbb E_{q_A}[\log q_A - \log q] \\
+#   &= \frac1J \sum_A \mathrm{KL}(q_A \,\|\, q) \;\in\; [0, \log J].
 # \end{aligned}\tag{3}
 # $$
 #
-# It is not negative, which proves (2), and at most $\log K$, as $q \ge q_A/K$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. So (2) is nearly as good as the ELBO of the mixture itself. If a mixture
-# loses, it is not by this step. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2).)
+# It is not negative, which proves (2), and at most $\log J$, as $q \ge q_A/J$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. So (2) is nearly as good as the ELBO of the mixture itself. If a mixture
+# loses, it is not by this step. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2). MVAE as published adds the ELBOs of
+# single modalities and of random subsets, each for the modalities in it only; our "full" is its product alone.)
 #
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.
 # In training one subset is drawn per item; `exact=True` takes all of them. As in
@@ -79,7 +99,7 @@ from mmvae_nb.plotting import *
 # %%
 #| exports
 def subsets_of(names, # modality names
-               kind="powerset" # "powerset" (MoPoE), "full" (MVAE: product), "singletons" (MMVAE: mixture)
+               kind="powerset" # (MoPoE), or "full" (MVAE: product), "singletons" (MMVAE: mixture)
               ) -> list: # of tuples of names
     "The subsets of modalities whose products of experts are mixed."
     names = tuple(names)
@@ -91,7 +111,8 @@ def subsets_of(names, # modality names
 
 # %%
 assert len(subsets_of("abc")) == 7 and subsets_of("abc")[-1] == ("a", "b", "c")
-assert subsets_of("abc", "full") == [("a", "b", "c")] and subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
+assert subsets_of("abc", "full") == [("a", "b", "c")]
+assert subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
 
 
 # %%
@@ -133,7 +154,8 @@ class MoPoE(MultimodalVAE):
         logs = [self.log_likelihoods(batch, q.rsample()) for q in draws]
         logs = {n: torch.stack([l[n] for l in logs]).mean(0) for n in self.names}
         total = -(self.weighted(logs) - self.beta*kl).mean()
-        return Loss(total, {"kl": kl.mean().detach(), **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, {"kl": kl.mean().detach(),
+                            **{n: -v.mean().detach() for n, v in logs.items()}})
 
 
 # %% [markdown]
@@ -158,16 +180,17 @@ def brute_force(model, batch):
     for i in range(3):
         item = {n: x[i:i+1] for n, x in batch.items()}
         for s in subsets_of(specs):
-            precision, weighted = torch.zeros(20, dtype=torch.float64), torch.zeros(20, dtype=torch.float64)
+            precision, weighted = torch.zeros(2, 20, dtype=torch.float64)
             for n in s:
                 q = GaussianHead.forward(model.encoders[n].head, model.encoders[n].trunk(item[n]))
                 precision += (-q.logvar[0]).exp(); weighted += q.mean[0]*(-q.logvar[0]).exp()
             if len(s) == 3: precision += 1
             mean, var = weighted/precision, 1/precision
             kl = 0.5*(var + mean**2 - 1 - var.log()).sum()
-            log_p = sum(specs[n].weight*model.specs[n].likelihood.log_prob(item[n], model.decoders[n](mean[None]))[0]
-                        for n in specs)
-            total += (log_p - 2.5*kl)/(3*7)
+            for n, spec in specs.items():
+                log_p = spec.likelihood.log_prob(item[n], model.decoders[n](mean[None]))[0]
+                total += spec.weight*log_p/(3*7)
+            total -= 2.5*kl/(3*7)
     return -total
 
 
@@ -199,7 +222,7 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # Look at equation (2) for the subset {text}. Its $z$ knows the word and has to explain a *particular*
 # MNIST image. It cannot know the slant, so the best it can do is an average digit. The decoder is trained
 # on these $z$ too, and they are as frequent as any other. In MMVAE, the mixture of single modalities, two
-# thirds of all reconstructions of an image are made by experts that have not seen it.
+# thirds of all reconstructions of an image are made by experts that have not seen it; in MoPoE three of the seven subsets lack it.
 #
 # This can be put into nats with lesson 08. For $w_m = \beta = 1$, what the term of subset $A$ loses against $\log p_\theta(x)$ is $\mathrm{KL}(q_A(z \mid x_A) \,\|\, p_\theta(z \mid x))$. Now $q_A$ is one answer for all $x$ that share $x_A$,
 # so by equation (11) there, averaged over these $x$,
@@ -207,24 +230,27 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # $$
 # \begin{aligned}
 # \mathbb E\big[\log p_\theta(x) - \text{bound (2)}\big]
-#   = \frac1K \sum_A \mathbb E\, \mathrm{KL}\big(q_A \,\|\, p_\theta(z \mid x)\big)
-#   \;\ge\; \frac1K \sum_A \mathbb E\, [-\log C_A], \quad
-#   C_A = \int \exp\big( \mathbb E_{x \mid x_A} \log p_\theta(z \mid x) \big)\, dz.
+#   &= \frac1J \sum_A \mathbb E\, \mathrm{KL}\big(q_A \,\|\, p_\theta(z \mid x)\big)
+#   \;\ge\; \frac1J \sum_A \mathbb E\, [-\log C_A], \\
+#   C_A &= \int \exp\big( \mathbb E_{x \mid x_A} \log p_\theta(z \mid x) \big)\, dz.
 # \end{aligned}\tag{4}
 # $$
 #
 # Every $-\log C_A$ is positive unless the modalities outside $A$ say nothing about $z$ that $x_A$ has not said. No encoder removes it. Only the *model* can: by keeping out of $z$ whatever a single modality can't know of the others. Then slant and colour have
-# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and it is zero. A teacher as in lesson 11 pays nothing either: there the floor is paid by the students, which do not train the
+# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and its floor is zero, as nothing is missing. A teacher as in lesson 11 pays nothing either: there the floor is paid by the students, which do not train the
 # decoders. Daunhawer et al. (2021) prove a related limit, on the ELBO of all models with such sub-sampling. We train the three variants equally long and look.
 
 # %%
 run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo", "mopoe"]
+modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
+           "mopoe"]
 test, labels = validation.take(300)
 models = {}
-for name, kind in {"MVAE (product)": "full", "MoPoE": "powerset", "MMVAE (mixture)": "singletons"}.items():
+kinds = {"MVAE (product)": "full", "MoPoE": "powerset", "MMVAE (mixture)": "singletons"}
+for name, kind in kinds.items():
     new = lambda: (seed_everything(0, "mopoe"), MoPoE(specs, subsets=kind))[1]
-    models[name] = cached(f"mopoe-{kind}", new, lambda m: fit(m, train, **run), [run, kind], modules)
+    models[name] = cached(f"mopoe-{kind}", new, lambda m: fit(m, train, **run),
+                          [run, kind], modules)
 
 # %%
 #| fig-cap: "Street numbers: data, reconstructions from all three modalities, and generations from the word alone."
@@ -233,7 +259,8 @@ with torch.no_grad():
     full = {n: m.generate(test, to="svhn")["svhn"][:8] for n, m in models.items()}
     text = {n: m.generate({"text": test["text"]}, to="svhn")["svhn"][:8] for n, m in models.items()}
 words = train.modalities["text"].decode(test["text"][:8])
-side_by_side({"all given": {"data": test["svhn"][:8], **full}, "Text alone": {"given": words, **text}});
+side_by_side({"all given": {"data": test["svhn"][:8], **full},
+              "Text alone": {"given": words, **text}}, columns=1);
 
 # %%
 with torch.no_grad():
@@ -244,10 +271,18 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 
 
 # %% [markdown]
-# The numbers are the negative log-likelihoods of the street number when *everything* is given. The product, which
-# never has to guess, is sharpest there, and MoPoE stands between. From the word alone none of the three draws a street
+# The numbers are the negative log-likelihoods of the street number (nats, at the posterior's mean) when *everything* is given. The product, which
+# never has to guess, explains it best, and MoPoE stands between (one seed, a short training). From the word alone none of the three draws a street
 # number after so short a training: the product, whose encoders have never been used alone, draws the same blur for
 # every word, and the two mixtures draw the average grey. The longer runs of lesson 18 show what MoPoE reaches.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *Grey averages.* The loss falls and the pictures stay blurred, even with everything given. Compare with the product, as above: if that is
+#   sharper on the same items, part of the blur may be the floor of (4), which longer training of the mixture can't remove.
+# - *Experts never used alone.* The product answers any subset, but its single experts were never asked in training. How to notice: the generations from one modality are
+#   all alike, as in the first row from the word.
+# - *A noisy loss.* One subset per item makes the loss jump; look at `exact=True` on a fixed batch before you conclude anything from it.
 #
 # ## Recap
 #
@@ -256,13 +291,13 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 #
 # ## Exercises
 #
-# 1. When is the step from the mixture's ELBO to (2) free, and when does it cost the full $\beta \log K$?
+# 1. When is the step from the mixture's ELBO to (2) free, and when does it cost the full $\beta \log J$?
 # 2. How many decoder passes does `exact=True` cost with five modalities?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. By (3) free if all $q_A$ are equal; $\log K$ if they do not overlap, since then $q = q_A/K$ wherever $q_A$ has mass.
+# 1. By (3) free if all $q_A$ are equal; $\beta \log J$ if they do not overlap, since then $q = q_A/J$ wherever $q_A$ has mass.
 # 2. $2^5 - 1 = 31$ per modality.
 # :::
 #

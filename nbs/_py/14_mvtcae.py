@@ -30,8 +30,8 @@ from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.distillation import *
 
 # %%
+import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
-
 
 # %% [markdown]
 # ## What the modalities share
@@ -48,7 +48,23 @@ from mmvae_nb.plotting import *
 #
 # *Why:* $\mathrm{TC}(x) = \sum_m H(x_m) - H(x)$, the same with everything conditioned on $z$, and the difference of the two. In
 # words: $z$ should know much about *every* modality and, in total, as little as possible. What only one modality
-# has counts once in the sum and once in what is subtracted, so there is nothing to gain from it.
+# has counts once in the sum and once in what is subtracted, so there is nothing to gain from it. For two modalities:
+
+# %%
+#| fig-cap: "Two modalities as areas of information. What z (dashed) knows of both counts twice and is subtracted once. The overlap, I(x1; x2), is TC(x)."
+#| fig-alt: "Two overlapping circles, H(x1) and H(x2); a dashed circle z covers most of the overlap and a little of each side."
+fig, ax = plt.subplots(figsize=(6, 2.8))
+for side, colour in [(-.6, "C0"), (.6, "C1")]:
+    ax.add_patch(plt.Circle((side, 0), 1, color=colour, alpha=.3))
+ax.add_patch(plt.Circle((0, 0), .6, fill=False, ls="--", lw=1.5))
+words = {(-1.1, .5): "H(x1)", (1.1, .5): "H(x2)", (0, .1): "I(x1; x2)", (.5, .5): "z"}
+for at, word in words.items(): ax.text(*at, word, ha="center", va="center")
+ax.annotate("only x1's: +1 - 1", (-.5, -.1), (-2.4, -.9), arrowprops={"arrowstyle": "->"})
+ax.annotate("of both: +2 - 1", (.1, -.2), (1.2, -.95), arrowprops={"arrowstyle": "->"})
+ax.set(xlim=(-2.5, 2.5), ylim=(-1.1, 1.1), aspect="equal"); ax.axis("off");
+
+
+# %% [markdown]
 #
 # There is a second way to write the same number. For every $m$, the chain rule says $I(x; z) = I(x_m; z) + I(x; z \mid x_m)$.
 # Average it over $m$ and put it into (1):
@@ -60,14 +76,17 @@ from mmvae_nb.plotting import *
 # $$
 #
 # The last term asks: if only $x_m$ were there, how surprising would $z$ be? That is the missing-modality problem as a term of
-# the objective. MVTCAE mixes both forms, $(1 - \alpha)$ times (1) plus $\alpha$ times (2):
+# the objective. MVTCAE mixes both forms, $(1 - \kappa)$ times (1) plus $\kappa$ times (2), with a share $0 \le \kappa \le 1$ (the paper, and
+# our code, call it $\alpha$; here that letter is JMVAE's weight of lesson 12):
 #
 # $$
 # \begin{aligned}
-# \mathrm{TC}(x; z) = {}& \frac{M - \alpha}{M} \sum_{m=1}^{M} I(x_m; z) \\
-#   & - (1 - \alpha)\, I(x; z) - \frac{\alpha}{M} \sum_{m=1}^{M} I(x; z \mid x_m).
+# \mathrm{TC}(x; z) = {}& \frac{M - \kappa}{M} \sum_{m=1}^{M} I(x_m; z) \\
+#   & - (1 - \kappa)\, I(x; z) - \frac{\kappa}{M} \sum_{m=1}^{M} I(x; z \mid x_m).
 # \end{aligned}\tag{3}
 # $$
+#
+# (The factor of the first sum is $(1 - \kappa) + \kappa\, \frac{M - 1}{M} = \frac{M - \kappa}{M}$.)
 #
 # ## From information to a loss
 #
@@ -87,28 +106,31 @@ from mmvae_nb.plotting import *
 #
 # $$
 # \begin{aligned}
-# I(x_m; z) &= H(x_m) + \mathbb E \log q(x_m \mid z) = H(x_m) + \mathbb E \log p_\theta(x_m \mid z) + \mathbb E\, \mathrm{KL}\big(q(x_m \mid z) \,\|\, p_\theta(x_m \mid z)\big), \\
-# I(x; z) &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q(z)\big) = \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) - \mathrm{KL}\big(q(z) \,\|\, p(z)\big), \\
+# I(x_m; z) &= H(x_m) + \mathbb E \log q(x_m \mid z) \\
+#   &= H(x_m) + \mathbb E \log p_\theta(x_m \mid z) + \mathbb E\, \mathrm{KL}\big(q(x_m \mid z) \,\|\, p_\theta(x_m \mid z)\big), \\
+# I(x; z) &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q(z)\big) \\
+#   &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) - \mathrm{KL}\big(q(z) \,\|\, p(z)\big), \\
 # I(x; z \mid x_m) &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q(z \mid x_m)\big) \\
-#   &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q_m(z \mid x_m)\big) - \mathbb E\, \mathrm{KL}\big(q(z \mid x_m) \,\|\, q_m(z \mid x_m)\big).
+#   &= \mathbb E\, \mathrm{KL}\big(q(z \mid x) \,\|\, q_m(z \mid x_m)\big) \\
+#   &\quad - \mathbb E\, \mathrm{KL}\big(q(z \mid x_m) \,\|\, q_m(z \mid x_m)\big).
 # \end{aligned}
 # $$
 #
 # (The last line is equation (2) of lesson 11: $q(z \mid x_m)$ is the average answer.) In (3) the term with the lower bound has a positive factor and those with upper bounds have negative ones, so together they give a lower bound of $\mathrm{TC}(x; z)$, as long as
 # weights and $\beta$ are 1. The entropy $H(x_m)$ does not depend on the model. With weights $w_m$ and $\beta$ as everywhere in this
-# course, the loss is
+# course, what is minimised for each item is
 #
 # $$
 # \begin{aligned}
-# L = {}& -\frac{M - \alpha}{M} \sum_m w_m\, \mathbb E_q \log p_\theta(x_m \mid z) \\
-#   & + \beta \Big\{ (1 - \alpha)\, \mathrm{KL}(q \,\|\, p)
-#   + \frac{\alpha}{M} \sum_m \mathrm{KL}(q \,\|\, q_m) \Big\}.
+# \mathcal J(x) = {}& -\frac{M - \kappa}{M} \sum_m w_m\, \mathbb E_q \log p_\theta(x_m \mid z) \\
+#   & + \beta \Big\{ (1 - \kappa)\, \mathrm{KL}(q \,\|\, p)
+#   + \frac{\kappa}{M} \sum_m \mathrm{KL}(q \,\|\, q_m) \Big\}.
 # \end{aligned}\tag{5}
 # $$
 #
 # The joint posterior is the product of the experts, $q \propto \prod_m q_m$, without the prior as an expert. Compare with JMVAE-kl (lesson
 # 12): there, too, a KL pulls single-modality encoders and the joint one together; here the joint one *is made of* them. With
-# $\alpha = 0$, (5) is the negative ELBO of a product of experts, and nothing trains an encoder to be used alone.
+# $\kappa = 0$, (5) is the negative ELBO of a product of experts, and nothing trains an encoder to be used alone.
 
 # %%
 #| exports
@@ -136,8 +158,8 @@ class MVTCAE(MultimodalVAE):
     def loss(self, batch) -> Loss:
         "Eq. (5): `total` in weighted nats per item, its parts unweighted."
         self.check(batch, all=True)
-        experts, share = [self.encoders[n](batch[n]) for n in self.names], self.alpha/len(self.names)
-        q = product_of_experts(experts)
+        experts = [self.encoders[n](batch[n]) for n in self.names]
+        q, share = product_of_experts(experts), self.alpha/len(self.names)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)
@@ -146,8 +168,8 @@ class MVTCAE(MultimodalVAE):
 
 
 # %% [markdown]
-# $(M - \alpha)/M = 1 - \alpha/M$, hence `share`. The authors publish settings for other data only ($\alpha = 5/6$, $\beta = 2.5$ for
-# five modalities). We take $\alpha = 5/6$, $\beta = 1$ and the weights of all other methods; that is our choice.
+# $(M - \kappa)/M = 1 - \kappa/M$, hence `share`. The authors publish settings for other data only ($\kappa = 5/6$, $\beta = 2.5$ for
+# five modalities). We take $\kappa = 5/6$, $\beta = 1$ and the weights of all other methods; that is our choice.
 #
 # ## Checked by Monte Carlo
 #
@@ -171,10 +193,12 @@ def monte_carlo(model, batch, samples):
     z = mean + torch.randn(samples, *mean.shape)/tau.sqrt()
     log_q = torch.distributions.Normal(mean, tau**-0.5).log_prob(z).sum(-1)
     log_p = torch.distributions.Normal(0., 1.).log_prob(z).sum(-1)
-    log_m = [torch.distributions.Normal(e.mean, e.std).log_prob(z).sum(-1) for e in experts.values()]
+    normal = torch.distributions.Normal
+    log_m = [normal(e.mean, e.std).log_prob(z).sum(-1) for e in experts.values()]
     nll = -torch.stack([model.weighted(model.log_likelihoods(batch, v)) for v in z])
     a, b, M = model.alpha, model.beta, len(specs)
-    return ((M - a)/M*nll + b*((1 - a)*(log_q - log_p) + a/M*sum(log_q - v for v in log_m))).mean(-1)
+    kl = (1 - a)*(log_q - log_p) + a/M*sum(log_q - v for v in log_m)
+    return ((M - a)/M*nll + b*kl).mean(-1)
 
 
 # %%
@@ -190,10 +214,12 @@ print(f"exported {ours.mean():.2f}, Monte Carlo {theirs.mean():.2f}, standard er
 # %%
 plain = MVTCAE(specs, alpha=0.).eval(); plain.load_state_dict(model.state_dict())
 seed_everything(2, "corner"); total, parts = plain.loss(batch)
-torch.testing.assert_close(total.detach(), sum(specs[n].weight*parts[n] for n in specs) + parts["kl"])
+weighted = sum(specs[n].weight*parts[n] for n in specs)
+torch.testing.assert_close(total.detach(), weighted + parts["kl"])
 full = model.infer(batch)
 torch.testing.assert_close(1/full.var, sum(1/model.infer({n: batch[n]}).var for n in specs))
-torch.testing.assert_close(sum(v.mean() for v in model.divergences(batch).values()).detach(), model.loss(batch).parts["pull"])
+apart = sum(v.mean() for v in model.divergences(batch).values()).detach()
+torch.testing.assert_close(apart, model.loss(batch).parts["pull"])
 for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["text"]})]:
     try: bad()
     except MmvaeError as e: print(e)
@@ -202,15 +228,25 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 # %% [markdown]
 # ## Its own encoders, and students
 #
-# The product of three experts is narrower than each of them, always: precisions add up. So an expert that is
-# right about itself is too *narrow* for the product, or the product is too narrow. (For modalities that are independent given $z$: let $x_m$ add the precision $\tau_m$ to the prior's 1, so that right experts have precision $1 + \tau_m$. The product has
-# $M + \sum_m \tau_m$, the true joint posterior $1 + \sum_m \tau_m$: the prior is counted $M$ times, lesson 03.) A student distilled
+# The product of three experts is narrower than each of them, always: precisions add up. So if each expert is right about its own modality, the product is
+# too narrow; and if the product is right, its experts are too broad. Count precisions, for modalities that are independent given $z$: let $x_m$ add
+# the precision $\tau_m$ to the prior's 1, so that right experts have precision $1 + \tau_m$. Then
+#
+# $$
+# \begin{aligned}
+# \underbrace{\sum_m (1 + \tau_m) = M + \sum_m \tau_m}_{\text{product of right experts}} \;>\;
+#   \underbrace{1 + \sum_m \tau_m}_{\text{true joint posterior}}:
+# \end{aligned}\tag{6}
+# $$
+#
+# the prior is counted $M$ times (lesson 03, equation 4). Dividing by it $M - 1$ times would mend this; MVTCAE, like its paper, does not. A student distilled
 # from the joint posterior (lesson 11) has no such double duty: the teacher stays what it is, and the student spreads as much as one modality
 # leaves open. We train one MVTCAE, distil it, and measure how far each single-modality posterior is from the joint one.
 
 # %%
 run = dict(updates=500, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo", "mvtcae", "distillation"]
+modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
+           "mvtcae", "distillation"]
 new = lambda: (seed_everything(0, "mvtcae"), MVTCAE(specs))[1]
 model = cached("mvtcae", new, lambda m: fit(m, train, **run), run, modules)
 taught = dict(run, updates=300)
@@ -226,14 +262,18 @@ assert sum(distilled.values()) < sum(own.values())
 {n: {"own encoder": round(own[n], 1), "student": round(distilled[n], 1)} for n in own}
 
 # %% [markdown]
-# Nats of KL from the joint posterior. The same comparison in pictures, from the word alone:
+# Nats of KL from the joint posterior: the students are nearer, by 1 to 5 nats. That is no proof that they are the better posteriors (lesson 11), but it is
+# what they were trained for, and MVTCAE's own encoders only partly. The same comparison in pictures, from the word alone:
 
 # %%
 #| fig-cap: "Digits and street numbers drawn from the word alone, by MVTCAE's own text encoder and by the text student."
 #| fig-alt: "Two blocks with three rows each: the word, own encoder, student."
 words = train.modalities["text"].decode(test["text"][:8])
-with torch.no_grad(): made = {k: m.generate({"text": test["text"][:8]}) for k, m in {"own encoder": model, "student": students}.items()}
-side_by_side({n: {"given": words, **{k: v[n] for k, v in made.items()}} for n in ["mnist", "svhn"]});
+both = {"own encoder": model, "student": students}
+with torch.no_grad():
+    made = {k: m.generate({"text": test["text"][:8]}) for k, m in both.items()}
+side_by_side({n: {"given": words, **{k: v[n] for k, v in made.items()}} for n in ["mnist", "svhn"]},
+             columns=1);
 
 
 # %% [markdown]
@@ -241,8 +281,8 @@ side_by_side({n: {"given": words, **{k: v[n] for k, v in made.items()}} for n in
 #
 # ## What goes wrong, and how you would notice
 #
-# With $\alpha$ near 0 the single encoders are free to specialise: the joint reconstructions are fine and the ones from
-# a single modality are not. With $\alpha = 1$ nothing ties the posterior to the prior, and
+# With $\kappa$ near 0 the single encoders are free to specialise: the joint reconstructions are fine and the ones from
+# a single modality are not. With $\kappa = 1$ nothing ties the posterior to the prior, and
 # samples from the prior need not look like anything. Watch `pull` and `kl` separately: a falling total hides
 # one of them rising.
 #

@@ -38,7 +38,6 @@ from mmvae_nb.data import as_float
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 
-
 # %% [markdown]
 # ## One change of view
 #
@@ -52,19 +51,44 @@ from mmvae_nb.plotting import *
 # \end{aligned}\tag{1}$$
 #
 # $$\begin{aligned}
-# \min_{e, f, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big].
+# \min_{e, \omega, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big].
 # \end{aligned}\tag{2}$$
 #
 # There is no joint encoder any more: what the other modalities know comes in through the gradient. One refiner
-# serves all starts. The starting modality $m$ is drawn for each item.
+# serves all starts. The starting modality $m$ is drawn for each item. The idea in a toy: two modalities, of which the first says where $z$ lies from left to right
+# and the second how high.
+
+# %%
+#| fig-cap: "Ellipses are posteriors (one deviation). From either modality alone 24 steps up the ELBO of both lead to the same posterior."
+#| fig-alt: "A tall and a wide ellipse, each with a path of shrinking ellipses to one small ellipse in the middle."
+gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([mean]), torch.tensor([var]).log())
+ideal = gaussian([1.3, .8], [.1, .08])
+seen_one = {"start: x1": gaussian([1.4, 0.], [.12, 1.]), "start: x2": gaussian([0., .9], [1., .1])}
+def step(q, g_mean, g_logvar, memory=None):
+    "A bounded step in the posterior's own units (lesson 09), with nothing learnt."
+    mean = q.mean + q.std*torch.tanh(q.std*g_mean/3)/2
+    return DiagonalGaussian(mean, q.logvar + torch.tanh(2*g_logvar/3)), memory
+
+fig, ax = plt.subplots(figsize=(6, 3.4)); turn = torch.linspace(0, 6.3, 100)
+for colour, (name, start) in zip(("C0", "C1"), seen_one.items()):
+    path = refine(lambda q: -q.kl(ideal), start, step, 24)     # log p(x) is a constant: left out
+    for t, q in enumerate(path):
+        ring = q.mean[0] + q.std[0]*torch.stack([turn.cos(), turn.sin()], 1)
+        ax.plot(*ring.T, color=colour, lw=2 if t == 0 else .6, label=name if t == 0 else None)
+    ax.plot(*torch.cat([q.mean for q in path]).T, ".-", color=colour)
+ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
+ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal"); ax.legend();
+
+
+# %% [markdown]
 #
 # *Is (2) a bound, and who learns from which term?* Every $q_{\lambda_t}$ is some posterior, so each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$ (with weights and $\beta$: of $\beta \log Z(x)$, lesson 10, equation 2), however it was found and whatever it has
 # seen; so is their mean. In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 09), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
 #
 # $$\begin{aligned}
-# \nabla_e:\;& -\frac{1}{T+1}\, \frac{\partial \mathcal L_0}{\partial \lambda_0} \frac{\partial \lambda_0}{\partial e}, \qquad
-# \nabla_\omega:\; -\frac{1}{T+1} \sum_{t=1}^{T} \frac{\partial \mathcal L_t}{\partial \lambda_t} \frac{\partial f_\omega}{\partial \omega}, \qquad
-# \nabla_\theta:\; -\frac{1}{T+1} \sum_{t=0}^{T} \frac{\partial \mathcal L_t}{\partial \theta}.
+# \nabla_e:\;& -\frac{1}{T+1}\, \frac{\partial \mathcal L_0}{\partial \lambda_0} \frac{\partial \lambda_0}{\partial e}, \\
+# \nabla_\omega:\;& -\frac{1}{T+1} \sum_{t=1}^{T} \frac{\partial \mathcal L_t}{\partial \lambda_t} \frac{\partial f_\omega}{\partial \omega}, \\
+# \nabla_\theta:\;& -\frac{1}{T+1} \sum_{t=0}^{T} \frac{\partial \mathcal L_t}{\partial \theta}.
 # \end{aligned}\tag{3}$$
 #
 # The starts learn to be good posteriors themselves, not good places to start from; the refiner learns to gain in one step, wherever it is; the decoders learn from all steps. (For the refiner each term is also divided by the size of the gradient it was shown, lesson 09.)
@@ -88,7 +112,8 @@ class IterativeTeacher(MultimodalVAE):
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.train_decoders = one_of("decoders", decoders, ["mean", "last", "frozen"])
         kinds = {"ours": Refiner, "marino": MarinoRefiner}
-        self.refiner, self.replay = kinds[one_of("refiner", refiner, kinds)](latent, hidden), Replay(replay)
+        self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden)
+        self.replay = Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         if decoders == "frozen": self.decoders.requires_grad_(False)
 
@@ -103,7 +128,8 @@ class IterativeTeacher(MultimodalVAE):
                   ) -> list: # q_0, ..., q_T
         "Refine from one modality by the multimodal ELBO."
         self.check(batch, all=True)
-        if isinstance(start, str): start = self.encoders[one_of("start", start, self.names)](batch[start])
+        if isinstance(start, str):
+            start = self.encoders[one_of("start", start, self.names)](batch[start])
         return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
                       self.steps if steps is None else steps)
 
@@ -145,19 +171,20 @@ def _iterative_loss(self, batch):
     self.check(batch, all=True)
     q = Mixture(list(self.starts(batch).values())).pick()
     replaying = self.training and self.replay.share > 0
-    first = self.elbo(batch, q).mean() if replaying else None              # t = 0, also of those not continued
+    first = self.elbo(batch, q).mean() if replaying else None  # t = 0, also of those not continued
     items, q, memory = self.replay.mix(batch, q) if replaying else (batch, q, None)
     keep = "refiner" if self.train_decoders == "frozen" and replaying else "all"
     with _fixed(self.decoders, self.train_decoders == "last"):
-        done = refine(lambda q: self.elbo(items, q, path=True), q, self.refiner, self.steps, keep, memory)
+        elbo = lambda q: self.elbo(items, q, path=True)
+        done = refine(elbo, q, self.refiner, self.steps, keep, memory)
     if replaying: self.replay.store(items, done.trajectory[-1], done.memory)
     elbos = [e.mean() for e in done.elbos]
     if replaying: elbos[0] = first
-    if self.train_decoders == "last":       # a term of value zero that trains the decoders, and them only
+    if self.train_decoders == "last":       # a term of value zero that trains the decoders only
         last = self.elbo(items, done.trajectory[-1].detach(), path=True).mean()
         elbos[-1] = elbos[-1] + last - last.detach()
     means = torch.stack(elbos)
-    return Loss(-means.mean(), {f"t={t}": -v for t, v in enumerate(means.detach()) if t in (0, self.steps)})
+    return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
 
 IterativeTeacher.loss = _iterative_loss
 
@@ -170,9 +197,9 @@ targets = model.targets(batch, generator=generator(0, "z"))
 trajectory = model.trajectory(batch, "text", generator=generator(0, "z"))
 assert len(trajectory) == 3 and not targets["svhn"].mean.requires_grad
 torch.testing.assert_close(trajectory[0].mean, model.encoders["text"](batch["text"]).mean)
-for n in specs:                                    # side by side or alone: the same first step, no more noise
+for n, q in model.targets(batch, steps=0).items():     # side by side or alone: the same start
     assert targets[n].mean.shape == (4, 20)
-    torch.testing.assert_close(model.targets(batch, steps=0)[n].mean, model.encoders[n](batch[n]).mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(q.mean, model.encoders[n](batch[n]).mean, rtol=1e-4, atol=1e-5)
 
 
 # %% [markdown]
@@ -182,7 +209,8 @@ for n in specs:                                    # side by side or alone: the 
 # %%
 def trained(decoders):
     m = IterativeTeacher(specs, steps=2, decoders=decoders); m.loss(batch).total.backward()
-    moved = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+    moves = lambda p: p.grad is not None and p.grad.abs().sum() > 0
+    moved = lambda part: any(map(moves, part.parameters()))
     return {n: moved(getattr(m, n)) for n in ["encoders", "refiner", "decoders"]}
 
 assert trained("mean") == trained("last") == {"encoders": True, "refiner": True, "decoders": True}
@@ -208,7 +236,8 @@ def on_decoders(model, # a trained `MultimodalVAE`
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."
-    new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen", replay=replay, **options)
+    new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen",
+                           replay=replay, **options)
     new.decoders.load_state_dict(model.decoders.state_dict())
     if hasattr(model, "encoders"): new.encoders.load_state_dict(model.encoders.state_dict())
     return new
@@ -220,9 +249,10 @@ z = torch.randn(2, 20, generator=generator(0, "z"))
 for n in specs:
     torch.testing.assert_close(borrowed.generate(z)[n], model.generate(z)[n])
     torch.testing.assert_close(borrowed.starts(batch)[n].mean, model.starts(batch)[n].mean)
-for _ in range(2): borrowed.train().loss(train.batch(0, 4)).total.backward()   # the second continues some of the first
-borrowed.eval().loss(batch)                                                    # an evaluation continues nothing
-assert all(p.grad is None for p in borrowed.decoders.parameters()) and borrowed.replay.stored[2][:, -1].max() == 4
+for _ in range(2): borrowed.train().loss(train.batch(0, 4)).total.backward()
+borrowed.eval().loss(batch)                        # an evaluation continues nothing
+assert all(p.grad is None for p in borrowed.decoders.parameters())
+assert borrowed.replay.stored[2][:, -1].max() == 4 # the second update continued some of the first
 
 # %% [markdown]
 # ## Training the teacher
@@ -234,7 +264,8 @@ assert all(p.grad is None for p in borrowed.decoders.parameters()) and borrowed.
 run = dict(updates=300, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["core", "data", "distributions", "networks", "vae", "training", "iterative_inference",
            "multimodal_elbo", "multimodal_iterative"]
-new_teacher = lambda: (seed_everything(0, "iterative"), IterativeTeacher(specs, steps=3, hidden=256))[1]
+new_teacher = lambda: (seed_everything(0, "iterative"),
+                       IterativeTeacher(specs, steps=3, hidden=256))[1]
 teacher = cached("iterative", new_teacher, lambda m: fit(m, train, **run), run, modules)
 
 
@@ -254,10 +285,12 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
                  seed=0 # of the noise, the same for every t
                 ) -> list: # mean negative ELBO in nats at t = 0, ..., T
     "The mean negative ELBO of q_0, ..., q_T on a batch, with the same noise for every t."
-    qs = teacher.trajectory(batch, start, steps, generator(seed, "refine", device=batch[start].device))
+    noise = generator(seed, "refine", device=batch[start].device)
+    qs = teacher.trajectory(batch, start, steps, noise)
     def value(q):
         g = generator(seed, "elbo", device=q.mean.device)
-        return -torch.stack([teacher.elbo(batch, q, g).mean() for _ in range(samples)]).mean().item()
+        elbos = [teacher.elbo(batch, q, g).mean() for _ in range(samples)]
+        return -torch.stack(elbos).mean().item()
     return [value(q) for q in qs]
 
 
@@ -288,7 +321,8 @@ def walk(teacher, # an `IterativeTeacher`
          seed=0 # of the samples of z
         ) -> list: # for t = 0, ..., T: start -> (posterior, modality -> what its mean decodes to)
     "The refinement of one item from each of its modalities, with what can be generated on the way."
-    path = teacher.trajectories(item, steps, generator(seed, "walk", device=item[teacher.names[0]].device))
+    noise = generator(seed, "walk", device=item[teacher.names[0]].device)
+    path = teacher.trajectories(item, steps, noise)
     return [{n: (q, teacher.generate(q.mean)) for n, q in qs.items()} for qs in path]
 
 item = {n: x[:1] for n, x in test.items()}
@@ -304,7 +338,8 @@ pairs = [(a, b) for a in specs for b in specs if a != b]
 measures = {"distance of the means": lambda p, q: (p.mean - q.mean).norm(),
             "deviation": lambda p, q: p.std.mean(), "KL (nats)": lambda p, q: p.kl(q)}
 for name, of in measures.items():
-    values = [sum(of(frames[t][a][0], frames[t][b][0]).item() for a, b in pairs)/6 for t in (0, 1, 2, 4, 8)]
+    values = [sum(of(frames[t][a][0], frames[t][b][0]).item() for a, b in pairs)/6
+              for t in (0, 1, 2, 4, 8)]
     print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
 
 # %% [markdown]
@@ -319,18 +354,20 @@ for name, of in measures.items():
 #| fig-cap: "Posterior mean and deviation against t, one item, from each start, for the four coordinates where the starts differ most."
 #| fig-alt: "Four panels, in each three curves with bands, one for each starting modality, from t = 0 to t = 8."
 first = torch.cat([frames[0][n][0].mean for n in specs])
-fig, axes = plt.subplots(1, 4, figsize=(11, 2.4), layout="constrained")
-for ax, k in zip(axes, first.std(0).topk(4).indices.tolist()):
-    values = {n: [torch.stack([getattr(f[n][0], part)[0, k] for f in frames]) for part in ("mean", "std")] for n in specs}
-    line_chart(range(9), {f"start: {n}": v for n, v in values.items()}, "iteration t", f"coordinate {k} of z", ax=ax)
-    if ax is not axes[0]: ax.get_legend().remove()
+fig, axes = plt.subplots(2, 2, figsize=(8, 4.6), layout="constrained", sharex=True)
+for ax, k in zip(axes.flat, first.std(0).topk(4).indices.tolist()):
+    along = lambda n, part: torch.stack([getattr(f[n][0], part)[0, k] for f in frames])
+    lines = {f"start: {n}": (along(n, "mean"), along(n, "std")) for n in specs}
+    line_chart(range(9), lines, "iteration t", f"coordinate {k} of z", ax=ax)
+    if ax is not axes[0, 0]: ax.get_legend().remove()
 
 # %%
 #| fig-cap: "One item. Left: the data. Then what the posterior's mean decodes to at t = 0, 1, 2, 4, 8. From t = 1 on it has seen the target."
 #| fig-alt: "Six strips, one for each pair of starting and generated modality: the data, then images or words at t = 0, 1, 2, 4 and 8."
 words, strips = train.modalities["text"].decode, {}
 for a, b in pairs:
-    made = torch.cat([item[b] if b == "text" else as_float(item[b]), *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
+    data = item[b] if b == "text" else as_float(item[b])
+    made = torch.cat([data, *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
     strips[f"{a} > {b}"] = words(made) if b == "text" else made
 generation_grid(strips, cell=0.9);
 
@@ -342,10 +379,12 @@ generation_grid(strips, cell=0.9);
 # %%
 def at(t=0, start=list(specs)[0]):
     "Draw the posterior from one start after t steps, and the six generations of all starts."
-    fig, axes = plt.subplots(1, 7, figsize=(13, 2.2), width_ratios=[5] + [1]*6, layout="constrained")
+    fig, axes = plt.subplots(1, 7, figsize=(13, 2.2), width_ratios=[5] + [1]*6,
+                             layout="constrained")
     q = frames[t][start][0]
     axes[0].errorbar(range(q.mean.shape[1]), q.mean[0], 2*q.std[0], fmt="o")
-    axes[0].set(ylim=(-4, 4), xlabel="coordinate of z", title=f"mean and 2 deviations, start: {start}, t = {t}")
+    axes[0].set(ylim=(-4, 4), xlabel="coordinate of z",
+                title=f"mean and 2 deviations, start: {start}, t = {t}")
     for ax, (a, b) in zip(axes[1:], pairs):
         made = frames[t][a][1][b]
         if b == "text": ax.text(.5, .5, words(made)[0].strip(), ha="center")
@@ -365,26 +404,27 @@ interact(at, t=(0, 8), start=list(specs));
 # %%
 settings = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 new_students = lambda: (seed_everything(0, "students"), Students(teacher))[1]
-students = cached("iterative_students", new_students, lambda m: fit(m, train, **settings), [run, settings],
-                  [*modules, "distillation"])
+students = cached("iterative_students", new_students, lambda m: fit(m, train, **settings),
+                  [run, settings], [*modules, "distillation"])
 pool, pool_labels = train.take(1500)
 with torch.no_grad():
     probe = {n: linear_probe(students.infer({n: pool[n]}).mean, pool_labels,
                              students.infer({n: test[n]}).mean, labels, points=1500) for n in specs}
-assert probe["text"] > .5 and probe["mnist"] > .4           # chance is 0.1; trained for under a minute
+assert probe["text"] > .5 and probe["mnist"] > .4        # chance is 0.1; trained for under a minute
 {n: round(v, 3) for n, v in probe.items()}
 
 # %%
 #| fig-cap: "One modality in, the others out, through the students of the iterative teacher after a very short training."
 #| fig-alt: "Three blocks: given words, given MNIST digits, given street numbers, with generated modalities below."
-show = {"mnist": lambda x: x[:8], "svhn": lambda x: x[:8], "text": lambda x: train.modalities["text"].decode(x[:8])}
+show = {"mnist": lambda x: x[:8], "svhn": lambda x: x[:8],
+        "text": lambda x: train.modalities["text"].decode(x[:8])}
 blocks = {}
 with torch.no_grad():
     for given in specs:
         made = students.generate({given: test[given]})
         rows = {f"{given}, given": show[given](test[given])}
         blocks[f"{given} alone"] = {**rows, **{n: show[n](made[n]) for n in specs if n != given}}
-side_by_side(blocks);
+side_by_side(blocks, columns=1);
 
 
 # %% [markdown]
@@ -425,11 +465,11 @@ class StudentsOverT(MultimodalVAE):
         return self.at(max(self.over)).infer(batch)
 
     def loss(self, batch) -> Loss:
-        "KL(q_T || student), summed over T; each item teaches the students of one start, drawn at random."
+        "KL(q_T || student), summed over T; each item teaches the students of one start at random."
         self.teacher.check(batch, all=True)
         n_items = len(batch[self.names[0]])
         groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))
-        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}       # what each start sees
+        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}  # what a start sees
         order = torch.cat(list(groups.values()))
         items = {n: x[order.to(x.device)] for n, x in batch.items()}
         with torch.no_grad():
@@ -445,8 +485,9 @@ class StudentsOverT(MultimodalVAE):
 # %%
 several = StudentsOverT(teacher, over=(0, 2))
 seed_everything(0, "z"); total, parts = several.loss(batch)
-torch.testing.assert_close(total.detach(), sum(parts.values())); assert several.at(2).target_options == {"steps": 2}
-with torch.no_grad():                              # no noise at T = 0: the mean over many draws is the sum over students
+torch.testing.assert_close(total.detach(), sum(parts.values()))
+assert several.at(2).target_options == {"steps": 2}
+with torch.no_grad():             # no noise at T = 0: the mean over draws is the sum over students
     draws = torch.stack([StudentsOverT.loss(several, batch).parts["T=0"] for _ in range(200)])
     alone = several.at(0).loss(batch).total
 assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
@@ -478,7 +519,8 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # *same* decoders (one seed) the difference is gone: FID -0.1, and accuracy +0.001 and coherence +0.004 with intervals around zero. That points to the
 # decoders rather than to inference. Equation (2) trains them on the mean over $t$, also on the vague posteriors of one modality, and
 # a student's posterior is vague: these decoders have met such a $z$, and the JVAE's have not. It does not settle the
-# question, though: on the same decoders the students were taught by $q_4$, which from MNIST and SVHN is still 15 and 53 nats *behind* the joint
+# question, though. By the ELBO of the full item the students of the refined posterior *are* ahead on the same decoders, by 58 nats in the
+# mean over modalities (44 to 73), little beside the thousand and more that any student is behind the best Gaussian, as it has to be broad. And the students were taught by $q_4$, which from MNIST and SVHN is still 15 and 53 nats *behind* the joint
 # encoder in the mean (from Text 12 ahead). Whether students of $q_{16}$, which is ahead from every start, would be better has not been run.
 #
 # **The iterative teacher is harder to imitate, not easier.** KL(teacher || student) is 36 / 35 / 39 nats for MNIST / SVHN / Text against
@@ -497,6 +539,8 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # ## What goes wrong
 #
 # - *Teacher samples shown as cross-modal generation.* They have seen the target. This site says so wherever they appear.
+# - *More iterations than it was trained for.* Deviations shrink too far and the curve turns up. How to notice: draw the negative ELBO, not the pictures, far beyond $T$,
+#   and compare two refinements of the same item with different noise.
 # - *Decoders trained on early iterations learn blur*, as in MoPoE: $q_0$ knows one modality only. That is a price of the
 #   mean over $t$; the price of training on the last step only is slower learning of everything else.
 #
@@ -519,33 +563,33 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 #
 # ### In code: climb by hand
 #
-# A model where the ideal posterior is known: $p(z) = \mathcal N(0, 1)$, $p(x_m \mid z) = \mathcal N(z, s_m^2)$. Fill in
+# A model where the ideal posterior is known: $p(z) = \mathcal N(0, 1)$, $p(x_m \mid z) = \mathcal N(z, v_m)$. Fill in
 # `climb`: from a Gaussian that has seen one modality, follow the gradient of the multimodal ELBO. Its gradient is
-# $\sum_m (x_m - \mu)/s_m^2 - \mu$ in $\mu$ and $\frac12 - \frac{\sigma^2}{2}(1 + \sum_m 1/s_m^2)$ in $\log\sigma^2$. Steps
+# $\sum_m (x_m - \mu)/v_m - \mu$ in $\mu$ and $\frac12 - \frac{\sigma^2}{2}(1 + \sum_m 1/v_m)$ in $\log\sigma^2$. Steps
 # of the *natural* gradient (lesson 09: multiply by $\sigma^2$ and by 2) are of the right size everywhere. The check
 # multiplies densities on a grid.
 
 # %%
 #| code-fold: true
 #| code-summary: "Solution"
-def climb(x, s, mean, logvar, steps=60, rate=0.3):
-    "Refine N(mean, exp(logvar)) by the ELBO of all of `x`, noise `s`: the new mean and logvar."
+def climb(x, v, mean, logvar, steps=60, rate=0.3):
+    "Refine N(mean, exp(logvar)) by the ELBO of all of `x`, noise variances `v`: mean, logvar."
     ### BEGIN SOLUTION
     for _ in range(steps):
-        g_mean = ((x - mean)/s**2).sum() - mean
-        g_logvar = 0.5*(1 - logvar.exp()*(1 + (1/s**2).sum()))
+        g_mean = ((x - mean)/v).sum() - mean
+        g_logvar = 0.5*(1 - logvar.exp()*(1 + (1/v).sum()))
         mean, logvar = mean + rate*logvar.exp()*g_mean, logvar + rate*2*g_logvar
     return mean, logvar
     ### END SOLUTION
 
 
 # %%
-x, s = torch.tensor([2., -1., .5]), torch.tensor([1., .6, 2.])
+x, v = torch.tensor([2., -1., .5]), torch.tensor([1., .36, 4.])
 z = torch.linspace(-10, 10, 20_001)
-p = torch.softmax(-z**2/2 - (((x[:, None] - z)/s[:, None])**2/2).sum(0), 0)
+p = torch.softmax(-z**2/2 - ((x[:, None] - z)**2/v[:, None]/2).sum(0), 0)
 for m in range(3):                                   # from each modality, the same summit
-    alone = x[m]/(1 + s[m]**2), torch.log(s[m]**2/(1 + s[m]**2))
-    mean, logvar = climb(x, s, *alone)
+    alone = x[m]/(1 + v[m]), torch.log(v[m]/(1 + v[m]))
+    mean, logvar = climb(x, v, *alone)
     assert abs(mean - (p*z).sum()) < 1e-3 < abs(alone[0] - (p*z).sum())
     assert abs(logvar.exp() - (p*(z - mean)**2).sum()) < 1e-3
 

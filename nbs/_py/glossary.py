@@ -23,34 +23,35 @@
 #
 # | English | 日本語 | meaning here | lesson |
 # |---|---|---|---|
-# | amortization gap | 償却ギャップ | nats of ELBO lost because one network answers for all items | [09](09_iterative_inference.ipynb) |
-# | amortized inference | 償却推論 | inference by a network that maps any item to its posterior | [05](05_vae.ipynb) |
+# | amortization gap | 償却ギャップ(アモチゼーションギャップ) | nats of ELBO lost because one network answers for all items | [08](08_amortization_gap.ipynb) |
+# | amortized inference | 償却推論(アモータイズド推論) | inference by a network that maps any item to its posterior | [05](05_vae.ipynb) |
 # | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb) |
-# | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [09](09_iterative_inference.ipynb) |
-# | conditional independence | 条件付き独立 | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
+# | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [08](08_amortization_gap.ipynb) |
+# | conditional independence | 条件付き独立(性) | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
 # | cross-modal generation | クロスモーダル生成 | making one modality from another | [10](10_multimodal_elbo.ipynb) |
 # | decoder, generative model | デコーダ(復号器)、生成モデル | the network from $z$ to the parameters of a likelihood | [05](05_vae.ipynb) |
 # | distillation | 蒸留(知識蒸留) | training one network to imitate what another one answers | [11](11_distillation.ipynb) |
 # | encoder, inference model | エンコーダ(符号化器)、推論モデル | the network from data to a posterior | [05](05_vae.ipynb) |
 # | evidence, marginal likelihood | エビデンス、周辺尤度 | the probability of the data with $z$ integrated out | [05](05_vae.ipynb) |
-# | evidence lower bound (ELBO) | 変分下界、エビデンス下界 | the bound on $\log p(x)$ that is maximised | [05](05_vae.ipynb) |
+# | evidence lower bound (ELBO) | 変分下界(変分下限)、エビデンス下界 | the bound on $\log p(x)$ that is maximised | [05](05_vae.ipynb) |
 # | iterative amortized inference | 反復償却推論 | a learned network improves a posterior step by step, from its gradient | [09](09_iterative_inference.ipynb) |
-# | joint posterior | 同時入力からの事後分布 | the posterior that has seen all modalities | [10](10_multimodal_elbo.ipynb) |
+# | joint posterior | 全モダリティを条件とする事後分布 | the posterior of $z$ that has seen all modalities (同時事後分布 is the posterior of several unknowns at once) | [10](10_multimodal_elbo.ipynb) |
 # | latent variable | 潜在変数 | the hidden description $z$ of an item | [05](05_vae.ipynb) |
 # | likelihood | 尤度 | the distribution of the data given $z$ | [03](03_distributions.ipynb#likelihoods) |
 # | missing-modality problem | 欠損モダリティ問題 | inference gets poor when part of the input is absent | [10](10_multimodal_elbo.ipynb#the-missing-modality) |
-# | mixture of experts | 混合エキスパート(MoE) | one of several opinions, taken at random | [03](03_distributions.ipynb#mixture-of-experts) |
+# | mixture of experts | 混合エキスパート、エキスパートの混合(MoE) | one of several opinions, taken at random | [03](03_distributions.ipynb#mixture-of-experts) |
 # | modality | モダリティ | one way of seeing an item: image, text, sound | [02](02_data.ipynb) |
 # | multimodal VAE | マルチモーダル VAE | a VAE of several modalities with one shared $z$ | [10](10_multimodal_elbo.ipynb) |
-# | oracle | オラクル | the best Gaussian of each item, found by long gradient ascent | [09](09_iterative_inference.ipynb) |
-# | posterior collapse | 事後崩壊(posterior collapse) | the posterior equals the prior and $z$ tells nothing | [05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta) |
+# | oracle | オラクル | the best Gaussian of each item, found by long gradient ascent | [08](08_amortization_gap.ipynb) |
+# | missing information, floor | 欠損モダリティだけが持つ情報(下限) | what the modalities that are there do not say; no inference from them removes it | [08](08_amortization_gap.ipynb#what-a-missing-modality-has-to-do-with-it) |
+# | posterior collapse | 事後分布の崩壊、事後崩壊 | the posterior equals the prior and $z$ tells nothing | [05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta) |
 # | prior, posterior | 事前分布、事後分布 | what is believed about $z$ before and after seeing data | [05](05_vae.ipynb) |
-# | product of experts | エキスパートの積(PoE) | several opinions multiplied: sharper than each of them | [03](03_distributions.ipynb#product-of-experts) |
-# | refiner | 更新ネットワーク(反復推論モデル) | the network that proposes the next posterior | [09](09_iterative_inference.ipynb) |
+# | product of experts | エキスパートの積、専門家の積(PoE) | several opinions multiplied: sharper than each of them | [03](03_distributions.ipynb#product-of-experts) |
+# | refiner | 反復推論モデル(更新ネットワーク) | the network that proposes the next posterior | [09](09_iterative_inference.ipynb) |
 # | reparameterisation trick | 再パラメータ化トリック | a sample as a function of parameters and noise, so that gradients pass | [05](05_vae.ipynb#the-gradient-reparameterise) |
 # | shared representation | 共有表現 | what $z$ holds of all modalities together | [10](10_multimodal_elbo.ipynb) |
-# | student, teacher | 生徒モデル、教師モデル | the network that imitates, and the posterior that is imitated | [11](11_distillation.ipynb) |
-# | total correlation | 全相関 | how far variables are from independent, in nats | [14](14_mvtcae.ipynb#what-the-modalities-share) |
+# | student, teacher | 生徒モデル(蒸留推論器)、教師モデル | the network that imitates, and the posterior that is imitated; 蒸留推論器 is the word of the talk | [11](11_distillation.ipynb) |
+# | total correlation | 全相関(トータルコリレーション) | how far variables are from independent, in nats | [14](14_mvtcae.ipynb#what-the-modalities-share) |
 # | variational autoencoder (VAE) | 変分オートエンコーダ、変分自己符号化器 | encoder and decoder trained together by the ELBO | [05](05_vae.ipynb) |
 # | variational inference | 変分推論 | inference by maximising a bound over a family of distributions | [05](05_vae.ipynb) |
 #
@@ -60,15 +61,19 @@
 # |---|---|---|---|
 # | bootstrap interval | ブートストラップ信頼区間 | an interval from redrawing seeds and items | [07](07_metrics.ipynb#is-the-difference-real) |
 # | coherence | 一貫性(コヒーレンス) | how often a generated item shows the class that was given | [07](07_metrics.ipynb#coherence) |
-# | Fréchet inception distance (FID) | フレシェ距離(FID) | distance of two sets of features, each taken for a Gaussian | [07](07_metrics.ipynb#the-fréchet-distance) |
+# | entropy | エントロピー | mean of minus the log density, in nats | [03](03_distributions.ipynb) |
+# | Fisher information | フィッシャー情報量 | how fast a distribution changes with its parameters; the unit of the natural gradient | [09](09_iterative_inference.ipynb) |
+# | Fréchet inception distance (FID) | フレシェ・インセプション距離(FID) | distance of two sets of features, each taken for a Gaussian | [07](07_metrics.ipynb#the-fréchet-distance) |
 # | importance sampling | 重点サンプリング | averages under one distribution from samples of another | [07](07_metrics.ipynb#the-importance-weighted-log-likelihood) |
-# | Kullback-Leibler divergence | カルバック・ライブラー・ダイバージェンス(KL ダイバージェンス) | how much one distribution differs from another; not symmetric | [03](03_distributions.ipynb) |
-# | linear probe | 線形プローブ(線形分類による評価) | accuracy of a linear classifier on latents | [07](07_metrics.ipynb#the-linear-probe) |
+# | Kullback-Leibler divergence | カルバック・ライブラー・ダイバージェンス(KL ダイバージェンス、KL 情報量) | how much one distribution differs from another; not symmetric | [03](03_distributions.ipynb) |
+# | Jensen's inequality | イェンセンの不等式 | the logarithm of a mean is at least the mean of the logarithms | [05](05_vae.ipynb) |
+# | linear probe | 線形プローブ(線形評価、線形分類による評価) | accuracy of a linear classifier on latents | [07](07_metrics.ipynb#the-linear-probe) |
 # | log-likelihood | 対数尤度 | logarithm of the likelihood, in nats | [03](03_distributions.ipynb#likelihoods) |
+# | moment matching | モーメントマッチング(積率を合わせること) | taking over mean and variance of a distribution | [11](11_distillation.ipynb#the-idea) |
 # | Monte Carlo estimate | モンテカルロ推定 | an average over random samples in place of an integral | [03](03_distributions.ipynb) |
 # | mutual information | 相互情報量 | what one variable tells about another, in nats | [14](14_mvtcae.ipynb) |
 # | nat | ナット | unit of information with the natural logarithm; 1 nat is about 1.44 bit | [03](03_distributions.ipynb) |
-# | precision | 精度(分散の逆数) | one over the variance; precisions add in a product of Gaussians | [03](03_distributions.ipynb#product-of-experts) |
+# | precision | 精度(分散の逆数。多変量では精度行列) | one over the variance; precisions add in a product of Gaussians | [03](03_distributions.ipynb#product-of-experts) |
 # | reconstruction error | 再構成誤差 | how far the decoded item is from the given one | [05](05_vae.ipynb) |
 #
 # ## Training

@@ -79,7 +79,7 @@ save_weights(students, "students.safetensors")
 
 with torch.no_grad():
     made = students.generate({"left": test["left"]}, to="right")["right"]     # needs no right half
-    z = students.infer({"left": test["left"]}).mean                           # the shared description
+    z = students.infer({"left": test["left"]}).mean                         # the shared description
 np.save("right_from_left.npy", made)
 
 # %% [markdown]
@@ -101,10 +101,11 @@ def measured(students):
     judge = LogisticRegression(max_iter=2000).fit(train["right"], digits[:1200])
     with torch.no_grad(): made = students.generate({"left": test["left"]}, to="right")["right"]
     error = lambda x: float(((x - test["right"])**2).mean())
+    mean_half = torch.tensor(train["right"]).mean(0)
     with torch.no_grad(): nats = students.infer({"left": test["left"]}).kl().mean().item()
     return {"digit read from a made half": round(judge.score(made, digits[1200:]), 3),
             "from a real half": round(judge.score(test["right"], digits[1200:]), 3),
-            "squared error": round(error(made), 4), "of the mean half": round(error(torch.tensor(train["right"]).mean(0)), 4),
+            "squared error": round(error(made), 4), "of the mean half": round(error(mean_half), 4),
             "KL to the prior (nats)": round(nats, 3)}
 
 good = measured(students)
@@ -118,7 +119,8 @@ good
 from mmvae_nb.plotting import generation_grid, set_style
 
 set_style()
-halves = lambda left, right: torch.cat([left.reshape(-1, 1, 8, 4), right.reshape(-1, 1, 8, 4)], -1).clamp(0, 1)
+picture = lambda half: half.reshape(-1, 1, 8, 4).clamp(0, 1)
+halves = lambda left, right: torch.cat([picture(left), picture(right)], -1)
 generation_grid({"real": halves(test["left"][:10], test["right"][:10]),
                  "right half made": halves(test["left"][:10], made[:10])});
 
