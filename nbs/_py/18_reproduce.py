@@ -118,6 +118,7 @@ class Scale:
     oracle_items: int = 250 # test items that get a free Gaussian each, on the JVAE's decoders
     device: str = "auto"
 
+
 # %%
 #| exports
 SCALES = {
@@ -147,6 +148,7 @@ class Method:
     updates: str = "updates" # the field of `Scale` that says how long it is trained
     one_seed: bool = False # is one seed enough?
 
+
 # %%
 #| exports
 _students = dict(module="distillation", cls="Students", updates="student_updates")
@@ -173,7 +175,6 @@ METHODS = {
     **{f"iterative_t{t}": Method(**_study, cls="IterativeTeacher", options={"steps": t})
        for t in (1, 2, 4, 8)},
 }
-
 
 # %% [markdown]
 # A part of the experiments is a list of methods, and the report that shows them.
@@ -205,16 +206,16 @@ PARTS = { # name -> methods, and the report that shows them
 # %% [markdown]
 # | part | shows | slides |
 # |---|---|---|
-# | `headline` | MoPoE, JMVAE student, iterative student | 36-38 |
-# | `mnist_svhn_text` | every method, all directions, text, teachers; parameters, updates, seconds | 36-38, 44-49 |
-# | `products_of_students` | two modalities given, both kinds of product | 61-65 |
-# | `teacher_student_kl` | the hypotheses with intervals, and why the KL is what it is | 33, 66-69 |
-# | `gap_decomposition` | joint encoder, refiners, gradient ascent and oracle on the same decoders | 21-31 |
-# | `iterations` | T at test and at training, teacher and student | 53-58 |
-# | `distillation_variants` | warm start, direction of the KL, wider students, validation split | 42 |
-# | `benchmarks` | what each method costs | |
-# | `cub` | birds and captions (lesson 16) | 39, 40, 60, 68 |
-# | `celeba` | faces and attribute text (lesson 17) | 50-52, 59 |
+# | [`headline`](experiments/headline.ipynb) | MoPoE, JMVAE student, iterative student | 36-38 |
+# | [`mnist_svhn_text`](experiments/mnist_svhn_text.ipynb) | every method, all directions, text, teachers; parameters, updates, seconds | 36-38, 44-49 |
+# | [`products_of_students`](experiments/products_of_students.ipynb) | two modalities given, both kinds of product | 61-65 |
+# | [`teacher_student_kl`](experiments/teacher_student_kl.ipynb) | the hypotheses with intervals, and why the KL is what it is | 33, 66-69 |
+# | [`gap_decomposition`](experiments/gap_decomposition.ipynb) | joint encoder, refiners, gradient ascent and oracle on the same decoders | 21-31 |
+# | [`iterations`](experiments/iterations.ipynb) | T at test and at training, teacher and student | 53-58 |
+# | [`distillation_variants`](experiments/distillation_variants.ipynb) | warm start, direction of the KL, wider students, validation split | 42 |
+# | [`benchmarks`](experiments/benchmarks.ipynb) | what each method costs | |
+# | [`cub`](experiments/cub.ipynb) | birds and captions (lesson 16) | 39, 40, 60, 68 |
+# | [`celeba`](experiments/celeba.ipynb) | faces and attribute text (lesson 17) | 50-52, 59 |
 #
 # Two comparisons run through them. *Own decoders*: each method trains its own generative model, as in the talk. *Same decoders*: `refined` puts
 # starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
