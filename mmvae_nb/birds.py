@@ -43,9 +43,10 @@ def bird_masks(dx, dy, large, long_bill, side=64):
     feet = n(dy) + 23                                       # at the same height, whatever the size
     x, y = (at[None, None, :] - n(dx))/s, (at[None, :, None] - feet)/s + 23
     u = (-17.5 - x)/length                                  # 0 at the head, 1 at the bill's tip
+    bill = 4*(1 - .7*u) - (y + 9.5).abs()                   # narrow at the tip
     rims = {"tail": _rim(x, y, 20, 6, 11, 3.2, .35),
             "legs": torch.maximum(_rim(x, y, -2, 17, .9, 7), _rim(x, y, 3, 17, .9, 7)),
-            "bill": torch.minimum(4*(1 - .7*u) - (y + 9.5).abs(), torch.minimum(-14.5 - x, (1 - u)*length)),
+            "bill": torch.minimum(bill, torch.minimum(-14.5 - x, (1 - u)*length)),
             "belly": _rim(x, y, -1, 4, 17, 12, .25), "wing": _rim(x, y, 6.5, 2, 13, 6.2, .38),
             "head": _rim(x, y, -11.5, -10, 8.2, 8), "eye": _rim(x, y, -14, -11.2, 1.5, 1.5)}
     return {k: torch.sigmoid(3*s*r*side/64) for k, r in rims.items()}
@@ -59,7 +60,8 @@ def _paint(image, mask, colour):
 
 def _scenery(n, g, dy):
     "A sky of some tint, lighter on top, and a branch under the feet."
-    tint = _skies[torch.randint(len(_skies), (n,), generator=g)]*(.92 + .1*torch.rand(n, 1, generator=g))
+    tint = _skies[torch.randint(len(_skies), (n,), generator=g)]
+    tint = tint*(.92 + .1*torch.rand(n, 1, generator=g))
     slope = .12*torch.rand(n, 1, generator=g)*torch.linspace(1, 0, 64)
     image = (tint[:, :, None, None] + slope[:, None, :, None]).expand(-1, -1, -1, 64)
     at, tilt = torch.arange(64) + 0.5, .2*torch.rand(n, 1, 1, generator=g) - .1
@@ -74,17 +76,21 @@ def draw_birds(attributes, # dict: name -> int64 tensor (n,), places in `bird_at
     "Draw one bird for each row of attributes."
     n, g = len(attributes["belly"]), generator(seed, "birds")
     dx, dy = (4*torch.rand(n, 2, generator=g) - 2).unbind(1)
-    shade = lambda c: (c + .04*torch.rand(n, 3, generator=g) - .02)*(.88 + .16*torch.rand(n, 1, generator=g))
+    def shade(colour):
+        colour = colour + .04*torch.rand(n, 3, generator=g) - .02
+        return colour*(.88 + .16*torch.rand(n, 1, generator=g))
     coat = {p: shade(_coats[attributes[p]]) for p in ("belly", "wing", "head")}
     dark = torch.tensor([.16, .14, .13]).expand(n, 3)
-    coat |= {"tail": .9*coat["wing"], "legs": 1.5*dark, "bill": shade(torch.tensor([.85, .52, .14])),
+    coat |= {"tail": .9*coat["wing"], "legs": 1.5*dark,
+             "bill": shade(torch.tensor([.85, .52, .14])),
              "eye": torch.where(attributes["head"][:, None] == 0, .95, .03).expand(n, 3)}
     masks = bird_masks(dx + 3, dy, attributes["size"], attributes["bill"])
     image = _scenery(n, g, dy)
     outline = torch.stack([masks[p] for p in ("tail", "bill", "belly", "wing", "head")]).amax(0)
     image = _paint(image, .65*F.max_pool2d(outline[:, None], 3, 1, 1)[:, 0], dark)
     for part, mask in masks.items(): image = _paint(image, mask, coat[part])
-    image = image*(1 + .1*torch.linspace(1, -1, 64)[:, None]*masks["belly"][:, None])   # light from above
+    light = .1*torch.linspace(1, -1, 64)[:, None]           # from above
+    image = image*(1 + light*masks["belly"][:, None])
     image = image + .015*torch.randn(image.shape, generator=g)
     return (image.clamp(0, 1)*255).round().to(torch.uint8)
 
@@ -99,8 +105,10 @@ def _layouts(side=32):
     parts = [p for p in masks if p != "eye"]
     for i, p in enumerate(parts, 1): owner[masks[p] > 0.5] = i     # front parts last
     inside = {p: ((owner == i) & (masks[p] > 0.9)).float() for i, p in enumerate(parts, 1)}
-    inside["tip"] = ((masks["bill"] > 0.4) & (short.amax(1, keepdim=True) < 0.2)).float()   # of a long bill
-    inside["sky"] = (owner == 0).float()*(torch.arange(side) < 12).float()[:, None]   # its upper part
+    beyond = short.amax(1, keepdim=True) < 0.2                     # only a long bill reaches here
+    inside["tip"] = ((masks["bill"] > 0.4) & beyond).float()
+    upper = (torch.arange(side) < 12).float()[:, None]
+    inside["sky"] = (owner == 0).float()*upper
     inside = {p: m.flatten(1) for p, m in inside.items()}
     seen = F.one_hot(owner, len(parts) + 1).float()
     seen[:, 23:] = 0                                               # the branch is not judged
@@ -110,6 +118,7 @@ def _explained(x, seen):
     "How much of images (n, 3, pixels) each hypothesis explains by one colour for each part."
     return sum(((x@s.T)**2/s.sum(1).clamp(min=1)).sum(1) for s in seen)
 
+# %% ../nbs/16_birds.ipynb #7b0b2046
 def measure_birds(images, # uint8, or float in [0, 1]: (n, 3, 64, 64)
                   batch=500 # images at once
                  ) -> dict: # name -> int64 (n,), as in `bird_attributes`
@@ -119,7 +128,8 @@ def measure_birds(images, # uint8, or float in [0, 1]: (n, 3, 64, 64)
     for part in as_float(images).cpu().split(batch):
         x = F.avg_pool2d(part, 2).flatten(2)
         best = _explained(x, seen).argmax(1)
-        mean = {p: (x*m[best][:, None]).sum(2)/m[best].sum(1, keepdim=True) for p, m in inside.items()}
+        own = {p: m[best] for p, m in inside.items()}
+        mean = {p: (x*m[:, None]).sum(2)/m.sum(1, keepdim=True) for p, m in own.items()}
         for p in ("belly", "wing", "head"): found[p].append(torch.cdist(mean[p], _coats).argmin(1))
         found["size"].append(large[best])
         orange = {p: mean[p][:, 0] - mean[p][:, 2] for p in ("tip", "sky")}
@@ -130,23 +140,27 @@ def measure_birds(images, # uint8, or float in [0, 1]: (n, 3, 64, 64)
 _openings = ("this bird has a {belly} belly", "a {size} bird with a {belly} belly",
              "this is a {size} bird with a {belly} belly", "this {size} bird has a {belly} belly",
              "the belly of this bird is {belly}", "a bird with a {belly} belly")
-_details = {"wing": ("{wing} wings", "wings that are {wing}"), "bill": ("a {bill} bill", "a bill that is {bill}"),
+_details = {"wing": ("{wing} wings", "wings that are {wing}"),
+            "bill": ("a {bill} bill", "a bill that is {bill}"),
             "head": ("a {head} head", "a {head} crown and a {head} nape")}
 
 def bird_captions(attributes, # dict: name -> int64 tensor (n,), places in `bird_attributes[name]`
                   each, # captions for each bird
                   seed): # -> list of n*each strings; those of one bird stand together
     "Describe each bird: the belly always, other parts as it comes."
-    rng, names = np.random.default_rng(seed_of(seed, "captions")), {a: v.tolist() for a, v in attributes.items()}
+    rng = np.random.default_rng(seed_of(seed, "captions"))
+    names = {a: v.tolist() for a, v in attributes.items()}
     pick, captions = lambda options: options[rng.integers(len(options))], []
     for i in range(len(names["belly"])):
         words = {a: bird_attributes[a][v[i]] for a, v in names.items()}
         for _ in range(each):
-            shown = [pick(_details[p]) for p in rng.permutation(list(_details))[:1 + rng.integers(3)]]
+            told = rng.permutation(list(_details))[:1 + rng.integers(3)]
+            shown = [pick(_details[p]) for p in told]
             joined = " , ".join(shown[:-1]) + (" and " if len(shown) > 1 else "") + shown[-1]
             captions.append(f"{pick(_openings)} with {joined}".format(**words))
     return captions
 
+# %% ../nbs/16_birds.ipynb #3e3c90bb
 _phrases = {"belly": "{} belly|belly of this bird is {}", "wing": "{} wings|wings that are {}",
             "head": "{} (?:head|crown)", "bill": "{} bill|bill that is {}", "size": "{} bird"}
 _patterns = {a: p.replace("{}", f"({'|'.join(bird_attributes[a])})") for a, p in _phrases.items()}
@@ -174,7 +188,8 @@ def caption_vocabulary(captions, # strings, of the training split only
                       ) -> tuple: # words, the commonest first, after the marks
     "The words that captions are written with."
     counts = Counter(w for c in captions for w in caption_words(c))
-    return _marks + tuple(sorted((w for w, n in counts.items() if n > more_than), key=lambda w: (-counts[w], w)))
+    kept = [w for w, n in counts.items() if n > more_than]
+    return _marks + tuple(sorted(kept, key=lambda w: (-counts[w], w)))
 
 def _caption_tokens(modality, captions):
     "Tokens of captions; what is too long is cut, the end mark stays."
@@ -189,10 +204,12 @@ def drawn_birds(split # train, validation or test
     "The drawn birds of one split, from the cache or drawn anew."
     n = _bird_counts[one_of("split", split, splits)]
     value = lambda a, m: torch.randint(m, (n,), generator=generator("birds", split, a))
-    attributes = {"belly": value("belly", 6), "head": value("head", 6), "size": value("size", 2), "bill": value("bill", 2)}
+    attributes = {"belly": value("belly", 6), "head": value("head", 6),
+                  "size": value("size", 2), "bill": value("bill", 2)}
     shift = torch.tensor(_shifts[split])[value("wing", len(_shifts[split]))]
     attributes["wing"] = (attributes["belly"] + shift) % 6
-    path = cache_dir("data")/f"birds-{split}-{digest([n, np.__version__, torch.__version__], ['birds'])}.npz"
+    version = digest([n, np.__version__, torch.__version__], ["birds"])
+    path = cache_dir("data")/f"birds-{split}-{version}.npz"
     try:
         with np.load(path) as f: x = f["x"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -203,39 +220,48 @@ def drawn_birds(split # train, validation or test
 
 # %% ../nbs/16_birds.ipynb #a60d9a58
 _cub = "CUB_200_2011"
-_cub_zip, _cub_json = f"{_cub}/images_100classes_bboxcrop_128.zip", f"{_cub}/captions_text_c10.jsonl.gz"
+_cub_zip = f"{_cub}/images_100classes_bboxcrop_128.zip"
+_cub_json = f"{_cub}/captions_text_c10.jsonl.gz"
 
 def _cub_captions():
     "For each bird: (file, class folder, is its class one of the test classes?, captions)."
     path = find_data(_cub_json)
     if path:
         try:
-            with gzip.open(path, "rt", encoding="utf-8") as f: rows = [json.loads(line) for line in f]
-            return [(r["file"], r["file"].split("/")[0], r["class_disjoint_split"] == "test", r["captions"]) for r in rows]
-        except (OSError, EOFError, zlib.error, ValueError, KeyError) as e: raise _damaged(path, type(e).__name__) from e
+            with gzip.open(path, "rt", encoding="utf-8") as f: rows = [json.loads(l) for l in f]
+            return [(r["file"], r["file"].split("/")[0], r["class_disjoint_split"] == "test",
+                     r["captions"]) for r in rows]
+        except (OSError, EOFError, zlib.error, ValueError, KeyError) as e:
+            raise _damaged(path, type(e).__name__) from e
     folder, tests = find_data("text_c10"), find_data("testclasses.txt")
     if not (folder and tests): raise _absent("cub", [_cub_json, "text_c10 with testclasses.txt"])
     unseen = set(tests.read_text(encoding="utf-8").split())
-    return [(f"{p.parent.name}/{p.stem}.jpg", p.parent.name, p.parent.name in unseen,
-             p.read_text(encoding="utf-8", errors="replace").strip().splitlines()) for p in sorted(folder.glob("*/*.txt"))]
+    lines = lambda p: p.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return [(f"{p.parent.name}/{p.stem}.jpg", p.parent.name, p.parent.name in unseen, lines(p))
+            for p in sorted(folder.glob("*/*.txt"))]
+
+# %% ../nbs/16_birds.ipynb #43988866
+def _cub_boxes(root):
+    "Where each bird is: file -> (x, y, width, height)."
+    def rows(name): return map(str.split, (root/name).read_text(encoding="utf-8").splitlines())
+    try:
+        names = dict(rows("images.txt"))
+        return {names[n]: tuple(map(float, box)) for n, *box in rows("bounding_boxes.txt")}
+    except (OSError, ValueError, KeyError) as e: raise _damaged(root, type(e).__name__) from e
 
 def _cub_images():
-    "A function file -> bytes of an image or None, a dict file -> box to cut out (x, y, width, height), and where it is."
+    "A function file -> bytes or None, a dict file -> box to cut out, and where the images are."
     path, folder = find_data(_cub_zip), find_data(f"{_cub}/images")
     if folder:
-        root = folder.parent
-        try:
-            names = dict(line.split() for line in (root/"images.txt").read_text(encoding="utf-8").splitlines())
-            boxes = {names[n]: tuple(map(float, box)) for n, *box in map(str.split, (root/"bounding_boxes.txt").read_text(encoding="utf-8").splitlines())}
-        except (OSError, ValueError, KeyError) as e: raise _damaged(root, type(e).__name__) from e
-        return (lambda f: (folder/f).read_bytes() if (folder/f).exists() else None), boxes, folder
+        read = lambda f: (folder/f).read_bytes() if (folder/f).exists() else None
+        return read, _cub_boxes(folder.parent), folder
     if path is None: raise _absent("cub", [f"{_cub}/images", _cub_zip])
     try: archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as e: raise _damaged(path, type(e).__name__) from e
     inside = {n.split("images/")[1]: n for n in archive.namelist() if n.endswith(".jpg")}
     return (lambda f: archive.read(inside[f]) if f in inside else None), {}, path
 
-# %% ../nbs/16_birds.ipynb #43988866
+# %% ../nbs/16_birds.ipynb #13c23b71
 def _square(data, box=None, side=64):
     "An image file's bytes, the box cut out and stretched to a square: uint8 (3, side, side)."
     from PIL import Image
@@ -244,15 +270,18 @@ def _square(data, box=None, side=64):
     return np.asarray(image.resize((side, side), Image.LANCZOS)).transpose(2, 0, 1)
 
 def _cub_split(classes, unseen):
-    "The split of each class folder: the published test classes; every 11th of the others validates."
+    "The split of each class folder: published test classes; every 11th of the others validates."
     others = [c for c in sorted(classes) if c not in unseen]
-    return {**dict.fromkeys(others, "train"), **dict.fromkeys(others[5::11], "validation"), **dict.fromkeys(unseen, "test")}
+    return {**dict.fromkeys(others, "train"), **dict.fromkeys(others[5::11], "validation"),
+            **dict.fromkeys(unseen, "test")}
 
+# %% ../nbs/16_birds.ipynb #2988b96b
 def real_birds(split # train, validation or test
               ): # images (n, 3, 64, 64) uint8, class names, list of lists of captions
     "The photographs and captions found, split by class; decoded once, then from the cache."
     rows, (read, boxes, where) = _cub_captions(), _cub_images()
-    stamp = digest([str(where.resolve()), where.stat().st_size, where.stat().st_mtime_ns, len(rows)], ["birds"])
+    stat = where.stat()
+    stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, len(rows)], ["birds"])
     path = cache_dir("data")/f"cub-{stamp}.npz"
     try:
         with np.load(path) as f: x, at = f["x"], f["at"].tolist()
@@ -271,27 +300,33 @@ def real_birds(split # train, validation or test
     mine = [k for k, i in enumerate(at) if part[rows[i][1]] == one_of("split", split, splits)]
     return torch.from_numpy(x[mine]), [rows[at[k]][1] for k in mine], [rows[at[k]][3] for k in mine]
 
-# %% ../nbs/16_birds.ipynb #13c23b71
+# %% ../nbs/16_birds.ipynb #3417e91c
 _about_birds = {
-    "rendered": ("birds drawn by this package from fixed seeds, with captions from a grammar", "drawn by this package (Apache-2.0)",
-                 "by species (belly, wing): wing colours 3 after the belly's test, 5 after it validate"),
-    "real": ("Caltech-UCSD Birds-200-2011 (Wah et al. 2011), cut to the bounding box and stretched to a square; "
-             "captions of Reed et al. 2016", "non-commercial research and education; photographs belong to their photographers",
+    "rendered": ("birds drawn by this package from fixed seeds, with captions from a grammar",
+                 "drawn by this package (Apache-2.0)",
+                 "by species (belly, wing): wing colours 3 after the belly's test, "
+                 "5 after it validate"),
+    "real": ("Caltech-UCSD Birds-200-2011 (Wah et al. 2011), cut to the bounding box and "
+             "stretched to a square; captions of Reed et al. 2016",
+             "non-commercial research and education; photographs belong to their photographers",
              "by class: the published 50 test classes, every 11th other class validates")}
 
 def _found_birds(split, source):
     "Images, species of each, captions of each."
     if source == "real": return real_birds(split)
     a, x, captions = drawn_birds(split)
-    name = lambda b, w: f"{bird_attributes['belly'][b]}-bellied {bird_attributes['wing'][w]}-wing"
-    return x, [name(b, w) for b, w in zip(a["belly"].tolist(), a["wing"].tolist())], [captions[5*i:5*i + 5] for i in range(len(x))]
+    pairs = zip(a["belly"].tolist(), a["wing"].tolist())
+    species = [f"{bird_attributes['belly'][b]}-bellied {bird_attributes['wing'][w]}-wing"
+               for b, w in pairs]
+    return x, species, [captions[5*i:5*i + 5] for i in range(len(x))]
 
+# %% ../nbs/16_birds.ipynb #7b73af26
 def cub(split="train", # train, validation or test
         source="rendered", # rendered or real
         items=None, # at most so many birds
         device="cpu" # where the pools shall live
        ) -> PairedByClass:
-    "Birds and captions: 64 x 64 images, 32 tokens; every epoch draws one caption of each bird anew."
+    "Birds and captions: 64 x 64 images, 32 tokens; every epoch draws a caption of each bird anew."
     one_of("split", split, splits); one_of("source", source, _about_birds)
     device, (x, species, captions) = resolve_device(str(device)), _found_birds(split, source)
     if items is not None: items = in_range("items", items, 10, whole=True)
@@ -301,17 +336,27 @@ def cub(split="train", # train, validation or test
     modalities = {"image": Modality("image", "image", tuple(x.shape[1:])),
                   "text": Modality("text", "text", (CAPTION_LENGTH,), vocabulary)}
     names = sorted(set(species))
-    label, owner = torch.tensor([names.index(s) for s in species]), [i for i, row in enumerate(captions) for _ in row]
-    pools = {"image": x, "text": _caption_tokens(modalities["text"], [c for row in captions for c in row])}
-    about = [dict.fromkeys(modalities, v) for v in _about_birds[source][:2]]
-    return PairedByClass("cub", split, modalities, pools, {"image": label, "text": label[owner]}, anchor="image",
-                         keys={"image": torch.arange(len(x)), "text": torch.tensor(owner)}, class_names=names,
-                         real=source == "real", provenance=about[0], terms=about[1], split_rule=_about_birds[source][2]).to(device)
+    label = torch.tensor([names.index(s) for s in species])
+    owner = torch.tensor([i for i, row in enumerate(captions) for _ in row])
+    tokens = _caption_tokens(modalities["text"], [c for row in captions for c in row])
+    provenance, terms, rule = _about_birds[source]
+    return PairedByClass("cub", split, modalities, {"image": x, "text": tokens},
+                         {"image": label, "text": label[owner]}, anchor="image",
+                         keys={"image": torch.arange(len(x)), "text": owner}, class_names=names,
+                         real=source == "real", split_rule=rule,
+                         provenance=dict.fromkeys(modalities, provenance),
+                         terms=dict.fromkeys(modalities, terms)).to(device)
 
 # %% ../nbs/16_birds.ipynb #a7c54243
 class Largest(nn.Module):
     "The largest value over all places: (batch, features, places) -> (batch, features)."
     def forward(self, x): return x.amax(-1)
+
+def _layers(convolution, features, n):
+    "`n` convolutions that halve or double the number of places."
+    return [l for _ in range(n)
+            for l in (convolution(features, features, 4, 2, 1), norm(features, "groupnorm"),
+                      nn.SiLU())]
 
 class CaptionEncoder(nn.Module):
     "Tokens (batch, length) -> features: convolutions that halve the text down to 8 places."
@@ -320,38 +365,46 @@ class CaptionEncoder(nn.Module):
                 ):
         super().__init__()
         halvings = math.log2(length/8)
-        if halvings < 1 or halvings % 1: raise MmvaeError(f"text length: got {length}, allowed: 16, 32, 64, ...")
+        if halvings < 1 or halvings % 1:
+            raise MmvaeError(f"text length: got {length}, allowed: 16, 32, 64, ...")
         self.embedding = nn.Embedding(num_tokens, features)
-        layers = [l for _ in range(int(halvings)) for l in (nn.Conv1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
+        layers = _layers(nn.Conv1d, features, int(halvings))
         self.net, self.features = nn.Sequential(*layers, nn.Flatten()), 8*features
         if anywhere:
             wide = nn.Conv1d(features, 4*features, 4, 2, 1)
-            self.net, self.features = nn.Sequential(*layers[:6], wide, nn.SiLU(), Largest()), 4*features
+            net = nn.Sequential(*layers[:6], wide, nn.SiLU(), Largest())
+            self.net, self.features = net, 4*features
     def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
 
+# %% ../nbs/16_birds.ipynb #0b1ca1f8
 class CaptionDecoder(nn.Module):
-    "z -> a `Plan`: what to write where; each word is written knowing the plan and the last few words."
+    "z -> a `Plan`: what to write where; a word is written knowing the plan and the last few words."
     def __init__(self, latent, num_tokens, length, features=128,
                  window=4, # how many words it looks back
                  drop=0.2, # share of them hidden while training
-                 anywhere=False # may the text start anywhere? Then the plan says the same at every place
+                 anywhere=False # may the text start anywhere? Then every place has the same plan
                 ):
         super().__init__()
-        layers = [l for _ in range(int(math.log2(length/8)))
-                  for l in (nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, "groupnorm"), nn.SiLU())]
-        self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(), nn.Linear(4*features, 8*features), nn.SiLU(),
-                                  Unflatten((features, 8)), *layers, nn.Conv1d(features, features, 1))
-        if anywhere: self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(), nn.Linear(4*features, features), Unflatten((features, 1)))
+        layers = _layers(nn.ConvTranspose1d, features, int(math.log2(length/8)))
+        self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(),
+                                  nn.Linear(4*features, 8*features), nn.SiLU(),
+                                  Unflatten((features, 8)), *layers,
+                                  nn.Conv1d(features, features, 1))
+        if anywhere:
+            self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(),
+                                      nn.Linear(4*features, features), Unflatten((features, 1)))
         self.places = nn.Parameter(torch.zeros(length, features)) if anywhere else None
-        self.embedding = nn.Embedding(num_tokens + 1, features)       # the last one: before the text, or hidden
-        self.look_back, self.window, self.drop = nn.Conv1d(features, features, window), window, drop
+        self.embedding = nn.Embedding(num_tokens + 1, features)  # the last: before the text, hidden
+        self.look_back = nn.Conv1d(features, features, window)
+        self.window, self.drop = window, drop
         self.out, self.nothing = nn.Linear(features, num_tokens), num_tokens
     def forward(self, z):
         vectors = self.plan(z).transpose(1, 2)
         return Plan(self, vectors if self.places is None else vectors + self.places)
 
+# %% ../nbs/16_birds.ipynb #e1c82534
 class Plan:
-    "The parameters of a text likelihood: per place a vector, and the decoder that turns it into words."
+    "Parameters of a text likelihood: a vector per place, and the decoder that makes words of it."
     def __init__(self, decoder, vectors): self.decoder, self.vectors = decoder, vectors
 
     def logits(self, tokens):
@@ -359,8 +412,10 @@ class Plan:
         d = self.decoder
         before = F.pad(tokens, (d.window, 0), value=d.nothing)[:, :-1]
         if d.training and d.drop:
-            before = torch.where(torch.rand(before.shape, device=before.device) < d.drop, d.nothing, before)
-        return d.out(F.silu(self.vectors + d.look_back(d.embedding(before).transpose(1, 2)).transpose(1, 2)))
+            hidden = torch.rand(before.shape, device=before.device) < d.drop
+            before = torch.where(hidden, d.nothing, before)
+        past = d.look_back(d.embedding(before).transpose(1, 2)).transpose(1, 2)
+        return d.out(F.silu(self.vectors + past))
 
     def write(self, choose):
         "Write word by word: `choose(scores)` picks the next, from scores (batch, vocabulary)."
@@ -371,7 +426,7 @@ class Plan:
             tokens = torch.cat([tokens, choose(d.out(F.silu(at + past)))[:, None]], 1)
         return tokens[:, d.window:]
 
-# %% ../nbs/16_birds.ipynb #0b1ca1f8
+# %% ../nbs/16_birds.ipynb #42384f47
 class Captions:
     "Likelihood of text that ends: `params` are a `Plan`; what follows the end mark does not count."
     def __init__(self, pad=None, # token that fills the text up; None if all places count
@@ -390,7 +445,13 @@ class Captions:
         over = (tokens == self.end).cumsum(1) - (tokens == self.end).long()
         return torch.where(over > 0, self.pad, tokens)
 
-    def _allowed(self, scores): return scores.index_fill(-1, torch.tensor(self.banned, dtype=torch.long, device=scores.device), -torch.inf)
+    def _without(self, scores, *tokens):
+        "Scores where `tokens` can't be chosen."
+        index = torch.tensor(tokens, dtype=torch.long, device=scores.device)
+        return scores.index_fill(-1, index, -torch.inf)
+
+    def _allowed(self, scores): return self._without(scores, *self.banned)
+
     def mean(self, params):
         "The likeliest next word, again and again: a mean of sentences is no sentence."
         if self.blank is not None: return self._from_its_start(params)
@@ -399,20 +460,24 @@ class Captions:
     def _from_its_start(self, params):
         "The likeliest place to start, then the likeliest next token, again and again."
         silent = torch.full(params.vectors.shape[:2], self.blank, device=params.vectors.device)
-        wait = params.logits(silent).log_softmax(-1)[:, :, self.blank].double()        # log p(still nothing)
-        begin = wait.cumsum(1) - wait + torch.log1p(-wait.exp().clamp(max=1 - 1e-12))   # log p(starts here)
+        wait = params.logits(silent).log_softmax(-1)[:, :, self.blank].double()   # log p(not yet)
+        starts = torch.log1p(-wait.exp().clamp(max=1 - 1e-12))        # log p(starts if not before)
+        begin = wait.cumsum(1) - wait + starts                        # log p(starts here)
         start, place = begin.argmax(1), iter(range(silent.shape[1]))
         def choose(scores):
-            at = next(place)
-            token = self._allowed(scores).argmax(-1)
-            first = self._allowed(scores).index_fill(-1, torch.tensor([self.blank], device=scores.device), -torch.inf).argmax(-1)
-            return torch.where(start > at, self.blank, torch.where(start == at, first, token))
+            at, scores = next(place), self._allowed(scores)
+            first = self._without(scores, self.blank).argmax(-1)
+            token = torch.where(start == at, first, scores.argmax(-1))
+            return torch.where(start > at, self.blank, token)
         return params.write(choose)
 
     def sample(self, params, generator=None):
-        draw = lambda s: torch.multinomial(self._allowed(s).softmax(-1), 1, generator=generator)[:, 0]
+        def draw(scores):
+            p = self._allowed(scores).softmax(-1)
+            return torch.multinomial(p, 1, generator=generator)[:, 0]
         return self._finished(params.write(draw))
 
+# %% ../nbs/16_birds.ipynb #40a16ae8
 def cub_specs(modalities, # dict: name -> `Modality`
               features=128, # width of the text networks
               window=4, # how many tokens the decoder looks back
@@ -424,8 +489,10 @@ def cub_specs(modalities, # dict: name -> `Modality`
     for name, m in modalities.items():
         if m.kind != "text": continue
         v, length = m.num_tokens, m.shape[0]
-        specs[name] = ModalitySpec(lambda: CaptionEncoder(v, length, features, anywhere), (4 if anywhere else 8)*features,
-            lambda latent: CaptionDecoder(latent, v, length, features, window, anywhere=anywhere), likelihood, specs[name].weight)
+        specs[name] = ModalitySpec(
+            lambda: CaptionEncoder(v, length, features, anywhere), (4 if anywhere else 8)*features,
+            lambda latent: CaptionDecoder(latent, v, length, features, window, anywhere=anywhere),
+            likelihood, specs[name].weight)
     return specs
 
 # %% ../nbs/16_birds.ipynb #fd77762f
@@ -445,7 +512,8 @@ def colour_counts(tokens, # (n, length)
 def main_colour(tokens, modality) -> torch.Tensor: # (n,), place in `caption_colours`, -1 for none
     "The colour a caption names most often; among equals, the one named first."
     counts = colour_counts(tokens, modality).float()
-    first = torch.stack([colour_counts(tokens[:, :k], modality) for k in range(1, tokens.shape[1] + 1)]).clamp(max=1).sum(0)
+    begun = [colour_counts(tokens[:, :k], modality) for k in range(1, tokens.shape[1] + 1)]
+    first = torch.stack(begun).clamp(max=1).sum(0)
     best = (counts + first/100).argmax(1)
     return torch.where(counts.sum(1) > 0, best, -1)
 
@@ -453,16 +521,21 @@ def main_colour(tokens, modality) -> torch.Tensor: # (n,), place in `caption_col
 class Trigrams:
     "A language model of three words, interpolated with two and one: how usual a caption is."
     def __init__(self, tokens, # (n, length), training captions
-                 num_tokens, pad=0, end=2, shares=(.6, .25, .1)): # of three, two and one words; the rest is uniform
+                 num_tokens, pad=0, end=2,
+                 shares=(.6, .25, .1)): # of three, two and one words; the rest is uniform
         self.num_tokens, self.pad, self.end, self.shares = num_tokens, pad, end, shares
         self.counts = [Counter() for _ in range(4)]
         for words in map(self._words, tokens.tolist()):
             for i in range(2, len(words)):
-                for k in range(4): self.counts[k][tuple(words[i - k + 1:i + 1])] += 1       # k = 0: all words
+                for k in range(4):                                  # k = 0: all words
+                    self.counts[k][tuple(words[i - k + 1:i + 1])] += 1
             for i in range(2, len(words)):
                 for k in (1, 2): self.counts[k][("before", *words[i - k:i])] += 1
 
-    def _words(self, row): return [-1, -1] + [t for t in row[:row.index(self.end) + 1 if self.end in row else None] if t != self.pad]
+    def _words(self, row):
+        "Two marks of the beginning, then the caption to its end mark, without padding."
+        caption = row[:row.index(self.end) + 1] if self.end in row else row
+        return [-1, -1] + [t for t in caption if t != self.pad]
 
     def _p(self, words, i):
         c, p = self.counts, (1 - sum(self.shares))/self.num_tokens
@@ -473,7 +546,8 @@ class Trigrams:
 
     def perplexity(self, tokens) -> float: # tokens (n, length)
         "exp of the mean negative log-probability of a word, the end mark included."
-        logs = [math.log(self._p(w, i)) for w in map(self._words, tokens.tolist()) for i in range(2, len(w))]
+        rows = map(self._words, tokens.tolist())
+        logs = [math.log(self._p(w, i)) for w in rows for i in range(2, len(w))]
         return math.exp(-sum(logs)/max(len(logs), 1))
 
 # %% ../nbs/16_birds.ipynb #bd263383
@@ -482,19 +556,22 @@ def word_vectors(data, # training data with captions
                  epochs=5, seed=0):
     "A vector for each word of the vocabulary, by FastText (gensim), from the cache or trained now."
     m, (tokens, _) = data.modalities["text"], data.items("text")
-    path = cache_dir("words")/f"{data.name}-{digest([data.checksum, size, epochs, seed], ['birds'])}.npz"
+    version = digest([data.checksum, size, epochs, seed], ["birds"])
+    path = cache_dir("words")/f"{data.name}-{version}.npz"
     try:
         with np.load(path) as f: return f["x"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error): pass
     from gensim.models import FastText
     sentences = [s.split() for s in m.decode(tokens)]
-    net = FastText(sentences, vector_size=size, min_count=1, epochs=epochs, seed=seed_of(seed, "words") % 2**32, workers=1, bucket=20000)
+    net = FastText(sentences, vector_size=size, min_count=1, epochs=epochs, workers=1,
+                   seed=seed_of(seed, "words") % 2**32, bucket=20000)
     x = np.stack([net.wv[w] for w in m.vocabulary]).astype(np.float32)
     with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, x=x)
     return x
 
+# %% ../nbs/16_birds.ipynb #47015bda
 class CaptionFeatures:
-    "A vector per caption: word vectors weighted by a/(a + p(word)), without their first direction (SIF)."
+    "A vector per caption: word vectors weighted by a/(a + p(word)), less their first direction."
     def __init__(self, data, a=1e-3, size=300):
         tokens, _ = data.items("text")
         self.vectors, skip = word_vectors(data, size), 3                       # marks don't count
@@ -505,11 +582,13 @@ class CaptionFeatures:
         self.first = np.linalg.svd(self(tokens[:20000]), full_matrices=False)[2][0]
 
     def __call__(self, tokens) -> np.ndarray: # (n, size)
-        w = self.weights[tokens.cpu().numpy()]
-        x = np.einsum("nl,nld->nd", w, self.vectors[tokens.cpu().numpy()])/np.maximum((w > 0).sum(1, keepdims=True), 1)
+        tokens = tokens.cpu().numpy()
+        w = self.weights[tokens]
+        x = np.einsum("nl,nld->nd", w, self.vectors[tokens])
+        x = x/np.maximum((w > 0).sum(1, keepdims=True), 1)
         return x if self.first is None else x - np.outer(x@self.first, self.first)
 
-# %% ../nbs/16_birds.ipynb #47015bda
+# %% ../nbs/16_birds.ipynb #1c6e7ca9
 class BirdJudge:
     "Judges birds and captions: colours, attributes of drawn birds, CCA, trigrams."
     by_chance = ("cosine_similarity", "main_colour", "belly_right", "attributes_right")
@@ -519,43 +598,56 @@ class BirdJudge:
         self.data, self.validation, m = train, validation, train.modalities["text"]
         images, species = train.items("image")
         tokens, _ = train.items("text")
-        self.out = torch.arange(len(images)) % 10 == 9                  # on these the species classifier is tried
+        self.out = torch.arange(len(images)) % 10 == 9      # on these the species judge is tried
+        known = torch.where(self.out.to(species.device), -1, species)
         how = dict(updates=updates, seed=seed, device=device, width=width)
-        self.species = cached_classifier(train, "image", labels=torch.where(self.out.to(species.device), -1, species), what="species", **how)
-        self.colour = cached_classifier(train, "image", labels=self._colours(train), what="colour", **how)
+        self.species = cached_classifier(train, "image", labels=known, what="species", **how)
+        self.colour = cached_classifier(train, "image", labels=self._colours(train), what="colour",
+                                        **how)
         self.features = {"image": self.species}
         self.captions, self.trigrams = CaptionFeatures(train), Trigrams(tokens, m.num_tokens)
         mine = train.take(len(images))[0]
-        self.cca = CanonicalCorrelation(extract_features(mine["image"], self.species), self.captions(mine["text"]))
+        self.cca = CanonicalCorrelation(*self._both(mine["image"], mine["text"]))
+
+    def _both(self, images, tokens):
+        "The features that the CCA compares."
+        return extract_features(images, self.species), self.captions(tokens)
 
     def _colours(self, data):
         "The main colour of each image by all its captions together."
         owner, m = data.keys["text"].cpu(), data.modalities["text"]
-        counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, colour_counts(data.items("text")[0], m).float())
+        named = colour_counts(data.items("text")[0], m).float()
+        counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, named)
         return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
 
     def scores(self, to, made, batch, labels=None):
-        "For pictures: colour, cosine, and the attributes of drawn birds. For captions also how usual they are."
+        "For pictures: colour, cosine, attributes of drawn birds. For captions also how usual."
         x, t = (made, batch["text"]) if to == "image" else (batch["image"], made)
-        named, own = main_colour(batch["text"], self.data.modalities["text"]), main_colour(t, self.data.modalities["text"])
-        out = {"cosine_similarity": torch.from_numpy(self.cca.cosine(extract_features(x, self.species), self.captions(t)))}
-        if to == "image": out["main_colour"] = (self.colour.predict(made).cpu() == named)[named >= 0].float()
-        else: out |= {"main_colour": (own == named)[named >= 0].float(), **self._language(made)}
+        m = self.data.modalities["text"]
+        named, own = main_colour(batch["text"], m), main_colour(t, m)
+        seen = self.colour.predict(made).cpu() if to == "image" else own
+        out = {"cosine_similarity": torch.from_numpy(self.cca.cosine(*self._both(x, t))),
+               "main_colour": (seen == named)[named >= 0].float()}
+        if to == "text": out |= self._language(made)
         return out if self.data.real else out | self._drawn(x, t)
 
     def _drawn(self, images, tokens):
-        "What the caption says against what is drawn: the belly, and the mean over all that is said."
-        drawn, said = measure_birds(images), read_captions(self.data.modalities["text"].decode(tokens))
+        "What the caption says against what is drawn: the belly, and the mean over all it says."
+        said = read_captions(self.data.modalities["text"].decode(tokens))
+        drawn = measure_birds(images)
         right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
         told = torch.stack([v >= 0 for v in said.values()], 1).float()
-        return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": (right*told).sum(1)/told.sum(1).clamp(min=1)}
+        share = (right*told).sum(1)/told.sum(1).clamp(min=1)
+        return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": share}
 
     def _language(self, tokens):
-        "Trigram perplexity, runs of pad marks before the end, length, and how many captions differ."
+        "Trigram perplexity, pad marks before the end, length, and how many captions differ."
         m = self.data.modalities["text"]
         lines, inner = m.decode(tokens), [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
-        return {"trigram_perplexity": self.trigrams.perplexity(tokens), "pad_runs": torch.tensor([float(0 in r) for r in inner]),
-                "caption_words": torch.tensor([float(len(r)) for r in inner]), "distinct_captions": len(set(lines))/len(lines)}
+        return {"trigram_perplexity": self.trigrams.perplexity(tokens),
+                "pad_runs": torch.tensor([float(0 in r) for r in inner]),
+                "caption_words": torch.tensor([float(len(r)) for r in inner]),
+                "distinct_captions": len(set(lines))/len(lines)}
 
     def facts(self) -> dict: # name -> number
         "How good the judge itself is on real items it was not trained on."
@@ -566,6 +658,8 @@ class BirdJudge:
         if self.validation is not None:
             x, colours = self.validation.items("image")[0], self._colours(self.validation)
             known = colours >= 0
-            out |= {"accuracy, main colour (held-out classes)": (self.colour.predict(x).cpu() == colours)[known].float().mean().item(),
-                    "most frequent main colour": colours[known].bincount().max().item()/int(known.sum())}
+            hit = (self.colour.predict(x).cpu() == colours)[known].float().mean().item()
+            most = colours[known].bincount().max().item()/int(known.sum())
+            out |= {"accuracy, main colour (held-out classes)": hit,
+                    "most frequent main colour": most}
         return out

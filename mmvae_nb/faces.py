@@ -511,7 +511,8 @@ def celeba_specs(modalities # dict: name -> `Modality`
                 ) -> dict: # name -> `ModalitySpec`
     "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
     pad = modalities["text"].vocabulary.index("*")
-    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=Captions(blank=pad))
+    likelihood = Captions(blank=pad)
+    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=likelihood)
     return {**specs, "text": replace(specs["text"], weight=48.)}
 
 # %% ../nbs/17_faces.ipynb #57ca0f1a

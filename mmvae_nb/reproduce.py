@@ -8,7 +8,8 @@ __all__ = ['SCALES', 'METHODS', 'PARTS', 'DATASETS', 'talk_numbers', 'Scale', 'M
            'jobs_for', 'figure_folder', 'seeds_of', 'run_job', 'reproduce', 'talk_rows', 'write_talk_table', 'main']
 
 # %% ../nbs/18_reproduce.ipynb #00ec286f
-import argparse, contextlib, dataclasses, importlib.util, json, os, re, shutil, subprocess, sys, time
+import argparse, contextlib, dataclasses, importlib.util, json, os
+import re, shutil, subprocess, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from .core import *
@@ -20,27 +21,32 @@ _talk = [ # slide, dataset, metric, better, conditions, {method: values}
     "mopoe": [194.49, 199.69, 246.64, 246.85], "jmvae_student": [59.468, 48.680, 65.407, 63.345],
     "iterative_student": [49.957, 38.691, 60.328, 58.674]}),
  (38, "mnist_svhn_text", "linear_accuracy", "higher", "mnist svhn text", {
-    "mopoe": [.9787, .7969, .9992], "jmvae_student": [.9743, .7540, .9981], "iterative_student": [.9811, .7937, .9999]}),
+    "mopoe": [.9787, .7969, .9992], "jmvae_student": [.9743, .7540, .9981],
+    "iterative_student": [.9811, .7937, .9999]}),
  (40, "cub", "fid", "lower", "text->image", {
     "mopoe": [311.319], "jmvae_student": [195.425], "iterative_student": [191.425]}),
  (40, "cub", "cosine_similarity", "higher", "text->image", {
     "mopoe": [-.004795], "jmvae_student": [.003665], "iterative_student": [.007960]}),
  (64, "mnist_svhn_text", "fid", "lower", "svhn+text->mnist text+mnist->svhn", {
-    "mopoe": [196.98, 252.50], "jmvae_student": [44.281, 75.465], "iterative_student": [44.026, 72.782]}),
+    "mopoe": [196.98, 252.50], "jmvae_student": [44.281, 75.465],
+    "iterative_student": [44.026, 72.782]}),
  (65, "mnist_svhn_text", "linear_accuracy", "higher", "mnist+svhn svhn+text text+mnist", {
-    "mopoe": [.9813, .9679, .9961], "jmvae_student": [.9827, .9900, .9974], "iterative_student": [.9857, .9926, .9980]}),
+    "mopoe": [.9813, .9679, .9961], "jmvae_student": [.9827, .9900, .9974],
+    "iterative_student": [.9857, .9926, .9980]}),
  (68, "mnist_svhn_text", "teacher_student_kl", "lower", "mnist svhn text", {
     "jmvae_student": [46.434, 56.883, 74.996], "iterative_student": [44.022, 51.836, 71.108]}),
  (68, "cub", "teacher_student_kl", "lower", "image text", {
     "jmvae_student": [104.542, 247.034], "iterative_student": [140.878, 608.291]}),
 ]
 
+# %% ../nbs/18_reproduce.ipynb #61d3762e
 def talk_numbers():
-    "The talk's 52 numbers as a table: slide, dataset, metric, better, condition, method, talk_value."
+    "The talk's 52 numbers: slide, dataset, metric, better, condition, method, talk_value."
     import pandas as pd
-    return pd.DataFrame([dict(slide=slide, dataset=dataset, metric=metric, better=better, condition=c, method=m, talk_value=v)
-        for slide, dataset, metric, better, conditions, values in _talk
-        for m, row in values.items() for c, v in zip(conditions.split(), row)])
+    columns = ["slide", "dataset", "metric", "better", "condition", "method", "talk_value"]
+    return pd.DataFrame([(*about, c, m, v)
+                         for *about, conditions, values in _talk for m, row in values.items()
+                         for c, v in zip(conditions.split(), row)], columns=columns)
 
 # %% ../nbs/18_reproduce.ipynb #257888fb
 @dataclass(frozen=True)
@@ -67,17 +73,19 @@ class Scale:
     oracle_items: int = 250 # test items that get a free Gaussian each, on the JVAE's decoders
     device: str = "auto"
 
+# %% ../nbs/18_reproduce.ipynb #a5e21927
 SCALES = {
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
-    "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600, precision="bf16"),
+    "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600,
+                   precision="bf16"),
 }
 
 # %% ../nbs/18_reproduce.ipynb #9f8b19fd
 @dataclass(frozen=True)
 class Method:
-    "How a model is made: `module.cls(specs, latent, beta, **options)`, or `cls(teacher, **options)`."
+    "A model is `module.cls(specs, latent, beta, **options)`, or `cls(teacher, **options)`."
     module: str # module of this package
     cls: str # class or function in it
     teacher: str | None = None # method of the trained model it is made from
@@ -86,42 +94,53 @@ class Method:
     updates: str = "updates" # the field of `Scale` that says how long it is trained
     one_seed: bool = False # is one seed enough?
 
+# %% ../nbs/18_reproduce.ipynb #70231508
+_students = dict(module="distillation", cls="Students", updates="student_updates")
+_refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
+                uses_steps=True, updates="refiner_updates")
+_study = dict(module="multimodal_iterative", updates="study_updates", one_seed=True)
 METHODS = {
     "mopoe": Method("mopoe", "MoPoE"),
     "jvae": Method("multimodal_elbo", "JVAE"),
-    "jmvae_student": Method("distillation", "Students", teacher="jvae", updates="student_updates"),
+    "jmvae_student": Method(**_students, teacher="jvae"),
     "jmvae": Method("jmvae", "JMVAE", options={"alpha": 0.1}),
     "mvtcae": Method("mvtcae", "MVTCAE"),
-    "mvtcae_student": Method("distillation", "Students", teacher="mvtcae", updates="student_updates"),
+    "mvtcae_student": Method(**_students, teacher="mvtcae"),
     "iterative": Method("multimodal_iterative", "IterativeTeacher", uses_steps=True),
-    "iterative_student": Method("distillation", "Students", teacher="iterative", updates="student_updates"),
+    "iterative_student": Method(**_students, teacher="iterative"),
     # on the JVAE's decoders: only inference differs
-    "refined": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", uses_steps=True, updates="refiner_updates"),
-    "refined_marino": Method("multimodal_iterative", "on_decoders", teacher="jmvae_student", options={"refiner": "marino"},
-                             uses_steps=True, updates="refiner_updates", one_seed=True),
-    "refined_student": Method("distillation", "Students", teacher="refined", updates="student_updates", one_seed=True),
+    "refined": Method(**_refined),
+    "refined_marino": Method(**_refined, options={"refiner": "marino"}, one_seed=True),
+    "refined_student": Method(**_students, teacher="refined", one_seed=True),
     # how many iterations, at test and at training
-    "iterative_student_over_t": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", updates="study_updates",
-                                       one_seed=True),
-    "iterative_student_to_10": Method("multimodal_iterative", "StudentsOverT", teacher="iterative", options={"over": (1, 2, 10)},
-                                      updates="study_updates", one_seed=True),
-    **{f"iterative_t{t}": Method("multimodal_iterative", "IterativeTeacher", options={"steps": t}, updates="study_updates", one_seed=True)
+    "iterative_student_over_t": Method(**_study, cls="StudentsOverT", teacher="iterative"),
+    "iterative_student_to_10": Method(**_study, cls="StudentsOverT", teacher="iterative",
+                                      options={"over": (1, 2, 10)}),
+    **{f"iterative_t{t}": Method(**_study, cls="IterativeTeacher", options={"steps": t})
        for t in (1, 2, 4, 8)},
 }
-_all = ["mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "iterative", "iterative_student",
-        "refined", "refined_student"]
+
+# %% ../nbs/18_reproduce.ipynb #3f568346
+_all = ["mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "iterative",
+        "iterative_student", "refined", "refined_student"]
+_compared = ["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"]
 PARTS = { # name -> methods, and the report that shows them
-    "headline": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "headline"),
+    "headline": (_compared, "headline"),
     "mnist_svhn_text": (_all, "mnist_svhn_text"),
-    "products_of_students": (["mopoe", "jmvae_student", "mvtcae", "mvtcae_student", "iterative_student"], "products_of_students"),
-    "teacher_student_kl": (["jvae", "jmvae_student", "mvtcae_student", "iterative", "iterative_student", "refined", "refined_student"],
+    "products_of_students": (["mopoe", "jmvae_student", "mvtcae", "mvtcae_student",
+                              "iterative_student"], "products_of_students"),
+    "teacher_student_kl": (["jvae", "jmvae_student", "mvtcae_student", "iterative",
+                            "iterative_student", "refined", "refined_student"],
                            "teacher_student_kl"),
-    "gap_decomposition": (["jvae", "refined", "refined_marino", "jmvae_student", "refined_student"], "gap_decomposition"),
-    "iterations": (["iterative", "iterative_student", "iterative_student_over_t", *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
+    "gap_decomposition": (["jvae", "refined", "refined_marino", "jmvae_student",
+                           "refined_student"], "gap_decomposition"),
+    "iterations": (["iterative", "iterative_student", "iterative_student_over_t",
+                    *[f"iterative_t{t}" for t in (1, 2, 4, 8)]], "iterations"),
     "distillation_variants": (["iterative"], "distillation_variants"),
     "benchmarks": (_all, "benchmarks"),
-    "cub": (["mopoe", "jvae", "jmvae_student", "iterative", "iterative_student"], "cub"),
-    "celeba": (["mopoe", "mvtcae", "jvae", "jmvae_student", "iterative", "iterative_student", "iterative_student_to_10"], "celeba"),
+    "cub": (_compared, "cub"),
+    "celeba": (["mopoe", "mvtcae", "jvae", "jmvae_student", "iterative", "iterative_student",
+                "iterative_student_to_10"], "celeba"),
 }
 
 # %% ../nbs/18_reproduce.ipynb #69ec9533
@@ -131,21 +150,25 @@ class Dataset:
     module: str # module of this package
     make: str # function in it: split, source, items, device -> `MultimodalData`
     parts: tuple # keys of PARTS
-    specs: str = "default_specs" # function in it (or in networks): modalities -> dict of `ModalitySpec`
+    specs: str = "default_specs" # function in it (or in networks) that makes the networks
     judge: str = "ClassJudge" # class in it (or in metrics)
-    settings: dict = dataclasses.field(default_factory=dict) # scale, or "*" for all -> {field of `Scale`: value}
+    settings: dict = dataclasses.field(default_factory=dict) # scale, or "*": {field: value}
     private: bool = False # may pictures made from the real items not be published?
 
-_large = dict(latent=64, lr=4e-3, oracle_items=0)                                                          # 64 x 64 images
-_real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3, seeds=1, judge_updates=600, judge_width=16)
+# %% ../nbs/18_reproduce.ipynb #936ffffc
+_large = dict(latent=64, lr=4e-3, oracle_items=0)                      # 64 x 64 images
+_real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3, seeds=1,
+             judge_updates=600, judge_width=16)
+_digit_parts = tuple(p for p in PARTS if p not in ("cub", "celeba"))
 DATASETS = {
-    "mnist_svhn_text": Dataset("data", "mnist_svhn_text", tuple(p for p in PARTS if p not in ("cub", "celeba"))),
+    "mnist_svhn_text": Dataset("data", "mnist_svhn_text", _digit_parts),
     "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
         "quick": dict(updates=1600, student_updates=800, samples=500),
         "real": {**_real, "updates": 2400, "student_updates": 3000, "samples": 675}}),
     "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
         "quick": dict(updates=1000, student_updates=500, samples=800),
-        "real": {**_real, "updates": 1000, "student_updates": 500, "study_updates": 150, "samples": 800}}, private=True),
+        "real": {**_real, "updates": 1000, "student_updates": 500, "study_updates": 150,
+                 "samples": 800}}, private=True),
 }
 
 def scale_of(scale, # a key of SCALES
@@ -153,14 +176,16 @@ def scale_of(scale, # a key of SCALES
             ) -> Scale:
     "The scale with the settings that the data set asks for."
     d = DATASETS[one_of("dataset", dataset, DATASETS)]
-    return dataclasses.replace(SCALES[one_of("scale", scale, SCALES)], **{**d.settings.get("*", {}), **d.settings.get(scale, {})})
+    settings = {**d.settings.get("*", {}), **d.settings.get(scale, {})}
+    return dataclasses.replace(SCALES[one_of("scale", scale, SCALES)], **settings)
 
 # %% ../nbs/18_reproduce.ipynb #5388e030
 def _of_dataset(dataset, name, other):
     "A function or class of a data set's module, or of module `other`."
     d = DATASETS[one_of("dataset", dataset, DATASETS)]
-    module = importlib.import_module(f"mmvae_nb.{d.module}")
-    return getattr(module, getattr(d, name), None) or getattr(importlib.import_module(f"mmvae_nb.{other}"), getattr(d, name))
+    own, shared = (importlib.import_module(f"mmvae_nb.{m}") for m in (d.module, other))
+    called = getattr(d, name)
+    return getattr(own, called, None) or getattr(shared, called)
 
 def load_data(dataset, split, source, items=None, device="cpu"):
     "A split of a data set by name."
@@ -172,8 +197,10 @@ def make_specs(dataset, modalities):
 
 def make_judge(dataset, train, validation, updates, width, device="cpu"):
     "The judge of a data set: `features`, `scores` and `facts` (lesson 07)."
-    return _of_dataset(dataset, "judge", "metrics")(train, validation, updates=updates, width=width, device=device)
+    judge = _of_dataset(dataset, "judge", "metrics")
+    return judge(train, validation, updates=updates, width=width, device=device)
 
+# %% ../nbs/18_reproduce.ipynb #9015189c
 def make_model(method, # a key of METHODS
                specs, # dict: name -> `ModalitySpec`
                latent=20, beta=1.0,
@@ -185,16 +212,18 @@ def make_model(method, # a key of METHODS
     cls = getattr(importlib.import_module(f"mmvae_nb.{m.module}"), m.cls)
     options = {**m.options, **({"steps": steps} if m.uses_steps else {})}
     if not m.teacher: return cls(specs, latent, beta, **options)
-    if teacher is None: raise MmvaeError(f"teacher: got None, allowed: a trained {m.teacher} for {method}")
+    if teacher is None:
+        raise MmvaeError(f"teacher: got None, allowed: a trained {m.teacher} for {method}")
     return cls(teacher, **options)
 
-# %% ../nbs/18_reproduce.ipynb #9015189c
+# %% ../nbs/18_reproduce.ipynb #b608f1f0
 def run_paths(results, # results folder of a scale, such as "results/quick"
               dataset, method, seed) -> dict:
     "Where a run keeps its weights, record and metrics."
     stem, results = f"{dataset}-{method}-{seed}", Path(results)
-    return {"weights": results/"weights"/f"{stem}.safetensors", "run": results/"runs"/f"{stem}.json",
-            "metrics": results/"runs"/f"{stem}-metrics.json", "items": results/"weights"/f"{stem}-items.npz"}
+    weights, runs = results/"weights", results/"runs"
+    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
+            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
 
 def load_run(results, dataset, method, seed=0, device="cpu"):
     "A trained model and the record of its run: (model, run)."
@@ -202,37 +231,44 @@ def load_run(results, dataset, method, seed=0, device="cpu"):
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
-    specs = make_specs(dataset, load_data(dataset, "validation", p["source"], p["items"]).modalities)
-    def fresh(m): return m and make_model(m, specs, p["latent"], p["beta"], p["steps"], fresh(METHODS[m].teacher))
+    data = load_data(dataset, "validation", p["source"], p["items"])
+    specs, how = make_specs(dataset, data.modalities), (p["latent"], p["beta"], p["steps"])
+    def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
     model = fresh(method)
     return load_weights(model, paths["weights"]).to(resolve_device(device)), run
 
-# %% ../nbs/18_reproduce.ipynb #b608f1f0
+# %% ../nbs/18_reproduce.ipynb #e471a1b1
+def _legible(data, name, x):
+    "Items of modality `name`: text as strings, images as they are."
+    return data.modalities[name].decode(x) if data.modalities[name].kind == "text" else x
+
 def generated_rows(models, # dict: label or method -> model
                    data, # a `MultimodalData`
                    batch, # its items to start from
                    given, # name or names of the modalities given
                    to, # name of the modality wanted
-                   sample=True # draw z, with the same noise for every model, instead of taking the mean?
+                   sample=True # draw z, the same noise for every model, or take the mean?
                   ) -> dict: # rows for a figure: the truth first
     "What each model makes of `to` from `given`, with the true items on top; text as strings."
     import torch
     given = [given] if isinstance(given, str) else list(given)
-    show = lambda x: data.modalities[to].decode(x) if data.modalities[to].kind == "text" else x
-    rows = {"ground truth": show(batch[to])}
+    rows = {"ground truth": _legible(data, to, batch[to])}
+    some = {n: batch[n] for n in given}
     for label, model in models.items():
         g = generator(0, "figure", *given, device=batch[to].device)
-        with torch.no_grad(): made = model.generate({n: batch[n] for n in given}, to=to, sample=sample, generator=g)
-        rows[label] = show(made[to])
+        with torch.no_grad(): made = model.generate(some, to=to, sample=sample, generator=g)
+        rows[label] = _legible(data, to, made[to])
     return rows
 
+# %% ../nbs/18_reproduce.ipynb #e897cfbf
 def load_items(results, dataset, method, seed) -> dict: # "metric|condition" -> (items,)
     "The numbers per test item that an evaluation kept."
     import numpy as np
     path = run_paths(results, dataset, method, seed)["items"]
     try:
         with np.load(path) as f: return dict(f)
-    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file; `mmvae reproduce` makes it") from e
+    except FileNotFoundError as e:
+        raise MmvaeError(f"{path}: no such file; `mmvae reproduce` makes it") from e
 
 # %% ../nbs/18_reproduce.ipynb #70945f57
 @dataclass(frozen=True)
@@ -284,22 +320,38 @@ def jobs_for(scale, # a key of SCALES
     for m in wanted: one_of("method", m, METHODS)
     wanted = list(dict.fromkeys(t for m in wanted for t in [*_teachers(m), m]))
     common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root), device=device)
-    judges = Job(f"{dataset}-judges", "judges", {**common, "updates": s.judge_updates, "width": s.judge_width},
-                 _sources("judges", ["metrics", d.module]), (str(root/"runs"/f"{dataset}-judges.json"),))
+    judges = Job(f"{dataset}-judges", "judges",
+                 {**common, "updates": s.judge_updates, "width": s.judge_width},
+                 _sources("judges", ["metrics", d.module]),
+                 (str(root/"runs"/f"{dataset}-judges.json"),))
     jobs = [judges]
     for m in wanted:
-        for seed in seeds_of(m, seeds): jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
+        for seed in seeds_of(m, seeds):
+            jobs += _model_jobs(s, root, common, dataset, m, seed, judges)
     if methods: return jobs
-    for p in parts:
-        done = tuple(str(run_paths(root, dataset, m, i)["metrics"]) for m in PARTS[p][0] for i in seeds_of(m, seeds))
-        jobs.append(Job(f"{dataset}-{p}-report", PARTS[p][1],
-            {**common, "scale": scale, "seeds": seeds, "part": p}, (*done, *_sources(PARTS[p][1], [d.module, "metrics", "plotting", "distillation", *{METHODS[m].module for m in PARTS[p][0]}])),
-            tuple(str(figure_folder(root, dataset, s.source)/Path(f).name if f.startswith("figures/") else root/f) for f in _report_files[p])))
-    return jobs
+    return jobs + [_report_job(root, {**common, "scale": scale, "seeds": seeds, "part": p})
+                   for p in parts]
 
+# %% ../nbs/18_reproduce.ipynb #bcf4c9c8
+def _report_job(root, parameters):
+    "Show a part, once all of its methods are evaluated."
+    dataset, seeds, part = (parameters[k] for k in ("dataset", "seeds", "part"))
+    methods, notebook = PARTS[part]
+    evaluated = [str(run_paths(root, dataset, m, i)["metrics"])
+                 for m in methods for i in seeds_of(m, seeds)]
+    modules = [DATASETS[dataset].module, "metrics", "plotting", "distillation",
+               *{METHODS[m].module for m in methods}]
+    figures = figure_folder(root, dataset, parameters["source"])
+    place = lambda f: figures/Path(f).name if f.startswith("figures/") else root/f
+    return Job(f"{dataset}-{part}-report", notebook, parameters,
+               (*evaluated, *_sources(notebook, modules)),
+               tuple(str(place(f)) for f in _report_files[part]))
+
+# %% ../nbs/18_reproduce.ipynb #2edc880f
 def figure_folder(results, dataset, source):
-    "Where a report's figures go: `figures`, or `private` for real items that may not be published (git ignores it)."
-    return Path(results)/("private" if DATASETS[dataset].private and source == "real" else "figures")
+    "Where a report's figures go: `private`, which git ignores, if they may not be published."
+    private = DATASETS[dataset].private and source == "real"
+    return Path(results)/("private" if private else "figures")
 
 def _teachers(method):
     "The teacher of a method, preceded by its own teacher, and so on."
@@ -310,38 +362,51 @@ def seeds_of(method, seeds): # of `seeds` seeds, those that `method` is run with
     "The seeds of a method: 0, 1, ..."
     return range(1 if METHODS[method].one_seed else seeds)
 
+# %% ../nbs/18_reproduce.ipynb #ae258a17
+def _slides(*named): return [f"figures/slide_{n}_{what}.png" for n, what in named]
+
 _report_files = {
-    "headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png", "figures/headline_nelbo_over_t.png"],
-    "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "tables/methods.csv", "figures/slide_36_all_methods.png",
-                        *[f"figures/slide_{n}_cross_modal.png" for n in (44, 45, 46, 47, 48, 49)]],
-    "products_of_students": ["tables/products_of_students.csv", *[f"figures/slide_{n}_two_given.png" for n in (61, 62, 63)]],
+    "headline": ["tables/headline.csv", "figures/slide_36_cross_modal.png",
+                 "figures/headline_nelbo_over_t.png"],
+    "mnist_svhn_text": ["tables/mnist_svhn_text.csv", "tables/methods.csv",
+                        *_slides((36, "all_methods")),
+                        *_slides(*((n, "cross_modal") for n in range(44, 50)))],
+    "products_of_students": ["tables/products_of_students.csv",
+                             *_slides(*((n, "two_given") for n in (61, 62, 63)))],
     "teacher_student_kl": ["tables/hypotheses.csv", "figures/teacher_student_kl.png"],
-    "gap_decomposition": ["tables/gap_decomposition.csv", "figures/gap_decomposition.png", "figures/refiners_over_t.png"],
-    "iterations": ["tables/iterations.csv", "figures/iterations_over_t.png", "figures/iterations_at_training.png",
-                   *[f"figures/slide_{n}_over_t_{who}.png" for n in range(53, 59) for who in ("teacher", "student")]],
+    "gap_decomposition": ["tables/gap_decomposition.csv", "figures/gap_decomposition.png",
+                          "figures/refiners_over_t.png"],
+    "iterations": ["tables/iterations.csv", "figures/iterations_over_t.png",
+                   "figures/iterations_at_training.png",
+                   *_slides(*((n, f"over_t_{who}") for n in range(53, 59)
+                              for who in ("teacher", "student")))],
     "distillation_variants": ["tables/distillation_variants.csv"],
     "benchmarks": ["tables/benchmarks.csv"],
-    "cub": ["tables/cub.csv", *[f"figures/slide_{n}_{what}.png" for n, what in ((39, "text_to_image"), (60, "captions"))]],
-    "celeba": ["tables/celeba.csv", *[f"figures/slide_{n}_{what}.png" for n, what in (
-        (50, "methods"), (51, "over_t_text_to_image"), (52, "over_t_image_to_text"), (59, "image_to_text"))]],
+    "cub": ["tables/cub.csv", *_slides((39, "text_to_image"), (60, "captions"))],
+    "celeba": ["tables/celeba.csv", *_slides(
+        (50, "methods"), (51, "over_t_text_to_image"), (52, "over_t_image_to_text"),
+        (59, "image_to_text"))],
 }
 
-# %% ../nbs/18_reproduce.ipynb #bcf4c9c8
+# %% ../nbs/18_reproduce.ipynb #d5fa260c
 def _model_jobs(s, root, common, dataset, method, seed, judges):
     "Train and evaluate one method with one seed."
-    m, paths = METHODS[method], {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
-    teacher = str(run_paths(root, dataset, m.teacher, seed)["weights"]) if m.teacher else None
-    modules = ["training", DATASETS[dataset].module, *[METHODS[t].module for t in [*_teachers(method), method]]]
-    train = {**common, "method": method, "seed": seed, "updates": getattr(s, m.updates),
-             "batch_size": s.batch_size, "lr": s.lr, "latent": s.latent, "beta": s.beta, "steps": s.steps,
-             "precision": s.precision, "budget": s.budget, "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
-    evaluate = {**common, "method": method, "seed": seed, "probe_points": s.probe_points,
-                "samples": s.samples, "oracle_items": s.oracle_items, "judge_updates": s.judge_updates, "judge_width": s.judge_width}
-    stem = f"{dataset}-{method}-{seed}"
-    return [Job(f"{stem}-train", "train", train, ((teacher,) if teacher else ()) + _sources("train", modules),
-                (paths["weights"], paths["run"])),
-            Job(f"{stem}-evaluate", "evaluate", evaluate,
-                (paths["weights"], paths["run"], *judges.outputs, *_sources("evaluate", [*modules, "metrics", "iterative_inference"])),
+    m = METHODS[method]
+    paths = {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
+    teacher = [str(run_paths(root, dataset, m.teacher, seed)["weights"])] if m.teacher else []
+    modules = ["training", DATASETS[dataset].module,
+               *[METHODS[t].module for t in [*_teachers(method), method]]]
+    common = {**common, "method": method, "seed": seed}
+    train = {k: getattr(s, k) for k in ("batch_size", "lr", "latent", "beta", "steps", "precision",
+                                        "budget")}
+    train = {**common, "updates": getattr(s, m.updates), **train,
+             "settings": json.dumps(dataclasses.asdict(m), sort_keys=True)}
+    evaluate = {**common, **{k: getattr(s, k) for k in (
+        "probe_points", "samples", "oracle_items", "judge_updates", "judge_width")}}
+    learnt, stem = (paths["weights"], paths["run"]), f"{dataset}-{method}-{seed}"
+    used = _sources("evaluate", [*modules, "metrics", "iterative_inference"])
+    return [Job(f"{stem}-train", "train", train, (*teacher, *_sources("train", modules)), learnt),
+            Job(f"{stem}-evaluate", "evaluate", evaluate, (*learnt, *judges.outputs, *used),
                 (paths["metrics"], paths["items"]))]
 
 # %% ../nbs/18_reproduce.ipynb #2888e829
@@ -361,18 +426,21 @@ def run_job(job, # a `Job`
         try:
             with atomic_path(executed.with_suffix(".part.ipynb")) as tmp:
                 with contextlib.suppress(OSError): failed.unlink()
-                try: papermill.execute_notebook(f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
-                         kernel_name="python3", language="python", progress_bar=False, cwd=".")
+                try: papermill.execute_notebook(
+                    f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
+                    kernel_name="python3", language="python", progress_bar=False, cwd=".")
                 except papermill.PapermillExecutionError as e:
                     shutil.copyfile(tmp, failed)
                     raise _JobFailed(e.ename, e.evalue) from e
                 _tidy(tmp, executed)
         except Exception as e:
-            message = str(e) if isinstance(e, (_JobFailed, MmvaeError)) else f"{type(e).__name__}: {e}"
+            ours = isinstance(e, (_JobFailed, MmvaeError))
+            message = str(e) if ours else f"{type(e).__name__}: {e}"
             write_status(state="failed", error=message); raise MmvaeError(message) from None
         finally: executed.with_suffix(".part.ipynb").unlink(missing_ok=True)
         write_status(state="done")
 
+# %% ../nbs/18_reproduce.ipynb #c9fd0186
 @contextlib.contextmanager
 def _status_file(path):
     "Within: this process, and those it starts, report to `path`."
@@ -383,7 +451,7 @@ def _status_file(path):
         del os.environ["MMVAE_STATUS"]
         if before: os.environ["MMVAE_STATUS"] = before
 
-# %% ../nbs/18_reproduce.ipynb #c9fd0186
+# %% ../nbs/18_reproduce.ipynb #40a2f2bd
 class _JobFailed(Exception):
     def __str__(self):
         name, value = self.args
@@ -398,7 +466,8 @@ def _tidy(source, target):
     for c in nb.cells:
         c.metadata = {k: v for k, v in c.metadata.items() if k == "tags" and v}
         if c.cell_type == "code":
-            c.outputs = [o for o in c.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+            noise = lambda o: o.output_type == "stream" and o.name == "stderr"
+            c.outputs = [o for o in c.outputs if not noise(o)]
     with atomic_path(target) as tmp: nbformat.write(nb, tmp)
 
 # %% ../nbs/18_reproduce.ipynb #65faa3bf
@@ -412,8 +481,10 @@ def _line(root, done, total, started):
             share = f" {100*s['step']//s['total']}%" if s.get("total") else ""
             running.append(path.stem.split("-", 1)[1] + share)
     minutes, seconds = divmod(int(time.time() - started), 60)
-    return f"[{minutes:2d}:{seconds:02d}] {done} of {total or '?'} jobs done | running: {', '.join(running) or 'starting'}"
+    what = ", ".join(running) or "starting"
+    return f"[{minutes:2d}:{seconds:02d}] {done} of {total or '?'} jobs done | running: {what}"
 
+# %% ../nbs/18_reproduce.ipynb #be9f86b8
 def _watch(process, root, log, started):
     "Follow a Snakemake process: show one line of progress until it ends."
     import threading
@@ -431,35 +502,44 @@ def _watch(process, root, log, started):
     while process.poll() is None:
         if steps[1] and time.time() - shown > (1 if tty else 10):
             shown, line = time.time(), _line(root, *steps, started)
-            print(f"\r\033[K{line[:118]}" if tty else line, end="" if tty else "\n", file=sys.stderr, flush=True)
+            text, end = (f"\r\033[K{line[:118]}", "") if tty else (line, "\n")
+            print(text, end=end, file=sys.stderr, flush=True)
         time.sleep(0.2)
     reader.join(5)
     if tty and shown: print("\r\033[K", end="", file=sys.stderr)
 
-# %% ../nbs/18_reproduce.ipynb #be9f86b8
+# %% ../nbs/18_reproduce.ipynb #23178242
 def reproduce(scale="quick", dataset="mnist_svhn_text", part=None, seeds=None, methods=None,
               results="results", device=None, cores=None):
     "Bring the results of a part up to date; jobs that are up to date are not run."
     jobs = jobs_for(scale, dataset, part, seeds, methods, results, device)
     s, root = scale_of(scale, dataset), Path(results)/scale
-    if not Path("Snakefile").exists(): raise MmvaeError("Snakefile: not in this folder; run from the project's root")
+    if not Path("Snakefile").exists():
+        raise MmvaeError("Snakefile: not in this folder; run from the project's root")
     write_json(root/"logs"/"last.json", {"part": part})   # also tells whether we may write at all
     part = part or DATASETS[one_of("dataset", dataset, DATASETS)].parts[0]
-    config = dict(scale=scale, dataset=dataset, part=part, seeds=seeds or s.seeds, results=str(results),
-                  methods=",".join(methods or []), device=device or s.device)
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()), "--nolock", "--rerun-incomplete",
-               "--rerun-triggers", "mtime", "params", "input", "--config", *[f"{k}={v}" for k, v in config.items() if v != ""]]
+    config = dict(scale=scale, dataset=dataset, part=part, seeds=seeds or s.seeds,
+                  results=str(results), methods=",".join(methods or []), device=device or s.device)
+    command = _snakemake(config, cores)
     log, started = root/"logs"/"snakemake.log", time.time()
     (root/"status").mkdir(parents=True, exist_ok=True)
     with _only_one(root):
         if not _outdated(command): return jobs
         _preflight(scale, dataset, device)
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True)
         try: _watch(process, root, log, started)
         except BaseException: process.terminate(); process.wait(); raise
     if process.returncode:
-        raise MmvaeError(_why(root, jobs, started) or f"Snakemake: exit code {process.returncode}, see {log}")
+        why = _why(root, jobs, started) or f"Snakemake: exit code {process.returncode}, see {log}"
+        raise MmvaeError(why)
     return jobs
+
+def _snakemake(config, cores):
+    "The command that starts Snakemake."
+    return [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()),
+            "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input",
+            "--config", *[f"{k}={v}" for k, v in config.items() if v != ""]]
 
 # %% ../nbs/18_reproduce.ipynb #f851e87b
 def _outdated(command):
@@ -482,7 +562,8 @@ def _why(root, jobs, started):
     for j in jobs:
         with contextlib.suppress(MmvaeError):
             status = read_json(root/"status"/f"{j.name}.json")
-            if status.get("state") == "failed" and status["time"] >= started: return f"{j.name}: {status['error']}"
+            if status.get("state") == "failed" and status["time"] >= started:
+                return f"{j.name}: {status['error']}"
 
 @contextlib.contextmanager
 def _only_one(root):
@@ -495,33 +576,42 @@ def _only_one(root):
         yield
 
 # %% ../nbs/18_reproduce.ipynb #9cc24c19
-_columns = ["slide", "dataset", "metric", "condition", "method", "talk_value", "value", "std", "n_seeds",
-            "data", "n", "device", "floor", "features"]
+_columns = ["slide", "dataset", "metric", "condition", "method", "talk_value", "value", "std",
+            "n_seeds", "data", "n", "device", "floor", "features"]
+_key = _columns[1:5]                                     # what a row is about
 
-def talk_rows(results # results folder of a scale
-             ): # -> DataFrame with the columns of talk.csv
-    "The talk's rows with our mean and standard deviation over seeds, then our other rows."
+def _our_rows(results):
+    "One row for each number of the evaluations: mean and standard deviation over seeds."
     import pandas as pd
     found = []
     for path in sorted((Path(results)/"runs").glob("*-metrics.json")):
         run = read_json(path)
-        found += [{**{k: run[k] for k in ("dataset", "method", "seed", "data", "device")}, **row} for row in run["rows"]]
-    key = ["dataset", "metric", "condition", "method"]
-    ours = pd.DataFrame(found, columns=[*key, "seed", "data", "device", "value", "n", "floor", "features"])
-    ours = ours.groupby(key, sort=False).agg(value=("value", "mean"), std=("value", "std"), n_seeds=("seed", "nunique"),
-        data=("data", "first"), n=("n", "first"), device=("device", "first"), floor=("floor", "mean"),
-        features=("features", "first")).reset_index()
-    talk = talk_numbers()
-    slides = talk.drop_duplicates(key[:3])[["slide", *key[:3]]]
-    theirs = talk.merge(ours, on=key, how="left")
-    other = ours.merge(talk[key], on=key, how="left", indicator=True).query("_merge == 'left_only'")
-    table = pd.concat([theirs, other.merge(slides, on=key[:3], how="left")], ignore_index=True)[_columns]
+        about = {k: run[k] for k in ("dataset", "method", "seed", "data", "device")}
+        found += [{**about, **row} for row in run["rows"]]
+    columns = [*_key, "seed", "data", "device", "value", "n", "floor", "features"]
+    return pd.DataFrame(found, columns=columns).groupby(_key, sort=False).agg(
+        value=("value", "mean"), std=("value", "std"), n_seeds=("seed", "nunique"),
+        data=("data", "first"), n=("n", "first"), device=("device", "first"),
+        floor=("floor", "mean"), features=("features", "first")).reset_index()
+
+# %% ../nbs/18_reproduce.ipynb #6843991e
+def talk_rows(results # results folder of a scale
+             ): # -> DataFrame with the columns of talk.csv
+    "The talk's rows with our mean and standard deviation over seeds, then our other rows."
+    import pandas as pd
+    ours, talk = _our_rows(results), talk_numbers()
+    slides = talk.drop_duplicates(_key[:3])[["slide", *_key[:3]]]
+    theirs = talk.merge(ours, on=_key, how="left")
+    other = ours.merge(talk[_key], on=_key, how="left", indicator=True)
+    other = other.query("_merge == 'left_only'").merge(slides, on=_key[:3], how="left")
+    table = pd.concat([theirs, other], ignore_index=True)[_columns]
     return table.astype({"slide": "Int64", "n_seeds": "Int64", "n": "Int64"})
 
 def write_talk_table(results):
     "Write `tables/talk.csv` of a scale, whole or not at all; returns the table."
     table = talk_rows(results)
-    with atomic_path(Path(results)/"tables"/"talk.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
+    with atomic_path(Path(results)/"tables"/"talk.csv") as tmp:
+        table.to_csv(tmp, index=False, float_format="%.6g")
     return table
 
 # %% ../nbs/18_reproduce.ipynb #4a9cf97d
@@ -530,43 +620,53 @@ def _parser():
     commands = p.add_subparsers(dest="command", required=True)
     def add(name, help, *options):
         c = commands.add_parser(name, help=help)
-        for flag, kw in options: c.add_argument(flag, **kw)
-    scale = ("--scale", dict(default="quick", help=", ".join(SCALES)))
-    dataset = ("--dataset", dict(default="mnist_svhn_text", help=", ".join(DATASETS)))
-    results = ("--results", dict(default=os.environ.get("MMVAE_RESULTS", "results"), help="folder above the scales"))
-    graph = [scale, dataset, ("--part", dict(default="all", help=", ".join([*PARTS, "all"]))),
-             ("--seeds", dict(type=int, help="how many; the scale's number by default")),
-             ("--methods", dict(default="", help="comma-separated; no report then")),
-             ("--device", dict(help="auto, cpu, cuda, cuda:N, mps")), results]
-    add("data", "list the data found", ("--download", dict(action="store_true", help="fetch the official files first")))
-    add("reproduce", "bring results up to date", *graph, ("--cores", dict(type=int, help="jobs at a time")))
+        for flag, how in options: c.add_argument(flag, **how)
+    named = [_option("--scale", ", ".join(SCALES), default="quick"),
+             _option("--dataset", ", ".join(DATASETS), default="mnist_svhn_text"),
+             _option("--results", "folder above the scales",
+                     default=os.environ.get("MMVAE_RESULTS", "results"))]
+    graph = [*named[:2], _option("--part", ", ".join([*PARTS, "all"]), default="all"),
+             _option("--seeds", "how many; the scale's number by default", type=int),
+             _option("--methods", "comma-separated; no report then", default=""),
+             _option("--device", "auto, cpu, cuda, cuda:N, mps"), named[2]]
+    add("data", "list the data found",
+        _option("--download", "fetch the official files first", action="store_true"))
+    add("reproduce", "bring results up to date", *graph,
+        _option("--cores", "jobs at a time", type=int))
     add("job", "run one job of the graph (Snakemake calls this)", ("name", {}), *graph)
-    add("table", "the table beside the talk's numbers", scale, dataset, results)
-    add("generate", "a picture of cross-modal generation", ("method", {}), scale, dataset, results,
-        ("--given", dict(required=True, help="modalities, comma-separated")), ("--to", dict(help="modalities; the others by default")),
-        ("--seed", dict(type=int, default=0)), ("--out", dict(default="generated.png")))
+    add("table", "the table beside the talk's numbers", *named)
+    add("generate", "a picture of cross-modal generation", ("method", {}), *named,
+        _option("--given", "modalities, comma-separated", required=True),
+        _option("--to", "modalities; the others by default"),
+        _option("--seed", type=int, default=0), _option("--out", default="generated.png"))
     return p
+
+def _option(flag, help=None, **how): return flag, dict(how, help=help)
 
 class _Parser(argparse.ArgumentParser):
     "Says what is wrong in one line, as everything else here."
     def error(self, message): raise MmvaeError(f"{message} (see `{self.prog} --help`)")
 
 # %% ../nbs/18_reproduce.ipynb #6db8b64a
+def _listed(text): return [t.strip() for t in text.split(",")]
+
 def _options(a):
     "Arguments of `jobs_for` from the command line's."
-    return dict(scale=a.scale, dataset=a.dataset, part=a.part, seeds=a.seeds, results=a.results, device=a.device,
-                methods=[m.strip() for m in a.methods.split(",") if m.strip()] or None)
+    return dict(scale=a.scale, dataset=a.dataset, part=a.part, seeds=a.seeds, results=a.results,
+                device=a.device, methods=[m for m in _listed(a.methods) if m] or None)
 
 def _print_table(a, methods=None):
     "Print our numbers beside the talk's, and where the figures are."
     from mmvae_nb.plotting import table_text
     root = Path(a.results)/one_of("scale", a.scale, SCALES); one_of("dataset", a.dataset, DATASETS)
     if not any((root/"runs").glob("*-metrics.json")):
-        raise MmvaeError(f"results: got none in {root}, allowed: what `mmvae reproduce --scale {a.scale}` makes")
+        raise MmvaeError(f"results: got none in {root}, "
+                         f"allowed: what `mmvae reproduce --scale {a.scale}` makes")
     table = talk_rows(root)
-    with contextlib.suppress(MmvaeError): table = write_talk_table(root)   # a read-only folder can still be shown
+    with contextlib.suppress(MmvaeError):                 # a read-only folder can still be shown
+        table = write_talk_table(root)
     table = table[table.dataset == a.dataset]
-    ours = table[table.condition.isin(["text->image", "image->text"])]     # what to show where the talk has no numbers
+    ours = table[table.condition.isin(["text->image", "image->text"])]   # the talk has none
     table = table[table.slide.notna()] if table.slide.notna().any() else ours
     if methods: table = table[table.method.isin(methods) & table.slide.isin([37, 38])]
     print(table_text(table))
@@ -578,24 +678,28 @@ def _generate(a):
     "Draw what a trained model generates for test items."
     import torch
     from mmvae_nb.plotting import generation_grid, save_figure
-    model, run = load_run(Path(a.results)/one_of("scale", a.scale, SCALES), a.dataset, a.method, a.seed)
-    given = [one_of("given", g.strip(), model.names) for g in a.given.split(",")]
-    to = [one_of("to", t.strip(), model.names) for t in a.to.split(",")] if a.to else [n for n in model.names if n not in given]
+    scale = one_of("scale", a.scale, SCALES)
+    model, run = load_run(Path(a.results)/scale, a.dataset, a.method, a.seed)
+    given = [one_of("given", g, model.names) for g in _listed(a.given)]
+    others = [n for n in model.names if n not in given]
+    to = [one_of("to", t, model.names) for t in _listed(a.to)] if a.to else others
     p = run["parameters"]
     data = load_data(a.dataset, "test", p["source"], p["items"])
     batch, _ = data.take(10)
     with torch.no_grad(): made = model.generate({g: batch[g] for g in given}, to=to)
-    show = lambda n, x: data.modalities[n].decode(x) if data.modalities[n].kind == "text" else x
-    rows = {**{f"{g}, given": show(g, batch[g]) for g in given}, **{n: show(n, x) for n, x in made.items()}}
+    rows = {f"{g}, given": _legible(data, g, batch[g]) for g in given}
+    rows |= {n: _legible(data, n, x) for n, x in made.items()}
     print("figure:", save_figure(generation_grid(rows), a.out))
 
+# %% ../nbs/18_reproduce.ipynb #d4482635
 def _data(a):
     "List the data found."
     import mmvae_nb.data as d
     if a.download: print("fetched into", d.download())
     for row in d.found_data().to_dict("records"):
         counts = "/".join(str(row[s]) for s in ("train", "validation", "test"))
-        print(f"{row['dataset']}  {row['modality']:6} {row['source']:9} {counts:>18}  {row['shape']:13} {row['where']}")
+        print(f"{row['dataset']}  {row['modality']:6} {row['source']:9} {counts:>18}  "
+              f"{row['shape']:13} {row['where']}")
         print(f"{'':17}{row['provenance']}; terms: {row['terms']}")
     for name in [n for n in DATASETS if n != "mnist_svhn_text"]:
         for source in ("rendered", "real"): print("\n".join(_found(name, source)))
@@ -606,7 +710,8 @@ def _found(dataset, source):
     except MmvaeError as e: return [f"{dataset}  {source}: {e}"]
     counts, m = "/".join(str(len(s)) for s in sets), sets[0].modalities
     shapes = ", ".join(f"{n} {'x'.join(map(str, v.shape))}" for n, v in m.items())
-    return [f"{dataset}  {source}: {counts}  {shapes}", f"{'':17}{sets[0].provenance['image']}; terms: {sets[0].terms['image']}"]
+    about = f"{sets[0].provenance['image']}; terms: {sets[0].terms['image']}"
+    return [f"{dataset}  {source}: {counts}  {shapes}", f"{'':17}{about}"]
 
 # %% ../nbs/18_reproduce.ipynb #26e62eec
 def main(argv=None) -> int: # exit code

@@ -114,7 +114,7 @@ assert share.min() > .1 and share.max() < .52
 together = y.double().T.corrcoef()[drawn_attributes.index("Mustache"),
                                    drawn_attributes.index("Wearing_Necktie")]
 assert together > .2
-pd.DataFrame({"share": share.numpy()}, index=drawn_attributes).T.round(2)
+pd.DataFrame({"share": share.numpy()}, index=drawn_attributes).round(2)
 
 # %% [markdown]
 # ## Drawing a face
@@ -899,7 +899,8 @@ def celeba_specs(modalities # dict: name -> `Modality`
                 ) -> dict: # name -> `ModalitySpec`
     "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
     pad = modalities["text"].vocabulary.index("*")
-    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=Captions(blank=pad))
+    likelihood = Captions(blank=pad)
+    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=likelihood)
     return {**specs, "text": replace(specs["text"], weight=48.)}
 
 
@@ -910,7 +911,8 @@ few, _ = faces.take(3)
 for name, spec in specs.items(): assert spec.encoder()(few[name]).shape == (3, spec.features)
 plan, likelihood = specs["text"].decoder(5).eval()(torch.randn(3, 5)), specs["text"].likelihood
 each = plan.logits(few["text"]).log_softmax(-1).gather(2, few["text"][:, :, None])
-torch.testing.assert_close(likelihood.log_prob(few["text"], plan), each.sum((1, 2)))     # all 256 places
+own = likelihood.log_prob(few["text"], plan)
+torch.testing.assert_close(own, each.sum((1, 2)))                 # all 256 places count
 {n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
 
 
@@ -939,13 +941,16 @@ shown, _ = celeba("test").take(6)
 with torch.no_grad():
     drawn = students.generate({"text": shown["text"]}, to="image")["image"]
     read = students.generate({"image": shown["image"]}, to="text")["text"]
-write = lambda tokens: [s.strip("*").replace(",", ", ") for s in faces.modalities["text"].decode(tokens)]
+def write(tokens):
+    "The texts, without the stars around them."
+    return [s.strip("*").replace(",", ", ") for s in faces.modalities["text"].decode(tokens)]
 generation_grid({"text": write(shown["text"]), "its face": shown["image"], "from text": drawn,
                  "from face": write(read)}, note="drawn faces, mean of z");
 
 # %%
 true = read_attributes(faces.modalities["text"].decode(shown["text"]), attribute_names(faces))
-print(f"attributes measured right in the six drawn faces: {(measure_faces(drawn) == true).float().mean():.2f}")
+right = (measure_faces(drawn) == true).float().mean()
+print(f"attributes measured right in the six drawn faces: {right:.2f}")
 
 # %% [markdown]
 # A share that high or low, what does it say? The next section is about that.
@@ -1227,10 +1232,10 @@ table = pd.DataFrame({k: [v[f"balanced accuracy, {a}"] for a in rows] for k, v i
                      index=rows)
 assert company(y) < -.3 and abs(company(z)) < .1
 print(f"moustache and lipstick: correlation {company(y):.2f} in company, {company(z):.2f} alone")
-table.T.round(3)
+table.round(3)
 
 # %% [markdown]
-# Where the second row is lower, the judge has leaned on the company. Moustache and lipstick, which
+# Where the second column is lower, the judge has leaned on the company. Moustache and lipstick, which
 # seldom come together, lose most: a part of what it "sees" of the one is the absence of the other.
 # With real faces we can't draw such a test. It is one more reason to read a classifier's agreement
 # as what it is, and to have a set where the truth can be measured.

@@ -25,12 +25,15 @@ part: str = "benchmarks"  # which part of the experiments
 
 # %%
 def row(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in reproduce.seeds_of(method, seeds)]
+    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"])
+            for s in reproduce.seeds_of(method, seeds)]
     model, p = reproduce.load_run(results, dataset, method, 0)[0], runs[0]["parameters"]
-    return {"method": method, "name": method_name(method), "device": runs[0]["device"], "threads": runs[0]["threads"],
+    kept = all(r["seconds"]/60*r["threads"] <= r["parameters"]["budget"] for r in runs)
+    return {"method": method, "name": method_name(method), "device": runs[0]["device"],
+            "threads": runs[0]["threads"],
             "parameters_trained": sum(v.numel() for v in model.parameters() if v.requires_grad),
-            "updates": runs[0]["updates"], "batch_size": p["batch_size"], "seconds": sum(r["seconds"] for r in runs)/len(runs),
-            "within_budget": all(r["seconds"]/60*r["threads"] <= r["parameters"]["budget"] for r in runs)}
+            "updates": runs[0]["updates"], "batch_size": p["batch_size"],
+            "seconds": sum(r["seconds"] for r in runs)/len(runs), "within_budget": kept}
 costs = pd.DataFrame([row(m) for m in reproduce.PARTS[part][0]]).set_index("method")
 costs["ms_per_update"] = 1000*costs.seconds/costs.updates
 costs["relative"] = costs.ms_per_update/costs.ms_per_update["jvae"]

@@ -35,25 +35,36 @@ device = resolve_device(device)
 test = reproduce.load_data(dataset, "test", source, items, device)
 record = read_json(f"{results}/runs/{dataset}-judges.json")
 methods = reproduce.PARTS[part][0]
-runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in reproduce.seeds_of(m, seeds)] for m in methods}
+def records(m):
+    "What the runs of a method recorded, one for each seed."
+    return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
+            for s in reproduce.seeds_of(m, seeds)]
+runs = {m: records(m) for m in methods}
 folder = reproduce.figure_folder(results, dataset, source)
 data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
 print(f"{data_used}, {seeds} seed(s), device {device}; pictures in {folder}")
 print(test)
 
-# %%
-pd.DataFrame([{"method": method_name(m), "updates": r[0]["updates"], "batch": r[0]["parameters"]["batch_size"],
-               "learning rate": r[0]["parameters"]["lr"], "latent": r[0]["parameters"]["latent"], "T": r[0]["parameters"]["steps"] if "iterative" in m else "",
-               "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)} for m, r in runs.items()]).set_index("method")
 
 # %%
-models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in [*compared, "iterative", "iterative_student_to_10"]}
+def trained(m, r):
+    p = r[0]["parameters"]
+    return {"method": method_name(m), "updates": r[0]["updates"], "batch": p["batch_size"],
+            "learning rate": p["lr"], "latent": p["latent"],
+            "T": p["steps"] if "iterative" in m else "",
+            "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)}
+pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
+
+# %%
+models = {m: reproduce.load_run(results, dataset, m, 0, device)[0]
+          for m in [*compared, "iterative", "iterative_student_to_10"]}
 batch, _ = test.take(8)
-written = lambda tokens: [t.strip("*").replace(",", ", ") for t in test.modalities["text"].decode(tokens)]
+tidy = lambda texts: [t.strip("*").replace(",", ", ") for t in texts]
+written = lambda tokens: tidy(test.modalities["text"].decode(tokens))
 def rows_for(chosen, given, to):
     "What each model makes of `to` from `given`, text without padding."
     rows = reproduce.generated_rows({m: chosen[m] for m in chosen}, test, batch, given, to)
-    return {k: [t.strip("*").replace(",", ", ") for t in v] if to == "text" else v for k, v in rows.items()}
+    return {k: tidy(v) if to == "text" else v for k, v in rows.items()}
 def keep(figure, name):
     "Save a figure; show it only if it may be published."
     save_figure(figure, folder/name)
@@ -95,10 +106,13 @@ def over_t(given, to):
     path = models["iterative"].trajectories(batch, 10)
     show = lambda x: written(x) if to == "text" else x
     rows = {given: show_given(given), f"true {to}": show(batch[to])}
+    teacher, students = models["iterative"], models["iterative_student_to_10"]
     with torch.no_grad():
-        for t in (1, 2, 10): rows[f"teacher, T = {t}"] = show(models["iterative"].generate(path[t][given].mean, to=to)[to])
         for t in (1, 2, 10):
-            rows[f"student, T = {t}"] = show(models["iterative_student_to_10"].at(t).generate({given: batch[given]}, to=to)[to])
+            rows[f"teacher, T = {t}"] = show(teacher.generate(path[t][given].mean, to=to)[to])
+        for t in (1, 2, 10):
+            made = students.at(t).generate({given: batch[given]}, to=to)
+            rows[f"student, T = {t}"] = show(made[to])
     return rows
 def show_given(given): return written(batch[given]) if given == "text" else batch[given]
 
@@ -106,12 +120,14 @@ def show_given(given): return written(batch[given]) if given == "text" else batc
 # %%
 #| fig-cap: "Faces from texts over the iterations: the teacher, which sees the face, and the student, which does not."
 #| fig-alt: "Rows of eight drawn faces: texts, true faces, teacher at T = 1, 2, 10, students at T = 1, 2, 10."
-keep(generation_grid(over_t("text", "image"), note=f"{data_used}, mean of z"), "slide_51_over_t_text_to_image.png")
+keep(generation_grid(over_t("text", "image"), note=f"{data_used}, mean of z"),
+     "slide_51_over_t_text_to_image.png")
 
 # %%
 #| fig-cap: "Texts from faces over the iterations: the teacher, which sees the text, and the student, which does not."
 #| fig-alt: "Eight drawn faces; below each its text and the texts by the teacher at T = 1, 2, 10 and by the students at T = 1, 2, 10."
-keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"), "slide_52_over_t_image_to_text.png")
+keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"),
+     "slide_52_over_t_image_to_text.png")
 
 # %% [markdown]
 # ## The numbers
@@ -122,12 +138,15 @@ keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"), "
 # %%
 table = reproduce.write_talk_table(results)
 own = table[table.dataset == dataset]
-with atomic_path(f"{results}/tables/celeba.csv") as tmp: own.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/celeba.csv") as tmp:
+    own.to_csv(tmp, index=False, float_format="%.6g")
 def scores(direction, names):
     "A measure per column: the value, and by chance where that was measured."
     t = own[own.condition.eq(direction) & own.metric.isin(names) & own.method.isin(compared)]
     cell = lambda r: f"{r.value:.3f}" + (f" (floor {r.floor:.3f})" if pd.notna(r.floor) else "")
-    return t.assign(cell=[cell(r) for r in t.itertuples()]).pivot(index="method", columns="metric", values="cell").reindex(compared).rename(index=method_name)
+    t = t.assign(cell=[cell(r) for r in t.itertuples()])
+    t = t.pivot(index="method", columns="metric", values="cell").reindex(compared)
+    return t.rename(index=method_name)
 to_image = scores("text->image", ["attribute_measured", "attribute_agreement", "fid"])
 print(to_image.to_string()); to_image
 
@@ -136,22 +155,27 @@ to_text = scores("image->text", ["attribute_match", "attribute_exact", "text_val
 print(to_text.to_string()); to_text
 
 # %%
-print("the judge on held-out images:", {k: round(v, 3) for k, v in record["facts"].items() if k.endswith("mean")})
+means = {k: round(v, 3) for k, v in record["facts"].items() if k.endswith("mean")}
+print("the judge on held-out images:", means)
 pd.DataFrame(record["references"]).T.round(3)
 
 # %%
-per_attribute = pd.DataFrame({k.split(", ")[1]: {c.split(", ")[0]: v for c, v in record["facts"].items() if c.endswith(f", {k.split(', ')[1]}")}
-                              for k in record["facts"] if k.startswith("accuracy, ") and not k.endswith("mean")}).T
+facts = {tuple(k.split(", ")): v for k, v in record["facts"].items() if ", " in k}
+attributes = [a for kind, a in facts if kind == "accuracy" and a != "mean"]
+per_attribute = pd.DataFrame({a: {kind: v for (kind, b), v in facts.items() if b == a}
+                              for a in attributes}).T
 per_attribute.round(3)
 
 # %% [markdown]
 # ## Teacher and student, and over T
 
 # %%
-print(own[own.metric.eq("teacher_student_kl")][["method", "condition", "value", "n"]].to_string(index=False))
+kl = own[own.metric.eq("teacher_student_kl")]
+print(kl[["method", "condition", "value", "n"]].to_string(index=False))
 
 # %%
-student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(["attribute_agreement", "attribute_measured", "attribute_match", "fid"])]
+measures = ["attribute_agreement", "attribute_measured", "attribute_match", "fid"]
+student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(measures)]
 print(student[["metric", "condition", "value", "floor"]].to_string(index=False))
 
 
@@ -164,9 +188,12 @@ print(student[["metric", "condition", "value", "floor"]].to_string(index=False))
 def difference(metric, condition, other):
     "The paired difference of the iterative student and another method."
     one = lambda m, s: reproduce.load_items(results, dataset, m, s)[f"{metric}|{condition}"]
-    mean, low, high = paired_interval([one("iterative_student", s) - one(other, s) for s in range(seeds)])
-    return {"metric": metric, "against": method_name(other), "better by": mean, "low": low, "high": high,
+    mean, low, high = paired_interval([one("iterative_student", s) - one(other, s)
+                                       for s in range(seeds)])
+    return {"metric": metric, "against": method_name(other), "better by": mean,
+            "low": low, "high": high,
             "verdict": "open" if low <= 0 <= high else "iterative ahead" if low > 0 else "behind"}
 measured = "attribute_agreement" if test.real else "attribute_measured"
-differences = pd.DataFrame([difference(m, c, o) for m, c in ((measured, "text->image"), ("attribute_match", "image->text")) for o in compared[:-1]]).round(3)
+wanted = [(measured, "text->image"), ("attribute_match", "image->text")]
+differences = pd.DataFrame([difference(*w, o) for w in wanted for o in compared[:-1]]).round(3)
 print(differences.to_string(index=False)); differences

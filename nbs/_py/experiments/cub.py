@@ -32,15 +32,24 @@ device = resolve_device(device)
 test = reproduce.load_data(dataset, "test", source, items, device)
 record = read_json(f"{results}/runs/{dataset}-judges.json")
 methods = reproduce.PARTS[part][0]
-runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in reproduce.seeds_of(m, seeds)] for m in methods}
+def records(m):
+    "What the runs of a method recorded, one for each seed."
+    return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
+            for s in reproduce.seeds_of(m, seeds)]
+runs = {m: records(m) for m in methods}
 data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
 print(f"{data_used}, {seeds} seed(s), device {device}")
 test
 
+
 # %%
-pd.DataFrame([{"method": method_name(m), "updates": r[0]["updates"], "batch": r[0]["parameters"]["batch_size"],
-               "learning rate": r[0]["parameters"]["lr"], "latent": r[0]["parameters"]["latent"], "T": r[0]["parameters"]["steps"] if "iterative" in m else "",
-               "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)} for m, r in runs.items()]).set_index("method")
+def trained(m, r):
+    p = r[0]["parameters"]
+    return {"method": method_name(m), "updates": r[0]["updates"], "batch": p["batch_size"],
+            "learning rate": p["lr"], "latent": p["latent"],
+            "T": p["steps"] if "iterative" in m else "",
+            "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)}
+pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
 
 # %% [markdown]
 # ## Slide 39: birds from captions
@@ -67,12 +76,14 @@ save_figure(figure, f"{results}/figures/slide_39_text_to_image.png");
 #| fig-cap: "Captions about birds: the bird, one of its own captions, and what each method writes."
 #| fig-alt: "A row of eight test birds; below each its caption and the captions written by MoPoE, the JMVAE student and the iterative student."
 rows = reproduce.generated_rows(models, test, batch, "image", "text")
-rows = {"bird": batch["image"], **{("its own caption" if k == "ground truth" else k): v for k, v in rows.items()}}
+rows = {"its own caption" if k == "ground truth" else k: v for k, v in rows.items()}
+rows = {"bird": batch["image"], **rows}
 figure = generation_grid(rows, note=f"{data_used}, z sampled")
 save_figure(figure, f"{results}/figures/slide_60_captions.png");
 
 # %%
-for i in range(4): print(*[f"{method_name(k)}: {v[i]}" for k, v in rows.items() if k != "bird"], "", sep="\n")
+texts = {method_name(k): v for k, v in rows.items() if k != "bird"}
+for i in range(4): print(*[f"{k}: {v[i]}" for k, v in texts.items()], "", sep="\n")
 
 # %% [markdown]
 # ## Slides 40 and 68: the numbers
@@ -84,7 +95,8 @@ for i in range(4): print(*[f"{method_name(k)}: {v[i]}" for k, v in rows.items() 
 # %%
 table = reproduce.write_talk_table(results)
 own = table[table.dataset == dataset]
-with atomic_path(f"{results}/tables/cub.csv") as tmp: own.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/cub.csv") as tmp:
+    own.to_csv(tmp, index=False, float_format="%.6g")
 print(table_text(own[own.slide.isin([40, 68]) & own.method.isin(methods)]))
 
 # %%
@@ -102,16 +114,20 @@ def scores(direction, names):
     "A measure per column: the value, and by chance where that was measured."
     t = own[own.condition.eq(direction) & own.metric.isin(names) & own.method.isin(shown)]
     cell = lambda r: f"{r.value:.3f}" + (f" (chance {r.floor:.3f})" if pd.notna(r.floor) else "")
-    return t.assign(cell=[cell(r) for r in t.itertuples()]).pivot(index="method", columns="metric", values="cell").reindex(shown).rename(index=method_name)
-to_image = scores("text->image", ["belly_right", "attributes_right", "main_colour", "cosine_similarity"])
+    t = t.assign(cell=[cell(r) for r in t.itertuples()])
+    t = t.pivot(index="method", columns="metric", values="cell").reindex(shown)
+    return t.rename(index=method_name)
+agreement = ["belly_right", "attributes_right", "main_colour", "cosine_similarity"]
+to_image = scores("text->image", agreement)
 print(to_image.to_string()); to_image
 
 # %%
-mean = scores("text->image, mean of z", ["belly_right", "attributes_right", "main_colour", "cosine_similarity"])
+mean = scores("text->image, mean of z", agreement)
 print("with the mean of z:\n" + mean.to_string()); mean
 
 # %%
-to_text = scores("image->text", ["belly_right", "attributes_right", "main_colour", "cosine_similarity", "trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"])
+language = ["trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"]
+to_text = scores("image->text", agreement + language)
 print(to_text.to_string()); to_text
 
 
@@ -128,12 +144,15 @@ print(to_text.to_string()); to_text
 def difference(metric, condition, sign):
     "The paired difference of the two students."
     one = lambda m, s: reproduce.load_items(results, dataset, m, s)[f"{metric}|{condition}"]
-    mean, low, high = paired_interval([sign*(one("iterative_student", s) - one("jmvae_student", s)) for s in range(seeds)])
+    mean, low, high = paired_interval([sign*(one("iterative_student", s) - one("jmvae_student", s))
+                                       for s in range(seeds)])
     return {"metric": metric, "condition": condition, "better by": mean, "low": low, "high": high,
-            "verdict": "open" if low <= 0 <= high else "iterative ahead" if low > 0 else "JMVAE student ahead"}
-wanted = [("cosine_similarity", "text->image", 1), ("cosine_similarity", "image->text", 1), ("main_colour", "text->image", 1), ("main_colour", "image->text", 1),
-          ("teacher_student_kl", "image", -1), ("teacher_student_kl", "text", -1)]
-if not test.real: wanted += [("attributes_right", "text->image", 1), ("attributes_right", "image->text", 1)]
+            "verdict": ("open" if low <= 0 <= high else
+                        "iterative ahead" if low > 0 else "JMVAE student ahead")}
+both = ["text->image", "image->text"]
+wanted = [(m, direction, 1) for m in ("cosine_similarity", "main_colour") for direction in both]
+wanted += [("teacher_student_kl", n, -1) for n in ("image", "text")]
+if not test.real: wanted += [("attributes_right", direction, 1) for direction in both]
 differences = pd.DataFrame([difference(*w) for w in wanted]).round(3)
 print(differences.to_string(index=False)); differences
 

@@ -32,24 +32,31 @@ part: str = "distillation_variants"  # which part of the experiments
 
 # %%
 device = resolve_device(device)
-train, validation = (reproduce.load_data(dataset, s, source, items, device) for s in ("train", "validation"))
+train, validation = (reproduce.load_data(dataset, s, source, items, device)
+                     for s in ("train", "validation"))
 s = reproduce.SCALES[scale]
 teacher, run = reproduce.load_run(results, dataset, "iterative", 0, device)
-judges = {n: cached_classifier(train, n, updates=s.judge_updates, width=s.judge_width, device=device) for n in train.modalities}
+how = dict(updates=s.judge_updates, width=s.judge_width, device=device)
+judges = {n: cached_classifier(train, n, **how) for n in train.modalities}
 batch, labels = validation.take(min(600, s.samples))
 pool, pool_labels = train.take(min(2000, s.probe_points))
 names = list(train.modalities)
-print(f"{'real' if train.real else 'rendered'} data, scale {scale}, validation split, {s.study_updates} updates of {s.batch_size} items")
+print(f"{'real' if train.real else 'rendered'} data, scale {scale}, validation split, "
+      f"{s.study_updates} updates of {s.batch_size} items")
 
 
 # %%
 def wider(students):
     for n, spec in students.specs.items():
-        students.encoders[n] = UnimodalEncoder(dataclasses.replace(spec, hidden=1024), students.latent)
+        wide = dataclasses.replace(spec, hidden=1024)
+        students.encoders[n] = UnimodalEncoder(wide, students.latent)
     return students
-variants = {"as in the main comparison": lambda: Students(teacher), "warm start": lambda: Students(teacher, warm_start=True),
-            "reverse KL": lambda: Students(teacher, direction="reverse"), "wider head (1024)": lambda: wider(Students(teacher)),
-            f"T = {2*teacher.steps} at distillation": lambda: Students(teacher, steps=2*teacher.steps)}
+variants = {"as in the main comparison": lambda: Students(teacher),
+            "warm start": lambda: Students(teacher, warm_start=True),
+            "reverse KL": lambda: Students(teacher, direction="reverse"),
+            "wider head (1024)": lambda: wider(Students(teacher)),
+            f"T = {2*teacher.steps} at distillation":
+                lambda: Students(teacher, steps=2*teacher.steps)}
 
 def judge(students):
     seed_everything(0, "divergences")
@@ -57,12 +64,15 @@ def judge(students):
         q = {n: students.infer({n: batch[n]}) for n in names}
         targets = students.targets(batch)
         kl = [targets[n].kl(q[n]).mean().item() for n in names]
-        accuracy = [linear_probe(students.infer({n: pool[n]}).mean, pool_labels, q[n].mean, labels, points=len(pool_labels)) for n in names]
+        means = {n: students.infer({n: pool[n]}).mean for n in names}
+        accuracy = [linear_probe(means[n], pool_labels, q[n].mean, labels,
+                                 points=len(pool_labels)) for n in names]
         g = generator(0, "variants", device=device)
         made = {n: students.generate(q[n].rsample(generator=g)) for n in names}
     hits = [coherence(made[a][b], labels, judges[b]) for a in names for b in names if a != b]
     mean = lambda v: sum(v)/len(v)
-    return {"KL(teacher || student)": mean(kl), "linear accuracy": mean(accuracy), "coherence": mean(hits)}
+    return {"KL(teacher || student)": mean(kl), "linear accuracy": mean(accuracy),
+            "coherence": mean(hits)}
 
 rows = {}
 for name, make in variants.items():
@@ -72,7 +82,8 @@ for name, make in variants.items():
 
 # %%
 variants = pd.DataFrame(rows).T
-with atomic_path(f"{results}/tables/distillation_variants.csv") as tmp: variants.to_csv(tmp, index_label="variant", float_format="%.5g")
+with atomic_path(f"{results}/tables/distillation_variants.csv") as tmp:
+    variants.to_csv(tmp, index_label="variant", float_format="%.5g")
 variants.round(3)
 
 # %% [markdown]

@@ -34,10 +34,11 @@ judge_width: int = 16  # channels of their first layer
 device = resolve_device(device)
 model, run = reproduce.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
-train, validation, test = (reproduce.load_data(dataset, split, source, items, device) for split in ("train", "validation", "test"))
+train, validation, test = (reproduce.load_data(dataset, split, source, items, device)
+                           for split in ("train", "validation", "test"))
 judge = reproduce.make_judge(dataset, train, validation, judge_updates, judge_width, device)
 same_classes = train.class_names == test.class_names
-samples = min(samples, len(test) if same_classes else len(test)//2)      # no item twice; the floor needs as many others
+samples = min(samples, len(test) if same_classes else len(test)//2)   # see the floor below
 batch, labels = test.take(samples)
 points, point_labels = train.take(probe_points)
 part = {n: x[:500] for n, x in batch.items()}       # for the ELBO
@@ -48,9 +49,12 @@ with contextlib.suppress(MmvaeError):                # where the weights are the
     inception = metrics.inception_features(device=device)
     for n in images: features[n].append(inception)
 real = {n: [metrics.extract_features(batch[n], f) for f in features[n]] for n in images}
-# the floor of an FID: other real images of the same classes
-others = train.take(samples)[0] if same_classes else {n: x[samples:] for n, x in test.take(2*samples)[0].items()}
-def fids(n, made): return [metrics.frechet_distance(r, metrics.extract_features(made, f)) for r, f in zip(real[n], features[n])]
+# the floor of an FID: other real images of the same classes, no item twice
+def second_half(): return {n: x[samples:] for n, x in test.take(2*samples)[0].items()}
+others = train.take(samples)[0] if same_classes else second_half()
+def fids(n, made):
+    return [metrics.frechet_distance(r, metrics.extract_features(made, f))
+            for r, f in zip(real[n], features[n])]
 floors = {n: fids(n, others[n]) for n in images}
 
 # %%
@@ -59,14 +63,17 @@ def add(metric, condition, value, n=samples, **more):
     "One number; a vector is kept and its mean reported."
     value = np.asarray(torch.as_tensor(value).detach().cpu(), dtype=float)
     if value.ndim: per_item[f"{metric}|{condition}"] = value.astype(np.float32)
-    rows.append({"metric": metric, "condition": condition, "value": float(value.mean()), "n": int(n), **more})
+    rows.append({"metric": metric, "condition": condition, "value": float(value.mean()),
+                 "n": int(n), **more})
     write_status(step=len(rows), total=max(60, len(rows) + 1), text=f"{metric} {condition}")
 
 def key(given): return "+".join(given)
 def sliced(fn, data):
     "`fn` of slices of a batch; it returns a posterior or a tensor."
-    parts = [fn({n: x[i:i + size] for n, x in data.items()}) for i in range(0, len(next(iter(data.values()))), size)]
-    return DiagonalGaussian.cat(parts) if isinstance(parts[0], DiagonalGaussian) else torch.cat(parts)
+    starts = range(0, len(next(iter(data.values()))), size)
+    parts = [fn({n: x[i:i + size] for n, x in data.items()}) for i in starts]
+    is_posterior = isinstance(parts[0], DiagonalGaussian)
+    return DiagonalGaussian.cat(parts) if is_posterior else torch.cat(parts)
 
 
 # %% [markdown]
@@ -88,21 +95,24 @@ def judge_generated(q, given, targets, suffix="", mean=False):
         add_scores(to, made, direction)
         if to in images:
             for f, value, floor in zip(features[to], fids(to, made), floors[to]):
-                add("fid" if f is judge.features[to] else "fid_inception", direction, value, floor=floor, features=f.name)
+                name = "fid" if f is judge.features[to] else "fid_inception"
+                add(name, direction, value, floor=floor, features=f.name)
 
 def add_scores(to, made, direction):
-    "What the judge says of generated items; beside it what it says of the same items with partners mixed up."
+    "What the judge says of generated items, and of the same items with partners mixed up."
     chance = judge.scores(to, made.roll(1, 0), batch, labels) if judge.by_chance else {}
+    number = lambda v: float(torch.as_tensor(v, dtype=torch.float).mean())
     for metric, value in judge.scores(to, made, batch, labels).items():
-        floor = {"floor": float(torch.as_tensor(chance[metric], dtype=torch.float).mean())} if metric in judge.by_chance else {}
+        floor = {"floor": number(chance[metric])} if metric in judge.by_chance else {}
         add(metric, direction, value, value.numel() if torch.is_tensor(value) else samples, **floor)
 
 def probe(z, z_test, condition, wanted=(probe_points, 500)):
-    "Logistic regression on posterior means, fitted on training items, where test items are of the same classes."
+    "Logistic regression on posterior means of training items, if test classes are the same."
     if labels is None or not same_classes: return
     for n, metric in zip(wanted, ["linear_accuracy", "linear_accuracy_500"]):
         n = min(n, len(z))
-        predicted = metrics.linear_probe(z, point_labels[:len(z)], z_test, labels, points=n, predictions=True)
+        predicted = metrics.linear_probe(z, point_labels[:len(z)], z_test, labels, points=n,
+                                         predictions=True)
         add(metric, condition, (predicted == labels.cpu().numpy()).astype(float), n)
 
 @torch.no_grad()
@@ -131,10 +141,13 @@ def from_parts(m, suffix="", given_sets=singles + pairs):
         if len(given) > 1: kinds[f", prior divided{suffix}"] = lambda data: divided(m, data)
         for label, infer in kinds.items():
             q, z = (sliced(infer, pick(data, given)) for data in (batch, points))
-            judge_generated(q, given, [n for n in names if n not in given], label)
-            if len(given) == 1: judge_generated(q, given, [n for n in names if n not in given], f", mean of z{label}", mean=True)
+            others = [n for n in names if n not in given]
+            judge_generated(q, given, others, label)
+            if len(given) == 1:
+                judge_generated(q, given, others, f", mean of z{label}", mean=True)
             probe(z.mean, q.mean, key(given) + label)
-            add("negative_elbo", key(given) + label, nelbo(q[:len(part[names[0]])]), len(part[names[0]]))
+            some = len(part[names[0]])
+            add("negative_elbo", key(given) + label, nelbo(q[:some]), some)
 
 
 # %%
@@ -153,7 +166,9 @@ if not refines and method != "jvae":
 for suffix, m in variants.items():
     if not hasattr(m, "divergences"): continue
     seed_everything(seed, "divergences")
-    with torch.no_grad(): kls = [m.divergences(pick({n: x[i:i + size] for n, x in batch.items()}, names)) for i in range(0, samples, size)]
+    starts = range(0, samples, size)
+    with torch.no_grad():
+        kls = [m.divergences({n: batch[n][i:i + size] for n in names}) for i in starts]
     for n in names: add("teacher_student_kl", n + suffix, torch.cat([k[n] for k in kls]))
 
 # %% [markdown]
@@ -170,7 +185,8 @@ if refines and hasattr(model, "targets"):
         add("kl_to_prior", n, first[n].kl(), len(part[n]))
 elif method == "jvae":
     with torch.no_grad(): q = model.infer(part)
-    add("teacher_log_variance", "all", q.logvar.mean(-1), len(q)); add("kl_to_prior", "all", q.kl(), len(q))
+    add("teacher_log_variance", "all", q.logvar.mean(-1), len(q))
+    add("kl_to_prior", "all", q.kl(), len(q))
 
 # %% [markdown]
 # ## Negative ELBO of the joint posterior, and of the best Gaussian
@@ -181,12 +197,15 @@ elif method == "jvae":
 # %%
 few = {n: x[:oracle_items] for n, x in part.items()}
 smoke = samples < 100
+def climb(data, q, steps, **how):
+    "Gradient ascent on the ELBO of `data`, from `q`."
+    return gradient_ascent(lambda q: model.elbo(data, q, path=True), q, steps, **how)
 if not refines and not over_t and not hasattr(model, "teacher"):
     with torch.no_grad(): q = model.infer(part)
     add("negative_elbo", "all", nelbo(q), len(q))
     if method == "jvae" and oracle_items:
         seed_everything(seed, "oracle")
-        q = gradient_ascent(lambda q: model.elbo(few, q, path=True), q[:oracle_items], 8 if smoke else 600)
+        q = climb(few, q[:oracle_items], 8 if smoke else 600)
         add("negative_elbo", "oracle", nelbo(q, few), len(q))
 
 # %% [markdown]
@@ -197,7 +216,8 @@ if not refines and not over_t and not hasattr(model, "teacher"):
 # cross-modal generations.
 
 # %%
-shown, longest = (0, 1, 2, 4, 8, 16) if oracle_items else (0, 1, 2, 3), 64 if oracle_items and not smoke else 16
+shown = (0, 1, 2, 4, 8, 16) if oracle_items else (0, 1, 2, 3)
+longest = 64 if oracle_items and not smoke else 16
 def refined(data, t):
     "Posteriors at every t, from every start: a list of dicts."
     seed_everything(seed, "refine")
@@ -225,10 +245,11 @@ if refines and method == "refined" and oracle_items:
     for steps in ((1, 2, 4, 8, 16, 32, 64) if not smoke else (1, 2)):
         seed_everything(seed, "ascent")
         with torch.no_grad(): held, here = model.starts(held_out), model.starts(few)
-        climb = lambda data, q, lr: gradient_ascent(lambda q: model.elbo(data, q, path=True), q, steps, lr)
-        best = {n: min(rates, key=lambda lr: nelbo(climb(held_out, held[n], lr), held_out).mean().item()) for n in names}
+        def tried(n, lr): return nelbo(climb(held_out, held[n], steps, lr=lr), held_out).mean()
+        best = {n: min(rates, key=lambda lr: tried(n, lr).item()) for n in names}
         for n in names:
-            add("negative_elbo", f"{n}, ascent={steps}", nelbo(climb(few, here[n], best[n]), few), len(few[n]))
+            q = climb(few, here[n], steps, lr=best[n])
+            add("negative_elbo", f"{n}, ascent={steps}", nelbo(q, few), len(few[n]))
 
 # %% [markdown]
 # ## Teachers
@@ -237,7 +258,9 @@ if refines and method == "refined" and oracle_items:
 
 # %%
 if refines or method == "jvae":
-    with torch.no_grad(): q = {"all": model.infer(batch)} if method == "jvae" else {f"all, from {n}": p for n, p in judged[model.steps].items()}
+    if method == "jvae":
+        with torch.no_grad(): q = {"all": model.infer(batch)}
+    else: q = {f"all, from {n}": p for n, p in judged[model.steps].items()}
     for condition, p in q.items():
         g = generator(seed, "generate", condition, device=device)
         with torch.no_grad(): made = model.generate(p.rsample(generator=g))
@@ -246,6 +269,7 @@ if refines or method == "jvae":
 # %%
 paths = reproduce.run_paths(results, dataset, method, seed)
 with atomic_path(paths["items"]) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **per_item)
-write_json(paths["metrics"], {"dataset": dataset, "method": method, "seed": seed,
-    "data": run["data"], "checksum": train.checksum, "device": str(device), "torch": torch.__version__, "rows": rows})
+write_json(paths["metrics"], {
+    "dataset": dataset, "method": method, "seed": seed, "data": run["data"],
+    "checksum": train.checksum, "device": str(device), "torch": torch.__version__, "rows": rows})
 print(f"{len(rows)} numbers")

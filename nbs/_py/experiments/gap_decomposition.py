@@ -31,18 +31,23 @@ part: str = "gap_decomposition"  # which part of the experiments
 table = reproduce.write_talk_table(results)
 table = table[table.dataset == dataset]
 data_used = f"{'real' if source == 'real' else 'rendered'} data, scale {scale}"
-names = [c.removesuffix(", t=0") for c in table[(table.method == "refined") & (table.metric == "negative_elbo") & table.condition.str.endswith(", t=0")].condition]
-kept = {(m, s): reproduce.load_items(results, dataset, m, s) for m in reproduce.PARTS[part][0] for s in reproduce.seeds_of(m, seeds)}
+elbos = table[table.metric == "negative_elbo"]
+starts = elbos[(elbos.method == "refined") & elbos.condition.str.endswith(", t=0")]
+names = [c.removesuffix(", t=0") for c in starts.condition]
+kept = {(m, s): reproduce.load_items(results, dataset, m, s)
+        for m in reproduce.PARTS[part][0] for s in reproduce.seeds_of(m, seeds)}
 oracle_n = len(kept["jvae", 0]["negative_elbo|oracle"])
 def values(method, condition, n=None):
     "Negative ELBO of the first `n` test items, (seeds, items)."
-    return np.stack([kept[method, s][f"negative_elbo|{condition}"][:n or oracle_n] for s in reproduce.seeds_of(method, seeds)])
+    return np.stack([kept[method, s][f"negative_elbo|{condition}"][:n or oracle_n]
+                     for s in reproduce.seeds_of(method, seeds)])
 print(f"{data_used}, {seeds} seed(s), {oracle_n} test items for every number on this page")
 
 # %%
 joint, oracle = values("jvae", "all"), values("jvae", "oracle")
 gap = (joint - oracle).mean(1)
-print(f"joint encoder {joint.mean():.1f}, oracle {oracle.mean():.1f}: amortization gap {gap.mean():.1f} nats "
+print(f"joint encoder {joint.mean():.1f}, oracle {oracle.mean():.1f}: "
+      f"amortization gap {gap.mean():.1f} nats "
       f"({', '.join(f'{g:.1f}' for g in gap)} per seed)")
 
 
@@ -56,19 +61,25 @@ print(f"joint encoder {joint.mean():.1f}, oracle {oracle.mean():.1f}: amortizati
 def series(method, n):
     kind = "t" if method != "ascent" else "ascent"
     m = method if method != "ascent" else "refined"
-    steps = sorted(int(c.split("=")[1]) for c in table[(table.method == m) & (table.metric == "negative_elbo")].condition if c.startswith(f"{n}, {kind}="))
+    found = [c for c in elbos[elbos.method == m].condition if c.startswith(f"{n}, {kind}=")]
+    steps = sorted(int(c.split("=")[1]) for c in found)
     return steps, [values(m, f"{n}, {kind}={t}") for t in steps]
-kinds = {"refined": "our refiner", "refined_marino": "Marino's refiner", "ascent": "gradient ascent (Adam)"}
+kinds = {"refined": "our refiner", "refined_marino": "Marino's refiner",
+         "ascent": "gradient ascent (Adam)"}
 rows = []
 for n in names:
     for method, label in kinds.items():
         for t, v in zip(*series(method, n)):
             lead = joint[:len(v)] - v                         # the same seeds and items
             mean, low, high = paired_interval(lead)
-            rows.append({"start": n, "method": label, "steps": t, "negative_elbo": v.mean(), "std": v.mean(1).std(ddof=1) if len(v) > 1 else np.nan,
-                "median_lead": np.median(lead), "lead": mean, "low": low, "high": high, "closed": (lead.mean(1)/gap[:len(v)]).mean(), "seeds": len(v)})
+            std = v.mean(1).std(ddof=1) if len(v) > 1 else np.nan
+            rows.append({"start": n, "method": label, "steps": t, "negative_elbo": v.mean(),
+                         "std": std, "median_lead": np.median(lead), "lead": mean,
+                         "low": low, "high": high, "closed": (lead.mean(1)/gap[:len(v)]).mean(),
+                         "seeds": len(v)})
 study = pd.DataFrame(rows)
-with atomic_path(f"{results}/tables/gap_decomposition.csv") as tmp: study.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/gap_decomposition.csv") as tmp:
+    study.to_csv(tmp, index=False, float_format="%.6g")
 shown = study[study.steps.isin([1, 2, 4, 8, 16, 32, 64])]
 shown.pivot_table("negative_elbo", ["start", "method", "seeds"], "steps", sort=False).round(1)
 
@@ -82,10 +93,16 @@ fig, axes = plt.subplots(1, len(names), figsize=(4*len(names), 3.4), sharey=True
 for ax, n in zip(axes, names):
     for method, label in kinds.items():
         part_of = study[(study.start == n) & (study.method == label) & (study.steps > 0)]
-        line, = ax.plot(part_of.steps, part_of.negative_elbo, marker=".", label=label)
-        if part_of["std"].notna().any(): ax.fill_between(part_of.steps, part_of.negative_elbo - part_of["std"], part_of.negative_elbo + part_of["std"], alpha=.2, lw=0, color=line.get_color())
-    ax.axhline(joint.mean(), ls="--", color="0.4", label="joint encoder"); ax.axhline(oracle.mean(), ls="-", color="k", lw=1, label="oracle")
-    ax.set(xscale="log", xlabel="gradient evaluations", title=f"start: {n}", ylim=(oracle.mean() - 30, joint.mean() + 500)); ax.set_xscale("log", base=2)
+        mean, std = part_of.negative_elbo, part_of["std"]
+        line, = ax.plot(part_of.steps, mean, marker=".", label=label)
+        if std.notna().any():
+            ax.fill_between(part_of.steps, mean - std, mean + std, alpha=.2, lw=0,
+                            color=line.get_color())
+    ax.axhline(joint.mean(), ls="--", color="0.4", label="joint encoder")
+    ax.axhline(oracle.mean(), ls="-", color="k", lw=1, label="oracle")
+    ax.set(xscale="log", xlabel="gradient evaluations", title=f"start: {n}",
+           ylim=(oracle.mean() - 30, joint.mean() + 500))
+    ax.set_xscale("log", base=2)
 axes[0].set_ylabel("negative ELBO (nats per item)"); axes[-1].legend(fontsize=7)
 save_figure(fig, f"{results}/figures/refiners_over_t.png");
 
@@ -98,11 +115,12 @@ save_figure(fig, f"{results}/figures/refiners_over_t.png");
 # %%
 ours = study[study.method == "our refiner"].set_index(["start", "steps"])
 for n in names:
-    at8, at16 = ours.loc[n].loc[:8], ours.loc[n].loc[:16]
     last = max(ours.loc[n].index)
-    print(f"{n}: lead over the joint encoder at 8 steps {ours.loc[(n, 8)].lead:.1f} nats [{ours.loc[(n, 8)].low:.1f}, {ours.loc[(n, 8)].high:.1f}], "
-          f"median item {ours.loc[(n, 8)].median_lead:.1f}; closed at 16: {100*ours.loc[(n, 16)].closed:.0f} %; "
-          f"change from 16 to {last}: {ours.loc[(n, last)].negative_elbo - ours.loc[(n, 16)].negative_elbo:+.1f} nats")
+    at = {t: ours.loc[(n, t)] for t in (8, 16, last)}
+    print(f"{n}: lead over the joint encoder at 8 steps {at[8].lead:.1f} nats "
+          f"[{at[8].low:.1f}, {at[8].high:.1f}], median item {at[8].median_lead:.1f}; "
+          f"closed at 16: {100*at[16].closed:.0f} %; change from 16 to {last}: "
+          f"{at[last].negative_elbo - at[16].negative_elbo:+.1f} nats")
 
 # %% [markdown]
 # ## What is left, item by item
@@ -112,7 +130,8 @@ for n in names:
 
 # %%
 levels = [.05, .25, .5, .75, .9, .95, .99]
-pd.DataFrame({f"our refiner, from {n}": np.quantile(values("refined", f"{n}, t=16") - joint, levels) for n in names},
+behind = {n: values("refined", f"{n}, t=16") - joint for n in names}
+pd.DataFrame({f"our refiner, from {n}": np.quantile(behind[n], levels) for n in names},
              index=[f"{100*q:.0f} %" for q in levels]).T.round(1)
 
 # %% [markdown]
@@ -132,8 +151,12 @@ for n in names:
 far = {k: (v - oracle[:len(v)]).mean() for k, v in points.items()}
 order = sorted(far, key=far.get, reverse=True)
 fig, ax = plt.subplots(figsize=(7, .28*len(order) + .6))
-ax.scatter([max(far[k], .1) for k in order], range(len(order)), color=["k" if "joint" in k and "student" not in k else "C1" if "refined" in k else "C0" for k in order])
-for i, k in enumerate(order): ax.annotate(f"{far[k]:.0f}", (max(far[k], .1), i), xytext=(6, -3), textcoords="offset points", fontsize=7)
-ax.set(xscale="log", yticks=range(len(order)), yticklabels=order, xlabel="negative ELBO above the oracle's (nats per item)")
+def colour(k): return "C1" if "refined" in k else "C0" if "student" in k else "k"
+at = [max(far[k], .1) for k in order]
+ax.scatter(at, range(len(order)), color=[colour(k) for k in order])
+for i, k in enumerate(order):
+    ax.annotate(f"{far[k]:.0f}", (at[i], i), xytext=(6, -3), textcoords="offset points", fontsize=7)
+ax.set(xscale="log", yticks=range(len(order)), yticklabels=order,
+       xlabel="negative ELBO above the oracle's (nats per item)")
 ax.margins(x=.12)
 save_figure(fig, f"{results}/figures/gap_decomposition.png");

@@ -25,10 +25,16 @@ shown = ["mopoe", "jmvae_student", "iterative_student"]
 device = resolve_device(device)
 test = reproduce.load_data(dataset, "test", source, items, device)
 judges = read_json(f"{results}/runs/{dataset}-judges.json")
-runs = {m: [read_json(reproduce.run_paths(results, dataset, m, s)["run"]) for s in reproduce.seeds_of(m, seeds)] for m in reproduce.METHODS
+def records(m):
+    "What the runs of a method recorded, one for each seed."
+    return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
+            for s in reproduce.seeds_of(m, seeds)]
+runs = {m: records(m) for m in reproduce.METHODS
         if reproduce.run_paths(results, dataset, m, 0)["run"].exists()}
-print(f"scale {scale}, {'real' if test.real else 'rendered'} data, {seeds} seed(s), device {device}")
+data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
+print(f"{data_used}, {seeds} seed(s), device {device}")
 test
+
 
 # %% [markdown]
 # ## What was trained
@@ -37,9 +43,12 @@ test
 # device above; a refined posterior costs several passes through the decoders.
 
 # %%
-pd.DataFrame([{"method": method_name(m), "updates": r[0]["updates"], "batch": r[0]["parameters"]["batch_size"],
-               "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1),
-               "validation loss": round(sum(x["validation_loss"] for x in r)/len(r), 1)} for m, r in runs.items()]).set_index("method")
+def trained(m, r):
+    mean = lambda field: sum(x[field] for x in r)/len(r)
+    return {"method": method_name(m), "updates": r[0]["updates"],
+            "batch": r[0]["parameters"]["batch_size"], "minutes": round(mean("seconds")/60, 1),
+            "validation loss": round(mean("validation_loss"), 1)}
+pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
 
 # %% [markdown]
 # ## Slide 36: what they draw
@@ -59,12 +68,13 @@ def made(given, to):
         g = generator(0, "slide 36", given, device=device)
         rows[m] = show(model.generate({given: batch[given]}, to=to, sample=True, generator=g)[to])
     return rows
-note = f"{'real' if test.real else 'rendered'} data, scale {scale}, z sampled"
+note = f"{data_used}, z sampled"
 
 # %%
 #| fig-cap: "Cross-modal generation of street numbers from a handwritten digit and from a word."
 #| fig-alt: "Two blocks of street numbers, four rows each: ground truth, MoPoE, JMVAE student, iterative student."
-figure = side_by_side({"MNIST -> SVHN": made("mnist", "svhn"), "Text -> SVHN": made("text", "svhn")}, note=note, columns=1)
+blocks = {"MNIST -> SVHN": made("mnist", "svhn"), "Text -> SVHN": made("text", "svhn")}
+figure = side_by_side(blocks, note=note, columns=1)
 save_figure(figure, f"{results}/figures/slide_36_cross_modal.png");
 
 # %% [markdown]
@@ -76,7 +86,8 @@ save_figure(figure, f"{results}/figures/slide_36_cross_modal.png");
 # %%
 table = reproduce.write_talk_table(results)
 headline = table[table.method.isin(shown) & table.slide.isin([37, 38]) & (table.dataset == dataset)]
-with atomic_path(f"{results}/tables/headline.csv") as tmp: headline.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/headline.csv") as tmp:
+    headline.to_csv(tmp, index=False, float_format="%.6g")
 talk_table(headline, 37).round(2)
 
 # %%
@@ -84,7 +95,8 @@ talk_table(headline, 38).round(4)
 
 # %%
 print(table_text(headline))
-print("accuracy of the judges on test items:", {n: round(judges["references"][f"coherence|{n}"]["real"], 3) for n in test.modalities})
+accuracy = {n: judges["references"][f"coherence|{n}"]["real"] for n in test.modalities}
+print("accuracy of the judges on test items:", {n: round(v, 3) for n, v in accuracy.items()})
 
 # %% [markdown]
 # ## The teachers
@@ -98,22 +110,25 @@ print("accuracy of the judges on test items:", {n: round(judges["references"][f"
 #| fig-alt: "Three curves, one per starting modality, against t from 0 to 16, with a dashed line for the JVAE."
 own = table[(table.metric == "negative_elbo") & (table.dataset == dataset)]
 steps = runs["iterative"][0]["parameters"]["steps"]
-curves = {f"start: {n}": own[(own.method == "iterative") & own.condition.str.startswith(f"{n}, t=")] for n in test.modalities}   # t = 0, 1, ...
+def curve(n): return own[(own.method == "iterative") & own.condition.str.startswith(f"{n}, t=")]
+curves = {f"start: {n}": curve(n) for n in test.modalities}   # t = 0, 1, ...
 joint = own[(own.method == "jvae") & (own.condition == "all")].value.item()
 over = [int(c.split("=")[1]) for c in next(iter(curves.values())).condition]
 over = [t for t in over if t <= 16]
-axes = line_chart(over, {k: (c.value.tolist()[:len(over)], c["std"].tolist()[:len(over)] if seeds > 1 else None) for k, c in curves.items()},
-                  "refinement iteration t", "negative ELBO (nats per item)")
+def upto(column): return column.tolist()[:len(over)]
+lines = {k: (upto(c.value), upto(c["std"]) if seeds > 1 else None) for k, c in curves.items()}
+axes = line_chart(over, lines, "refinement iteration t", "negative ELBO (nats per item)")
 axes.axhline(joint, ls="--", color="0.4"); axes.axvline(steps, ls=":", color="0.7")
 axes.annotate("JVAE, joint encoder", (16, joint), ha="right", va="bottom", fontsize=8)
 save_figure(axes.figure, f"{results}/figures/headline_nelbo_over_t.png");
 
 # %%
-falls = {k: bool((pd.Series(c.value.tolist()[:steps + 1]).diff().dropna() < 0).all()) for k, c in curves.items()}
 print(f"JVAE, joint posterior: {joint:.0f} nats")
 for k, c in curves.items():
-    print(f"iterative teacher, {k}: " + ", ".join(f"t={t} {v:.0f}" for t, v in zip(over, c.value) if t in (0, 1, 2, 3, 4, 8, 16)),
-          f"| falls at every t up to {steps}: {falls[k]}")
+    steps_down = pd.Series(c.value.tolist()[:steps + 1]).diff().dropna() < 0
+    said = [f"t={t} {v:.0f}" for t, v in zip(over, c.value) if t in (0, 1, 2, 3, 4, 8, 16)]
+    print(f"iterative teacher, {k}: " + ", ".join(said),
+          f"| falls at every t up to {steps}: {bool(steps_down.all())}")
 
 
 # %% [markdown]
@@ -123,11 +138,13 @@ for k, c in curves.items():
 
 # %%
 def verdict(metric, lower):
-    t = table[(table.metric == metric) & (table.dataset == dataset)].pivot_table("value", "condition", "method", sort=False)
+    t = table[(table.metric == metric) & (table.dataset == dataset)]
+    t = t.pivot_table("value", "condition", "method", sort=False)
     t = t[~t.index.str.contains(r"[+,]")][["jmvae_student", "iterative_student"]].dropna()
     gain = (t.jmvae_student - t.iterative_student)*(1 if lower else -1)
     return {"measure": metric, "ahead in": f"{int((gain > 0).sum())} of {len(t)}",
-            "JMVAE student, mean": t.jmvae_student.mean(), "iterative student, mean": t.iterative_student.mean()}
+            "JMVAE student, mean": t.jmvae_student.mean(),
+            "iterative student, mean": t.iterative_student.mean()}
 pd.DataFrame([verdict("fid", True), verdict("linear_accuracy", False), verdict("coherence", False),
               verdict("teacher_student_kl", True)]).set_index("measure").round(3)
 

@@ -31,8 +31,10 @@ teacher, run = reproduce.load_run(results, dataset, "iterative", 0, device)
 students, _ = reproduce.load_run(results, dataset, "iterative_student_over_t", 0, device)
 trained_T, names = run["parameters"]["steps"], list(test.modalities)
 data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}; the teacher was trained with T = {trained_T}")
+print(f"{data_used}, {seeds} seed(s), device {device}; "
+      f"the teacher was trained with T = {trained_T}")
 def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
+def show(x, to): return test.modalities[to].decode(x) if test.modalities[to].kind == "text" else x
 
 
 # %% [markdown]
@@ -50,15 +52,19 @@ def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capi
 # %%
 batch, labels = test.take(10)
 shown_T = [1, 2, 4, 16]
-def drawn(q, to):
-    with torch.no_grad(): made = teacher.generate(q.rsample(generator=generator(0, "iterations", device=device)), to=to)[to]
-    return test.modalities[to].decode(made) if test.modalities[to].kind == "text" else made
+def drawn(posteriors, to):
+    "What is decoded at each T, below the truth."
+    rows = {"ground truth": show(batch[to], to)}
+    for t in shown_T:
+        z = posteriors[t].rsample(generator=generator(0, "iterations", device=device))
+        with torch.no_grad(): rows[f"T = {t}"] = show(teacher.generate(z, to=to)[to], to)
+    return rows
 def draw(slide, given, to):
-    truth = test.modalities[to].decode(batch[to]) if test.modalities[to].kind == "text" else batch[to]
     path = teacher.trajectory(batch, given, max(shown_T), generator(0, "refine", device=device))
     with torch.no_grad(): single = {t: students.at(t).infer({given: batch[given]}) for t in shown_T}
-    blocks = {f"{title(given)} -> {title(to)}, teacher: has seen the target": {"ground truth": truth, **{f"T = {t}": drawn(path[t], to) for t in shown_T}},
-              f"{title(given)} -> {title(to)}, student: sees {title(given)} only": {"ground truth": truth, **{f"T = {t}": drawn(single[t], to) for t in shown_T}}}
+    direction = f"{title(given)} -> {title(to)}"
+    blocks = {f"{direction}, teacher: has seen the target": drawn(path, to),
+              f"{direction}, student: sees {title(given)} only": drawn(single, to)}
     for who, (name, rows) in zip(("teacher", "student"), blocks.items()):
         figure = side_by_side({name: rows}, note=f"{data_used}, z sampled")
         save_figure(figure, f"{results}/figures/slide_{slide}_over_t_{who}.png")
@@ -107,32 +113,44 @@ def spread(method, metric, suffix, ends=lambda c: True):
     out = []
     for s in reproduce.seeds_of(method, seeds):
         rows = read_json(reproduce.run_paths(results, dataset, method, s)["metrics"])["rows"]
-        found = [r["value"] for r in rows if r["metric"] == metric and r["condition"].endswith(suffix) and ends(r["condition"])]
+        found = [r["value"] for r in rows if r["metric"] == metric
+                 and r["condition"].endswith(suffix) and ends(r["condition"])]
         out.append(np.mean(found) if found else np.nan)
     return np.array(out)
 
+measures = ["negative_elbo", "linear_accuracy", "coherence", "fid", "teacher_student_kl"]
 records = []
 for t in over:
-    who = {"teacher (sees all)": ("iterative", f", t={t}, teacher"), "student": ("iterative_student_over_t", f", T={t}")}
+    who = {"teacher (sees all)": ("iterative", f", t={t}, teacher"),
+           "student": ("iterative_student_over_t", f", T={t}")}
     for label, (method, suffix) in who.items():
-        for metric in ("negative_elbo", "linear_accuracy", "coherence", "fid", "teacher_student_kl"):
+        for metric in measures:
             end = f", t={t}" if metric == "negative_elbo" and method == "iterative" else suffix
             v = spread(method, metric, end)
-            if not np.isnan(v).all(): records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": v.std(ddof=1) if len(v) > 1 else np.nan, "seeds": len(v)})
+            if np.isnan(v).all(): continue
+            std = v.std(ddof=1) if len(v) > 1 else np.nan
+            records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": std,
+                            "seeds": len(v)})
 iterations = pd.DataFrame(records)
-with atomic_path(f"{results}/tables/iterations.csv") as tmp: iterations.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/iterations.csv") as tmp:
+    iterations.to_csv(tmp, index=False, float_format="%.6g")
 iterations.pivot_table("value", ["metric", "who", "seeds"], "T", sort=False).round(3)
 
 # %%
 #| fig-cap: "Teacher and student against T at test. The teacher sees every modality; the student sees one. The dotted line is the T of training."
 #| fig-alt: "Four panels: negative ELBO, linear accuracy, coherence and FID against T from 0 to 16, each with a line for teacher and student."
-labels_of = {"negative_elbo": "negative ELBO (nats)", "linear_accuracy": "linear accuracy", "coherence": "coherence, six directions", "fid": "FID (judge features), four directions"}
+labels_of = {"negative_elbo": "negative ELBO (nats)", "linear_accuracy": "linear accuracy",
+             "coherence": "coherence, six directions",
+             "fid": "FID (judge features), four directions"}
 fig, axes = plt.subplots(1, 4, figsize=(14, 3.2))
 for ax, (metric, label) in zip(axes, labels_of.items()):
     for who, g in iterations[iterations.metric == metric].groupby("who", sort=False):
         line, = ax.plot(g["T"], g.value, marker=".", label=who)
-        if g["std"].notna().any(): ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0, color=line.get_color())
-    ax.axvline(trained_T, ls=":", color="0.6"); ax.set(xlabel="T at test", ylabel=label, xticks=over)
+        if g["std"].notna().any():
+            ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0,
+                            color=line.get_color())
+    ax.axvline(trained_T, ls=":", color="0.6")
+    ax.set(xlabel="T at test", ylabel=label, xticks=over)
     if metric == "negative_elbo": ax.set_yscale("log")
 axes[0].legend(fontsize=8); fig.tight_layout()
 save_figure(fig, f"{results}/figures/iterations_over_t.png");
@@ -145,29 +163,35 @@ save_figure(fig, f"{results}/figures/iterations_over_t.png");
 # decoders, so equal updates are not equal cost; seconds stand beside.
 
 # %%
-def value(method, metric, condition): return table[(table.method == method) & (table.metric == metric) & (table.condition == condition)].value.item()
+def value(method, metric, condition):
+    t = table[(table.method == method) & (table.metric == metric)]
+    return t[t.condition == condition].value.item()
+def mean(m, metric, suffix=""): return np.mean([value(m, metric, n + suffix) for n in names])
 def row(T):
     m = f"iterative_t{T}"
     record = read_json(reproduce.run_paths(results, dataset, m, 0)["run"])
     return {"T at training": T, "updates": record["updates"], "seconds": record["seconds"],
-            **{f"negative ELBO, t={t}": np.mean([value(m, "negative_elbo", f"{n}, t={t}") for n in names]) for t in (0, 1, 2, 4, 8, 16)},
-            "KL between two refinements": np.mean([value(m, "refinement_noise_kl", n) for n in names])}
+            **{f"negative ELBO, t={t}": mean(m, "negative_elbo", f", t={t}") for t in over},
+            "KL between two refinements": mean(m, "refinement_noise_kl")}
 training = pd.DataFrame([row(T) for T in (1, 2, 4, 8)]).set_index("T at training")
 training.round(1)
 
 # %%
 #| fig-cap: "Negative ELBO (mean over starts) against t at test, for teachers trained with different T."
 #| fig-alt: "Four falling curves against t from 0 to 16, one for each T at training."
-ts = [0, 1, 2, 4, 8, 16]
-ax = line_chart(ts, {f"trained with T = {T}": (training.loc[T, [f"negative ELBO, t={t}" for t in ts]].tolist(), None) for T in training.index},
-                "t at test", "negative ELBO (nats per item)")
+columns = [f"negative ELBO, t={t}" for t in over]
+lines = {f"trained with T = {T}": (training.loc[T, columns].tolist(), None) for T in training.index}
+ax = line_chart(over, lines, "t at test", "negative ELBO (nats per item)")
 ax.set_yscale("log")
 save_figure(ax.figure, f"{results}/figures/iterations_at_training.png");
 
 # %%
 per_update = training.seconds/training.updates
-print("seconds per update, relative to T = 1:", {T: round(v/per_update[1], 2) for T, v in per_update.items()})
+relative = {T: round(v/per_update[1], 2) for T, v in per_update.items()}
+print("seconds per update, relative to T = 1:", relative)
 best = {t: training[f"negative ELBO, t={t}"].idxmin() for t in (4, 8, 16)}
-print("T at training with the lowest negative ELBO at", ", ".join(f"t = {t}: {T}" for t, T in best.items()))
+print("T at training with the lowest negative ELBO at",
+      ", ".join(f"t = {t}: {T}" for t, T in best.items()))
 student = iterations[(iterations.who == "student")].pivot_table("value", "T", "metric")
-print("student: best T by accuracy", student.linear_accuracy.idxmax(), "| by coherence", student.coherence.idxmax(), "| by FID", student.fid.idxmin())
+print("student: best T by accuracy", student.linear_accuracy.idxmax(),
+      "| by coherence", student.coherence.idxmax(), "| by FID", student.fid.idxmin())

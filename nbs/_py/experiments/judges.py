@@ -22,7 +22,8 @@ width: int = 16  # channels of its first layer
 
 # %%
 device = resolve_device(device)
-train, validation, test = (load_data(dataset, s, source, items, device) for s in ("train", "validation", "test"))
+train, validation, test = (load_data(dataset, s, source, items, device)
+                           for s in ("train", "validation", "test"))
 train
 
 # %%
@@ -41,9 +42,12 @@ number = lambda v: float(torch.as_tensor(v, dtype=torch.float).mean())
 references = {}
 for to, x in batch.items():
     real, mixed = judge.scores(to, x, batch, labels), judge.scores(to, x.roll(1, 0), batch, labels)
-    for metric, value in real.items(): references[f"{metric}|{to}"] = {"real": number(value), "mixed up": number(mixed[metric])}
+    for metric, value in real.items():
+        references[f"{metric}|{to}"] = {"real": number(value), "mixed up": number(mixed[metric])}
 references
 
 # %%
-write_json(f"{results}/runs/{dataset}-judges.json", {"dataset": dataset, "data": "real" if train.real else "rendered",
-           "checksum": train.checksum, "updates": updates, "width": width, "n": len(batch[to]), "facts": facts, "references": references})
+write_json(f"{results}/runs/{dataset}-judges.json", {
+    "dataset": dataset, "data": "real" if train.real else "rendered", "checksum": train.checksum,
+    "updates": updates, "width": width, "n": len(batch[to]), "facts": facts,
+    "references": references})

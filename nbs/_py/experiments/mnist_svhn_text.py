@@ -34,7 +34,8 @@ models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in stud
 def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
 batch, labels = test.take(20)
 first, second = ({n: x[i:i + 10] for n, x in batch.items()} for i in (0, 10))
-def rows(given, to, items=first, sample=True): return reproduce.generated_rows(models, test, items, given, to, sample)
+def rows(given, to, items=first, sample=True):
+    return reproduce.generated_rows(models, test, items, given, to, sample)
 def blocks(to, givens, **options):
     return {f"{title(g)} -> {title(to)}": rows(g, to, **options) for g in givens}
 def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
@@ -51,12 +52,16 @@ def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
 
 # %%
 def described(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"]) for s in reproduce.seeds_of(method, seeds)]
+    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"])
+            for s in reproduce.seeds_of(method, seeds)]
+    mean = lambda field: sum(r[field] for r in runs)/len(runs)
     model, _ = reproduce.load_run(results, dataset, method, 0)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"method": method_name(method), "trained parameters": trained, "updates": runs[0]["updates"],
-            "items per update": runs[0]["parameters"]["batch_size"], "seconds": round(sum(r["seconds"] for r in runs)/len(runs)),
-            "validation loss": round(sum(r["validation_loss"] for r in runs)/len(runs), 1)}
+    return {"method": method_name(method), "trained parameters": trained,
+            "updates": runs[0]["updates"],
+            "items per update": runs[0]["parameters"]["batch_size"],
+            "seconds": round(mean("seconds")),
+            "validation loss": round(mean("validation_loss"), 1)}
 methods = pd.DataFrame([described(m) for m in reproduce.PARTS[part][0]]).set_index("method")
 with atomic_path(f"{results}/tables/methods.csv") as tmp: methods.to_csv(tmp)
 methods
@@ -147,9 +152,11 @@ draw(49, "text", ["mnist", "svhn"], items=second, note="mean of z", sample=False
 def wide(metric, keep=lambda c: True, methods=tuple(reproduce.METHODS)):
     t = table[(table.metric == metric) & table.condition.map(keep) & table.method.isin(methods)]
     if not len(t): return pd.DataFrame()
-    text = t.apply(lambda r: f"{r.value:.3f}" + ("" if pd.isna(r["std"]) else f" ± {r['std']:.3f}"), axis=1)
-    cells = t.assign(text=text).pivot_table("text", "condition", "method", aggfunc="first", sort=False)
-    return cells[[m for m in reproduce.METHODS if m in cells]].rename(columns=method_name).fillna("")
+    def cell(r): return f"{r.value:.3f}" + ("" if pd.isna(r["std"]) else f" ± {r['std']:.3f}")
+    cells = t.assign(text=t.apply(cell, axis=1))
+    cells = cells.pivot_table("text", "condition", "method", aggfunc="first", sort=False)
+    ordered = [m for m in reproduce.METHODS if m in cells]
+    return cells[ordered].rename(columns=method_name).fillna("")
 compared = [*students, "refined_student"]
 to_text = lambda c: c.endswith("->text")
 wide("text_exact", to_text, compared)
@@ -198,4 +205,5 @@ wide("linear_accuracy_500", lambda c: "t=" not in c, compared)
 wide("negative_elbo", lambda c: "t=" not in c and "ascent" not in c, ["jvae", *compared])
 
 # %%
-with atomic_path(f"{results}/tables/mnist_svhn_text.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
+with atomic_path(f"{results}/tables/mnist_svhn_text.csv") as tmp:
+    table.to_csv(tmp, index=False, float_format="%.6g")

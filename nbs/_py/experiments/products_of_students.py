@@ -39,7 +39,8 @@ def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capi
 batch, labels = test.take(10)
 def draw(slide, given, to):
     heading = ", ".join(title(g) for g in given) + f" -> {title(to)}"
-    figure = side_by_side({heading: reproduce.generated_rows(models, test, batch, given, to)}, note=f"{data_used}, plain product, z sampled")
+    rows = reproduce.generated_rows(models, test, batch, given, to)
+    figure = side_by_side({heading: rows}, note=f"{data_used}, plain product, z sampled")
     save_figure(figure, f"{results}/figures/slide_{slide}_two_given.png")
 
 
@@ -78,18 +79,25 @@ print(table_text(table[table.slide.isin([64, 65]) & table.method.isin(students)]
 # %%
 suffix = ", prior divided"
 pairs = table[table.method.isin(students) & table.condition.str.contains(r"\+")]
-plain, divided = pairs[~pairs.condition.str.endswith(suffix)], pairs[pairs.condition.str.endswith(suffix)]
-both = plain.merge(divided.assign(condition=divided.condition.str.removesuffix(suffix)), on=["metric", "condition", "method"], suffixes=("_plain", "_divided"))
+is_divided = pairs.condition.str.endswith(suffix)
+plain, divided = pairs[~is_divided], pairs[is_divided]
+divided = divided.assign(condition=divided.condition.str.removesuffix(suffix))
+both = plain.merge(divided, on=["metric", "condition", "method"], suffixes=("_plain", "_divided"))
 both["difference"] = both.value_divided - both.value_plain
 with atomic_path(f"{results}/tables/products_of_students.csv") as tmp:
-    both[["metric", "condition", "method", "value_plain", "std_plain", "value_divided", "std_divided", "difference"]].to_csv(tmp, index=False, float_format="%.6g")
-mean = both[both.metric.isin(["negative_elbo", "fid", "linear_accuracy", "coherence"])].groupby(["metric", "method"], sort=False)[["value_plain", "value_divided", "difference"]].mean()
+    columns = ["value_plain", "std_plain", "value_divided", "std_divided", "difference"]
+    columns = ["metric", "condition", "method", *columns]
+    both[columns].to_csv(tmp, index=False, float_format="%.6g")
+lower = {"negative_elbo": True, "fid": True, "linear_accuracy": False, "coherence": False}
+mean = both[both.metric.isin(lower)].groupby(["metric", "method"], sort=False)
+mean = mean[["value_plain", "value_divided", "difference"]].mean()
 mean.rename(index=method_name).round(3)
 
 # %%
-for metric, lower in [("negative_elbo", True), ("fid", True), ("linear_accuracy", False), ("coherence", False)]:
-    d = both[both.metric == metric].difference*(-1 if lower else 1)
-    print(f"{metric}: dividing the prior out is better in {(d > 0).sum()} of {len(d)} cases, equal in {(d == 0).sum()}")
+for metric, is_lower in lower.items():
+    d = both[both.metric == metric].difference*(-1 if is_lower else 1)
+    print(f"{metric}: dividing the prior out is better in {(d > 0).sum()} of {len(d)} cases, "
+          f"equal in {(d == 0).sum()}")
 
 # %% [markdown]
 # MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where one posterior

@@ -30,8 +30,9 @@ budget: float = 1.0  # core-minutes this training should keep to
 settings: str = "{}"  # the method's class and options, for the record
 
 # %%
-parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed, updates=updates, batch_size=batch_size,
-                  lr=lr, latent=latent, beta=beta, steps=steps, precision=precision, budget=budget, settings=settings)
+parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed,
+                  updates=updates, batch_size=batch_size, lr=lr, latent=latent, beta=beta,
+                  steps=steps, precision=precision, budget=budget, settings=settings)
 paths = reproduce.run_paths(results, dataset, method, seed)
 device = resolve_device(device)
 train = reproduce.load_data(dataset, "train", source, items, device)
@@ -47,32 +48,39 @@ teacher_method = reproduce.METHODS[method].teacher
 if teacher_method: teacher, _ = reproduce.load_run(results, dataset, teacher_method, seed, device)
 seed_everything(seed, method)
 model = reproduce.make_model(method, specs, latent, beta, steps, teacher)
-print(f"{type(model).__name__}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} trained parameters")
+trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+print(f"{type(model).__name__}: {trained:,} trained parameters")
 
 # %% [markdown]
 # A checkpoint every few hundred updates lets an interrupted run continue. Its folder is named after the settings
 # and the code, so one of another experiment is never picked up.
 
 # %%
-code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module, reproduce.METHODS[method].module]
-checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{digest([parameters, train.checksum], code)}"
+code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module,
+        reproduce.METHODS[method].module]
+stamp = digest([parameters, train.checksum], code)
+checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
 start = time.time()
-history = fit(model, train, updates, batch_size, lr, seed, device, precision, checkpoint=checkpoint, every=200)
+history = fit(model, train, updates, batch_size, lr, seed, device, precision,
+              checkpoint=checkpoint, every=200)
 seconds = time.time() - start
 
 # %%
 #| fig-cap: "The training loss."
-line_chart(history["update"].tolist(), {method: (history["total"].tolist(), None)}, "update", "loss (nats per item)");
+line_chart(history["update"].tolist(), {method: (history["total"].tolist(), None)},
+           "update", "loss (nats per item)");
 
 # %%
 items_held_out, _ = validation.take(500)
 seed_everything(seed, "validation")
 total, parts = model.eval().loss(items_held_out)
 save_weights(model, paths["weights"])
-write_json(paths["run"], {"parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
-    "data": "real" if train.real else "rendered", "checksum": train.checksum, "device": str(device),
-    "torch": torch.__version__, "threads": torch.get_num_threads(), "updates": updates, "seconds": round(seconds, 1),
-    "validation_loss": total.item(), "validation_parts": {k: v.item() for k, v in parts.items()},
+write_json(paths["run"], {
+    "parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
+    "data": "real" if train.real else "rendered", "checksum": train.checksum,
+    "device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(),
+    "updates": updates, "seconds": round(seconds, 1), "validation_loss": total.item(),
+    "validation_parts": {k: v.item() for k, v in parts.items()},
     "history": history.iloc[:: max(1, len(history)//40)].round(3).to_dict("records")})
 shutil.rmtree(checkpoint, ignore_errors=True)
 print(f"validation loss {total.item():.1f} nats; {seconds:.0f} s")
