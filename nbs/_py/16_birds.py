@@ -1026,7 +1026,7 @@ joint = cached("birds-jvae", trained, lambda m: fit(m, train, 700, 32, 4e-3),
                "700 x 32, 4e-3", code)
 seed_everything(0, "birds, students")
 students = cached("birds-students", lambda: Students(joint),
-                  lambda m: fit(m, train, 300, 32, 4e-3), "300 x 32, 4e-3", code)
+                  lambda m: fit(m, train, 600, 32, 4e-3), "600 x 32, 4e-3", code)
 
 # %%
 #| fig-alt: "Rows of six: captions, the birds they were written about, and the birds that the students draw from them."

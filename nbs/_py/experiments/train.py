@@ -9,7 +9,7 @@ import torch
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.training import fit, load_weights, save_weights
+from mmvae_nb.training import _latest, fit, load_weights, save_weights
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
@@ -60,10 +60,12 @@ code = ["training", "data", "networks", "distributions", reproduce.DATASETS[data
         reproduce.METHODS[method].module]
 stamp = digest([parameters, train.checksum], code)
 checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
-start = time.time()
+latest = _latest(checkpoint)
+resumed_at, start = int(latest.name.removeprefix("update_")) if latest else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
               checkpoint=checkpoint, every=200)
 seconds = time.time() - start
+if resumed_at < updates: seconds /= 1 - resumed_at/updates    # what the whole training takes at this pace
 
 # %%
 #| fig-cap: "The training loss."
@@ -79,7 +81,8 @@ write_json(paths["run"], {
     "parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
     "data": "real" if train.real else "rendered", "checksum": train.checksum,
     "device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(),
-    "updates": updates, "seconds": round(seconds, 1), "validation_loss": total.item(),
+    "updates": updates, "resumed_at": resumed_at, "seconds": round(seconds, 1),
+    "validation_loss": total.item(),
     "validation_parts": {k: v.item() for k, v in parts.items()},
     "history": history.iloc[:: max(1, len(history)//40)].round(3).to_dict("records")})
 shutil.rmtree(checkpoint, ignore_errors=True)
