@@ -1048,7 +1048,7 @@ assert (found["size"] == said["size"])[said["size"] >= 0].float().mean() > 0.9
 
 
 # %% [markdown]
-# After a minute the size is right, the belly mostly; wing, head and bill are still at chance. What is large in the picture is learnt first. The page *Birds and captions* among the experiments shows how far each method gets, on drawn and on real birds.
+# So early, size and belly are right and the head in half of all cases; wing and bill are still at chance. What is large in the picture is learnt first. The page *Birds and captions* among the experiments shows how far each method gets, on drawn and on real birds.
 #
 # ## What the experiments found
 #
