@@ -433,6 +433,8 @@ def run_job(job, # a `Job`
                     shutil.copyfile(tmp, failed)
                     raise _JobFailed(e.ename, e.evalue) from e
                 _tidy(tmp, executed)
+            if job.name.endswith("-report"):
+                _keep_words(executed, Path(results)/"reports"/f"{job.notebook}.ipynb")
         except Exception as e:
             ours = isinstance(e, (_JobFailed, MmvaeError))
             message = str(e) if ours else f"{type(e).__name__}: {e}"
@@ -468,6 +470,15 @@ def _tidy(source, target):
         if c.cell_type == "code":
             noise = lambda o: o.output_type == "stream" and o.name == "stderr"
             c.outputs = [o for o in c.outputs if not noise(o)]
+    with atomic_path(target) as tmp: nbformat.write(nb, tmp)
+
+def _keep_words(source, target):
+    "Keep what a report printed, small enough to commit: its pictures lie in `figures`."
+    import nbformat
+    nb = nbformat.read(source, 4)
+    shown = lambda o: any(kind.startswith("image/") for kind in o.get("data", {}))
+    for c in nb.cells:
+        if c.cell_type == "code": c.outputs = [o for o in c.outputs if not shown(o)]
     with atomic_path(target) as tmp: nbformat.write(nb, tmp)
 
 # %% ../nbs/18_reproduce.ipynb #65faa3bf

@@ -282,3 +282,14 @@ def test_an_executed_report_is_shown_as_it_ran(results, tmp_path):
     outputs = [c["outputs"] for c in cells if c["cell_type"] == "code"]
     assert nbs.source({"source": outputs[1][0]["text"]}) == "it ran"
     assert outputs[1][1]["data"]["text/markdown"] == '<a id="slide_36_grid"></a>' and not any("committed" in nbs.source(c) for c in cells)
+
+def test_what_a_report_printed_is_shown_with_the_committed_figures(results, tmp_path):
+    nb = json.loads((results/"nbs"/"experiments"/"report.ipynb").read_text())
+    nb["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "it ran"}]
+    kept = results/"results"/"quick"/"reports"/"report.ipynb"
+    kept.parent.mkdir(); kept.write_text(json.dumps(nb))
+    _, cells = rendered(results, tmp_path/"_proc")
+    first, second = [c["outputs"] for c in cells if c["cell_type"] == "code"]
+    assert nbs.source({"source": first[0]["text"]}) == "it ran" and "x\\|y" not in str(first)
+    assert "figures/slide_36_grid.png" in second[0]["data"]["text/markdown"]
+    assert not any("committed" in nbs.source(c) for c in cells)

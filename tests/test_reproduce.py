@@ -436,6 +436,13 @@ def test_a_notebook_that_cannot_be_read_is_one_line(what, project, monkeypatch):
     with pytest.raises(MmvaeError) as e: R.run_job(R.Job(f"{DATA}-odd", "odd", {}, (), ()), "out")
     assert "\n" not in str(e.value) and not half_written("out")
 
+def test_what_a_report_printed_is_kept_without_pictures(project, monkeypatch):
+    monkeypatch.setenv("MMVAE_STATUS", "")
+    notebook(project, "number: int = 1  # a number", "display({'image/png': 'AAAA', 'text/plain': 'a figure'}, raw=True); print('number', number)")
+    R.run_job(R.Job(f"{DATA}-odd-report", "odd", {"number": 2}, (), ()), "out")
+    kinds = lambda path: [k for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) for k in o.get("data", {"text": 0})]
+    assert "image/png" in kinds("out/executed/odd-report.ipynb") and kinds("out/reports/odd.ipynb") == ["text"]
+
 def test_a_job_that_works_leaves_a_tidy_notebook(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
     notebook(project, "number: int = 1  # a number", "import sys; print('noise', file=sys.stderr); print('number', number + 40)")

@@ -167,7 +167,7 @@ class Results:
             self.where[scale, folder, stem] = place
             self.reports.setdefault((scale, report), []).append(file)
         # Reports that were run, with or without files of their own; and for each the largest scale
-        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *executed_reports(root)}, key=lambda k: -size_of(k[0])) if r}
+        self.best = {r: f"results/{s}/{r}.ipynb" for s, r in sorted({*self.reports, *[k for found in run_reports(root) for k in found]}, key=lambda k: -size_of(k[0])) if r}
 
     def publish(self, file, proc):
         "Copy a figure to where pages show it from."
@@ -202,9 +202,9 @@ def joined(nb):
         kept.append(c)
     nb.cells = kept
 
-def report_page(nb_path, files, target, scale, pages, executed=None):
-    "A report: its executed copy where there is one, else its text with the committed tables and figures."
-    nb = read_nb(executed or nb_path)
+def report_page(nb_path, files, target, scale, pages, executed=None, kept=None):
+    "A report: its executed copy where there is one, else what it printed or its text, with the committed tables and figures."
+    nb = read_nb(executed or kept or nb_path)
     code, placed = [c for c in nb.cells if c.cell_type == "code"], {}
     said = "\n".join(c.source for c in code)
     files = sorted(files, key=lambda f: [said.find(word) for word in f.stem.split("_")])   # in the order the report names them
@@ -213,11 +213,11 @@ def report_page(nb_path, files, target, scale, pages, executed=None):
         # An anchor for each file, and without outputs of its own the file itself
         for f in placed.get(i, []):
             anchor = f'<a id="{f.stem}"></a>'
-            if executed: text = anchor
+            if executed or kept and f.suffix == ".csv": text = anchor
             elif f.suffix == ".csv": text = f"{anchor}\n\n{md_table(f)}"
             else: text = f"{anchor}\n\n" + figure(c, os.path.relpath(pages.pictures[scale, f.stem], f"results/{scale}"), f.stem, f == placed[i][-1])
             c.outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}})
-    if not executed:
+    if not executed and not kept:
         note = ("::: {.callout-note}\nThis page shows the report's text with the tables and figures that are committed. "
                 f"`make reproduce SCALE={scale}` runs it, and then the page shows all it prints.\n:::")
         nb.cells.insert(1, mk_cell(note, "markdown"))
@@ -226,29 +226,23 @@ def report_page(nb_path, files, target, scale, pages, executed=None):
     write_nb(nb, target)
     page(target, target, fold=True)
 
-def publishable(scale, report):
-    "May the pictures in an executed report be published? Not those made from photographs of people."
-    from mmvae_nb.reproduce import DATASETS, SCALES
-    private = {part for d in DATASETS.values() if d.private for part in d.parts}
-    return report not in private or (scale in SCALES and SCALES[scale].source != "real")
-
-def executed_reports(root, scale="*"):
-    "The reports that were run and may be shown: (scale, name) -> executed copy."
-    found = {(p.parts[-3], p.stem.removesuffix("-report")): p for p in (root/"results").glob(f"{scale}/executed/[!.]*-report.ipynb")}
-    return {k: p for k, p in found.items() if publishable(*k)}
+def run_reports(root, scale="*"):
+    "What is kept of reports that were run: executed copies, and those without pictures, as two dicts by (scale, name)."
+    found = lambda pattern: {(p.parts[-3], p.stem.removesuffix("-report")): p for p in (root/"results").glob(f"{scale}/{pattern}")}
+    return found("executed/[!.]*-report.ipynb"), found("reports/[!.]*.ipynb")
 
 def result_pages(proc, pages, root=ROOT):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."
     sections = []
     order = {p.stem: i for i, p in enumerate(experiments(root))}
     for scale in sorted({s for s, _ in pages.reports}, key=size_of):
-        executed = {r: p for (_, r), p in executed_reports(root, scale).items()}
+        executed, kept = ({r: p for (_, r), p in found.items()} for found in run_reports(root, scale))
         mine = {r: pages.reports.get((scale, r), []) for r in order
-                if (scale, r) in pages.reports or r in executed}
+                if (scale, r) in pages.reports or r in executed or r in kept}
         entries = []
         for report, files in mine.items():
             report_page(root/"nbs"/"experiments"/f"{report}.ipynb", files, proc/"results"/scale/f"{report}.ipynb",
-                        scale, pages, executed.get(report))
+                        scale, pages, executed.get(report), kept.get(report))
             entries.append({"text": title_of(root/"nbs"/"experiments"/f"{report}.ipynb"), "href": f"results/{scale}/{report}.ipynb"})
         index = [f"---\ntitle: All tables and figures, scale {scale}\n---\n", "| file | shown in |", "|---|---|"]
         for report, files in mine.items():

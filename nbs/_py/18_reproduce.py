@@ -597,8 +597,9 @@ assert len(made) == sum(len(j.outputs) for j in jobs)                      # no 
 # %% [markdown]
 # ## Running one job
 #
-# papermill executes the notebook; the executed copy is kept beside the results, where the site finds it. When a cell fails, the
-# error's last line is passed on and the rest stays in the copy whose name ends in `.failed.ipynb`.
+# papermill executes the notebook; the executed copy is kept beside the results, where the site finds it. What a report
+# printed is kept a second time, without pictures, in `reports`, to be committed. When a cell fails, the error's last line is
+# passed on and the rest stays in the copy whose name ends in `.failed.ipynb`.
 
 # %%
 #| exports
@@ -625,6 +626,8 @@ def run_job(job, # a `Job`
                     shutil.copyfile(tmp, failed)
                     raise _JobFailed(e.ename, e.evalue) from e
                 _tidy(tmp, executed)
+            if job.name.endswith("-report"):
+                _keep_words(executed, Path(results)/"reports"/f"{job.notebook}.ipynb")
         except Exception as e:
             ours = isinstance(e, (_JobFailed, MmvaeError))
             message = str(e) if ours else f"{type(e).__name__}: {e}"
@@ -664,6 +667,15 @@ def _tidy(source, target):
         if c.cell_type == "code":
             noise = lambda o: o.output_type == "stream" and o.name == "stderr"
             c.outputs = [o for o in c.outputs if not noise(o)]
+    with atomic_path(target) as tmp: nbformat.write(nb, tmp)
+
+def _keep_words(source, target):
+    "Keep what a report printed, small enough to commit: its pictures lie in `figures`."
+    import nbformat
+    nb = nbformat.read(source, 4)
+    shown = lambda o: any(kind.startswith("image/") for kind in o.get("data", {}))
+    for c in nb.cells:
+        if c.cell_type == "code": c.outputs = [o for o in c.outputs if not shown(o)]
     with atomic_path(target) as tmp: nbformat.write(nb, tmp)
 
 
