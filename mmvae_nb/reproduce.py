@@ -426,9 +426,7 @@ def run_job(job, # a `Job`
         try:
             with atomic_path(executed.with_suffix(".part.ipynb")) as tmp:
                 with contextlib.suppress(OSError): failed.unlink()
-                try: papermill.execute_notebook(
-                    f"nbs/experiments/{job.notebook}.ipynb", tmp, parameters=job.parameters,
-                    kernel_name="python3", language="python", progress_bar=False, cwd=".")
+                try: _execute(f"nbs/experiments/{job.notebook}.ipynb", tmp, job.parameters)
                 except papermill.PapermillExecutionError as e:
                     shutil.copyfile(tmp, failed)
                     raise _JobFailed(e.ename, e.evalue) from e
@@ -454,6 +452,17 @@ def _status_file(path):
         if before: os.environ["MMVAE_STATUS"] = before
 
 # %% ../nbs/18_reproduce.ipynb #40a2f2bd
+def _execute(source, target, parameters):
+    "Run a notebook by papermill; a kernel that doesn't start gets a second chance."
+    import papermill
+    for last in (False, True):
+        try: return papermill.execute_notebook(
+            source, target, parameters=parameters, kernel_name="python3", language="python",
+            progress_bar=False, cwd=".")
+        except RuntimeError as e:     # two kernels that start at once can be given the same port
+            started = not re.search("before replying|didn't respond", str(e))
+            if last or started: raise
+
 class _JobFailed(Exception):
     def __str__(self):
         name, value = self.args

@@ -436,6 +436,22 @@ def test_a_notebook_that_cannot_be_read_is_one_line(what, project, monkeypatch):
     with pytest.raises(MmvaeError) as e: R.run_job(R.Job(f"{DATA}-odd", "odd", {}, (), ()), "out")
     assert "\n" not in str(e.value) and not half_written("out")
 
+def test_a_kernel_that_does_not_start_gets_a_second_chance(project, monkeypatch):
+    import papermill
+    calls, real, dead = [], papermill.execute_notebook, "Kernel died before replying to kernel_info"
+    def flaky(*a, **k):
+        calls.append(1)
+        if len(calls) < needed: raise RuntimeError(dead)
+        return real(*a, **k)
+    monkeypatch.setenv("MMVAE_STATUS", ""); monkeypatch.setattr(papermill, "execute_notebook", flaky)
+    notebook(project, "number: int = 1  # a number", "print(number)")
+    job, needed = R.Job(f"{DATA}-odd-0-train", "odd", {"number": 2}, (), ()), 2
+    R.run_job(job, "out")
+    assert len(calls) == 2 and Path("out/executed/odd-0-train.ipynb").exists()
+    calls.clear(); needed = 9
+    with pytest.raises(MmvaeError, match=dead): R.run_job(job, "out")
+    assert len(calls) == 2
+
 def test_what_a_report_printed_is_kept_without_pictures(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
     notebook(project, "number: int = 1  # a number", "display({'image/png': 'AAAA', 'text/plain': 'a figure'}, raw=True); print('number', number)")
