@@ -549,7 +549,7 @@ def reproduce(scale="quick", dataset="mnist_svhn_text", part=None, seeds=None, m
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    text=True)
         try: _watch(process, root, log, started)
-        except BaseException: process.terminate(); process.wait(); raise
+        except BaseException: _stop(process); raise
     if process.returncode:
         why = _why(root, jobs, started) or f"Snakemake: exit code {process.returncode}, see {log}"
         raise MmvaeError(why)
@@ -562,6 +562,17 @@ def _snakemake(config, cores):
             "--config", *[f"{k}={v}" for k, v in config.items() if v != ""]]
 
 # %% ../nbs/18_reproduce.ipynb #f851e87b
+def _stop(process, patience=10):
+    "End Snakemake when its jobs have ended. Interrupted, it can hang: without jobs it is killed."
+    import psutil
+    process.terminate()
+    idle, snakemake = 0., psutil.Process(process.pid)
+    while process.poll() is None:
+        time.sleep(.1)
+        with contextlib.suppress(psutil.Error):
+            idle = 0. if snakemake.children(recursive=True) else idle + .1
+        if idle > patience: process.kill()
+
 def _outdated(command):
     "Would Snakemake run anything?"
     print("looking for what is out of date ...", file=sys.stderr, flush=True)

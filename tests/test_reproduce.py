@@ -436,6 +436,14 @@ def test_a_notebook_that_cannot_be_read_is_one_line(what, project, monkeypatch):
     with pytest.raises(MmvaeError) as e: R.run_job(R.Job(f"{DATA}-odd", "odd", {}, (), ()), "out")
     assert "\n" not in str(e.value) and not half_written("out")
 
+def test_a_hanging_snakemake_is_killed_but_not_before_its_jobs_have_ended():
+    deaf = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    job = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)']).wait(); "
+    process = subprocess.Popen([sys.executable, "-c", deaf + "print(1, flush=True); " + job + "time.sleep(600)"], stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    start = time.time(); R._stop(process, patience=.5)
+    assert process.returncode == -9 and time.time() - start > 2
+
 def test_a_kernel_that_does_not_start_gets_a_second_chance(project, monkeypatch):
     import papermill
     calls, real, dead = [], papermill.execute_notebook, "Kernel died before replying to kernel_info"
