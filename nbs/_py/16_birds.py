@@ -11,7 +11,7 @@
 # - a caption decoder that writes readable sentences and still listens to $z$;
 # - judges for pictures and sentences when there is no class to recognise: colours, trigrams, CCA.
 #
-# Runs in about two minutes on a laptop CPU.
+# Runs in two to three minutes on a laptop CPU.
 # :::
 
 # %%
@@ -1014,7 +1014,7 @@ judge.facts()
 # ## Birds from sentences
 #
 # Everything else is what it was for digits: a JVAE, then students of one modality each (lessons 10 and 11). Not a line of training code is new. We train
-# for about a minute; the experiments train longer, and all methods.
+# for about two minutes; the experiments train longer, and all methods.
 
 # %%
 def trained():
