@@ -1,5 +1,5 @@
 "The class: exercises, handouts, slides, times, the walk along t."
-import copy, json, os, re, shutil, subprocess, sys
+import base64, copy, html, json, os, re, shutil, subprocess, sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,6 +75,19 @@ def test_a_handout_has_no_solution_left(path):
         for line in filter(None, map(str.strip, inside.splitlines())): assert line not in said
     assert not any(c.get("outputs") or c.get("execution_count") for c in given.cells)
     nbformat.validate(given)
+
+def test_pictures_travel_with_handouts_and_slides():
+    path = next(p for p in COURSE if p.stem.startswith("15"))
+    named = re.compile(r"!\[([^\]]*)\]\(([^)]*\.png)\)")
+    words = lambda nb: "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    pictures = named.findall(words(read(path)))
+    assert pictures
+    for made in (classroom.handout(path), classroom.slides(path)):
+        assert not named.search(words(made))
+        for alt, file in pictures:
+            data = re.findall(f'<img alt="{re.escape(html.escape(alt))}" src="data:image/png;base64,([^"]+)">', words(made))
+            assert [base64.b64decode(d) for d in data] == [(path.parent/file).read_bytes()]
+    with pytest.raises(FileNotFoundError): classroom.embedded("![a](nothing.png)", path)
 
 def test_the_rest_of_a_handout_is_the_lesson():
     path = COURSE[1]

@@ -7,7 +7,7 @@
 
 How exercises are written in the lessons is told on the lecturer's page (nbs/lecturer.ipynb).
 """
-import argparse, ast, html, os, re, resource, shutil, subprocess, sys, tarfile, tempfile, time
+import argparse, ast, base64, html, os, re, resource, shutil, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -21,6 +21,12 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 # ---- handouts
+
+def embedded(text, path):
+    "Markdown of the notebook at `path` with its pictures inside: it is read in a folder of its own."
+    data = lambda file: base64.b64encode((path.parent/file).read_bytes()).decode()
+    return re.sub(r"!\[([^\]]*)\]\((?!data:)([^)]+)\.png\)",
+                  lambda m: f'<img alt="{html.escape(m[1])}" src="data:image/png;base64,{data(m[2] + ".png")}">', text)
 
 class MarkSolutions(Preprocessor):
     "Tell nbgrader which cells hold a solution and which check one; leave out what only nbdev reads."
@@ -56,6 +62,8 @@ def marked(path):
     "The lesson at `path`, with solutions, as nbgrader wants it: the source of an assignment."
     nb = nbformat.read(path, as_version=4)
     nb.metadata = {"kernelspec": nb.metadata.get("kernelspec", {})}
+    for c in nb.cells:
+        if c.cell_type == "markdown": c.source = embedded(c.source, path)
     return processed(nb, path, MarkSolutions(enabled=True), ClearOutput(), CheckCellMetadata())
 
 def handout(path):
@@ -218,7 +226,7 @@ def slides(path):
     cells = nbformat.read(path, as_version=4).cells
     for c, following in zip(cells, [*cells[1:], None]):
         text = MarkSolutions.folded.sub("", c.source)
-        parts = list(blocks(text)) if c.cell_type == "markdown" else shown(c) if title not in SKIPPED else []
+        parts = list(blocks(embedded(text, path))) if c.cell_type == "markdown" else shown(c) if title not in SKIPPED else []
         nothing = following and following.cell_type == "code" and not shown(following)
         for i, b in enumerate(parts):
             if re.match("##? ", b):

@@ -147,12 +147,10 @@ def scores(direction, names):
     t = t.assign(cell=[cell(r) for r in t.itertuples()])
     t = t.pivot(index="method", columns="metric", values="cell").reindex(compared)
     return t.rename(index=method_name)
-to_image = scores("text->image", ["attribute_measured", "attribute_agreement", "fid"])
-print(to_image.to_string()); to_image
+scores("text->image", ["attribute_measured", "attribute_agreement", "fid"])
 
 # %%
-to_text = scores("image->text", ["attribute_match", "attribute_exact", "text_valid"])
-print(to_text.to_string()); to_text
+scores("image->text", ["attribute_match", "attribute_exact", "text_valid"])
 
 # %%
 means = {k: round(v, 3) for k, v in record["facts"].items() if k.endswith("mean")}
@@ -171,12 +169,12 @@ per_attribute.round(3)
 
 # %%
 kl = own[own.metric.eq("teacher_student_kl")]
-print(kl[["method", "condition", "value", "n"]].to_string(index=False))
+kl[["method", "condition", "value", "n"]].round(2)
 
 # %%
 measures = ["attribute_agreement", "attribute_measured", "attribute_match", "fid"]
 student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(measures)]
-print(student[["metric", "condition", "value", "floor"]].to_string(index=False))
+student[["metric", "condition", "value", "floor"]].round(3)
 
 
 # %% [markdown]
@@ -195,5 +193,4 @@ def difference(metric, condition, other):
             "verdict": "open" if low <= 0 <= high else "iterative ahead" if low > 0 else "behind"}
 measured = "attribute_agreement" if test.real else "attribute_measured"
 wanted = [(measured, "text->image"), ("attribute_match", "image->text")]
-differences = pd.DataFrame([difference(*w, o) for w in wanted for o in compared[:-1]]).round(3)
-print(differences.to_string(index=False)); differences
+pd.DataFrame([difference(*w, o) for w in wanted for o in compared[:-1]]).round(3)

@@ -118,17 +118,20 @@ def scores(direction, names):
     t = t.pivot(index="method", columns="metric", values="cell").reindex(shown)
     return t.rename(index=method_name)
 agreement = ["belly_right", "attributes_right", "main_colour", "cosine_similarity"]
-to_image = scores("text->image", agreement)
-print(to_image.to_string()); to_image
+scores("text->image", agreement)
+
+# %% [markdown]
+# With the mean of $z$ instead of a sample:
 
 # %%
-mean = scores("text->image, mean of z", agreement)
-print("with the mean of z:\n" + mean.to_string()); mean
+scores("text->image, mean of z", agreement)
+
+# %% [markdown]
+# And of the captions about birds:
 
 # %%
 language = ["trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"]
-to_text = scores("image->text", agreement + language)
-print(to_text.to_string()); to_text
+scores("image->text", agreement + language)
 
 
 # %% [markdown]
@@ -153,8 +156,7 @@ both = ["text->image", "image->text"]
 wanted = [(m, direction, 1) for m in ("cosine_similarity", "main_colour") for direction in both]
 wanted += [("teacher_student_kl", n, -1) for n in ("image", "text")]
 if not test.real: wanted += [("attributes_right", direction, 1) for direction in both]
-differences = pd.DataFrame([difference(*w) for w in wanted]).round(3)
-print(differences.to_string(index=False)); differences
+pd.DataFrame([difference(*w) for w in wanted]).round(3)
 
 # %% [markdown]
 # The talk's own experiment on CUB went against its hypothesis: slide 68 has a larger KL for the iterative teacher's students. Ours measures the same thing

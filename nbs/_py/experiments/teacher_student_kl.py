@@ -102,7 +102,6 @@ claims = pd.DataFrame(claims)
 with atomic_path(f"{results}/tables/hypotheses.csv") as tmp:
     claims.to_csv(tmp, index=False, float_format="%.6g")
 with pd.option_context("display.max_colwidth", 100): display(claims.round(3))
-print(claims.round(3).to_string(index=False))
 
 
 # %% [markdown]
