@@ -163,7 +163,7 @@ _digit_parts = tuple(p for p in PARTS if p not in ("cub", "celeba"))
 DATASETS = {
     "mnist_svhn_text": Dataset("data", "mnist_svhn_text", _digit_parts),
     "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
-        "quick": dict(updates=1600, student_updates=800, samples=500),
+        "quick": dict(updates=1600, student_updates=1200, samples=500),
         "real": {**_real, "updates": 2400, "student_updates": 3000, "samples": 675}}),
     "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
         "quick": dict(updates=1000, student_updates=500, samples=800),
