@@ -23,8 +23,7 @@ import mmvae_nb
 #
 # Processor seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
 # the one it has just filled. One thread on a slow machine that had other work to do: by the clock it takes longer while others compute, and
-# less on a newer machine or with more threads. Measure yours with `python tools/classroom.py time`; it replaces the rows of the table. A lesson
-# without a row has not been measured yet.
+# less on a newer machine or with more threads. Measure yours with `python tools/classroom.py time`; it replaces the rows of the table.
 
 # %%
 file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
