@@ -168,7 +168,7 @@ wide("text_edit_distance", to_text, compared)
 # ## Coherence in all directions
 #
 # How often a classifier of the target modality finds the given digit in what was generated. "Prior divided" is the second kind of product
-# for two given modalities; it is the subject of [a page of its own](products_of_students.ipynb).
+# for two given modalities; it is the subject of a page of its own, *Two modalities given*.
 
 # %%
 wide("coherence", lambda c: "t=" not in c, compared)
