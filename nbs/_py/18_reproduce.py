@@ -90,7 +90,7 @@ talk.head(3)
 # ## Scales
 #
 # A scale fixes everything that costs time. `budget` is in core-minutes for training one model; runs record
-# what they took, so a budget that is not kept shows. Settings were chosen on the validation split.
+# what they took, so a budget that is not kept shows. Settings were chosen on the validation split. ($T$ is the number of refinements of lesson 15.)
 
 # %%
 #| exports
@@ -418,7 +418,19 @@ for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student
 # %% [markdown]
 # ## Jobs
 #
-# A job is one notebook of `nbs/experiments/`, run by papermill with some parameters. It knows its input and
+# A job is one notebook of `nbs/experiments/`, run by papermill with some parameters: papermill puts a cell with their values after the one that is tagged
+# `parameters`, runs all cells and keeps the copy. Jobs hang together by their files. This is the graph of the part `headline` with one seed; every evaluation
+# needs one more job, `judges`, which trains the classifiers of lesson 07:
+#
+# ```
+# mopoe-train ────────────────────────────────── mopoe-evaluate ───────────────┐
+# jvae-train ──────┬──────────────────────────── jvae-evaluate ────────────────┤
+#                  └─ jmvae_student-train ────── jmvae_student-evaluate ───────┤
+# iterative-train ─┬──────────────────────────── iterative-evaluate ───────────┤
+#                  └─ iterative_student-train ── iterative_student-evaluate ───┴─ headline-report
+# ```
+#
+# A job knows its input and
 # output files, so a build tool can tell what is out of date. Besides the results of other jobs, a job
 # depends on its notebook and on the source of the modules it uses, *directly or through others*: a
 # changed lesson on MoPoE retrains MoPoE and redraws what shows it, and leaves the rest alone. What this very lesson
@@ -691,8 +703,8 @@ def _keep_words(source, target):
 # %% [markdown]
 # ## Running a graph
 #
-# Which jobs are out of date, and in which order and how many at a time they run, is the business of
-# [Snakemake](https://snakemake.readthedocs.io). The `Snakefile` in the project's root is a dozen lines: it
+# Which jobs are out of date (a file they need is newer than a file they make, or their parameters have changed), and in which order and how many at a time they run, is the business of
+# [Snakemake](https://snakemake.readthedocs.io). The `Snakefile` in the project's root is short: it
 # makes a rule of each job. We start it, and turn the jobs' status files into one line of progress.
 
 # %%
@@ -1029,6 +1041,16 @@ for bad in ["reproduce --scale huge", "reproduce --part slides", "reproduce --me
     assert main(bad.split()) == 2, bad
 
 # %% [markdown]
+# ## What goes wrong, and how you would notice
+#
+# - **A job fails.** The last line on the screen names the job and the error; its executed copy, with all cells up to the one that failed, is `results/<scale>/executed/*.failed.ipynb`.
+# - **A run is interrupted.** The same command goes on where it was: finished jobs are not run again.
+# - **`load_run` finds no weights.** Tables, figures and run records are committed, weights are not (git ignores `results/*/weights`). Train first: `mmvae reproduce --scale quick --methods jvae`.
+# - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
+# - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
+# - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.
+# - **A number without its spread.** `n_seeds` is 1 for all of `quick`, and at `real` for birds and faces; then `std` is empty, and a small difference may be chance.
+#
 # ## Recap
 #
 # Scales and methods are tables; jobs follow from them; Snakemake runs what is out of date; papermill runs a notebook
@@ -1038,12 +1060,15 @@ for bad in ["reproduce --scale huge", "reproduce --part slides", "reproduce --me
 #
 # 1. Add a method `mvae` (MoPoE with `subsets="full"`) to `METHODS` and see with `mmvae reproduce --scale smoke --methods mvae` what runs.
 # 2. Touch `nbs/experiments/headline.ipynb`, then change a word in it. When does `make run` run something?
+# 3. Open `results/real/tables/talk.csv`. Its column `floor` stands beside each FID. Why can even a perfect generator not get below about that number?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. `"mvae": Method("mopoe", "MoPoE", options={"subsets": "full"})`; judges (if not there yet), training and evaluation.
 # 2. Only after the change: Snakemake compares checksums of small files when their times are newer.
+# 3. The floor is the FID of real images against other real images, as many as there are generated ones. A perfect generator draws just such other images. Means and covariances of
+#    finite samples differ by chance, and the FID counts every difference.
 # :::
 #
 # ## References

@@ -3,8 +3,8 @@
 #
 # > Slides 50-52 and 59: faces from texts, texts from faces, and both over the iterations.
 #
-# **Data.** Faces of 64 x 64 and their attributes as a text of 256 letters (lesson 17), split by person. At the scales `smoke` and `quick` the faces are
-# drawn; at `real` they are photographs of CelebA. Its terms forbid publishing faces, so pictures of a real run go to a folder that
+# **Data.** Faces of 64 x 64 and their attributes as a text of 256 letters (lesson 17). At the scales `smoke` and `quick` the faces are
+# drawn; at `real` they are photographs of CelebA, split by person. Its terms forbid publishing faces, so pictures of a real run go to a folder that
 # is not published; this page then shows numbers only. **Networks.** Convolutions for the image, plan and window for the text; the same for all methods.
 #
 # The talk does not name the data of its slides 50 and 59; by their place and labels they look like this one.
@@ -98,6 +98,7 @@ keep(generation_grid(rows, note=note), "slide_59_image_to_text.png")
 #
 # The talk shows T = 1, 2 and 10 and does not say whether teacher or student. Both are here. A refined posterior of the **teacher** has *seen the face it
 # is asked to draw*: its rows are no cross-modal generation. The **student** distilled at each T has seen the text (or the face) only.
+# In the table above, `iterative_student_to_10` is this set of students, trained for fewer updates than the main one; the column T is that of the teacher's own training, so T = 10 here goes beyond it.
 
 # %%
 def over_t(given, to):
@@ -132,8 +133,8 @@ keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"),
 # %% [markdown]
 # ## The numbers
 #
-# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. "Chance" is the same generated items with other
-# people's attributes. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
+# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. The "floor" of an agreement is chance: the same generated items with the
+# attributes of other faces. The floor of the FID is another thing, real faces against other real faces. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
 
 # %%
 table = reproduce.write_talk_table(results)
@@ -180,7 +181,7 @@ student[["metric", "condition", "value", "floor"]].round(3)
 # %% [markdown]
 # ## Differences
 #
-# The iterative student against each of the others over the same test items; the interval holds 95 % of bootstrap draws over items (and seeds, where there are several).
+# The iterative student against each of the others over the same test items; the interval holds 95 % of bootstrap draws over items (and seeds, where there are several). With one seed it says nothing about another training.
 
 # %%
 def difference(metric, condition, other):

@@ -105,7 +105,7 @@ pd.DataFrame(record["references"]).T.round(3)
 
 
 # %% [markdown]
-# The scale of the next two tables: "real" above is what true test pairs score, "mixed up" is chance.
+# The scale of the next three tables: "real" above is what true test pairs score, "mixed up" is chance.
 #
 # ## What the judges say
 
@@ -141,7 +141,8 @@ scores("image->text", agreement + language)
 # ## Against the talk
 #
 # Differences between the iterative student and the JMVAE student over the same test items, positive where the talk expects the iterative student ahead. The
-# interval holds 95 % of bootstrap draws over items (and seeds, where there are several).
+# interval holds 95 % of bootstrap draws over items (and seeds, where there are several). With one seed it says nothing about another training. The two KLs are to two different
+# teachers: they tell which teacher was imitated more closely, not which student is better.
 
 # %%
 def difference(metric, condition, sign):

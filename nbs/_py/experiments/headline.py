@@ -39,8 +39,9 @@ test
 # %% [markdown]
 # ## What was trained
 #
-# Every generative model got the same number of updates and every student, too. Time is that of one run on the
-# device above; a refined posterior costs several passes through the decoders.
+# Every generative model of the comparison got the same number of updates, and so did its students. Where other parts have been run, their models stand in the table, too: refiners, and
+# the short trainings of the study of $T$, with updates of their own. Time is that of one run on the
+# device above; a refined posterior costs several passes through the decoders. Validation losses are those of different objectives: do not compare them.
 
 # %%
 def trained(m, r):
@@ -101,7 +102,7 @@ print("accuracy of the judges on test items:", {n: round(v, 3) for n, v in accur
 # %% [markdown]
 # ## The teachers
 #
-# The iterative teacher's negative ELBO after each refinement, from each single modality; $T$ is what it was trained with, what lies
+# The iterative teacher's negative ELBO after each refinement, from each single modality. The dotted line marks the $T$ that it was trained with, what lies
 # beyond is extrapolation. The dashed line is the JVAE's joint encoder on its *own* decoders: between
 # models, inference and decoders both differ.
 

@@ -160,7 +160,8 @@ save_figure(fig, f"{results}/figures/iterations_over_t.png");
 # ## T at training
 #
 # Teachers trained with $T = 1, 2, 4, 8$ for the same, small number of updates, one seed. Each update costs about $T + 1$ passes through the
-# decoders, so equal updates are not equal cost; seconds stand beside.
+# decoders, so equal updates are not equal cost; seconds stand beside. A curve that turns upwards beyond its own $T$ is what goes wrong with a small one: the refiner has never seen
+# a posterior that far along, and its steps lead away.
 
 # %%
 def value(method, metric, condition):

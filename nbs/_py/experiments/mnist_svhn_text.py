@@ -46,7 +46,7 @@ def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
 # %% [markdown]
 # ## How it was made
 #
-# Every generative model got the same number of updates and every student network the same network and number of updates. MVTCAE is
+# Every generative model got the same number of updates, and all students have the same networks and the same number of updates. MVTCAE is
 # shown twice: with its own encoders, and with students distilled from it. The last two lines use the JVAE's decoders, so that
 # only inference differs from the JMVAE student.
 
@@ -168,7 +168,7 @@ wide("text_edit_distance", to_text, compared)
 # ## Coherence in all directions
 #
 # How often a classifier of the target modality finds the given digit in what was generated. "Prior divided" is the second kind of product
-# for two given modalities; it is the subject of a page of its own.
+# for two given modalities; it is the subject of a page of its own, *Two modalities given*.
 
 # %%
 wide("coherence", lambda c: "t=" not in c, compared)

@@ -111,6 +111,9 @@ with pd.option_context("display.max_colwidth", 100): display(claims.round(3))
 # expensive: a student that is off by a given distance pays by that distance in units of the teacher's deviation. And a refined posterior is *random*: it
 # depends on the samples of $z$ drawn on the way, which no student can know. The last is measured by refining the same items
 # twice and taking the KL between the two results.
+#
+# That KL is no summand of the first, and it may be the larger one: both of its sides are narrow, so a small distance between them costs much, while a student may be as wide as it needs to be.
+# Read it as a sign of how much the teacher's answer depends on its noise.
 
 # %%
 def mean_of(method, metric, condition):
