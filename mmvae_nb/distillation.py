@@ -28,8 +28,11 @@ class Students(MultimodalVAE):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
         self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
+        self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
         if steps is not None:
+            if not self.refined:
+                raise MmvaeError(f"steps: got {steps}, allowed: None, as this teacher does not refine")
             self.target_options = {"steps": in_range("steps", steps, low=0, whole=True)}
         self.decoders = teacher.decoders
         encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}
@@ -55,7 +58,7 @@ class Students(MultimodalVAE):
     def targets(self, batch) -> dict:
         "The teacher's posterior for each modality's student, detached."
         with torch.no_grad():
-            if hasattr(self.teacher, "targets"):
+            if self.refined:
                 return self.teacher.targets(batch, **self.target_options)
             joint = self.teacher.infer(batch).detach()
             return {n: joint for n in self.names}
@@ -81,7 +84,7 @@ def distill(teacher, # a trained model that can infer from everything
             students=None, # keyword arguments of `Students`
             **fit_options # passed to `fit`
            ) -> Students:
-    "Students of `teacher`, trained on `data` by eq. (1)."
+    "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
     seed_everything(fit_options.get("seed", 0), "students")
     model = Students(teacher, **(students or {}))
     fit(model, data, updates, **fit_options)

@@ -100,11 +100,17 @@ class Mixture:
         return self.pick(generator).rsample(generator=generator)
 
 # %% ../nbs/03_distributions.ipynb #5f8a44f9
+def _alike(params, x):
+    "The data as floats; `MmvaeError` if the decoder's output has another shape (not broadcast)."
+    if params.shape[1:] == x.shape[1:]: return as_float(x)
+    raise MmvaeError(f"params: got shape {tuple(params.shape)}, allowed: that of the data, "
+                     f"{tuple(x.shape)}")
+
 class Laplace:
     "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
     def __init__(self, scale=0.75): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, params):
-        x = as_float(x)
+        x = _alike(params, x)
         return -((x - params).abs()/self.scale + math.log(2*self.scale)).flatten(1).sum(1)
     def mean(self, params): return params
     def sample(self, params, generator=None):
@@ -116,7 +122,8 @@ class Gaussian:
     def __init__(self, scale=1.0): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, params):
         constant = math.log(self.scale) + 0.5*math.log(2*math.pi)
-        return -(0.5*((as_float(x) - params)/self.scale)**2 + constant).flatten(1).sum(1)
+        x = _alike(params, x)
+        return -(0.5*((x - params)/self.scale)**2 + constant).flatten(1).sum(1)
     def mean(self, params): return params
     def sample(self, params, generator=None):
         noise = torch.randn(params.shape, generator=generator, device=params.device)
@@ -126,7 +133,7 @@ class Gaussian:
 class Bernoulli:
     "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
     def log_prob(self, x, params):
-        nll = F.binary_cross_entropy_with_logits(params, as_float(x), reduction="none")
+        nll = F.binary_cross_entropy_with_logits(params, _alike(params, x), reduction="none")
         return -nll.flatten(1).sum(1)
     def mean(self, params): return torch.sigmoid(params)
     def sample(self, params, generator=None):

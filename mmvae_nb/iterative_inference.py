@@ -151,14 +151,26 @@ class Replay:
         "(batch, posteriors, memory): a share of the items replaced by stored ones."
         if self.stored is None or not self.share: return batch, q, None
         old, old_q, old_memory = self.stored
-        i = torch.randperm(len(old_q), device=old_q.mean.device)[:round(self.share*len(q))]
-        fresh = len(q) - len(i)
-        batch = {n: torch.cat([x[:fresh], old[n][i]]) for n, x in batch.items()}
-        if old_memory is None: return batch, DiagonalGaussian.cat([q[:fresh], old_q[i]]), None
-        memory = torch.cat([old_memory.new_zeros(fresh, old_memory.shape[1]), old_memory[i]])
-        return batch, DiagonalGaussian.cat([q[:fresh], old_q[i]]), memory
+        count = min(round(self.share*len(q)), len(q) - 1)     # one item at least is new
+        i = torch.randperm(len(old_q), device=old_q.mean.device)[:count]
+        fresh, again = len(q) - len(i), lambda x: x[i].to(q.mean.device)
+        batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
+        q = DiagonalGaussian.cat([q[:fresh], DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))])
+        if old_memory is None: return batch, q, None
+        memory = again(old_memory)
+        return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
 
     def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
+
+    def state_dict(self):
+        "What a checkpoint has to hold for a training to go on with the same items."
+        if self.stored is None: return {}
+        batch, q, memory = self.stored
+        return {"batch": batch, "mean": q.mean, "logvar": q.logvar, "memory": memory}
+
+    def load_state_dict(self, state):
+        self.stored = (state["batch"], DiagonalGaussian(state["mean"], state["logvar"]),
+                       state["memory"]) if state else None
 
 class RefinerTraining(nn.Module):
     "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
@@ -167,6 +179,10 @@ class RefinerTraining(nn.Module):
         self.refiner, self.replay = refiner, Replay(replay)
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.model = model.requires_grad_(False).eval()
+
+    def train(self, mode=True):
+        "Training mode for the refiner only."
+        super().train(mode); self.model.eval(); return self
 
     def start(self, batch):
         "q_0: the frozen encoder's posterior."
@@ -179,9 +195,10 @@ class RefinerTraining(nn.Module):
 
     def forward(self, batch) -> Loss:
         "The mean negative ELBO of T further steps, of fresh items and of continued ones."
-        batch, q, memory = self.replay.mix(batch, self.start(batch))
+        q, memory = self.start(batch), None
+        if self.training: batch, q, memory = self.replay.mix(batch, q)
         elbo = lambda q: self.model.elbo(batch, q, path=True)
         done = refine(elbo, q, self.refiner, self.steps, "refiner", memory)
-        self.replay.store(batch, done.trajectory[-1], done.memory)
+        if self.training: self.replay.store(batch, done.trajectory[-1], done.memory)
         means = torch.stack([e.mean() for e in done.elbos])
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})

@@ -38,6 +38,12 @@ class IterativeTeacher(MultimodalVAE):
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         if decoders == "frozen": self.decoders.requires_grad_(False)
 
+    def train(self, mode=True):
+        "Training mode; frozen decoders stay as they are."
+        super().train(mode)
+        if self.train_decoders == "frozen": self.decoders.eval()
+        return self
+
     def starts(self, batch) -> dict:
         "q_0 of each modality in the batch."
         return {n: self.encoders[n](batch[n]) for n in self.check(batch)}
@@ -115,7 +121,7 @@ def on_decoders(model, # a trained `MultimodalVAE`
                            replay=replay, **options)
     new.decoders.load_state_dict(model.decoders.state_dict())
     if hasattr(model, "encoders"): new.encoders.load_state_dict(model.encoders.state_dict())
-    return new
+    return new.to(next(model.parameters()).device)
 
 # %% ../nbs/15_multimodal_iterative.ipynb #8c4e4759
 @torch.no_grad()
@@ -142,6 +148,8 @@ class StudentsOverT(MultimodalVAE):
                  over=(0, 1, 2, 4, 8, 16) # the values of T
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
+        for t in over: in_range("over", t, low=0, whole=True)
+        if not over: raise MmvaeError("over: got none, allowed: at least one T")
         self.over, self.teacher = tuple(over), teacher.requires_grad_(False).eval()
         self.decoders = teacher.decoders
         self.encoders = nn.ModuleDict({f"T={t}": nn.ModuleDict({n: UnimodalEncoder(s, self.latent)
@@ -159,7 +167,9 @@ class StudentsOverT(MultimodalVAE):
 
     def infer(self, batch) -> DiagonalGaussian:
         "What the students of the largest T infer."
-        return self.at(max(self.over)).infer(batch)
+        students = self.encoders[f"T={max(self.over)}"]
+        posteriors = [students[n](batch[n]) for n in self.check(batch)]
+        return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors)
 
     def loss(self, batch) -> Loss:
         "KL(q_T || student), summed over T; each item teaches the students of one start at random."

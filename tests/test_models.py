@@ -8,7 +8,7 @@ from torch import nn
 from mmvae_nb.core import MmvaeError
 from mmvae_nb.data import Modality, TensorData, mnist_svhn_text
 from mmvae_nb.distillation import Students, distill
-from mmvae_nb.distributions import Categorical, DiagonalGaussian, Gaussian, Laplace, Mixture, product_of_experts
+from mmvae_nb.distributions import Bernoulli, Categorical, DiagonalGaussian, Gaussian, Laplace, Mixture, product_of_experts
 from mmvae_nb.iterative_inference import MarinoRefiner, Refiner, RefinerTraining, Replay, elbo_gradient, refine
 from mmvae_nb.jmvae import JMVAE
 from mmvae_nb.mopoe import MoPoE, subsets_of
@@ -843,9 +843,9 @@ def test_distill_makes_students_that_come_closer():
 
 @pytest.mark.parametrize("method", ["mopoe", "jmvae", "jvae_students"])
 def test_whatever_infers_from_everything_can_teach(method):
-    "Also students can: then the targets are those of their own teacher."
+    "Also students can: they are imitated themselves, not their own teacher."
     model, batch = Students(fresh(method, vector_specs(), 4)), vectors()
-    wanted = model.teacher.teacher.infer(batch) if method == "jvae_students" else model.teacher.infer(batch)
+    wanted = model.teacher.infer(batch)
     targets = model.targets(batch)
     assert list(targets) == list(SIZES)
     for q in targets.values(): assert torch.equal(q.mean, wanted.mean) and not q.mean.requires_grad
@@ -891,3 +891,85 @@ def test_both_layouts_make_models_that_train(layout, data):
     assert (norms(model) > 0) == (layout == "groupnorm")
     assert fit(model, data, 1, 8, device="cpu", progress=False).total.map(math.isfinite).all()
     assert isinstance(specs["text"].likelihood, Categorical)
+
+
+# ---- what a researcher's own networks bring along
+
+def vector_spec(size, likelihood=None, **layers):
+    "A spec for vectors; `layers` go into the decoder after its linear map."
+    decoder = lambda z: nn.Sequential(nn.Linear(z, size), *[make(size) for make in layers.values()])
+    return ModalitySpec(lambda: nn.Sequential(nn.Linear(size, 8), nn.ReLU()), 8, decoder, likelihood or Gaussian())
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Laplace(), Bernoulli()], ids=lambda l: type(l).__name__)
+@pytest.mark.parametrize("x, params", [((4, 1), (4,)), ((4, 1, 2, 2), (4, 2, 2)), ((4, 3), (4, 1))])
+def test_likelihoods_do_not_broadcast(likelihood, x, params):
+    with pytest.raises(MmvaeError, match="^params: got shape"): likelihood.log_prob(torch.zeros(x), torch.zeros(params))
+    assert likelihood.log_prob(torch.zeros(x), torch.zeros(x)).shape == (4,)
+
+class LearntScale(nn.Module):
+    "A Gaussian whose deviation is learnt."
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+    def log_prob(self, x, params):
+        return torch.distributions.Normal(params, self.log_scale.exp()).log_prob(x).sum(1)
+    def mean(self, params): return params
+
+def test_a_likelihood_with_parameters_is_trained_and_saved():
+    x = .01*torch.randn(64, 3, generator=rng())
+    model = JVAE({"a": vector_spec(3, LearntScale())}, 2)
+    fit(model, TensorData({"a": x}), 60, 32, lr=.05, device="cpu", progress=False)
+    assert model.specs["a"].likelihood.log_scale < -1 and "likelihoods.a.log_scale" in model.state_dict()
+
+@pytest.mark.parametrize("name", ["values", "train", "a.b", ""])
+def test_names_that_torch_can_not_hold(name):
+    with pytest.raises(MmvaeError, match="^specs: got a modality called"): JVAE({name: vector_spec(3)}, 2)
+
+def frozen(kind):
+    "What is frozen, and what trains beside it."
+    model = JVAE({n: vector_spec(3, norm=nn.BatchNorm1d, drop=lambda s: nn.Dropout(.5)) for n in "ab"}, 2)
+    if kind == "refiner": return model, RefinerTraining(model, Refiner(2, 8), steps=1)
+    teacher = on_decoders(model, steps=1, hidden=8)
+    return teacher.decoders, teacher
+
+@pytest.mark.parametrize("kind", ["refiner", "on_decoders"])
+def test_what_is_frozen_stays_as_it_is(kind):
+    torch.manual_seed(0)
+    part, trained = frozen(kind)
+    before = {k: v.clone() for k, v in part.state_dict().items()}
+    data = TensorData({n: torch.randn(32, 3, generator=rng(i)) for i, n in enumerate("ab")})
+    fit(trained, data, 3, 16, device="cpu", progress=False)
+    assert all(torch.equal(v, before[k]) for k, v in part.state_dict().items())
+    trained.train()
+    decoders = part.decoders if kind == "refiner" else part
+    z = torch.randn(5, 2, generator=rng())
+    assert torch.equal(decoders["a"](z), decoders["a"](z))                  # no dropout
+
+@pytest.mark.parametrize("size, share", [(1, .6), (2, .8), (8, .95)])
+def test_replay_lets_new_items_in(size, share):
+    replay, seen = Replay(share), set()
+    for k in range(20):
+        batch, q, _ = replay.mix({"a": torch.full((size, 1), float(k))}, DiagonalGaussian.standard(size, 3))
+        seen |= set(batch["a"].flatten().tolist()); replay.store(batch, q, None)
+    assert len(seen) == 20
+
+def test_a_refiner_is_validated_on_what_it_is_given():
+    torch.manual_seed(0)
+    model = RefinerTraining(JVAE(vector_specs(), 4), Refiner(4, 8), steps=1)
+    model.train()(vectors()); stored = model.replay.stored
+    model.eval()(vectors())
+    assert model.replay.stored is stored
+
+def test_t_is_for_teachers_that_refine():
+    for teacher in (JVAE(vector_specs(), 4), Students(iterative(vector_specs(), 4))):
+        with pytest.raises(MmvaeError, match="^steps: got 3"): Students(teacher, steps=3)
+
+def test_students_over_t_infer_and_refuse():
+    torch.manual_seed(0)
+    students = StudentsOverT(iterative(vector_specs(), 4), over=(0, 2)).eval()
+    with torch.no_grad():
+        assert torch.equal(students.infer(vectors()).mean, students.at(2).infer(vectors()).mean)
+    students.train(); students.infer(vectors())
+    assert students.encoders["T=2"].training and students.encoders["T=0"].training
+    for over in ((), (-1, 2), (1.5,)):
+        with pytest.raises(MmvaeError, match="^over: "): StudentsOverT(iterative(vector_specs(), 4), over)

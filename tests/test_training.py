@@ -360,7 +360,7 @@ except ValueError as e: print(f"refused on {rank}: {e}")
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     run = launch(script(tmp_path, TWO), tmp_path)
-    assert run.returncode == 0, run.stderr[-4000:]
+    assert run.returncode == 0, run.stderr[-9000:]
     weights = {p.stem: load_file(p) for p in tmp_path.glob("*.safetensors")}
     names = {n.rsplit("-", 1)[0] for n in weights}
     assert len(names) == 8
@@ -457,3 +457,64 @@ def test_fits_options_are_documented():
     for name in inspect.signature(fit).parameters:
         line = next(l for l in source.splitlines() if l.strip().removeprefix("def fit(").startswith((f"{name},", f"{name}=")))
         assert "#" in line, name
+
+
+# ---- what must not pass in silence
+
+def test_a_checkpoint_belongs_to_options_and_teacher_too(tmp_path):
+    specs = default_specs(tensors().modalities)
+    how = dict(QUIET, updates=4, batch_size=16, checkpoint=tmp_path/"a")
+    fit(JVAE(specs, 4, beta=1.), tensors(), **how)
+    with pytest.raises(MmvaeError, match="holds another model"): fit(JVAE(specs, 4, beta=5.), tensors(), **how)
+    first, second = (JVAE(specs, 4) for _ in range(2))
+    how["checkpoint"] = tmp_path/"b"
+    fit(Students(first), tensors(), stop_after=2, **how)
+    before = bits(second)
+    with pytest.raises(MmvaeError, match="holds another model"): fit(Students(second), tensors(), **how)
+    assert same(before, bits(second))
+    assert len(fit(Students(first), tensors(), **how)) == 2      # updates 0 and 3
+
+def test_what_is_continued_comes_back_with_a_checkpoint(tmp_path):
+    from mmvae_nb.iterative_inference import Refiner, RefinerTraining
+    def new():
+        torch.manual_seed(0)
+        return RefinerTraining(JVAE(default_specs(tensors().modalities), 4), Refiner(4, 16), steps=2, replay=0.6)
+    how = dict(QUIET, updates=8, batch_size=16)
+    whole, other = new(), TensorData({k: v + 5 for k, v in tensors().pools.items()})
+    fit(whole, tensors(), **how)
+    fit(new(), tensors(), stop_after=4, checkpoint=tmp_path, **how)
+    again = new(); fit(again, tensors(), checkpoint=tmp_path, **how)
+    assert same(bits(whole), bits(again))
+    fit(whole, other, **dict(how, updates=1))                    # nothing of an earlier training
+    assert (whole.replay.stored[0]["a"] > 0.5).all()
+
+def test_bf16_leaves_no_trace():
+    model, seen = Line(), []
+    fit(model, tensors(), 2, 16, precision="bf16", **QUIET)
+    model.map.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    fit(model, tensors(), 2, 16, precision="bf16", **QUIET)
+    fit(model, tensors(), 2, 16, **QUIET)
+    model(tensors().batch(0, 4))
+    assert seen == [True]*2 + [False]*3
+
+@pytest.mark.parametrize("bad, words", [(dict(clip=-1.), "clip"), (dict(clip=0.), "clip"), (dict(stop_after=0), "stop_after"),
+                                        (dict(data={"a": torch.zeros(9, 3)}), "data: got dict")])
+def test_arguments_that_would_train_nothing(bad, words):
+    model = Line(); before = bits(model)
+    with pytest.raises(MmvaeError, match=f"^{words}"): fit(model, **{"data": tensors(), "updates": 2, "batch_size": 4, **QUIET, **bad})
+    assert same(before, bits(model))
+
+def test_a_frozen_model_says_so():
+    with pytest.raises(MmvaeError, match="^model: .*frozen"): fit(Line().requires_grad_(False), tensors(), 2, 4, **QUIET)
+
+def test_numbers_of_numpy_are_seeds_too(tmp_path):
+    how = dict(QUIET, updates=3, batch_size=8, checkpoint=tmp_path)
+    fit(Line(), tensors(), seed=np.int64(3), stop_after=2, **how)
+    assert fit(Line(), tensors(), seed=3, **how)["update"].tolist() == [0, 2]
+
+def test_refused_weights_change_nothing(tmp_path):
+    specs = default_specs(tensors().modalities)
+    save_weights(JVAE(specs, 3), tmp_path/"w")
+    model = JVAE(specs, 4); before = bits(model)
+    with pytest.raises(MmvaeError, match="weights of another model"): load_weights(model, tmp_path/"w")
+    assert same(before, bits(model))

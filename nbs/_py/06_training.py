@@ -18,7 +18,7 @@
 
 # %%
 #| export
-import math, os, shutil, time
+import contextlib, hashlib, json, math, os, shutil, time
 from pathlib import Path
 import pandas as pd
 import torch
@@ -94,8 +94,9 @@ ax.set(xlabel="update u", ylabel="rate / peak rate", ylim=(0, 1.1)); ax.legend()
 #
 # A checkpoint holds weights, optimiser, schedule, the states of all random generators and the history
 # so far. It is written to a temporary folder which is then renamed, so there is never half a
-# checkpoint; the one before it is deleted only afterwards. Beside it lie the settings. Resuming with
-# other settings would silently mix two experiments, so that is refused.
+# checkpoint; the one before it is deleted only afterwards. Beside it lie the settings, and a fingerprint of the model's
+# class, options and frozen parts (a student's teacher, say). Resuming with
+# others would silently mix two experiments, so that is refused.
 
 # %%
 #| exports
@@ -103,6 +104,24 @@ def _latest(folder):
     "The newest complete checkpoint in `folder`, or None."
     found = sorted(Path(folder).glob("update_*")) if folder else []
     return found[-1] if found else None
+
+def _fingerprint(model):
+    "Of the model that a checkpoint belongs to: class, options, shapes, and the frozen weights."
+    h = hashlib.sha256()
+    def options(o):
+        "The attributes that JSON can hold."
+        for k, v in sorted(getattr(o, "__dict__", {}).items()):
+            with contextlib.suppress(TypeError, ValueError):
+                if k[0] == "_" or k in ("training", "forward"): continue
+                h.update(f"{k}={json.dumps(v)};".encode())
+    h.update(type(model).__name__.encode()); options(model)
+    for n, spec in getattr(model, "specs", {}).items():
+        h.update(f"{n}:{type(spec.likelihood).__name__}:{spec.weight};".encode())
+        options(spec.likelihood)
+    for n, v in model.state_dict().items(): h.update(f"{n}{tuple(v.shape)};".encode())
+    frozen = [p.detach().cpu().reshape(-1) for p in model.parameters() if not p.requires_grad]
+    for p in frozen: h.update(p.view(torch.uint8).numpy())
+    return h.hexdigest()[:12]
 
 def _save_checkpoint(accelerator, folder, update, settings, history):
     "Write the state after `update` updates, whole or not at all; then drop older ones."
@@ -124,22 +143,24 @@ def _save_checkpoint(accelerator, folder, update, settings, history):
 def _writable(folder):
     "Make the checkpoint folder now, rather than fail after hours of training."
     try:
-        with atomic_path(Path(folder)/".try"): pass
-        (Path(folder)/".try").unlink()
+        mine = Path(folder)/f".try_{os.getpid()}"      # several processes may look at once
+        with atomic_path(mine): pass
+        mine.unlink()
     except OSError as e:
         raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
 
 def _load_checkpoint(accelerator, path, settings):
     "Load the checkpoint at `path`; refuse other settings. Returns (update, history)."
     run = read_json(path/"run.json")
+    another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
+                         "frozen weights differ), allowed: one of the model given")
+    if run["settings"].get("model") != settings["model"]: raise another
     for name, value in settings.items():
         if run["settings"].get(name) != value:
             raise MmvaeError(f"{name}: got {value!r}, allowed: {run['settings'].get(name)!r}, "
                              f"which the checkpoint in {path.parent} was made with")
     try: accelerator.load_state(str(path))
-    except RuntimeError as e:
-        raise MmvaeError(f"checkpoint: {path} holds another model, "
-                         "allowed: one of the model given") from e
+    except RuntimeError as e: raise another from e
     return run["update"], run["history"]
 
 def _accelerator(device, precision):
@@ -155,6 +176,15 @@ def _accelerator(device, precision):
         if device.type == "cuda": torch.cuda.set_device(device)
         return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
     return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
+
+def _marks(model):
+    "A function that takes away what accelerate is about to hang on `model`, its bf16 above all."
+    names = ["forward", "_original_forward", "_is_accelerate_prepared"]
+    before = {k: v for k, v in vars(model).items() if k in names}
+    def release():
+        for k in names: vars(model).pop(k, None)
+        vars(model).update(before)
+    return release
 
 
 # %% [markdown]
@@ -185,43 +215,60 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
     in_range("lr", lr, low=0)
     one_of("precision", precision, ["float32", "bf16"])
     one_of("schedule", schedule, ["one_cycle", "constant"])
+    if clip is not None: in_range("clip", clip, low=1e-9)
+    if stop_after is not None: in_range("stop_after", stop_after, low=1, whole=True)
+    if not isinstance(data, MultimodalData):
+        raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData)")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
+                         "(a model that teaches students is frozen)")
     accelerator = _accelerator(device, precision)
     settings = dict(updates=updates, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
                     schedule=schedule, clip=clip, processes=accelerator.num_processes,
-                    data=data.checksum)
+                    data=data.checksum, model=_fingerprint(model))
+    settings = json.loads(json.dumps(settings, default=float))     # as a checkpoint gives them back
     if checkpoint: _writable(checkpoint)
     seed_everything(seed, "fit", accelerator.process_index)
     data = data.to(accelerator.device)
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
+    optimiser = torch.optim.Adam(trained, lr)
     factor = lambda u: learning_rate(u, updates, schedule)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     model.train()
+    release = _marks(model)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     accelerator.register_for_checkpointing(scheduler)
+    replay = getattr(model, "replay", None)       # lesson 09: what later updates continue
+    if hasattr(replay, "stored"):
+        replay.stored = None; accelerator.register_for_checkpointing(replay)
     start, history = 0, []
     if _latest(checkpoint):
         start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
     stop = updates if stop_after is None else min(updates, stop_after)
+    limit = math.inf if clip is None else clip
     bar = _Bar(start, updates, progress and accelerator.is_main_process)
-    for update in range(start, stop):
-        number = update*accelerator.num_processes + accelerator.process_index
-        total, parts = wrapped(data.batch(number, batch_size, seed))
-        if not torch.isfinite(total):
-            raise MmvaeError(f"loss: got {total.item()} at update {update}, "
-                             f"allowed: finite numbers; a smaller lr than {lr} may help")
-        accelerator.backward(total)
-        norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
-        if not torch.isfinite(norm):
-            raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, "
-                             f"allowed: finite numbers; a smaller lr than {lr} may help")
-        optimiser.step(); scheduler.step(); optimiser.zero_grad()
-        if update % 10 == 0 or update == updates - 1:
-            row = {"update": update, "total": total.item()}
-            row |= {k: float(v) for k, v in parts.items()}
-            history.append(row); bar.show(update + 1, row)
-        if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
-            _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
-    bar.close(); model.eval()
+    try:
+        for update in range(start, stop):
+            number = update*accelerator.num_processes + accelerator.process_index
+            total, parts = wrapped(data.batch(number, batch_size, seed))
+            if not torch.isfinite(total):
+                raise MmvaeError(f"loss: got {total.item()} at update {update}, "
+                                 f"allowed: finite numbers; a smaller lr than {lr} may help")
+            accelerator.backward(total)
+            norm = accelerator.clip_grad_norm_(model.parameters(), limit)
+            if not torch.isfinite(norm):
+                raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, "
+                                 f"allowed: finite numbers; a smaller lr than {lr} may help")
+            optimiser.step(); scheduler.step(); optimiser.zero_grad()
+            if update % 10 == 0 or update == updates - 1:
+                row = {"update": update, "total": total.item()}
+                row |= {k: float(v) for k, v in parts.items()}
+                history.append(row); bar.show(update + 1, row)
+            if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
+                _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
+    finally:
+        bar.close(); release()
+    model.eval()
     return pd.DataFrame(history)
 
 
@@ -321,10 +368,10 @@ def load_weights(model, path):
     try: state = load_file(path)
     except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
     except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
-    try: model.load_state_dict(state)
-    except RuntimeError as e:
-        kind = type(model).__name__
-        raise MmvaeError(f"{path}: weights of another model ({kind} wanted)") from e
+    shapes = lambda s: {k: v.shape for k, v in s.items()}
+    if shapes(state) != shapes(model.state_dict()):        # before anything is overwritten
+        raise MmvaeError(f"{path}: weights of another model ({type(model).__name__} wanted)")
+    model.load_state_dict(state)
     return model.eval()
 
 
