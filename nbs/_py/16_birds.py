@@ -1066,21 +1066,50 @@ assert (found["size"] == said["size"])[said["size"] >= 0].float().mean() > 0.9
 # but its test is harder by construction: the wing's colour is one that never came with this belly in training. The page [*Birds and captions*](experiments/cub.ipynb) among the
 # experiments shows how far each method gets, on drawn and on real birds.
 #
+# ## A mean, or a sample?
+#
+# These birds are decoded from the *mean* of the student's posterior. A sample would be the honest answer to "what might this bird look like?", as it also draws
+# what the caption leaves open. A student's posterior has to be wide there: it covers the teacher's posteriors of all birds with such a caption (lesson 11). Let us shrink its deviation by a
+# factor $\tau$, from a full sample ($\tau = 1$) down to the mean ($\tau = 0$), with the same noise.
+
+# %%
+taus, noise = (0, .25, .5, .75, 1), torch.randn(400, 32, generator=generator("tau"))
+with torch.no_grad(): q = students.infer({"text": true["text"]})
+def right(z):
+    "Shares of bellies, and of all that captions say, that are right in birds decoded from `z`."
+    with torch.no_grad(): scores = judge.scores("image", students.generate(z)["image"], true)
+    return [scores[k].mean().item() for k in ("belly_right", "attributes_right")]
+belly, attributes = zip(*[right(q.mean + tau*q.std*noise) for tau in taus])
+assert belly[0] > .8 and attributes[0] > attributes[-1]
+
+# %%
+#| fig-cap: "What is right in birds drawn from captions when the student's deviation is multiplied by tau: 0 is the mean, 1 a sample."
+#| fig-alt: "Two curves against tau. Both fall from the mean to the sample, the belly from nearly 1, all attributes from a lower value."
+line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)},
+           "factor tau on the deviation", "share that is right");
+
+# %% [markdown]
+# The wider, the less is right, and without a jump. In the sample, coordinates of $z$ wander off together that no bird of the training set had in that combination: the student's posterior takes
+# them as independent, and the JVAE's decoder has only ever seen $z$ from the narrow posteriors of whole pairs. A decoder that is trained on wide posteriors, too, should mind less; the iterative
+# teacher's is (lesson 15), and in the next section its student loses less. That this is the reason is likely, not shown.
+#
 # ## What the experiments found
 #
 # One seed; test species never seen in training; $z$ sampled. The tables, with all measures, are on the [report's page](experiments/cub.ipynb).
 #
-# *Drawn birds* (scale `quick`, 500 captions; 1,600 updates, students 800). The belly has the colour that the caption names:
+# *Drawn birds* (scale `quick`, 500 captions; 1,600 updates, students 1,200). How often the belly has the colour that the caption names, how much is right of all
+# that the caption says, and the FID in the features of our species classifier (other drawn birds of the same species: 1.9); each with $z$ sampled, then with its mean:
 #
-# | | $z$ sampled | mean of $z$ | by chance |
-# |---|---|---|---|
-# | MoPoE | 1.00 | 1.00 | 0.16 |
-# | JMVAE student | 0.68 | 1.00 | 0.16 |
-# | iterative student | 0.83 | 0.99 | 0.16 |
+# | | belly | mean of $z$ | all it says | mean of $z$ | FID | mean of $z$ |
+# |---|---|---|---|---|---|---|
+# | MoPoE | 1.00 | 1.00 | 0.70 | 0.71 | 126 | 128 |
+# | JMVAE student | 0.67 | 0.98 | 0.68 | 0.87 | 102 | 77 |
+# | iterative student | 0.82 | 1.00 | 0.76 | 0.88 | 88 | 80 |
+# | by chance | 0.16 | 0.16 | 0.27 | 0.26 | | |
 #
-# The JMVAE student's mean is right and its samples are often not: after so short a distillation its posterior is too wide.
-# Over all that a caption says the iterative student is ahead (0.75 against MoPoE's 0.70 and the JMVAE student's 0.60, sampled), and in FID, too
-# (90 against 126 and 146).
+# With the mean both students are right about nearly all bellies, and about seven eighths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student, as
+# in the section above, and longer training of the students is no cure: in trials on the validation species, which are not kept, the JMVAE student had 0.72 of the bellies
+# after 800, 1,600 and 2,400 updates alike. MoPoE's samples are as good as its mean; beside the belly less is right.
 #
 # ![Rows of eight: captions, the drawn birds they were written about, and birds drawn from the captions by MoPoE, the JMVAE student and the iterative student. All stand on a branch; their colours agree with the caption in part.](../results/quick/figures/slide_39_text_to_image.png)
 #

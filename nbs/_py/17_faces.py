@@ -1274,13 +1274,13 @@ constant                                                          # the empty te
 # | MoPoE | 0.81 | 0.84 | 0.09 | 459 |
 # | MVTCAE, its own encoders | 0.54 | 0.83 | 0.10 | 268 |
 # | JMVAE student | 0.87 | 0.88 | 0.27 | 193 |
-# | iterative student | 0.92 | 0.91 | 0.50 | 61 |
+# | iterative student | 0.93 | 0.91 | 0.50 | 65 |
 #
 # ![Rows of eight drawn faces under their attribute texts: the true faces, then faces drawn from the texts. MoPoE's lack moustaches, MVTCAE's often have the wrong hair or a hat too many, the iterative student's show most of what the texts name, in other colours of skin and ground.](../results/quick/figures/slide_50_methods.png)
 #
-# The iterative student is ahead at this length of training. Its KL to its teacher is the larger one for images (27 nats against the JMVAE student's 11)
-# and the smaller one for text (70 against 85). An update of the iterative teacher took 2.9 times as long as one of the JVAE (404 s and 140 s for 1,000), so this is a comparison
-# at equal updates, not at equal time. Students distilled at $T = 1, 2, 10$ with 200 updates only get 0.63, 0.58 and 0.55 from text: a
+# The iterative student is ahead at this length of training. Its KL to its teacher is the larger one for images (25 nats against the JMVAE student's 11)
+# and the smaller one for text (69 against 85). An update of the iterative teacher took 2.9 times as long as one of the JVAE (301 s and 103 s for 1,000), so this is a comparison
+# at equal updates, not at equal time. Students distilled at $T = 1, 2, 10$ with 200 updates only get 0.62, 0.58 and 0.54 from text: a
 # posterior refined for longer was harder to imitate here. The [report's page](experiments/celeba.ipynb) has the pictures of slides 50-52 and 59. In them some texts are caught
 # in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
