@@ -1060,7 +1060,6 @@ for a, v in said.items():
     print(f"{a:6} right in {right:.2f} of {int(told.sum())}, by chance {chance:.2f}")
 assert (found["size"] == said["size"])[said["size"] >= 0].float().mean() > 0.9
 
-
 # %% [markdown]
 # So early, size and belly are right and the head in half of all cases; wing and bill are still at chance. The bill is the smallest part that a caption names. The wing is not small, it is larger than the head;
 # but its test is harder by construction: the wing's colour is one that never came with this belly in training. The page [*Birds and captions*](experiments/cub.ipynb) among the
@@ -1087,6 +1086,7 @@ assert belly[0] > .8 and attributes[0] > attributes[-1]
 #| fig-alt: "Two curves against tau. Both fall from the mean to the sample, the belly from nearly 1, all attributes from a lower value."
 line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)},
            "factor tau on the deviation", "share that is right");
+
 
 # %% [markdown]
 # The wider, the less is right, and without a jump. In the sample, coordinates of $z$ wander off together that no bird of the training set had in that combination: the student's posterior takes

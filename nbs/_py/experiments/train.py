@@ -9,7 +9,7 @@ import torch
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.training import _latest, fit, load_weights, save_weights
+from mmvae_nb.training import _fingerprint, _latest, fit, load_weights, save_weights
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
@@ -52,13 +52,13 @@ trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"{type(model).__name__}: {trained:,} trained parameters")
 
 # %% [markdown]
-# A checkpoint every few hundred updates lets an interrupted run continue. Its folder is named after the settings
+# A checkpoint every few hundred updates lets an interrupted run continue. Its folder is named after the settings, the model (also a student's teacher)
 # and the code, so one of another experiment is never picked up.
 
 # %%
 code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module,
         reproduce.METHODS[method].module]
-stamp = digest([parameters, train.checksum], code)
+stamp = digest([parameters, train.checksum, _fingerprint(model)], code)
 checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
 latest = _latest(checkpoint)
 resumed_at, start = int(latest.name.removeprefix("update_")) if latest else 0, time.time()
