@@ -118,6 +118,7 @@ def _module_source(name):
     text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
     return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
 
+# %% ../nbs/00_core.ipynb #124ac3bc
 def _plain(value):
     "What `digest` makes of a value that JSON can't hold."
     import numpy, torch

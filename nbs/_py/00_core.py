@@ -233,6 +233,9 @@ def _module_source(name):
     text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
     return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
 
+
+# %%
+#| exports
 def _plain(value):
     "What `digest` makes of a value that JSON can't hold."
     import numpy, torch
