@@ -280,19 +280,19 @@ def real_birds(split # train, validation or test
               ): # images (n, 3, 64, 64) uint8, class names, list of lists of captions
     "The photographs and captions found, split by class; decoded once, then from the cache."
     rows, (read, boxes, where) = _cub_captions(), _cub_images()
-    stat = where.stat()
-    stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, len(rows)], ["birds"])
+    stat, files = where.stat(), [r[0] for r in rows]   # the cache knows images by their rows
+    stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, files, boxes], ["birds"])
     path = cache_dir("data")/f"cub-{stamp}.npz"
     try:
         with np.load(path) as f: x, at = f["x"], f["at"].tolist()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         at, found = [], []
-        for i, (file, *_) in enumerate(rows):
-            data = read(file)
-            if data is None: continue
-            try: found.append(_square(data, boxes.get(file)))
-            except OSError as e: raise _damaged(f"{where}: {file}") from e
-            at.append(i)
+        for i, file in enumerate(files):
+            try:
+                if (data := read(file)) is None: continue
+                found.append(_square(data, boxes.get(file))); at.append(i)
+            except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+                raise _damaged(f"{where}: {file}") from e
         if not at: raise _damaged(where, "none of the images that the captions are about")
         x = np.stack(found)
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, x=x, at=np.array(at))
@@ -434,6 +434,8 @@ class Captions:
                  end=None, # token after which only `pad` is written
                  blank=None): # token before a text that may start anywhere
         self.pad, self.banned, self.end, self.blank = pad, tuple(banned), end, blank
+        if end is not None and pad is None:
+            raise MmvaeError(f"pad: got None, allowed: the token that follows the end mark ({end})")
 
     def log_prob(self, x, params):
         each = -F.cross_entropy(params.logits(x).transpose(1, 2), x, reduction="none")

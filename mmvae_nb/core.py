@@ -8,7 +8,7 @@ __all__ = ['MmvaeError', 'one_of', 'in_range', 'atomic_path', 'write_json', 'rea
            'write_status']
 
 # %% ../nbs/00_core.ipynb #a1800c8a
-import contextlib, functools, hashlib, importlib, json, os, random, sys, tempfile, time
+import contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile, time
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #2112d475
@@ -26,15 +26,16 @@ def one_of(name, # what the argument is called
 
 # %% ../nbs/00_core.ipynb #bb7c9f10
 def in_range(name, # what the argument is called
-             value, # the number given
+             value, # the number given, Python's or NumPy's
              low=None, # smallest value allowed, None for no bound
              high=None, # largest value allowed, None for no bound
              whole=False # must it be an integer?
             ):
     "Return `value` if it is a number with `low <= value <= high`; raise `MmvaeError` otherwise."
-    kinds = int if whole else (int, float)
+    kinds = numbers.Integral if whole else numbers.Real
     bad = isinstance(value, bool) or not isinstance(value, kinds) or value != value
-    if not bad and (low is None or value >= low) and (high is None or value <= high): return value
+    if not bad and (low is None or value >= low) and (high is None or value <= high):
+        return value.item() if hasattr(value, "item") else value   # Python's number, not NumPy's
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
     allowed = f"{kind} {' and '.join(bounds)}".rstrip()
@@ -60,7 +61,7 @@ def atomic_path(path # the file's final path; its folder is made if need be
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
-    text = json.dumps(value, indent=1) + "\n"
+    text = json.dumps(value, indent=1, default=lambda v: v.item()) + "\n"   # NumPy's numbers too
     with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
 
 def read_json(path):
@@ -117,11 +118,23 @@ def _module_source(name):
     text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
     return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
 
-def digest(settings, # anything JSON can hold
+# %% ../nbs/00_core.ipynb #124ac3bc
+def _plain(value):
+    "What `digest` makes of a value that JSON can't hold."
+    import numpy, torch
+    if isinstance(value, torch.Tensor):
+        data = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+    elif not isinstance(value, numpy.ndarray): return str(value)
+    elif value.dtype.hasobject: return value.tolist()
+    else: data = value
+    sha = hashlib.sha256(data.tobytes()).hexdigest()
+    return f"{value.dtype} {tuple(value.shape)} {sha}"
+
+def digest(settings, # anything JSON can hold; arrays, tensors and paths too
            modules=() # names of modules of this package whose source counts, e.g. ("data", "vae")
           ) -> str: # 12 hexadecimal digits
     "A short fingerprint of settings and code."
-    h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
     for m in sorted(modules): h.update(_module_source(f"mmvae_nb.{m}").encode())
     return h.hexdigest()[:12]
 

@@ -32,6 +32,8 @@ class Modality:
             raise MmvaeError(f"shape: got {self.shape}, allowed for {self.kind}: {axes} numbers")
         if self.kind == "text" and not self.vocabulary:
             raise MmvaeError(f"vocabulary: got {self.vocabulary!r}, allowed: a string or a tuple")
+        if isinstance(self.vocabulary, list):   # a list can't be a key of the table of tokens
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
     @property
     def num_tokens(self):
@@ -73,14 +75,15 @@ def _string(modality, row):
 # %% ../nbs/02_data.ipynb #3f964c9f
 def as_float(x # images as bytes, or anything already float
             ):
-    "Bytes 0..255 become floats in [0, 1]; floats pass through."
+    "Bytes 0..255 become floats in [0, 1]; floats pass through, short ones become float32."
     if x.dtype == torch.uint8: return x.float() / 255
-    if x.is_floating_point(): return x
+    if x.is_floating_point(): return x.float() if x.itemsize < 4 else x
     raise MmvaeError(f"as_float: got a tensor of {x.dtype}, allowed: torch.uint8 or float")
 
 # %% ../nbs/02_data.ipynb #983243d1
 class MultimodalData:
     "Pools of items, one per modality, and a rule that draws which items go together."
+    _own_keys = None   # what partners share, where it is not the label
     def __init__(self, name, # of the data set
                  split, # 'train', 'validation' or 'test'
                  modalities, # dict of `Modality`, in the order models see them
@@ -97,7 +100,7 @@ class MultimodalData:
         self.class_names, self.groups = class_names, groups
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
         for m in self.modalities.values(): _check_pool(m, self.pools.get(m.name))
-        for m, y in (labels or {}).items(): _check_labels(m, y, self.pools[m])
+        for m, y in (labels or {}).items(): _check_labels(m, y, self.pools[m], class_names)
 
     def __len__(self): raise NotImplementedError
     def _draw(self, g): raise NotImplementedError
@@ -138,8 +141,8 @@ class MultimodalData:
 
     @functools.cached_property
     def checksum(self):
-        "12 hexadecimal digits that change if any item or label changes."
-        return _checksum(self.pools, self.labels)
+        "12 hexadecimal digits that change if any item, label or key of partners changes."
+        return _checksum(self.pools, self.labels, self._own_keys)
 
     def to(self, device):
         "The same data with its pools on `device`."
@@ -154,29 +157,44 @@ class MultimodalData:
 
 # %% ../nbs/02_data.ipynb #c2d436b2
 def _check_pool(modality, pool):
-    "Refuse a pool that is absent, empty, or not of its modality's shape and type."
+    "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or len(pool) == 0: raise MmvaeError(f"{name}: got no items")
+    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
     given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     floats = [torch.float16, torch.bfloat16, torch.float32]
     types = {"image": [torch.uint8] + floats, "text": [torch.int64], "vector": floats}[kind]
     one_of(f"type of {name}", pool.dtype, types)
-    if kind == "text": in_range(f"tokens of {name}", pool.max().item(), 0, modality.num_tokens - 1)
-    if kind == "text": in_range(f"tokens of {name}", pool.min().item(), 0)
+    low, high = (v.item() for v in pool.aminmax())
+    if not math.isfinite(high - low):
+        raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
+    if kind == "text": in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
+    if kind == "text": in_range(f"tokens of {name}", low, 0)
+    if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
+        raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
+                         "allowed: uint8 from 0 to 255 or floats from 0 to 1")
 
-def _check_labels(name, labels, pool):
-    "Refuse labels that are not one whole number for each item."
+# %% ../nbs/02_data.ipynb #c5689998
+def _check_labels(name, labels, pool, class_names=None):
+    "Refuse labels that are not the number of a class for each item."
+    _check_keys(name, labels, pool)
+    in_range(f"labels of {name}", labels.min().item(), 0, whole=True)
+    last = len(class_names) - 1 if class_names else None
+    in_range(f"labels of {name}", labels.max().item(), 0, last, whole=True)
+
+def _check_keys(name, labels, pool):
+    "Refuse labels, or other keys of partners, that are not one whole number for each item."
     if labels.dtype != torch.int64 or labels.shape != (len(pool),):
         raise MmvaeError(f"labels of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
                          f"allowed: ({len(pool)},) of torch.int64")
 
 # %% ../nbs/02_data.ipynb #78a1f53b
-def _checksum(pools, labels):
+def _checksum(pools, labels, keys=None):
     "A digest of all tensors."
     sha = lambda x: hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
     return digest([(part, m, str(x.dtype), tuple(x.shape), sha(x))
-                   for part, d in enumerate([pools, labels or {}]) for m, x in d.items()])
+                   for part, d in enumerate([pools, labels or {}, keys or {}])
+                   for m, x in d.items()])
 
 def _moved(data, device):
     "A copy of `data` with its tensors on `device`."
@@ -249,6 +267,12 @@ def _as_tensor(x):
     x = torch.as_tensor(x)
     return x.float() if x.dtype == torch.float64 else x
 
+def _as_labels(labels):
+    "Labels as an int64 tensor; a fraction is no class."
+    x = torch.as_tensor(labels)
+    if (x.double() == x.long()).all(): return x.long()
+    raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
+
 # %% ../nbs/02_data.ipynb #f4841b65
 class TensorData(MultimodalData):
     "Aligned tensors: row i of every modality is item i."
@@ -262,7 +286,7 @@ class TensorData(MultimodalData):
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
         known = {m.name: m for m in modalities or [_guess(k, v) for k, v in pools.items()]}
         for k in pools: one_of("tensors", k, known)
-        if labels is not None: labels = dict.fromkeys(pools, torch.as_tensor(labels).long())
+        if labels is not None: labels = dict.fromkeys(pools, _as_labels(labels))
         super().__init__(name, split, known, pools, labels, **kwargs)
 
     def __len__(self): return len(next(iter(self.pools.values())))
@@ -282,9 +306,9 @@ class PairedByClass(MultimodalData):
                  keys=None, # dict of int64 tensors: what partners share; the labels by default
                  **kwargs):
         super().__init__(name, split, modalities, pools, labels, **kwargs)
-        keys = labels if keys is None else keys
+        self._own_keys, keys = keys, labels if keys is None else keys
         if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
-        for m in self.modalities: _check_labels(m, keys.get(m, torch.zeros(0)), pools[m])
+        for m in self.modalities: _check_keys(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
         self.keys, self._anchor_keys = keys, keys[self.anchor].cpu()
@@ -430,6 +454,7 @@ def render_street_numbers(digits, # whole numbers 0..9: the digit of each image
                           size=32 # pixels on a side
                          ): # uint8 array (n, 3, size, size)
     "Draw one street number for each digit."
+    for d in np.asarray(digits).tolist(): in_range("digits", d, 0, 9, whole=True)
     rng, n = np.random.default_rng(seed_of("street numbers", *names)), len(digits)
     p = _shapes(n, rng)
     ink = np.stack([_mask({k: v[i] for k, v in p.items()}, int(digits[i]), size)

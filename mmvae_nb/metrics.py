@@ -50,13 +50,16 @@ class Classifier(nn.Module):
                  num_classes, # how many classes it tells apart
                  kind="image", # image or text
                  num_tokens=None, # size of the vocabulary, for text
-                 width=16, # channels of the first layer
+                 width=16, # channels of the first layer; for images a multiple of 8
                  num_features=64, # numbers handed to the last layer
                  name="classifier"): # how tables call it
         super().__init__()
+        in_range("width", width, low=1, whole=True)
         if one_of("kind", kind, ["image", "text"]) == "text":
             in_range("num_tokens", num_tokens, low=1, whole=True)
             self.trunk = _TextTrunk(num_tokens, width, num_features)
+        elif width % 8:   # its GroupNorm has 8 groups
+            raise MmvaeError(f"width: got {width}, allowed for images: a multiple of 8")
         else: self.trunk = _image_trunk(shape, width, num_features)
         self.head = nn.Linear(num_features, num_classes)
         self.kind, self.shape, self.num_features = kind, tuple(shape), num_features
@@ -410,6 +413,9 @@ class ClassJudge:
         "Coherence; for text also exact words and edit distance."
         out = {"coherence": (self.nets[to].predict(made).cpu() == labels.cpu()).float()}
         if self.data.modalities[to].kind == "text":
+            if not self.data.class_names:
+                raise MmvaeError(f"class_names: {self.data.name} has none, allowed: the text of "
+                                 f"each class, to compare generated {to} with")
             words = [self.data.class_names[int(i)] for i in labels]
             found = text_scores(self.data.modalities[to].decode(made), words)
             out |= {"text_exact": found["exact"], "text_edit_distance": found["distance"]}

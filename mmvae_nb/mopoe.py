@@ -37,6 +37,7 @@ class MoPoE(MultimodalVAE):
                 ):
         super().__init__(specs, latent, beta)
         self.subsets, self.exact = subsets_of(specs, subsets), exact
+        self.always_prior = subsets == "full"
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
 
     def products(self, batch) -> list:
@@ -46,9 +47,10 @@ class MoPoE(MultimodalVAE):
         return [self._product([experts[n] for n in s]) for s in self.subsets]
 
     def _product(self, experts):
-        "The product of experts; the prior joins the full subset only."
-        if len(experts) == 1: return experts[0]
-        return product_of_experts(experts, prior=len(experts) == len(self.names))
+        "The product of experts; the prior joins the full subset, in MVAE every one."
+        if len(experts) == 1 and not self.always_prior: return experts[0]
+        prior = self.always_prior or len(experts) == len(self.names)
+        return product_of_experts(experts, prior=prior)
 
     def mixture(self, batch) -> Mixture:
         "The joint posterior of eq. (1), as a distribution."

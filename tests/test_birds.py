@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from mmvae_nb.birds import *
-from mmvae_nb.birds import _caption_tokens, _cub_split
+from mmvae_nb.birds import _caption_tokens, _cub_split, _square
 from mmvae_nb.core import MmvaeError, generator
 from mmvae_nb.data import Modality, PairedByClass, as_float, splits
 
@@ -153,7 +153,8 @@ def test_the_official_layout_is_read_and_cut_to_the_box(files):
 
 @pytest.mark.parametrize("damage, words", [
     ("no captions", ["cub: real data asked for", "captions_text_c10.jsonl.gz"]), ("no images", ["cub: real data asked for", "images_100classes"]),
-    ("captions cut", ["captions_text_c10.jsonl.gz", "damaged"]), ("zip cut", ["images_100classes", "damaged"]), ("jpeg cut", ["001.Class_1", "damaged"])])
+    ("captions cut", ["captions_text_c10.jsonl.gz", "damaged"]), ("zip cut", ["images_100classes", "damaged"]), ("jpeg cut", ["001.Class_1", "damaged"]), ("one byte", ["images_100classes", "001.Class_1/001.Class_1_1.jpg", "damaged"]),
+    ("one byte, packed", ["images_100classes", "001.Class_1/001.Class_1_1.jpg", "damaged"])])
 def test_absent_or_damaged_files_are_one_line(damage, words, files):
     root = files/"CUB_200_2011"
     captions, images = root/"captions_text_c10.jsonl.gz", root/"images_100classes_bboxcrop_128.zip"
@@ -164,8 +165,32 @@ def test_absent_or_damaged_files_are_one_line(damage, words, files):
     if damage == "jpeg cut":
         with zipfile.ZipFile(images, "w") as z:
             for c in CLASSES: z.writestr(f"CUB_200_2011/images/{c}/{c}_0.jpg", jpeg(0)[:500])
+    if "one byte" in damage:                                               # of the second image's data
+        with zipfile.ZipFile(images, "w", zipfile.ZIP_DEFLATED if "packed" in damage else zipfile.ZIP_STORED) as z:
+            for c in CLASSES:
+                for k in "01": z.writestr(f"CUB_200_2011/images/{c}/{c}_{k}.jpg", jpeg(0))
+            at = z.infolist()[2].header_offset - 2000
+        whole = bytearray(images.read_bytes()); whole[at] ^= 0xff
+        images.write_bytes(whole)
     with pytest.raises(MmvaeError) as e: cub("train", "real")
     assert all(w in str(e.value) for w in words) and "\n" not in str(e.value)
+
+@pytest.mark.parametrize("change", ["order", "names"])
+def test_the_cache_does_not_give_an_image_to_another_caption(change, files):
+    "The same archive, as many captions: in another order, or of other birds."
+    cub("train", "real")
+    path = files/"CUB_200_2011"/"captions_text_c10.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as f: rows = [json.loads(l) for l in f]
+    if change == "order": rows.reverse()
+    else: rows[0]["file"], rows[1]["file"] = rows[1]["file"], rows[0]["file"]
+    for i, r in enumerate(rows): r["captions"] = [f"{'red blue green'.split()[i % 3]} bird"]*4
+    with gzip.open(path, "wt", encoding="utf-8") as f: f.writelines(json.dumps(r) + "\n" for r in rows)
+    x, _, captions = real_birds("train")
+    said = {r["file"]: r["captions"] for r in rows}
+    def of(i, k): return _square(jpeg(3*i + k)), said[f"{CLASSES[i]}/{CLASSES[i]}_{k}.jpg"]
+    for image, words in [of(0, 0), of(0, 1), of(3, 1)]:
+        [at] = [n for n in range(len(x)) if np.array_equal(x[n].numpy(), image)]
+        assert captions[at] == words
 
 def test_a_split_of_classes_is_disjoint_and_keeps_the_published_test_classes():
     part = _cub_split({f"{i:03d}" for i in range(200)}, {f"{i:03d}" for i in range(0, 200, 4)})
@@ -220,6 +245,9 @@ def test_words_are_hidden_while_training_only(writer):
     assert torch.equal(writer(z).logits(x), writer(z).logits(x))
     writer.train(); writer.drop = 0.9
     assert not torch.equal(writer(z).logits(x), writer(z).logits(x))
+
+def test_an_end_mark_wants_padding_to_follow_it():
+    with pytest.raises(MmvaeError, match=r"pad: got None, allowed: .*end mark \(2\)"): Captions(end=2)
 
 @pytest.mark.parametrize("length", [8, 20, 40])
 def test_other_text_lengths_are_refused(length):

@@ -1,5 +1,5 @@
 "Lesson 02, data: what its own asserts can't hold. Nothing here needs a network or real data."
-import gzip, io, os, stat, struct
+import gzip, io, math, os, stat, struct
 from urllib.error import URLError
 
 import numpy as np
@@ -10,6 +10,8 @@ from sklearn.linear_model import RidgeClassifier
 
 from mmvae_nb import data as D
 from mmvae_nb.core import MmvaeError, find_data, seed_of
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import default_specs
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,15 @@ def test_checksum_follows_the_contents(rendered):
     changed = x.clone(); changed[2, 1] += 1
     assert D.TensorData({"a": x}).checksum != D.TensorData({"a": changed}).checksum
 
+def test_other_partners_are_another_checksum_and_without_keys_it_stays_what_it_was(rendered):
+    "The second set is what runs on record have as theirs."
+    x, spec = {m: torch.arange(6.)[:, None] for m in "ab"}, {m: D.Modality(m, "vector", (1,)) for m in "ab"}
+    make = lambda keys, labels=None: D.PairedByClass("album", "train", spec, x, labels, keys=keys).to("cpu").checksum
+    straight, crossed = ({"a": torch.arange(6), "b": b} for b in (torch.arange(6), torch.arange(6).flip(0)))
+    assert make(straight) == make(straight) != make(crossed)
+    assert make(None, straight) != make(straight) and make(None, straight) == D.TensorData(x, labels=torch.arange(6)).checksum
+    assert D.TensorData({"a": torch.arange(8.).reshape(4, 2)}, labels=[0, 1, 0, 1]).checksum == "5845735a938d"
+
 def test_description_names_everything(rendered, capsys):
     rendered["test"].describe()
     text = capsys.readouterr().out
@@ -249,6 +260,14 @@ def test_encode_refuses_what_it_does_not_know():
         assert bad in one_line(e)
     with pytest.raises(MmvaeError): D.Modality("a", "image", (1, 28, 28)).num_tokens
 
+def test_a_vocabulary_may_be_a_list():
+    text = D.Modality("a", "text", (3,), ["<pad>", "red", "bird"])
+    assert text.decode(text.encode(["red bird"])) == ["red bird"] and text.vocabulary == ("<pad>", "red", "bird")
+
+@pytest.mark.parametrize("digits", [[-1], [3, 10], [2.5], torch.tensor([4, -1])])
+def test_a_street_number_is_of_digits(digits):
+    with pytest.raises(MmvaeError, match="digits: got .*allowed: a whole number at least 0 and at most 9"): D.render_street_numbers(digits)
+
 @pytest.mark.parametrize("args", [("a", "sound", (3,)), ("a", "image", (28, 28)), ("a", "text", (8,))])
 def test_bad_modality(args):
     with pytest.raises(MmvaeError) as e: D.Modality(*args)
@@ -278,10 +297,33 @@ def test_users_own_arrays():
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[1, 2]), ["labels of a"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, modalities=[D.Modality("a", "vector", (5,))]), ["(2,)", "(5,)"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, modalities=[D.Modality("b", "vector", (2,))]), ["'a'", "b"]),
-    (lambda: D.TensorData({"a": torch.full((3, 2), 9)}, modalities=[D.Modality("a", "text", (2,), "xyz")]), ["tokens of a", "9"])])
+    (lambda: D.TensorData({"a": torch.full((3, 2), 9)}, modalities=[D.Modality("a", "text", (2,), "xyz")]), ["tokens of a", "9"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 0)}), ["a: got no items"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2), "b": torch.tensor([[1.], [math.nan], [2.]])}), ["b: got nan or infinite"]),
+    (lambda: D.TensorData({"b": torch.tensor([[1.], [-math.inf], [2.]])}), ["b: got nan or infinite"]),
+    (lambda: D.TensorData({"c": torch.full((3, 1, 4, 4), math.nan)}), ["c: got nan"]),
+    (lambda: D.TensorData({"c": torch.tensor([0., 255]).repeat(3, 1, 4, 4)}), ["c: got images of floats from 0 to 255", "uint8", "0 to 1"]),
+    (lambda: D.TensorData({"c": torch.tensor([-.5, 1]).repeat(3, 1, 4, 4).half()}), ["c: got", "-0.5 to 1", "uint8", "0 to 1"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[.2, .9, 1.7]), ["labels", "whole"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, 1, math.nan]), ["labels", "whole"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, -1, 1]), ["labels of a: got -1"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, 2, 1], class_names=["cat", "dog"]), ["labels of a: got 2", "at most 1"])])
 def test_users_mistakes(make, words):
     with pytest.raises(MmvaeError) as e: make()
     assert all(w in one_line(e) for w in words)
+
+def test_whole_numbers_may_come_as_floats_and_vectors_may_be_any_finite_number():
+    data = D.TensorData({"a": torch.tensor([[-1e30], [0.], [3e4]])}, labels=np.array([1., 0, 1]))
+    assert data.labels["a"].tolist() == [1, 0, 1] and data.items("a")[0].min() == np.float32(-1e30)
+    assert D.TensorData({"c": torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 1, 4, 4)}).items("c")[0].max() == 255
+    y = np.array([1, 0], np.uint16)
+    assert D.TensorData({"a": torch.rand(2, 1)}, labels=y).labels["a"].tolist() == [1, 0]
+
+@pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
+def test_short_floats_go_through_a_network(short):
+    data = D.TensorData({"picture": torch.rand(6, 1, 8, 8).to(short), "v": torch.randn(6, 3).to(short)})
+    model = JVAE(default_specs(data.modalities), 4)
+    assert torch.isfinite(model.loss(data.batch(0, 6)).total) and D.as_float(data.pools["v"]).dtype == torch.float32
 
 def test_as_float():
     assert D.as_float(torch.tensor([255], dtype=torch.uint8)).item() == 1

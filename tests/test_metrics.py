@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from mmvae_nb import metrics as M
 from mmvae_nb.core import MmvaeError
-from mmvae_nb.data import TensorData, mnist_svhn_text
+from mmvae_nb.data import Modality, TensorData, mnist_svhn_text
 from mmvae_nb.distributions import DiagonalGaussian
 
 rng = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -94,6 +94,8 @@ def test_shifting_moves_but_does_not_invent(seed, most):
     (dict(updates=0), "updates: got 0, allowed: a whole number at least 1"),
     (dict(kind="sound"), "kind: got 'sound', allowed: image, text"),
     (dict(kind="text"), "num_tokens: got None, allowed: a whole number at least 1"),
+    (dict(width=12), "width: got 12, allowed for images: a multiple of 8"),
+    (dict(width=0), "width: got 0, allowed: a whole number at least 1"),
     (dict(device="tpu"), "device: got 'tpu'")])
 def test_bad_input_for_training(change, message):
     x, y = Data().items("picture")
@@ -430,6 +432,15 @@ def test_a_judge_with_labels_of_its_own_leaves_items_out(tmp_path, monkeypatch):
     bad = M.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, 1 - bright, bright), what="brightness")
     assert (bad.predict(x) == bright).float().mean() < 0.9
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+def test_a_judge_of_text_wants_the_words_of_the_classes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMVAE_CACHE", str(tmp_path))
+    tokens, y = torch.arange(2).repeat(10)[:, None].repeat(1, 6), torch.arange(2).repeat(10)
+    letters = [Modality("note", "text", (6,), "ab")]
+    make = lambda **names: M.ClassJudge(TensorData({"note": tokens}, y, letters, "mine", **names), updates=2, width=8)
+    with pytest.raises(MmvaeError, match="class_names: mine has none, allowed: .* note"): make().scores("note", tokens, {}, y)
+    scores = make(class_names=["aaaaaa", "bbbbbb"]).scores("note", tokens, {}, y)
+    assert scores["text_exact"] == 1 and scores["text_edit_distance"] == 0
 
 def test_a_judge_of_classes_says_what_its_parts_say():
     train, test = mnist_svhn_text("train", items=200), mnist_svhn_text("test", items=60)

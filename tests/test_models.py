@@ -355,15 +355,15 @@ def test_jmvaes_pull_grows_over_the_warm_up(no_noise):
     for _ in range(3): model.loss(batch)
     assert model.updates_seen.item() == 7                      # evaluation does not count
 
-def products_by_hand(model, batch):
+def products_by_hand(model, batch, mvae=False):
     "Every subset's product of experts, number by number, in float64: subset -> Gaussian."
-    experts, out = {n: model.infer({n: x}) for n, x in batch.items()}, {}
+    experts, out = {n: model.encoders[n](x) for n, x in batch.items()}, {}
     for subset in [s for k in range(1, len(batch) + 1) for s in itertools.combinations(batch, k)]:
         mean, logvar = np.zeros((len(batch["a"]), 4)), np.zeros((len(batch["a"]), 4))
         for i, d in itertools.product(*map(range, mean.shape)):
             taus = [math.exp(-experts[n].logvar[i, d].item()) for n in subset]
             top = sum(t*experts[n].mean[i, d].item() for t, n in zip(taus, subset))
-            total = sum(taus) + (1 if len(subset) == len(batch) else 0)  # N(0, 1) joins the full subset only
+            total = sum(taus) + (1 if mvae or len(subset) == len(batch) else 0)  # N(0, 1) joins the full subset only, in MVAE all
             mean[i, d], logvar[i, d] = top/total, -math.log(total)
         out[subset] = DiagonalGaussian(torch.tensor(mean).float(), torch.tensor(logvar).float())
     return out
@@ -374,7 +374,7 @@ def products_by_hand(model, batch):
 def test_mopoes_bound_by_brute_force(kind, sizes, no_noise):
     torch.manual_seed(3)
     model, batch = spread(MoPoE(vector_specs(sizes=sizes), 4, beta=0.6, subsets=kind, exact=True)), vectors(sizes=sizes)
-    products = products_by_hand(model, batch)
+    products = products_by_hand(model, batch, mvae=kind == "full")
     chosen = {"powerset": list(products), "full": [tuple(sizes)], "singletons": [(n,) for n in sizes]}[kind]
     mixed = [products[s] for s in chosen]
     bound = torch.stack([log_p(model, batch, q.mean) - 0.6*prior_kl(q) for q in mixed]).mean()
@@ -385,6 +385,20 @@ def test_mopoes_bound_by_brute_force(kind, sizes, no_noise):
     close(model.mixture(batch).log_prob(z), density.float(), 1e-4, 1e-4)
     for subset, q in products.items():                         # what is given, whatever was mixed in training
         close(model.infer(part(batch, subset)).mean, q.mean); close(model.infer(part(batch, subset)).logvar, q.logvar)
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [s for k in (1, 2, 3) for s in itertools.combinations(THREE, k)])
+def test_mvae_with_the_true_factors_is_the_exact_posterior_of_whatever_is_given(given):
+    "z ~ N(0, I), x_m = z + noise; experts are the likelihoods' factors in z, so Bayes' rule says prior times experts."
+    noise, batch = {"a": 0.3, "b": 0.5, "c": 0.8}, vectors(5, sizes=dict.fromkeys("abc", 4))
+    model = MoPoE(vector_specs(sizes=dict.fromkeys("abc", 4)), 4, subsets="full")
+    factor = lambda s: lambda x: DiagonalGaussian(x, torch.full_like(x, 2*math.log(s)))
+    for n, s in noise.items(): model.encoders[n].forward = factor(s)
+    W, R = np.ones((len(given), 1)), np.diag([noise[n]**2 for n in given])
+    gain = W.T@np.linalg.inv(W@W.T + R)                        # of the joint Gaussian of z and what is given
+    q = model.infer(part(batch, given))
+    close(q.mean, torch.einsum("k,kid->id", torch.tensor(gain[0]).float(), torch.stack([batch[n] for n in given])), 1e-5, 1e-5)
+    close(q.var, torch.full((5, 4), (1 - gain@W).item()), 1e-5, 1e-5)
 
 @torch.no_grad()
 def test_mopoes_random_subset_is_right_on_average(no_noise, monkeypatch):

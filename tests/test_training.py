@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import mmvae_nb.training as training
-from mmvae_nb.core import MmvaeError
+from mmvae_nb.core import MmvaeError, digest
 from mmvae_nb.data import TensorData
 from mmvae_nb.distillation import Students
 from mmvae_nb.jmvae import JMVAE
@@ -437,6 +437,32 @@ def test_cached_trains_once_for_each_name_and_settings(cache):
     assert get(modules=("vae",)).map.bias[0] == 4 and get(modules=("vae", "core")).map.bias[0] == 5
     assert get(modules=("core", "vae")).map.bias[0] == 5 and get().map.bias[0] == 1 and len(trained) == 5
     assert len(list(cache.iterdir())) == 5
+
+def test_numpys_whole_numbers_are_numbers_also_in_a_checkpoint(tmp_path):
+    def go(updates, batch_size, **stop):
+        model = Line()
+        fit(model, tensors(), updates, batch_size, **QUIET, **stop)
+        return bits(model)
+    theirs, folder = (np.int64(5), np.int32(8)), tmp_path/"checkpoint"
+    go(*theirs, checkpoint=folder, every=np.int64(2), stop_after=3)
+    assert same(go(*theirs, checkpoint=folder), go(5, 8))
+
+@pytest.mark.parametrize("of", [np.asarray, torch.tensor, lambda v: torch.tensor(v, dtype=torch.bfloat16, requires_grad=True),
+                                lambda v: np.array([None, *v], dtype=object)])
+def test_settings_that_differ_in_the_middle_of_an_array_are_other_settings(of, cache):
+    "Printed as text, the two arrays are the same."
+    zeros, middle = np.zeros(5000), np.zeros(5000)
+    middle[2500] = 1
+    get = lambda values: cached("m", Line, lambda m: None, {"x": [of(values)]}) and len(list(cache.iterdir()))
+    assert [get(zeros), get(zeros.copy()), get(middle)] == [1, 1, 2]
+
+def test_digests_of_plain_settings_stay_what_they_were():
+    "Names of files in people's caches. Shape and type of an array count, too."
+    assert digest({}) == "44136fa355b3" and digest({"a": 1, "b": [1, 2.5, "x", None, True], "p": Path("/tmp/x")}) == "fcce98f16436"
+    assert digest({"s": torch.Size([1, 2]), "d": torch.device("cpu"), "t": torch.float32,
+                   "n": np.int64(5), "f": np.float32(.1), "g": np.float64(.1)}) == "e8e337c2d112"
+    x = np.zeros((2, 3))
+    assert len({digest(v) for v in [x, x.T, x.astype(np.int64), torch.from_numpy(x)]}) == 4
 
 def test_a_training_that_fails_caches_nothing(cache):
     def train(model): raise RuntimeError("no")

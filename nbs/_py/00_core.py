@@ -19,7 +19,7 @@
 
 # %%
 #| exports
-import contextlib, functools, hashlib, importlib, json, os, random, sys, tempfile, time
+import contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile, time
 from pathlib import Path
 
 
@@ -62,15 +62,16 @@ message
 # %%
 #| exports
 def in_range(name, # what the argument is called
-             value, # the number given
+             value, # the number given, Python's or NumPy's
              low=None, # smallest value allowed, None for no bound
              high=None, # largest value allowed, None for no bound
              whole=False # must it be an integer?
             ):
     "Return `value` if it is a number with `low <= value <= high`; raise `MmvaeError` otherwise."
-    kinds = int if whole else (int, float)
+    kinds = numbers.Integral if whole else numbers.Real
     bad = isinstance(value, bool) or not isinstance(value, kinds) or value != value
-    if not bad and (low is None or value >= low) and (high is None or value <= high): return value
+    if not bad and (low is None or value >= low) and (high is None or value <= high):
+        return value.item() if hasattr(value, "item") else value   # Python's number, not NumPy's
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
     allowed = f"{kind} {' and '.join(bounds)}".rstrip()
@@ -78,8 +79,14 @@ def in_range(name, # what the argument is called
 
 
 # %%
-assert in_range("updates", 10, low=1, whole=True) == 10
-for bad in [0, 2.5, True, "10", float("nan")]:
+import numpy as np
+
+# %%
+for ten in [10, np.int64(10), np.uint8(10)]:
+    n = in_range("updates", ten, low=1, whole=True)
+    assert n == 10 and type(n) is int
+assert type(in_range("lr", np.float32(0.5), low=0)) is float
+for bad in [0, 2.5, True, "10", float("nan"), np.float64(2), np.True_]:
     try: in_range("updates", bad, low=1, whole=True)
     except MmvaeError as e: assert str(e).endswith("allowed: a whole number at least 1"), e
     else: raise AssertionError(f"{bad!r} was let through")
@@ -114,7 +121,7 @@ def atomic_path(path # the file's final path; its folder is made if need be
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
-    text = json.dumps(value, indent=1) + "\n"
+    text = json.dumps(value, indent=1, default=lambda v: v.item()) + "\n"   # NumPy's numbers too
     with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
 
 def read_json(path):
@@ -215,7 +222,8 @@ def cache_dir(*names # sub-folders
 # %% [markdown]
 # A cached weight file must not outlive the code that made it. Its name therefore carries a digest
 # of the settings *and* of the source of the modules involved: change either, and the old file is
-# simply not found.
+# simply not found. An array counts with all its bytes: printed as text it would be abbreviated, and
+# a change in its middle would go unseen.
 
 # %%
 #| exports
@@ -225,11 +233,25 @@ def _module_source(name):
     text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
     return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
 
-def digest(settings, # anything JSON can hold
+
+# %%
+#| exports
+def _plain(value):
+    "What `digest` makes of a value that JSON can't hold."
+    import numpy, torch
+    if isinstance(value, torch.Tensor):
+        data = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+    elif not isinstance(value, numpy.ndarray): return str(value)
+    elif value.dtype.hasobject: return value.tolist()
+    else: data = value
+    sha = hashlib.sha256(data.tobytes()).hexdigest()
+    return f"{value.dtype} {tuple(value.shape)} {sha}"
+
+def digest(settings, # anything JSON can hold; arrays, tensors and paths too
            modules=() # names of modules of this package whose source counts, e.g. ("data", "vae")
           ) -> str: # 12 hexadecimal digits
     "A short fingerprint of settings and code."
-    h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
     for m in sorted(modules): h.update(_module_source(f"mmvae_nb.{m}").encode())
     return h.hexdigest()[:12]
 
@@ -237,6 +259,10 @@ def digest(settings, # anything JSON can hold
 # %%
 assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
 assert digest({}, ["core"]) != digest({})
+long = torch.zeros(5000)
+other = long.clone(); other[2500] = 1
+assert str(long) == str(other) and digest({"x": long}) != digest({"x": other})
+assert digest({"x": other}) == digest({"x": other.clone()}) != digest({"x": other.numpy()})
 
 
 # %% [markdown]

@@ -91,7 +91,8 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 #
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.
 # In training one subset is drawn per item; `exact=True` takes all of them. As in
-# the authors' code, the prior takes part as an expert in the full subset only.
+# the authors' code, the prior takes part as an expert in the full subset only. MVAE's product always holds the prior, whatever is given:
+# it was trained as one factor of the product, and a missing modality leaves out its own factor alone.
 #
 # *Is that right?* Bayes' rule knows two exact products (lesson 03). If experts are posteriors, $q_m = p(z \mid x_m)$, the prior is in each of them and a product of $|A|$ has to be divided by it $|A| - 1$ times. If they
 # are likelihoods, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by it once, *also for a single expert*. (2) uses $q_m$ alone for the singletons, as if it were a posterior, multiplies without dividing for the pairs, and multiplies by the prior once more for
@@ -126,6 +127,7 @@ class MoPoE(MultimodalVAE):
                 ):
         super().__init__(specs, latent, beta)
         self.subsets, self.exact = subsets_of(specs, subsets), exact
+        self.always_prior = subsets == "full"
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
 
     def products(self, batch) -> list:
@@ -135,9 +137,10 @@ class MoPoE(MultimodalVAE):
         return [self._product([experts[n] for n in s]) for s in self.subsets]
 
     def _product(self, experts):
-        "The product of experts; the prior joins the full subset only."
-        if len(experts) == 1: return experts[0]
-        return product_of_experts(experts, prior=len(experts) == len(self.names))
+        "The product of experts; the prior joins the full subset, in MVAE every one."
+        if len(experts) == 1 and not self.always_prior: return experts[0]
+        prior = self.always_prior or len(experts) == len(self.names)
+        return product_of_experts(experts, prior=prior)
 
     def mixture(self, batch) -> Mixture:
         "The joint posterior of eq. (1), as a distribution."
