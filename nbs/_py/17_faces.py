@@ -1182,7 +1182,7 @@ table.round(3)
 # opinion, and no judge can be perfect in them. Hence the facts: a score above what the judge
 # reaches on true images would say more of the judge than of the model.
 #
-# Here are the ceiling and the floor: the true images and texts, then those of other items.
+# Here are the ceiling and chance: the true images and texts, then those of other items.
 
 # %%
 batch, _ = data["test"].take(1000)
