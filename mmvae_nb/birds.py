@@ -577,7 +577,7 @@ class CaptionFeatures:
     def __init__(self, data, a=1e-3, size=300):
         tokens, _ = data.items("text")
         self.vectors, skip = word_vectors(data, size), 3                       # marks don't count
-        share = torch.bincount(tokens.flatten(), minlength=len(self.vectors)).float().numpy()
+        share = torch.bincount(tokens.flatten(), minlength=len(self.vectors)).float().cpu().numpy()
         share[:skip] = 0
         self.weights = np.where(np.arange(len(share)) < skip, 0, a/(a + share/share.sum()))
         self.first = None
@@ -604,7 +604,7 @@ class BirdJudge:
         known = torch.where(self.out.to(species.device), -1, species)
         how = dict(updates=updates, seed=seed, device=device, width=width)
         self.species = cached_classifier(train, "image", labels=known, what="species", **how)
-        self.colour = cached_classifier(train, "image", labels=self._colours(train), what="colour",
+        self.colour = cached_classifier(train, "image", labels=_told_colours(train), what="colour",
                                         **how)
         self.features = {"image": self.species}
         self.captions, self.trigrams = CaptionFeatures(train), Trigrams(tokens, m.num_tokens)
@@ -615,13 +615,6 @@ class BirdJudge:
         "The features that the CCA compares."
         return extract_features(images, self.species), self.captions(tokens)
 
-    def _colours(self, data):
-        "The main colour of each image by all its captions together."
-        owner, m = data.keys["text"].cpu(), data.modalities["text"]
-        named = colour_counts(data.items("text")[0], m).float()
-        counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, named)
-        return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
-
     def scores(self, to, made, batch, labels=None):
         "For pictures: colour, cosine, attributes of drawn birds. For captions also how usual."
         x, t = (made, batch["text"]) if to == "image" else (batch["image"], made)
@@ -630,38 +623,51 @@ class BirdJudge:
         seen = self.colour.predict(made).cpu() if to == "image" else own
         out = {"cosine_similarity": torch.from_numpy(self.cca.cosine(*self._both(x, t))),
                "main_colour": (seen == named)[named >= 0].float()}
-        if to == "text": out |= self._language(made)
-        return out if self.data.real else out | self._drawn(x, t)
-
-    def _drawn(self, images, tokens):
-        "What the caption says against what is drawn: the belly, and the mean over all it says."
-        said = read_captions(self.data.modalities["text"].decode(tokens))
-        drawn = measure_birds(images)
-        right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
-        told = torch.stack([v >= 0 for v in said.values()], 1).float()
-        share = (right*told).sum(1)/told.sum(1).clamp(min=1)
-        return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": share}
-
-    def _language(self, tokens):
-        "Trigram perplexity, pad marks before the end, length, and how many captions differ."
-        m = self.data.modalities["text"]
-        lines, inner = m.decode(tokens), [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
-        return {"trigram_perplexity": self.trigrams.perplexity(tokens),
-                "pad_runs": torch.tensor([float(0 in r) for r in inner]),
-                "caption_words": torch.tensor([float(len(r)) for r in inner]),
-                "distinct_captions": len(set(lines))/len(lines)}
+        if to == "text": out |= _caption_scores(made, m, self.trigrams)
+        return out if self.data.real else out | _drawn_scores(x, t, m)
 
     def facts(self) -> dict: # name -> number
         "How good the judge itself is on real items it was not trained on."
-        images, species = self.data.items("image")
-        hit = (self.species.predict(images[self.out]) == species[self.out]).float().mean().item()
-        most = species.bincount().max().item()/len(species)
-        out = {"accuracy, species (held-out images)": hit, "most frequent species": most}
-        if self.validation is not None:
-            x, colours = self.validation.items("image")[0], self._colours(self.validation)
-            known = colours >= 0
-            hit = (self.colour.predict(x).cpu() == colours)[known].float().mean().item()
-            most = colours[known].bincount().max().item()/int(known.sum())
-            out |= {"accuracy, main colour (held-out classes)": hit,
-                    "most frequent main colour": most}
-        return out
+        return _species_facts(self) | ({} if self.validation is None else _colour_facts(self))
+
+# %% ../nbs/16_birds.ipynb #99743537
+def _drawn_scores(images, tokens, modality):
+    "What the caption says against what is drawn: the belly, and the mean over all it says."
+    said, drawn = read_captions(modality.decode(tokens)), measure_birds(images)
+    right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
+    told = torch.stack([v >= 0 for v in said.values()], 1).float()
+    share = (right*told).sum(1)/told.sum(1).clamp(min=1)
+    return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": share}
+
+def _caption_scores(tokens, modality, trigrams):
+    "Trigram perplexity, pad marks before the end, length, and how many captions differ."
+    lines = modality.decode(tokens)
+    inner = [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
+    return {"trigram_perplexity": trigrams.perplexity(tokens),
+            "pad_runs": torch.tensor([float(0 in r) for r in inner]),
+            "caption_words": torch.tensor([float(len(r)) for r in inner]),
+            "distinct_captions": len(set(lines))/len(lines)}
+
+# %% ../nbs/16_birds.ipynb #189a1f04
+def _told_colours(data):
+    "The main colour of each image by all its captions together."
+    owner, m = data.keys["text"].cpu(), data.modalities["text"]
+    named = colour_counts(data.items("text")[0], m).float()
+    counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, named)
+    return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
+
+def _species_facts(judge):
+    "The species judge on training images that it has not seen."
+    images, species = judge.data.items("image")
+    hit = judge.species.predict(images[judge.out]) == species[judge.out]
+    return {"accuracy, species (held-out images)": hit.float().mean().item(),
+            "most frequent species": species.bincount().max().item()/len(species)}
+
+def _colour_facts(judge):
+    "The colour judge on images of other classes."
+    x, colours = judge.validation.items("image")[0], _told_colours(judge.validation)
+    known = colours >= 0
+    hit = (judge.colour.predict(x).cpu() == colours)[known]
+    most = colours[known].bincount().max().item()/int(known.sum())
+    return {"accuracy, main colour (held-out classes)": hit.float().mean().item(),
+            "most frequent main colour": most}

@@ -8,7 +8,7 @@ __all__ = ['alphabet', 'digit_words', 'splits', 'Modality', 'as_float', 'Multimo
            'real_svhn', 'mnist_svhn_text', 'download', 'found_data']
 
 # %% ../nbs/02_data.ipynb #6d692f1c
-import copy, functools, gzip, hashlib, math, os, shutil, struct, tempfile, zipfile, zlib
+import copy, functools, gzip, hashlib, html, math, os, shutil, struct, tempfile, zipfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -248,7 +248,7 @@ def _description(data):
 def _markdown(data):
     rows = [("data", f"{data.name}, {data.split}"), *_general(data)]
     for m in data.modalities.values(): rows += [(f"{m.name}: {k}", v) for k, v in _facts(data, m)]
-    lines = [f"| {k} | {v} |".replace("'", "&#39;") for k, v in rows]
+    lines = [html.escape(f"| {k} | {v} |") for k, v in rows]         # or <end> is read as a tag
     return "\n".join(["| what | value |", "|---|---|"] + lines)
 
 # %% ../nbs/02_data.ipynb #52e65e54

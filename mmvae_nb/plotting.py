@@ -20,7 +20,10 @@ METHOD_NAMES = dict(
     jmvae_student="JMVAE student", iterative="Iterative teacher",
     iterative_student="Iterative student", mvtcae="MVTCAE", mvtcae_student="MVTCAE student",
     refined="Refined, JVAE's decoders", refined_marino="Marino's refiner, JVAE's decoders",
-    refined_student="Student of refined, JVAE's decoders")
+    refined_student="Student of refined, JVAE's decoders",
+    iterative_student_over_t="Iterative students, one for each T",
+    iterative_student_to_10="Iterative students, T up to 10",
+    **{f"iterative_t{t}": f"Iterative teacher, T = {t}" for t in (1, 2, 4, 8)})
 
 METHOD_COLOURS = dict(
     mopoe="#029e73", mvae="#949494", mmvae="#fbafe4", jvae="#56b4e9", jmvae="#cc78bc",
@@ -128,6 +131,18 @@ def _draw_rows(fig, rows, layout, title):
     if title: fig.suptitle(title, fontsize="medium")
 
 # %% ../nbs/01_plotting.ipynb #69830f3a
+def _square(fig, columns):
+    "Make pixels square: give back the height that the layout has to spare."
+    for _ in range(2):                                    # the second time for what labels shifted
+        fig.draw_without_rendering()
+        axes = [a for part in fig.subfigs for a in part.axes]
+        strips = [(a.get_window_extent(), a.images[0].get_array().shape) for a in axes if a.images]
+        if not strips: return
+        r = sum(b.height*s[1]/(b.width*s[0]) for b, s in strips)/len(strips)
+        tall = sum(a.get_window_extent().height for a in axes)/fig.dpi/columns
+        fig.set_figheight(fig.get_figheight() - tall*(1 - 1/r))
+
+# %% ../nbs/01_plotting.ipynb #e954fc22
 def side_by_side(blocks, # {title of a block: {row label or method key: images or list of texts}}
                  title=None, # title of the whole figure
                  note=None, # small print below: which data, which samples
@@ -148,6 +163,7 @@ def side_by_side(blocks, # {title of a block: {row label or method key: images o
     for part, key in zip(parts.flat, keys): _draw_rows(part, blocks[key], plan[key], key)
     if title: fig.suptitle(title)
     if note: fig.supxlabel(note, fontsize="x-small", color="0.4")
+    _square(fig, columns)
     return fig
 
 def generation_grid(rows, # {row label or method key: images (n, C, H, W) or a list of n texts}

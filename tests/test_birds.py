@@ -319,6 +319,13 @@ def test_facts_are_numbers(judged):
     facts = judged[0].facts()
     assert all(0 <= v <= 1 for v in facts.values()) and len(facts) == 4
 
+@pytest.mark.cuda
+def test_judges_take_data_on_an_accelerator(device="cuda"):
+    train, validation, test = (cub(s, items=60, device=device) for s in ("train", "validation", "test"))
+    judge, (batch, _) = BirdJudge(train, validation, updates=2, width=8, device=device), test.take(60)
+    for to in batch: assert judge.scores(to, batch[to], batch)["attributes_right"].shape == (60,)
+    assert len(judge.facts()) == 4
+
 
 # ---- text that may start anywhere (lesson 17)
 

@@ -1,10 +1,12 @@
 "Lesson 02, data: what its own asserts can't hold. Nothing here needs a network or real data."
 import gzip, io, math, os, stat, struct
+from html.parser import HTMLParser
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from scipy.io import savemat
 from sklearn.linear_model import RidgeClassifier
 
@@ -206,6 +208,14 @@ def test_description_names_everything(rendered, capsys):
                  "Apache", "380/40/80", rendered["test"].checksum, "zero, one"]:
         assert word in text, word
     assert "rendered" in repr(rendered["test"]) and "|" in rendered["test"]._repr_markdown_()
+
+def test_the_marks_of_a_vocabulary_are_no_tags_on_a_page():
+    text = D.Modality("text", "text", (4,), ("<pad>", "<unk>", "<end>", "bird's"))
+    data = D.TensorData({"text": torch.zeros(3, 4, dtype=torch.int64)}, modalities=[text])
+    page, shown = HTMLParser(), []
+    page.handle_data = shown.append
+    page.feed(MarkdownIt("commonmark").enable("table").render(data._repr_markdown_()))
+    assert "4 tokens: <pad> <unk> <end> bird's" in "".join(shown)
 
 def test_to_keeps_the_data(rendered):
     data = rendered["validation"]

@@ -67,6 +67,34 @@ def test_four_blocks_in_two_columns():
     assert len(fig.subfigs) == 4 and fig.subfigs[3].axes[1].get_ylabel() == "JVAE (teacher)"
     assert fig.get_supxlabel() == "data: none"
 
+faces, digits = torch.rand(8, 3, 64, 64), torch.rand(10, 1, 28, 28)
+captions = ["a bird with a blue belly with a black crown and a black nape"]*8
+methods = {"ground truth": digits, "mopoe": digits, "iterative_student": digits}
+
+@pytest.mark.parametrize("styled", [False, True])
+@pytest.mark.parametrize("blocks, how", [
+    ({"": {"a": faces, "b": faces, "c": faces}}, {}),
+    ({"": {"bird": faces[:6], "caption": captions[:6]}}, {}),
+    ({"": {"caption": captions, "ground truth": faces, "mopoe": faces, "iterative_student": faces}}, {}),
+    ({"A": methods, "B": methods}, dict(columns=1, title="two below one another")),
+    ({"A": methods, "B": methods}, dict(columns=2))])
+def test_pixels_are_square(blocks, how, styled):
+    with plt.rc_context():
+        plt.rcdefaults()
+        matplotlib.use("agg")
+        if styled: P.set_style()
+        fig = P.side_by_side(blocks, note="data: none", **how)
+        fig.draw_without_rendering()
+    strips = [a for part in fig.subfigs for a in part.axes if a.images]
+    assert len(strips) == sum(torch.is_tensor(strip) for rows in blocks.values() for strip in rows.values())
+    for ax in strips:
+        box, (h, w, _) = ax.get_window_extent(), ax.images[0].get_array().shape
+        assert abs(box.height/h/(box.width/w) - 1) < 0.02
+
+def test_a_figure_of_texts_alone_keeps_its_height():
+    rows = {"given": ["one", "two"], "said": ["two", "two"]}
+    assert P.generation_grid(rows).get_figheight() == pytest.approx(P._layout(rows)["height"])
+
 @pytest.mark.parametrize("rows", [{}, {"a": []}, {"a": ["x"], "b": torch.zeros(2, 1, 4, 4)}])
 def test_grids_refuse_rows_that_do_not_match(rows):
     with pytest.raises(MmvaeError, match="^rows: got "): P.generation_grid(rows)

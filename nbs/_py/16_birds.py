@@ -41,6 +41,9 @@ from mmvae_nb.plotting import *
 from mmvae_nb.training import *
 from mmvae_nb.vae import *
 
+# %%
+set_style()
+
 # %% [markdown]
 # ## What a picture and a sentence share
 #
@@ -140,6 +143,7 @@ def draw_birds(attributes, # dict: name -> int64 tensor (n,), places in `bird_at
 
 
 # %%
+#| fig-cap: "Drawn birds; every attribute takes each of its values equally often, the rest is random."
 #| fig-alt: "Four rows of twelve drawn birds on branches, in six colours, small and large, with short and long bills."
 def random_birds(n, *name):
     "Attributes of `n` birds, every value as likely as any other."
@@ -233,6 +237,25 @@ assert all(abs(v - 1/len(bird_attributes[a])) < 0.08 for a, v in mixed_up.items(
 # Right on true pictures, right on blurred ones, and at chance (a sixth for colours, a half for size and bill) when pictures and attributes are mixed up: a scorer can be
 # trusted only if all three hold. The third is the control: a scorer that had its answers from anywhere but the picture, from a leaked label for example, would not fall to chance there.
 #
+# What the winning hypothesis sees can be drawn: each part in the mean colour $\bar x_{hj}$ of its pixels.
+
+# %%
+#| fig-cap: "Equation (1) at work on blurred birds: the best hypothesis, each part in one colour. The rows of the branch are left out."
+#| fig-alt: "Three rows of eight birds: drawn, blurred, and as flat patches of colour with the same place, size and colours, white where the branch was."
+_, _, seen = _layouts()
+x = F.avg_pool2d(blurred[:8], 2).flatten(2)
+best, hypothesis = _explained(x, seen).max(1)
+own = seen[:, hypothesis].movedim(0, 1)                              # (birds, parts, pixels)
+mean = torch.einsum("ncp,nkp->nkc", x, own)/own.sum(2, keepdim=True).clamp(min=1)
+judged = own.sum(1, keepdim=True)                                    # 0 where the branch is
+flat = torch.einsum("nkc,nkp->ncp", mean, own) + 1 - judged
+unexplained = (judged*x**2).sum((1, 2)) - best                       # equation (1), and by hand:
+torch.testing.assert_close(unexplained, (judged*(x - flat)**2).sum((1, 2)), atol=.01, rtol=0)
+flat = F.interpolate(flat.unflatten(2, (32, 32)), 64)
+generation_grid({"drawn": pictures[:8], "blurred": blurred[:8], "as explained": flat},
+                note="rendered data");
+
+# %% [markdown]
 # ## Captions from a grammar
 #
 # The captions imitate the real ones: one of six openings, which all name the belly and of which three name the size; then one to three of wing, head and bill, in any order
@@ -519,6 +542,7 @@ assert train.modalities["text"].vocabulary == test.modalities["text"].vocabulary
 train
 
 # %%
+#| fig-cap: "Six birds of unseen species, and one of the five captions of each."
 #| fig-alt: "Six drawn birds, and below each one of its captions."
 batch, _ = test.take(6)
 rows = {"bird": batch["image"], "caption": test.modalities["text"].decode(batch["text"])}
@@ -915,7 +939,7 @@ class CaptionFeatures:
     def __init__(self, data, a=1e-3, size=300):
         tokens, _ = data.items("text")
         self.vectors, skip = word_vectors(data, size), 3                       # marks don't count
-        share = torch.bincount(tokens.flatten(), minlength=len(self.vectors)).float().numpy()
+        share = torch.bincount(tokens.flatten(), minlength=len(self.vectors)).float().cpu().numpy()
         share[:skip] = 0
         self.weights = np.where(np.arange(len(share)) < skip, 0, a/(a + share/share.sum()))
         self.first = None
@@ -944,7 +968,7 @@ class BirdJudge:
         known = torch.where(self.out.to(species.device), -1, species)
         how = dict(updates=updates, seed=seed, device=device, width=width)
         self.species = cached_classifier(train, "image", labels=known, what="species", **how)
-        self.colour = cached_classifier(train, "image", labels=self._colours(train), what="colour",
+        self.colour = cached_classifier(train, "image", labels=_told_colours(train), what="colour",
                                         **how)
         self.features = {"image": self.species}
         self.captions, self.trigrams = CaptionFeatures(train), Trigrams(tokens, m.num_tokens)
@@ -955,13 +979,6 @@ class BirdJudge:
         "The features that the CCA compares."
         return extract_features(images, self.species), self.captions(tokens)
 
-    def _colours(self, data):
-        "The main colour of each image by all its captions together."
-        owner, m = data.keys["text"].cpu(), data.modalities["text"]
-        named = colour_counts(data.items("text")[0], m).float()
-        counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, named)
-        return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
-
     def scores(self, to, made, batch, labels=None):
         "For pictures: colour, cosine, attributes of drawn birds. For captions also how usual."
         x, t = (made, batch["text"]) if to == "image" else (batch["image"], made)
@@ -970,41 +987,61 @@ class BirdJudge:
         seen = self.colour.predict(made).cpu() if to == "image" else own
         out = {"cosine_similarity": torch.from_numpy(self.cca.cosine(*self._both(x, t))),
                "main_colour": (seen == named)[named >= 0].float()}
-        if to == "text": out |= self._language(made)
-        return out if self.data.real else out | self._drawn(x, t)
-
-    def _drawn(self, images, tokens):
-        "What the caption says against what is drawn: the belly, and the mean over all it says."
-        said = read_captions(self.data.modalities["text"].decode(tokens))
-        drawn = measure_birds(images)
-        right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
-        told = torch.stack([v >= 0 for v in said.values()], 1).float()
-        share = (right*told).sum(1)/told.sum(1).clamp(min=1)
-        return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": share}
-
-    def _language(self, tokens):
-        "Trigram perplexity, pad marks before the end, length, and how many captions differ."
-        m = self.data.modalities["text"]
-        lines, inner = m.decode(tokens), [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
-        return {"trigram_perplexity": self.trigrams.perplexity(tokens),
-                "pad_runs": torch.tensor([float(0 in r) for r in inner]),
-                "caption_words": torch.tensor([float(len(r)) for r in inner]),
-                "distinct_captions": len(set(lines))/len(lines)}
+        if to == "text": out |= _caption_scores(made, m, self.trigrams)
+        return out if self.data.real else out | _drawn_scores(x, t, m)
 
     def facts(self) -> dict: # name -> number
         "How good the judge itself is on real items it was not trained on."
-        images, species = self.data.items("image")
-        hit = (self.species.predict(images[self.out]) == species[self.out]).float().mean().item()
-        most = species.bincount().max().item()/len(species)
-        out = {"accuracy, species (held-out images)": hit, "most frequent species": most}
-        if self.validation is not None:
-            x, colours = self.validation.items("image")[0], self._colours(self.validation)
-            known = colours >= 0
-            hit = (self.colour.predict(x).cpu() == colours)[known].float().mean().item()
-            most = colours[known].bincount().max().item()/int(known.sum())
-            out |= {"accuracy, main colour (held-out classes)": hit,
-                    "most frequent main colour": most}
-        return out
+        return _species_facts(self) | ({} if self.validation is None else _colour_facts(self))
+
+
+# %% [markdown]
+# What it says of drawn birds and of captions, and how good it is itself:
+
+# %%
+#| exports
+def _drawn_scores(images, tokens, modality):
+    "What the caption says against what is drawn: the belly, and the mean over all it says."
+    said, drawn = read_captions(modality.decode(tokens)), measure_birds(images)
+    right = torch.stack([(drawn[a] == v).float() for a, v in said.items()], 1)
+    told = torch.stack([v >= 0 for v in said.values()], 1).float()
+    share = (right*told).sum(1)/told.sum(1).clamp(min=1)
+    return {"belly_right": right[:, 0]*told[:, 0], "attributes_right": share}
+
+def _caption_scores(tokens, modality, trigrams):
+    "Trigram perplexity, pad marks before the end, length, and how many captions differ."
+    lines = modality.decode(tokens)
+    inner = [r[:r.index(2)] if 2 in r else r for r in tokens.tolist()]
+    return {"trigram_perplexity": trigrams.perplexity(tokens),
+            "pad_runs": torch.tensor([float(0 in r) for r in inner]),
+            "caption_words": torch.tensor([float(len(r)) for r in inner]),
+            "distinct_captions": len(set(lines))/len(lines)}
+
+
+# %%
+#| exports
+def _told_colours(data):
+    "The main colour of each image by all its captions together."
+    owner, m = data.keys["text"].cpu(), data.modalities["text"]
+    named = colour_counts(data.items("text")[0], m).float()
+    counts = torch.zeros(len(data), len(caption_colours)).index_add_(0, owner, named)
+    return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
+
+def _species_facts(judge):
+    "The species judge on training images that it has not seen."
+    images, species = judge.data.items("image")
+    hit = judge.species.predict(images[judge.out]) == species[judge.out]
+    return {"accuracy, species (held-out images)": hit.float().mean().item(),
+            "most frequent species": species.bincount().max().item()/len(species)}
+
+def _colour_facts(judge):
+    "The colour judge on images of other classes."
+    x, colours = judge.validation.items("image")[0], _told_colours(judge.validation)
+    known = colours >= 0
+    hit = (judge.colour.predict(x).cpu() == colours)[known]
+    most = colours[known].bincount().max().item()/int(known.sum())
+    return {"accuracy, main colour (held-out classes)": hit.float().mean().item(),
+            "most frequent main colour": most}
 
 
 # %% [markdown]
@@ -1045,6 +1082,7 @@ students = cached("birds-students", lambda: Students(joint),
                   lambda m: fit(m, train, 600, 32, 4e-3), "600 x 32, 4e-3", code)
 
 # %%
+#| fig-cap: "Birds drawn from six captions, and captions written from six birds, after a short training."
 #| fig-alt: "Rows of six: captions, the birds they were written about, and the birds that the students draw from them."
 with torch.no_grad():
     drawn = students.generate({"text": batch["text"]}, to="image")["image"]

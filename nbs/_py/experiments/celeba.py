@@ -18,6 +18,9 @@ from mmvae_nb.core import *
 from mmvae_nb.metrics import paired_interval
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "celeba"  # name of the data set
 source: str = "rendered"  # rendered or real data
@@ -98,7 +101,7 @@ keep(generation_grid(rows, note=note), "slide_59_image_to_text.png")
 #
 # The talk shows T = 1, 2 and 10 and does not say whether teacher or student. Both are here. A refined posterior of the **teacher** has *seen the face it
 # is asked to draw*: its rows are no cross-modal generation. The **student** distilled at each T has seen the text (or the face) only.
-# In the table above, `iterative_student_to_10` is this set of students, trained for fewer updates than the main one; the column T is that of the teacher's own training, so T = 10 here goes beyond it.
+# In the table above, *Iterative students, T up to 10* is this set of students, trained for fewer updates than the main one; the column T is that of the teacher's own training, so T = 10 here goes beyond it.
 
 # %%
 def over_t(given, to):
@@ -133,8 +136,8 @@ keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"),
 # %% [markdown]
 # ## The numbers
 #
-# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. The "floor" of an agreement is chance: the same generated items with the
-# attributes of other faces. The floor of the FID is another thing, real faces against other real faces. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
+# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. *Chance* is what the same generated items get with the
+# attributes of other faces. The *floor* of the FID is that of real faces against other real faces. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
 
 # %%
 table = reproduce.write_talk_table(results)
@@ -142,9 +145,10 @@ own = table[table.dataset == dataset]
 with atomic_path(f"{results}/tables/celeba.csv") as tmp:
     own.to_csv(tmp, index=False, float_format="%.6g")
 def scores(direction, names):
-    "A measure per column: the value, and by chance where that was measured."
+    "A measure per column: the value, and chance or the FID's floor where that was measured."
     t = own[own.condition.eq(direction) & own.metric.isin(names) & own.method.isin(compared)]
-    cell = lambda r: f"{r.value:.3f}" + (f" (floor {r.floor:.3f})" if pd.notna(r.floor) else "")
+    beside = lambda r: f" ({'floor' if r.metric == 'fid' else 'chance'} {r.floor:.3f})"
+    cell = lambda r: f"{r.value:.3f}" + (beside(r) if pd.notna(r.floor) else "")
     t = t.assign(cell=[cell(r) for r in t.itertuples()])
     t = t.pivot(index="method", columns="metric", values="cell").reindex(compared)
     return t.rename(index=method_name)
@@ -170,12 +174,14 @@ per_attribute.round(3)
 
 # %%
 kl = own[own.metric.eq("teacher_student_kl")]
+kl = kl.assign(method=kl.method.map(method_name))
 kl[["method", "condition", "value", "n"]].round(2)
 
 # %%
 measures = ["attribute_agreement", "attribute_measured", "attribute_match", "fid"]
 student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(measures)]
-student[["metric", "condition", "value", "floor"]].round(3)
+student = student.rename(columns={"floor": "chance (FID: floor)"})
+student[["metric", "condition", "value", "chance (FID: floor)"]].round(3)
 
 
 # %% [markdown]

@@ -16,6 +16,9 @@ from mmvae_nb.core import *
 from mmvae_nb.metrics import paired_interval
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "cub"  # name of the data set
 source: str = "rendered"  # rendered or real data
@@ -89,8 +92,8 @@ for i in range(4): print(*[f"{k}: {v[i]}" for k, v in texts.items()], "", sep="\
 # ## Slides 40 and 68: the numbers
 #
 # FID uses the features of a bird classifier trained on the training species (named in the table), not Inception's, so its size cannot be compared with
-# the talk's. The cosine similarity is that of lesson 07; the talk does not define its own. Its floor is the cosine of the same generated items with
-# other items' partners, and real test pairs are the ceiling.
+# the talk's. The cosine similarity is that of lesson 07; the talk does not define its own. In the column "floor" stands, for the FID, real birds
+# against other real birds; for the cosine it is chance, the same generated items with other items' partners (real test pairs are the ceiling).
 
 # %%
 table = reproduce.write_talk_table(results)

@@ -17,6 +17,9 @@ from mmvae_nb.core import *
 from mmvae_nb.metrics import paired_interval
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
 source: str = "rendered"  # rendered or real data

@@ -10,6 +10,9 @@ import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
 source: str = "rendered"  # rendered or real data
@@ -29,8 +32,7 @@ def records(m):
     "What the runs of a method recorded, one for each seed."
     return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
             for s in reproduce.seeds_of(m, seeds)]
-runs = {m: records(m) for m in reproduce.METHODS
-        if reproduce.run_paths(results, dataset, m, 0)["run"].exists()}
+runs = {m: records(m) for m in reproduce.PARTS[part][0]}
 data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
 print(f"{data_used}, {seeds} seed(s), device {device}")
 test
@@ -39,8 +41,7 @@ test
 # %% [markdown]
 # ## What was trained
 #
-# Every generative model of the comparison got the same number of updates, and so did its students. Where other parts have been run, their models stand in the table, too: refiners, and
-# the short trainings of the study of $T$, with updates of their own. Time is that of one run on the
+# Every generative model of the comparison got the same number of updates, and so did its students. Time is that of one run on the
 # device above; a refined posterior costs several passes through the decoders. Validation losses are those of different objectives: do not compare them.
 
 # %%

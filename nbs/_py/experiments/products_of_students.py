@@ -14,6 +14,9 @@ import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
 source: str = "rendered"  # rendered or real data

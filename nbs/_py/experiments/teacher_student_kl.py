@@ -17,6 +17,9 @@ from mmvae_nb.core import *
 from mmvae_nb.metrics import paired_interval
 from mmvae_nb.plotting import *
 
+# %%
+set_style()
+
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
 source: str = "rendered"  # rendered or real data
@@ -135,7 +138,7 @@ cause = pd.DataFrame(cause).set_index(["teacher", "from"])
 cause.round(2)
 
 # %%
-#| fig-cap: "KL from teacher to student, and the part of it that repeats when the teacher itself is refined twice."
+#| fig-cap: "KL from teacher to student, and between two refinements of the same items with other noise."
 #| fig-alt: "Bars for three teachers and three modalities; beside each bar the KL between two refinements of the same items."
 fig, ax = plt.subplots(figsize=(6.5, 3.8))
 y = np.arange(len(cause))[::-1]
