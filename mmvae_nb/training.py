@@ -129,9 +129,9 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         stop_after=None # stop (with a checkpoint) after this many updates, as if interrupted
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
-    for name, value in dict(updates=updates, batch_size=batch_size, every=every).items():
-        in_range(name, value, low=1, whole=True)
-    in_range("lr", lr, low=0)
+    count = lambda name, value: in_range(name, value, low=1, whole=True)
+    updates, batch_size = count("updates", updates), count("batch_size", batch_size)
+    every, lr = count("every", every), in_range("lr", lr, low=0)     # numbers of Python's, too
     one_of("precision", precision, ["float32", "bf16"])
     one_of("schedule", schedule, ["one_cycle", "constant"])
     if clip is not None: in_range("clip", clip, low=1e-9)

@@ -241,14 +241,14 @@ assert all(abs(v - 1/len(bird_attributes[a])) < 0.08 for a, v in mixed_up.items(
 
 # %%
 #| fig-cap: "Equation (1) at work on blurred birds: the best hypothesis, each part in one colour. The rows of the branch are left out."
-#| fig-alt: "Three rows of eight birds: drawn, blurred, and as flat patches of colour with the same place, size and colours, white where the branch was."
+#| fig-alt: "Three rows of eight birds: drawn, blurred, and as flat patches of colour with the same place, size and colours, grey where the branch was."
 _, _, seen = _layouts()
 x = F.avg_pool2d(blurred[:8], 2).flatten(2)
 best, hypothesis = _explained(x, seen).max(1)
 own = seen[:, hypothesis].movedim(0, 1)                              # (birds, parts, pixels)
 mean = torch.einsum("ncp,nkp->nkc", x, own)/own.sum(2, keepdim=True).clamp(min=1)
 judged = own.sum(1, keepdim=True)                                    # 0 where the branch is
-flat = torch.einsum("nkc,nkp->ncp", mean, own) + 1 - judged
+flat = torch.einsum("nkc,nkp->ncp", mean, own) + .7*(1 - judged)       # grey there
 unexplained = (judged*x**2).sum((1, 2)) - best                       # equation (1), and by hand:
 torch.testing.assert_close(unexplained, (judged*(x - flat)**2).sum((1, 2)), atol=.01, rtol=0)
 flat = F.interpolate(flat.unflatten(2, (32, 32)), 64)
