@@ -103,7 +103,9 @@ with atomic_path(f"{results}/tables/cub.csv") as tmp:
 print(table_text(own[own.slide.isin([40, 68]) & own.method.isin(methods)]))
 
 # %%
-print("the judge itself:", {k: round(v, 3) for k, v in record["facts"].items()})
+pd.Series(record["facts"], name="the judge itself").round(3).to_frame()
+
+# %%
 pd.DataFrame(record["references"]).T.round(3)
 
 
