@@ -155,18 +155,18 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     model.train()
     release = _marks(model)
-    wrapped, optimiser = accelerator.prepare(model, optimiser)
-    accelerator.register_for_checkpointing(scheduler)
-    replay = getattr(model, "replay", None)       # lesson 09: what later updates continue
-    if hasattr(replay, "stored"):
-        replay.stored = None; accelerator.register_for_checkpointing(replay)
-    start, history = 0, []
-    if _latest(checkpoint):
-        start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
-    stop = updates if stop_after is None else min(updates, stop_after)
-    limit = math.inf if clip is None else clip
-    bar = _Bar(start, updates, progress and accelerator.is_main_process)
     try:
+        wrapped, optimiser = accelerator.prepare(model, optimiser)
+        accelerator.register_for_checkpointing(scheduler)
+        replay = getattr(model, "replay", None)       # lesson 09: what later updates continue
+        if hasattr(replay, "stored"):
+            replay.stored = None; accelerator.register_for_checkpointing(replay)
+        start, history = 0, []
+        if _latest(checkpoint):
+            start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
+        stop = updates if stop_after is None else min(updates, stop_after)
+        limit = math.inf if clip is None else clip
+        bar = _Bar(start, updates, progress and accelerator.is_main_process)
         for update in range(start, stop):
             number = update*accelerator.num_processes + accelerator.process_index
             total, parts = wrapped(data.batch(number, batch_size, seed))
@@ -185,9 +185,8 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
                 history.append(row); bar.show(update + 1, row)
             if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
                 _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
-    finally:
-        bar.close(); release()
-    model.eval()
+    finally: release()
+    bar.close(); model.eval()
     return pd.DataFrame(history)
 
 # %% ../nbs/06_training.ipynb #60776c02

@@ -498,6 +498,9 @@ def test_a_checkpoint_belongs_to_options_and_teacher_too(tmp_path):
     before = bits(second)
     with pytest.raises(MmvaeError, match="holds another model"): fit(Students(second), tensors(), **how)
     assert same(before, bits(second))
+    refused = Students(second)
+    with pytest.raises(MmvaeError, match="holds another model"): fit(refused, tensors(), **how)
+    assert not {"forward", "_is_accelerate_prepared"} & set(vars(refused))    # it can be trained otherwise
     assert len(fit(Students(first), tensors(), **how)) == 2      # updates 0 and 3
 
 def test_what_is_continued_comes_back_with_a_checkpoint(tmp_path):

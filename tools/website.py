@@ -226,10 +226,17 @@ def report_page(nb_path, files, target, scale, pages, executed=None, kept=None):
     write_nb(nb, target)
     page(target, target, fold=True)
 
+def publishable(scale, report):
+    "May the pictures of an executed report be shown? Those made from photographs of people may not."
+    from mmvae_nb.reproduce import DATASETS, SCALES
+    private = {part for d in DATASETS.values() if d.private for part in d.parts}
+    return report not in private or (scale in SCALES and SCALES[scale].source != "real")
+
 def run_reports(root, scale="*"):
     "What is kept of reports that were run: executed copies, and those without pictures, as two dicts by (scale, name)."
     found = lambda pattern: {(p.parts[-3], p.stem.removesuffix("-report")): p for p in (root/"results").glob(f"{scale}/{pattern}")}
-    return found("executed/[!.]*-report.ipynb"), found("reports/[!.]*.ipynb")
+    executed = {k: p for k, p in found("executed/[!.]*-report.ipynb").items() if publishable(*k)}
+    return executed, found("reports/[!.]*.ipynb")
 
 def result_pages(proc, pages, root=ROOT):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."

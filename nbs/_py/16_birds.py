@@ -1148,8 +1148,7 @@ line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)
 # | by chance | 0.16 | 0.16 | 0.27 | 0.26 | | |
 #
 # With the mean both students are right about nearly all bellies, and about seven eighths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student, as
-# in the section above, and longer training of the students is no cure: in trials on the validation species, which are not kept, the JMVAE student had 0.72 of the bellies
-# after 800, 1,600 and 2,400 updates alike. MoPoE's samples are as good as its mean; beside the belly less is right.
+# in the section above. MoPoE's samples are as good as its mean; beside the belly less is right.
 #
 # ![Rows of eight: captions, the drawn birds they were written about, and birds drawn from the captions by MoPoE, the JMVAE student and the iterative student. All stand on a branch; their colours agree with the caption in part.](../results/quick/figures/slide_39_text_to_image.png)
 #
