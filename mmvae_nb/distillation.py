@@ -9,7 +9,6 @@ __all__ = ['Students', 'distill']
 import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *

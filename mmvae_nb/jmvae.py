@@ -9,13 +9,10 @@ __all__ = ['JMVAE']
 import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *
-from .training import *
 from .multimodal_elbo import *
-from .distillation import *
 
 # %% ../nbs/12_jmvae.ipynb #49ad5225
 class JMVAE(MultimodalVAE):

@@ -10,11 +10,9 @@ import itertools
 import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *
-from .training import *
 from .multimodal_elbo import *
 
 # %% ../nbs/13_mopoe.ipynb #50533fdf

@@ -6,14 +6,11 @@
 __all__ = ['MultimodalVAE', 'JVAE']
 
 # %% ../nbs/10_multimodal_elbo.ipynb #fbfabf77
-import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *
-from .training import *
 
 # %% ../nbs/10_multimodal_elbo.ipynb #4ca3f867
 class MultimodalVAE(nn.Module):

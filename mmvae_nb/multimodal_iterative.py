@@ -10,11 +10,9 @@ import contextlib
 import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *
-from .training import *
 from .iterative_inference import *
 from .multimodal_elbo import *
 from .distillation import *

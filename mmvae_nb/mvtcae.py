@@ -6,16 +6,12 @@
 __all__ = ['MVTCAE']
 
 # %% ../nbs/14_mvtcae.ipynb #65fa4e6d
-import torch
 from torch import nn
 from .core import *
-from .data import mnist_svhn_text
 from .distributions import *
 from .networks import *
 from .vae import *
-from .training import *
 from .multimodal_elbo import *
-from .distillation import *
 
 # %% ../nbs/14_mvtcae.ipynb #16b4ce93
 class MVTCAE(MultimodalVAE):

@@ -10,7 +10,6 @@ from collections import namedtuple
 import torch
 from torch import nn
 from .core import *
-from .data import Modality, as_float, mnist_svhn_text
 from .distributions import *
 from .networks import *
 

@@ -19,7 +19,8 @@
 
 # %%
 #| exports
-import contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile, time
+import ast, contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile
+import time, zipfile, zlib
 from pathlib import Path
 
 
@@ -134,6 +135,50 @@ def read_json(path):
 
 # %% [markdown]
 # Let us interrupt a write on purpose. The old file must survive and no debris may be left.
+
+# %% [markdown]
+# Arrays that take long to make, such as decoded photographs, are kept in a file. Whoever asks for them gets what the
+# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each.
+
+# %%
+#| exports
+def cached_arrays(path, # an .npz file
+                  make, # () -> dict: name -> array, in the order of `names`
+                  names=("x",) # which arrays the file must hold
+                 ) -> dict: # name -> array
+    "The arrays kept at `path`, or made now and kept there; a damaged file is made anew."
+    import numpy as np
+    try:
+        with np.load(path) as f: return {n: f[n] for n in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = make()
+        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
+        return arrays
+
+def damaged(path, why=""):
+    "The error for a data file that can't be read."
+    why = f" ({' '.join(str(why).split())[:80]})" if why else ""
+    return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
+
+def absent(what, # name of the data set
+           paths, # what was looked for
+           remedy="run `mmvae data --download`, or set MMVAE_DATA to the folder that has it"):
+    "The error for real data that was asked for and is not there."
+    return MmvaeError(f"{what}: real data asked for, but {' or '.join(paths)} was not found in "
+                      f"{', '.join(map(str, data_dirs()))}; {remedy}")
+
+
+# %%
+import numpy as np
+
+with tempfile.TemporaryDirectory() as folder:
+    path, calls = Path(folder)/"squares.npz", []
+    def squares(): calls.append(1); return {"x": np.arange(4)**2}
+    first, second = cached_arrays(path, squares), cached_arrays(path, squares)
+    assert len(calls) == 1 and (first["x"] == second["x"]).all()      # made once
+    path.write_bytes(path.read_bytes()[:60])                           # half a file
+    assert (cached_arrays(path, squares)["x"] == first["x"]).all() and len(calls) == 2
+print(damaged("digits.gz", "3 bytes")); print(absent("mnist", ["MNIST/raw"]))
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

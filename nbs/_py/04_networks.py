@@ -23,8 +23,12 @@ from typing import Any, Callable
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import Modality, as_float, mnist_svhn_text
+from mmvae_nb.data import as_float
 from mmvae_nb.distributions import *
+
+# %%
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.data import Modality
 
 
 # %% [markdown]
@@ -60,14 +64,9 @@ class ModalitySpec:
 
 # %%
 #| exports
-class Door(nn.Module):
+class ToFloat(nn.Module):
     "The first layer of an image or vector encoder: uint8 to float in [0, 1]."
     def forward(self, x): return as_float(x)
-
-class Unflatten(nn.Module):
-    "View (batch, numbers) as (batch, *shape)."
-    def __init__(self, shape): super().__init__(); self.shape = tuple(shape)
-    def forward(self, x): return x.reshape(len(x), *self.shape)
 
 def norm(channels, layout):
     "The normalisation after a convolution: GroupNorm, or nothing in the exact MoPoE layout."
@@ -76,8 +75,7 @@ def norm(channels, layout):
 
 # %%
 x = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
-torch.testing.assert_close(Door()(x), torch.tensor([[0., .2, 1.]]))
-assert Unflatten((1, 3))(x).shape == (1, 1, 3)
+torch.testing.assert_close(ToFloat()(x), torch.tensor([[0., .2, 1.]]))
 assert isinstance(norm(32, "mopoe"), nn.Identity) and norm(32, "groupnorm").num_groups == 8
 
 
@@ -88,14 +86,14 @@ assert isinstance(norm(32, "mopoe"), nn.Identity) and norm(32, "groupnorm").num_
 #| exports
 def mlp_encoder(shape, hidden=400):
     "Flatten and one hidden layer: (batch, *shape) -> (batch, hidden)."
-    return nn.Sequential(Door(), nn.Flatten(),
+    return nn.Sequential(ToFloat(), nn.Flatten(),
                          nn.Linear(torch.Size(shape).numel(), hidden), nn.ReLU())
 
 def mlp_decoder(latent, shape, hidden=400, squash=True):
     "One hidden layer: (batch, latent) -> (batch, *shape), in [0, 1] if `squash`."
     last = [nn.Sigmoid()] if squash else []
     return nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
-                         nn.Linear(hidden, torch.Size(shape).numel()), *last, Unflatten(shape))
+                         nn.Linear(hidden, torch.Size(shape).numel()), *last, nn.Unflatten(1, shape))
 
 
 # %% [markdown]
@@ -119,7 +117,7 @@ def _widths(shape, layout):
     if layout == "groupnorm" and halvings > 3: return [(64, 4)] + [(64, 2)]*(halvings - 2)
     return [(32, 2)] + [(64, 2)]*(halvings - 1)
 
-class Centre(nn.Module):
+class Normalize(nn.Module):
     "Images to floats centred at zero, with a deviation near one."
     def forward(self, x): return 4*(as_float(x) - 0.5)
 
@@ -132,7 +130,7 @@ class SeesCoarsely(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net = net
-        self.coarse = nn.Sequential(Centre(), nn.AdaptiveAvgPool2d(COARSE), nn.Flatten())
+        self.coarse = nn.Sequential(Normalize(), nn.AdaptiveAvgPool2d(COARSE), nn.Flatten())
     def forward(self, x): return torch.cat([self.net(x), self.coarse(x)], 1)
 
 class DrawsCoarsely(nn.Module):
@@ -141,7 +139,7 @@ class DrawsCoarsely(nn.Module):
         super().__init__()
         self.net = net
         self.coarse = nn.Sequential(
-            nn.Linear(latent, shape[0]*COARSE**2), Unflatten((shape[0], COARSE, COARSE)),
+            nn.Linear(latent, shape[0]*COARSE**2), nn.Unflatten(1, (shape[0], COARSE, COARSE)),
             nn.Upsample(shape[-1], mode="bilinear"))
     def forward(self, z): return torch.sigmoid(self.net(z) + self.coarse(z))
 
@@ -151,7 +149,7 @@ class DrawsCoarsely(nn.Module):
 def conv_encoder(shape, features=128, layout="groupnorm"):
     "Strided convolutions: (batch, C, H, W) -> (batch, features); C*16*16 more from side 64 on."
     ours = layout == "groupnorm"
-    layers, channels = [Centre() if ours else Door()], shape[0]
+    layers, channels = [Normalize() if ours else ToFloat()], shape[0]
     act = nn.SiLU if ours else nn.ReLU
     for i, (width, s) in enumerate(_widths(shape, layout)):
         layers += [nn.Conv2d(channels, width, 2*s, s, s//2),
@@ -167,8 +165,8 @@ def conv_decoder(latent, shape, features=128, layout="groupnorm"):
     act = nn.SiLU if ours else nn.ReLU
     first = widths[0][0]
     if ours: layers = [nn.Linear(latent, 4*features), act(),
-                       nn.Linear(4*features, 16*first), act(), Unflatten((first, 4, 4))]
-    else: layers = [nn.Linear(latent, features), act(), Unflatten((features, 1, 1)),
+                       nn.Linear(4*features, 16*first), act(), nn.Unflatten(1, (first, 4, 4))]
+    else: layers = [nn.Linear(latent, features), act(), nn.Unflatten(1, (features, 1, 1)),
                     nn.ConvTranspose2d(features, first, 4), act()]
     for (a, s), (b, _) in zip(widths, [*widths[1:], (None, None)]):
         layers += [nn.ConvTranspose2d(a, b or shape[0], 2*s, s, s//2)] + ([act()] if b else [])
@@ -202,7 +200,7 @@ class DeconvText(nn.Module):
         start = 1 if length == 8 else length//4     # eight letters: 1 -> 4 -> 8, as MoPoE does
         stride, padding = (1, 0) if length == 8 else (2, 1)
         self.net = nn.Sequential(
-            nn.Linear(latent, features*start), nn.ReLU(), Unflatten((features, start)),
+            nn.Linear(latent, features*start), nn.ReLU(), nn.Unflatten(1, (features, start)),
             nn.ConvTranspose1d(features, features, 4, stride, padding), norm(features, layout),
             nn.ReLU(), nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features, layout),
             nn.ReLU(), nn.Conv1d(features, num_tokens, 1))
@@ -211,7 +209,7 @@ class DeconvText(nn.Module):
 
 # %%
 latent = 20
-torch.testing.assert_close(Centre()(x), torch.tensor([[-2., -1.2, 2.]]))
+torch.testing.assert_close(Normalize()(x), torch.tensor([[-2., -1.2, 2.]]))
 for shape, layout in [((3, 32, 32), "groupnorm"), ((1, 64, 64), "groupnorm"),
                       ((3, 32, 32), "mopoe")]:
     images = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
@@ -451,7 +449,7 @@ generation_grid({"data": blobs(-1, 200)[:10], **{k: x[:10] for k, x in drawn.ite
 #
 # ## Exercises
 #
-# 1. Why is `Door` part of the encoder and not of the data set?
+# 1. Why is `ToFloat` part of the encoder and not of the data set?
 # 2. Replace GroupNorm by BatchNorm in `norm`. Which assert above fails, and why should it?
 # 3. A fourth modality arrives, a vector of 40 numbers. Which weight does `default_specs` give it beside the street numbers, and what
 #    may go wrong with it?

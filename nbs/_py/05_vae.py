@@ -23,7 +23,6 @@ from collections import namedtuple
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import Modality, as_float, mnist_svhn_text
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 
@@ -32,6 +31,9 @@ import math
 from dataclasses import replace
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.data import Modality
+from mmvae_nb.data import as_float
 
 # %% [markdown]
 # ## A model with something hidden

@@ -31,7 +31,8 @@ from dataclasses import replace
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 import torch.nn.functional as F
 from torch.distributions import MultivariateNormal, Normal
-from mmvae_nb.data import TensorData, small_mnist
+from mmvae_nb.data import TensorData
+from mmvae_nb.datasets.digits import small_mnist
 from mmvae_nb.metrics import importance_log_likelihood
 from mmvae_nb.networks import *
 from mmvae_nb.plotting import *
@@ -205,7 +206,7 @@ ax.set(xlabel="correlation ρ", ylabel="gap (nats)"); ax.legend();
 #| exports
 Estimate = namedtuple("Estimate", "log_px ess")  # log p(x), effective sample size: both (batch,)
 
-def average_weight(log_w # log weights, (samples, batch)
+def importance_estimate(log_w # log weights, (samples, batch)
                   ) -> Estimate:
     "log p(x) from importance weights, with their effective sample size; eq. (5)."
     total = log_w.logsumexp(0)
@@ -215,8 +216,8 @@ def average_weight(log_w # log weights, (samples, batch)
 # %%
 log_w = torch.tensor([[2., 0.], [2., -50.], [2., -50.]]).double()
 known = torch.tensor([[3., 1.], [2., -math.log(3)]]).double()      # equal weights; one of three
-torch.testing.assert_close(average_weight(log_w).ess, known[0])
-torch.testing.assert_close(average_weight(log_w).log_px, known[1])
+torch.testing.assert_close(importance_estimate(log_w).ess, known[0])
+torch.testing.assert_close(importance_estimate(log_w).log_px, known[1])
 
 
 # %% [markdown]
@@ -236,7 +237,7 @@ def log_weights(log_joint, q, samples, g):
 rows = {}
 wide = DiagonalGaussian(best.mean, best.logvar + 2*math.log(2))
 for name, q in {"best Gaussian": best, "twice as wide": wide, "prior": start}.items():
-    e = average_weight(log_weights(linear_joint, q, 3000, generator(0, "by hand")))
+    e = importance_estimate(log_weights(linear_joint, q, 3000, generator(0, "by hand")))
     rows[name] = {"mean error (nats)": (e.log_px - exact).mean().item(),
                   "effective samples of 3,000": e.ess.mean().item()}
     lesson_07 = importance_log_likelihood(linear_joint, q, 3000, generator(0, "by hand"), 3000)
@@ -374,7 +375,7 @@ def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log 
                                  leapfrog=5, # gradient evaluations per rung
                                  generator=None # random stream
                                 ) -> torch.Tensor: # log weights (chains, batch)
-    "Log weights, for `average_weight`; eq. (7). Item i of chain c is row c * batch + i of z."
+    "Log weights, for `importance_estimate`; eq. (7). Item i of chain c is row c * batch + i of z."
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)
     shape = tuple(log_joint(start.mean).shape)
@@ -391,8 +392,8 @@ def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log 
 # %%
 prior = DiagonalGaussian.standard(16, 6)
 log_w = annealed_importance_sampling(linear_joint, prior, 100, 16, generator=generator(0, "ladder"))
-ladder = average_weight(log_w)
-leap = average_weight(log_weights(linear_joint, prior, 12_000, generator(0, "leap")))
+ladder = importance_estimate(log_w)
+leap = importance_estimate(log_weights(linear_joint, prior, 12_000, generator(0, "leap")))
 assert log_w.shape == (16, 16) and _ladder(4)[0] == 0 and _ladder(4)[-1] == 1
 assert (ladder.log_px - exact).mean().abs() < .4 < (leap.log_px - exact).mean().abs()
 print(f"mean error from the prior: importance sampling {(leap.log_px - exact).mean():.2f} nats, "
@@ -560,7 +561,7 @@ for name, steps in {"best": 50, "prior": 200}.items():
         joint_2d, starts[name], steps, generator=generator(0, "flat"))
 table = {}
 for name, log_w in tries.items():
-    error, ess = average_weight(log_w).log_px - exact_2d, average_weight(log_w).ess
+    error, ess = importance_estimate(log_w).log_px - exact_2d, importance_estimate(log_w).ess
     table[name] = {"mean error": error.mean(), "worst": error.min(),
                    "effective / drawn": ess.mean()/len(log_w)}
 pd.DataFrame(table).T.astype(float).round(2)
@@ -618,7 +619,7 @@ for split, data in {"training items": train, "test items": test}.items():
     log_joint, elbo = callables(vae, items)
     seed_everything(0, "climb"); best = gradient_ascent(elbo, vae.infer(items), 600)
     log_w = annealed_importance_sampling(log_joint, best, generator=generator(0, split))
-    tight = average_weight(log_w)
+    tight = importance_estimate(log_w)
     kept[split] = log_joint, elbo, best, tight
     for name, m in encoders.items():
         parts[split, name] = gap_decomposition(elbo, m.infer(items), best, tight.log_px)
@@ -670,10 +671,10 @@ for name, q in {"best Gaussian": best, "encoder": amortized}.items():
     g = generator(0, "leaps")
     leaps[name] = torch.cat([log_weights(log_joint, q, 100, g) for _ in range(50)])
 few, _ = test.take(64); few = {"mnist": few["mnist"][:16]}
-slow = average_weight(annealed_importance_sampling(
+slow = importance_estimate(annealed_importance_sampling(
     callables(vae, few)[0], DiagonalGaussian.standard(16, 20), 200, generator=generator(0, "slow")))
 difference = slow.log_px - tight.log_px[:16]
-wide_leap = average_weight(leaps["best Gaussian"])
+wide_leap = importance_estimate(leaps["best Gaussian"])
 assert difference.mean().abs() < .5 and (wide_leap.log_px - tight.log_px).mean().abs() < .5
 print(f"AIS from the best Gaussian {tight.log_px.mean():.2f} ({tight.ess.mean():.1f} effective "
       f"of 8); importance sampling {wide_leap.log_px.mean():.2f} "
@@ -692,14 +693,14 @@ print("AIS from the prior minus AIS from the best Gaussian, 16 items: "
 #| fig-cap: "Importance sampling against the number of samples. With one sample its expectation is the ELBO of the proposal, so too few samples make the approximation gap look like zero, or negative."
 #| fig-alt: "Two rising curves: from the best Gaussian it starts at that Gaussian's ELBO; from the encoder it starts below."
 counts = [1, 3, 10, 30, 100, 300, 1000, 5000]
-at = lambda w, k: average_weight(w[:k]).log_px.mean().item()
+at = lambda w, k: importance_estimate(w[:k]).log_px.mean().item()
 curves = {f"from the {n}": ([at(w, k) for k in counts], None) for n, w in leaps.items()}
 ax = line_chart(counts, curves, "importance samples K", "log p(x), nats per item", logx=True)
 levels = parts["test items", "trained with the decoder"]
 for name, value in {"AIS": levels["log_px"], "ELBO of the best Gaussian": levels["best"]}.items():
     ax.axhline(value.mean(), ls="--", color="0.4", lw=1)
     ax.text(5000, value.mean(), name, ha="right", va="bottom", fontsize="small")
-negative = (average_weight(leaps["encoder"][:10]).log_px < levels["best"]).double().mean()
+negative = (importance_estimate(leaps["encoder"][:10]).log_px < levels["best"]).double().mean()
 print("items whose estimate from 10 samples of the encoder lies below the best Gaussian's ELBO: "
       f"{100*negative:.0f} %")
 

@@ -23,16 +23,16 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from mmvae_nb.core import *
-from mmvae_nb.data import mnist_svhn_text
 from mmvae_nb.distributions import *
-from mmvae_nb.networks import *
 from mmvae_nb.vae import *
-from mmvae_nb.training import *
-from mmvae_nb.amortization_gap import *
 
 # %%
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.networks import *
+from mmvae_nb.training import *
+from mmvae_nb.amortization_gap import *
 
 
 # %% [markdown]
@@ -116,9 +116,9 @@ torch.testing.assert_close(best.var, torch.full_like(x, .5), atol=1e-2, rtol=0)
 #| exports
 def _body(inputs, hidden):
     "Two hidden layers with a shortcut, as all refiners here use."
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ELU(), Shortcut(hidden), nn.ELU())
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ELU(), ResidualLinear(hidden), nn.ELU())
 
-class Shortcut(nn.Module):
+class ResidualLinear(nn.Module):
     "x + a linear map of the normalised x; the norm is over each item's own features."
     def __init__(self, width):
         super().__init__()
@@ -180,7 +180,7 @@ class MarinoRefiner(nn.Module):
 
 # %%
 #| exports
-def signed_log(x):
+def symlog(x):
     "sign(x) log(1 + |x|): odd, monotone, linear near zero."
     return x.sign()*torch.log1p(x.abs())
 
@@ -213,7 +213,7 @@ class Refiner(nn.Module):
         age = memory[:, -1:]
         past_m, past_v = (memory[:, :-1]/(1 - self.decay**age)).chunk(2, -1)
         inputs = [q.std*g_mean, g_logvar, q.std*past_m, past_v]
-        inputs = [*map(signed_log, inputs), q.mean, q.logvar, 0.5*age.log()]
+        inputs = [*map(symlog, inputs), q.mean, q.logvar, 0.5*age.log()]
         out = self.out(self.body(torch.cat(inputs, -1))).float()
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
@@ -227,8 +227,8 @@ class Refiner(nn.Module):
 
 # %%
 sign = torch.tensor([0., -1., 1.])
-assert torch.equal(signed_log(sign), sign*torch.log(torch.tensor(2.)))
-assert Shortcut(8)(torch.zeros(2, 8)).shape == (2, 8)
+assert torch.equal(symlog(sign), sign*torch.log(torch.tensor(2.)))
+assert ResidualLinear(8)(torch.zeros(2, 8)).shape == (2, 8)
 for make in (MarinoRefiner, Refiner):
     seed_everything(0, "refiner"); refiner = make(1, hidden=16)
     both, memory = refiner(q, g_mean, g_logvar)

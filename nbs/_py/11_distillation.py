@@ -21,7 +21,6 @@
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import mnist_svhn_text
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -32,6 +31,7 @@ from mmvae_nb.multimodal_elbo import *
 import matplotlib.pyplot as plt
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
 
 # %% [markdown]
 # ## The idea

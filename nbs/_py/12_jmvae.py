@@ -20,17 +20,17 @@
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import mnist_svhn_text
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
-from mmvae_nb.training import *
 from mmvae_nb.multimodal_elbo import *
-from mmvae_nb.distillation import *
 
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.training import *
+from mmvae_nb.distillation import *
 
 # %% [markdown]
 # ## The idea

@@ -22,11 +22,9 @@ import contextlib
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import mnist_svhn_text
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
-from mmvae_nb.training import *
 from mmvae_nb.iterative_inference import *
 from mmvae_nb.multimodal_elbo import *
 from mmvae_nb.distillation import *
@@ -37,6 +35,8 @@ from ipywidgets import interact
 from mmvae_nb.data import as_float
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.training import *
 
 # %% [markdown]
 # ## One change of view

@@ -241,8 +241,8 @@ class Dataset:
     module: str # module of this package
     make: str # function in it: split, source, items, device -> `MultimodalData`
     parts: tuple # keys of PARTS
-    specs: str = "default_specs" # function in it (or in networks) that makes the networks
-    judge: str = "ClassJudge" # class in it (or in metrics)
+    specs: str = "networks.default_specs" # function that makes the networks
+    judge: str = "judges.classes.ClassJudge" # its judge
     settings: dict = dataclasses.field(default_factory=dict) # scale, or "*": {field: value}
     private: bool = False # may pictures made from the real items not be published?
 
@@ -254,11 +254,11 @@ _real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3,
              judge_updates=600, judge_width=16)
 _digit_parts = tuple(p for p in PARTS if p not in ("cub", "celeba"))
 DATASETS = {
-    "mnist_svhn_text": Dataset("data", "mnist_svhn_text", _digit_parts),
-    "cub": Dataset("birds", "cub", ("cub",), "cub_specs", "BirdJudge", {"*": _large,
+    "mnist_svhn_text": Dataset("datasets.digits", "mnist_svhn_text", _digit_parts),
+    "cub": Dataset("datasets.birds", "cub", ("cub",), "text.cub_specs", "judges.birds.BirdJudge", {"*": _large,
         "quick": dict(updates=1600, student_updates=1200, samples=500),
         "real": {**_real, "updates": 2400, "student_updates": 3000, "samples": 675}}),
-    "celeba": Dataset("faces", "celeba", ("celeba",), "celeba_specs", "FaceJudge", {"*": _large,
+    "celeba": Dataset("datasets.faces", "celeba", ("celeba",), "text.celeba_specs", "judges.faces.FaceJudge", {"*": _large,
         "quick": dict(updates=1000, student_updates=500, samples=800),
         "real": {**_real, "updates": 1000, "student_updates": 500, "study_updates": 150,
                  "samples": 800}}, private=True),
@@ -288,24 +288,23 @@ assert scale_of("real", "cub").latent == 64
 
 # %%
 #| exports
-def _of_dataset(dataset, name, other):
-    "A function or class of a data set's module, or of module `other`."
-    d = DATASETS[one_of("dataset", dataset, DATASETS)]
-    own, shared = (importlib.import_module(f"mmvae_nb.{m}") for m in (d.module, other))
-    called = getattr(d, name)
-    return getattr(own, called, None) or getattr(shared, called)
+def _of_dataset(dataset, name):
+    "A function or class that a data set names."
+    module, called = getattr(DATASETS[one_of("dataset", dataset, DATASETS)], name).rsplit(".", 1)
+    return getattr(importlib.import_module(f"mmvae_nb.{module}"), called)
 
 def load_data(dataset, split, source, items=None, device="cpu"):
     "A split of a data set by name."
-    return _of_dataset(dataset, "make", "data")(split, source, items=items, device=device)
+    d = DATASETS[one_of("dataset", dataset, DATASETS)]
+    return getattr(importlib.import_module(f"mmvae_nb.{d.module}"), d.make)(split, source, items=items, device=device)
 
 def make_specs(dataset, modalities):
     "The networks of a data set: name -> `ModalitySpec`."
-    return _of_dataset(dataset, "specs", "networks")(modalities)
+    return _of_dataset(dataset, "specs")(modalities)
 
 def make_judge(dataset, train, validation, updates, width, device="cpu"):
     "The judge of a data set: `features`, `scores` and `facts` (lesson 07)."
-    judge = _of_dataset(dataset, "judge", "metrics")
+    judge = _of_dataset(dataset, "judge")
     return judge(train, validation, updates=updates, width=width, device=device)
 
 
@@ -458,15 +457,16 @@ def _imports(module):
         m = todo.pop()
         if m in found: continue
         found.add(m)
-        text = (_package()/f"{m}.py").read_text(encoding="utf-8")
-        todo += re.findall(r"^from \.(\w+) import", text, re.M)
+        text = (_package()/f"{m.replace('.', '/')}.py").read_text(encoding="utf-8")
+        up = m.count(".") + 1
+        todo += re.findall(rf"^from \.{{{up}}}(\w[\w.]*) import", text, re.M)
     return found
 
 def _sources(notebook, modules):
     "The files whose change makes a job's result outdated."
     package = Path(os.path.relpath(_package()))
     names = sorted(set().union(*[_imports(m) for m in modules]))
-    return (f"nbs/experiments/{notebook}.ipynb", *[str(package/f"{m}.py") for m in names])
+    return (f"nbs/experiments/{notebook}.ipynb", *[str(package/f"{m.replace('.', '/')}.py") for m in names])
 
 
 # %%
@@ -992,7 +992,7 @@ def _generate(a):
 #| exports
 def _data(a):
     "List the data found."
-    import mmvae_nb.data as d
+    import mmvae_nb.datasets.digits as d
     if a.download: print("fetched into", d.download())
     for row in d.found_data().to_dict("records"):
         counts = "/".join(str(row[s]) for s in ("train", "validation", "test"))

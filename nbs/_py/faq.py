@@ -152,7 +152,7 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 #
 # Not in this package: every loss needs complete items, and says by name what is missing. Drop the incomplete items, or, if the
 # modalities share classes rather than items, pair them anew each epoch
-# ([`PairedByClass`](02_data.ipynb#pairs-by-class)). For real incomplete data look at [MultiVae](https://github.com/AgatheSenellart/MultiVae), which has masks for it.
+# ([`PairedByKey`](02_data.ipynb#pairs-by-class)). For real incomplete data look at [MultiVae](https://github.com/AgatheSenellart/MultiVae), which has masks for it.
 # When the models are *used*, any subset will do: a missing modality is an absent key.
 #
 # ## An FID without Inception's weights?

@@ -151,5 +151,5 @@ os.chdir(here)
 #
 # - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02).
 # - Items that lack a modality can't train these models; the students need no more than one modality when they are used.
-# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByClass` (lesson 02).
+# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02).
 # - Set aside validation items and choose scale, weights, `latent` and updates on them; [the FAQ](faq.ipynb) says where to begin.

@@ -15,7 +15,8 @@ from torch import nn
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.distillation import Students
-from mmvae_nb.metrics import cached_classifier, coherence, linear_probe
+from mmvae_nb.judges.classes import cached_classifier
+from mmvae_nb.metrics import coherence, linear_probe
 from mmvae_nb.networks import UnimodalEncoder
 from mmvae_nb.plotting import *
 from mmvae_nb.training import fit

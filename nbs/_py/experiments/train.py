@@ -9,7 +9,8 @@ import torch
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.training import _fingerprint, _latest, fit, load_weights, save_weights
+from mmvae_nb.checkpoints import _fingerprint, _latest, save_weights
+from mmvae_nb.training import fit
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
