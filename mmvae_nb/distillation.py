@@ -17,7 +17,7 @@ from .multimodal_elbo import *
 
 # %% ../nbs/11_distillation.ipynb #c5a6d65c
 class Students(MultimodalVAE):
-    "One encoder per modality, distilled from a frozen teacher; eq. (1)."
+    "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
                  direction="forward", # KL(teacher || student); "reverse": the other way round
                  divide_prior=False, # divide the surplus priors out of products of students?
@@ -50,9 +50,8 @@ class Students(MultimodalVAE):
 
     def infer(self, batch) -> DiagonalGaussian:
         "One modality: its student. Several: the product of their students."
-        posteriors = [self.encoders[n](batch[n]) for n in self.check(batch)]
-        if len(posteriors) == 1: return posteriors[0]
-        return product_of_experts(posteriors, divide_prior=self.divide_prior)
+        return self.product((self.encoders[n](batch[n]) for n in self.check(batch)),
+                            divide_prior=self.divide_prior)
 
     def targets(self, batch) -> dict:
         "The teacher's posterior for each modality's student, detached."

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The variational autoencoder
 #
-# > From a bound on $\log p(x)$ to a trained model that draws digits, with one modality.
+# > From a bound on the log-likelihood to a trained model that draws digits, with one modality.
 #
 # ::: {.callout-note}
 # ## You will learn
