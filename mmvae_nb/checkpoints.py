@@ -8,12 +8,11 @@ __all__ = ['SCHEMA', 'latest', 'fingerprint', 'save_checkpoint', 'check_writable
 
 # %% ../nbs/06a_checkpoints.ipynb #edbc78ee
 import contextlib, functools, hashlib, importlib, inspect, json, os, shutil, sys, warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 from .core import *
 from .data import Modality
 from .networks import ModalitySpec

@@ -13,7 +13,7 @@ from .networks import *
 from .vae import *
 
 # %% ../nbs/10_multimodal_elbo.ipynb #4ca3f867
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
     refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 15)?

@@ -54,6 +54,10 @@ class IterativeTeacher(MultimodalVAE):
         if not self.own_decoders: self.decoders.eval()
         return self
 
+    def checkpoint_state(self):
+        "What a training continues beside the weights."
+        return [self.replay]
+
     def starts(self, batch) -> dict:
         "q_0 of each modality in the batch."
         return {n: self.encoders[n](batch[n]) for n in self.check(batch)}
@@ -164,12 +168,27 @@ class StudentsOverT(MultimodalVAE):
 
     def train(self, mode=True):
         "Training mode for the students only."
-        super().train(mode); self.teacher.eval(); return self
+        super().train(mode)
+        if self.teacher is not None: self.teacher.eval()
+        return self
+
+    def arguments(self) -> dict:
+        "What it takes to infer and generate: a file leaves out the teacher (lesson 06a)."
+        return dict(specs=self.specs, latent=self.latent, beta=self.beta, over=self.over)
+
+    @classmethod
+    def from_arguments(cls, specs, latent, beta, over):
+        "Students without a teacher."
+        new = cls(MultimodalVAE(specs, latent, beta), over)
+        new.teacher = None
+        return new
 
     def at(self, T) -> Students:
         "The students distilled at `T`; they share their encoders with this module."
-        students = Students(self.teacher, steps=one_of("T", T, self.over))
-        students.encoders = self.encoders[f"T={T}"]
+        one_of("T", T, self.over)
+        if self.teacher is not None: students = Students(self.teacher, steps=T)
+        else: students = Students.from_arguments(self.specs, self.latent, self.beta)
+        students.decoders, students.encoders = self.decoders, self.encoders[f"T={T}"]
         return students.eval()
 
     def variants(self) -> dict:
@@ -183,6 +202,7 @@ class StudentsOverT(MultimodalVAE):
 
     def loss(self, batch) -> Loss:
         "KL(q_T || student), summed over T; each item teaches the students of one start at random."
+        if self.teacher is None: raise MmvaeError(NO_TEACHER)
         self.teacher.check(batch, all=True)
         n_items = len(batch[self.names[0]])
         groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))

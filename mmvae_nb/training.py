@@ -153,7 +153,7 @@ class Run:
         self._finite("gradient: got norm", norm, update)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         self.update = update
-        return {"update": update, "total": total, **parts}
+        return {"update": update, "total": total.detach(), **parts}
 
     def _finite(self, what, value, update):
         if torch.isfinite(value): return

@@ -238,7 +238,7 @@ class Run:
         self._finite("gradient: got norm", norm, update)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         self.update = update
-        return {"update": update, "total": total, **parts}
+        return {"update": update, "total": total.detach(), **parts}
 
     def _finite(self, what, value, update):
         if torch.isfinite(value): return
@@ -327,6 +327,34 @@ assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.para
 assert resumed["update"].tolist() == [0, 10, 20, 30, 39] and "0.0005" in refusal
 
 # %% [markdown]
+# ## Callbacks
+#
+# What one wants beside the training loss differs from project to project: the loss on validation items, a picture, an entry in a log, an early end. A *callback* is
+# a function of the `Run`, called after each row of the history (every ten updates). It may look at `run.model`, add to `run.row`, and call `run.stop()`. It draws from random generators of
+# its own, so a training with callbacks ends in the same weights as one without.
+#
+# Two of them: the validation loss, and a stop when it has not improved for three rows. Both are written so that a resumed run behaves like an uninterrupted
+# one: they remember nothing that is not in `run.history`.
+
+# %%
+held_out, _ = mnist_svhn_text("validation", "rendered").take(200)
+
+def validation(run):
+    "Adds the loss on held-out items to each row."
+    seed_everything(0, "validation")                                # the same noise each time
+    with torch.no_grad(): run.row["validation"] = run.model.eval().loss(held_out).total.item()
+
+def patience(run):
+    "Ends the training after three rows without a new best validation loss."
+    losses = [row["validation"] for row in run.history]
+    if losses.index(min(losses)) < len(losses) - 3: run.stop()
+
+watched = new_vae()
+history = fit(watched, train, 60, 32, lr=0.1, progress=False, device="cpu", callbacks=[validation, patience])
+free = new_vae(); fit(free, train, 60, 32, lr=0.1, progress=False, device="cpu", stop_after=len(history)*10)
+print(history[["update", "total", "validation"]].round(1).to_string(index=False))
+
+# %% [markdown]
 # ## Mixed precision and bad input
 #
 # With `precision="bf16"` the matrix products are computed with 8 significant bits; weights and optimiser stay in float32. After 40
@@ -364,8 +392,9 @@ except MmvaeError as e: assert "smaller lr" in str(e)
 #
 # ## Recap
 #
-# - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is.
-# - `save_weights`, `load_weights` and `cached` keep what it made.
+# - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is; it leaves nothing behind but a trained model.
+# - Callbacks see the `Run`: they add to its history and may end it, and change no weight.
+# - [Lesson 06a](06a_checkpoints.ipynb): checkpoints, and `save` and `load` for what was trained.
 #
 # ## Exercises
 #

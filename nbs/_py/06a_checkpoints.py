@@ -20,12 +20,11 @@
 # %%
 #| export
 import contextlib, functools, hashlib, importlib, inspect, json, os, shutil, sys, warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.data import Modality
 from mmvae_nb.networks import ModalitySpec

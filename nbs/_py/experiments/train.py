@@ -9,7 +9,7 @@ import torch
 import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.checkpoints import _fingerprint, _latest, save_weights
+from mmvae_nb.checkpoints import fingerprint, latest, save_weights
 from mmvae_nb.training import fit
 
 # %% tags=["parameters"]
@@ -57,12 +57,11 @@ print(f"{type(model).__name__}: {trained:,} trained parameters")
 # and the code, so one of another experiment is never picked up.
 
 # %%
-code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module,
-        reproduce.METHODS[method].module]
-stamp = digest([parameters, train.checksum, _fingerprint(model)], code)
+code = ["training", reproduce.DATASETS[dataset].module, reproduce.METHODS[method].module]
+stamp = digest([parameters, train.checksum, fingerprint(model)], code)
 checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
-latest = _latest(checkpoint)
-resumed_at, start = int(latest.name.removeprefix("update_")) if latest else 0, time.time()
+newest = latest(checkpoint)
+resumed_at, start = int(newest.name.removeprefix("update_")) if newest else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
               checkpoint=checkpoint, every=200)
 seconds = time.time() - start
