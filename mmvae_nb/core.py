@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MmvaeError', 'one_of', 'in_range', 'atomic_path', 'write_json', 'read_json', 'cached_arrays', 'damaged', 'absent',
-           'seed_of', 'generator', 'seed_everything', 'data_dirs', 'find_data', 'cache_dir', 'digest', 'resolve_device',
-           'load_torchvision', 'write_status']
+           'seed_of', 'generator', 'seed_everything', 'keeping_random_state', 'data_dirs', 'find_data', 'cache_dir',
+           'digest', 'resolve_device', 'load_torchvision', 'write_status']
 
 # %% ../nbs/00_core.ipynb #a1800c8a
 import ast, contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile
@@ -117,6 +117,22 @@ def seed_everything(*names):
     import numpy, torch
     s = seed_of(*names)
     random.seed(s); numpy.random.seed(s % 2**32); torch.manual_seed(s)
+
+# %% ../nbs/00_core.ipynb #3304f12b
+@contextlib.contextmanager
+def keeping_random_state():
+    "Within: seed and draw as you like. After: Python, NumPy and torch (all devices) go on as before."
+    import numpy, torch
+    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
+    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if begun else []
+    try: yield
+    finally:
+        random.setstate(states[0]); numpy.random.set_state(states[1]); torch.set_rng_state(states[2])
+        if begun: torch.cuda.set_rng_state_all(devices)
+        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
+        if mps is not False: torch.mps.set_rng_state(mps)
 
 # %% ../nbs/00_core.ipynb #8b05ff08
 def data_dirs() -> list:

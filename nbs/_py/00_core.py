@@ -236,6 +236,38 @@ seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
 
 
 # %% [markdown]
+# The generators that `seed_everything` seeds belong to the whole process, and so to whoever called us. A function that
+# seeds them for its own use gives them back as it found them, also if it fails: else `fit` would make everything
+# that is drawn after it the same, run after run, without a word.
+
+# %%
+#| exports
+@contextlib.contextmanager
+def keeping_random_state():
+    "Within: seed and draw as you like. After: Python, NumPy and torch (all devices) go on as before."
+    import numpy, torch
+    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
+    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if begun else []
+    try: yield
+    finally:
+        random.setstate(states[0]); numpy.random.set_state(states[1]); torch.set_rng_state(states[2])
+        if begun: torch.cuda.set_rng_state_all(devices)
+        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
+        if mps is not False: torch.mps.set_rng_state(mps)
+
+
+# %%
+seed_everything(0, "z"); x = torch.randn(3), np.random.rand(), random.random()
+seed_everything(0, "z")
+with keeping_random_state():
+    seed_everything(5); torch.randn(7), np.random.rand(), random.random()
+y = torch.randn(3), np.random.rand(), random.random()
+assert torch.equal(x[0], y[0]) and x[1:] == y[1:]
+
+
+# %% [markdown]
 # ## Where things live
 #
 # Real data is looked for in the folder named by the environment variable `MMVAE_DATA`, then in
