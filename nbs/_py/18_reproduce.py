@@ -338,7 +338,7 @@ def run_paths(results, # results folder of a scale, such as "results/quick"
 
 def load_run(results, dataset, method, seed=0, device="cpu"):
     "A trained model and the record of its run: (model, run)."
-    from mmvae_nb.training import load_weights
+    from mmvae_nb.checkpoints import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
@@ -394,7 +394,7 @@ def load_items(results, dataset, method, seed) -> dict: # "metric|condition" -> 
 import tempfile
 import torch
 from mmvae_nb.networks import default_specs
-from mmvae_nb.training import save_weights
+from mmvae_nb.checkpoints import save_weights
 
 # %%
 specs = default_specs(load_data("mnist_svhn_text", "validation", "rendered", 200).modalities)
