@@ -11,7 +11,7 @@ import contextlib
 import numpy as np
 import torch
 import mmvae_nb.metrics as metrics
-import mmvae_nb.reproduce as reproduce
+import mmvae_nb.experiments.runs as runs
 from mmvae_nb.core import *
 from mmvae_nb.distributions import DiagonalGaussian, product_of_experts
 from mmvae_nb.amortization_gap import gradient_ascent
@@ -32,11 +32,11 @@ judge_width: int = 16  # channels of their first layer
 
 # %%
 device = resolve_device(device)
-model, run = reproduce.load_run(results, dataset, method, seed, device)
+model, run = runs.load_run(results, dataset, method, seed, device)
 model.requires_grad_(False)
-train, validation, test = (reproduce.load_data(dataset, split, source, items, device)
+train, validation, test = (runs.load_data(dataset, split, source, items, device)
                            for split in ("train", "validation", "test"))
-judge = reproduce.make_judge(dataset, train, validation, judge_updates, judge_width, device)
+judge = runs.make_judge(dataset, train, validation, judge_updates, judge_width, device)
 same_classes = train.class_names == test.class_names
 samples = min(samples, len(test) if same_classes else len(test)//2)   # see the floor below
 batch, labels = test.take(samples)
@@ -267,7 +267,7 @@ if refines or method == "jvae":
         for n in names: add_scores(n, made[n], f"{condition}->{n}")
 
 # %%
-paths = reproduce.run_paths(results, dataset, method, seed)
+paths = runs.run_paths(results, dataset, method, seed)
 with atomic_path(paths["items"]) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **per_item)
 write_json(paths["metrics"], {
     "dataset": dataset, "method": method, "seed": seed, "data": run["data"],
