@@ -168,7 +168,7 @@ def cached_classifier(data, # training data: a `MultimodalData`
     classes = len(data.class_names) if data.class_names and not own else int(y.max()) + 1
     how = dict(kind=m.kind, num_tokens=tokens, updates=updates, seed=seed, width=width)
     given = {"labels": y.tolist()} if own else {}
-    key = digest({**how, **given, "modality": modality, "data": data.checksum}, ["metrics"])
+    key = digest({**how, **given, "modality": modality, "data": data.checksum}, ["judges.classes"])
     name = f"{modality} {what} classifier".replace("  ", " ")
     path = cache_dir("classifiers")/f"{data.name}-{name.replace(' ', '-')}-{key}.safetensors"
     net = Classifier(m.shape, classes, m.kind, tokens, width, name=name)

@@ -57,7 +57,7 @@ def attribute_classifier(data, # training data made by `celeba`
                         ) -> Classifier: # one score for each attribute: the log odds
     "A classifier with one yes-or-no output per attribute, from the cache or trained."
     how = dict(updates=in_range("updates", updates, low=1, whole=True), seed=seed, width=width)
-    key = digest({**how, "data": data.checksum}, ["judges.faces", "judges.classes"])
+    key = digest({**how, "data": data.checksum}, ["judges.faces"])
     path = cache_dir("classifiers")/f"{data.name}-attributes-{key}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, "attribute weights"))

@@ -419,7 +419,7 @@ train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validati
 spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
 new_vae = lambda: (seed_everything(0, "vae"), VAE(spec, "mnist", 20))[1]
 run = dict(updates=500, batch_size=128, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training"]
+modules = ["vae", "training", "datasets.digits"]
 vae = cached("vae", new_vae, lambda m: fit(m, train, **run), run, modules)
 
 refiners = {}

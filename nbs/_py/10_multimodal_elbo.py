@@ -218,7 +218,7 @@ for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
 
 # %%
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
+modules = ["multimodal_elbo", "training", "datasets.digits"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)

@@ -237,7 +237,7 @@ def distill(teacher, # a trained model that can infer from everything
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
 specs = default_specs(train.modalities)
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
+modules = ["multimodal_elbo", "training", "datasets.digits"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 jvae_before = [p.clone() for p in jvae.parameters()]

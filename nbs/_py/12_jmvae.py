@@ -179,8 +179,7 @@ assert all(p.grad is None for p in jvae.parameters())
 
 # %%
 run = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "jmvae"]
+modules = ["jmvae", "training", "datasets.digits"]
 test, _ = validation.take(300)
 table = {}
 for alpha in (0., 0.1, 5.):

@@ -246,8 +246,7 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 
 # %%
 run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "mopoe"]
+modules = ["mopoe", "training", "datasets.digits"]
 test, labels = validation.take(300)
 models = {}
 kinds = {"MVAE (product)": "full", "MoPoE": "powerset", "MMVAE (mixture)": "singletons"}

@@ -245,8 +245,7 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 
 # %%
 run = dict(updates=500, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "mvtcae", "distillation"]
+modules = ["mvtcae", "distillation", "training", "datasets.digits"]
 new = lambda: (seed_everything(0, "mvtcae"), MVTCAE(specs))[1]
 model = cached("mvtcae", new, lambda m: fit(m, train, **run), run, modules)
 taught = dict(run, updates=300)

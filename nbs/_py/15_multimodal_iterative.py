@@ -268,8 +268,7 @@ assert borrowed.replay.stored[2][:, -1].max() == 4 # the second update continued
 
 # %%
 run = dict(updates=300, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "iterative_inference",
-           "multimodal_elbo", "multimodal_iterative"]
+modules = ["multimodal_iterative", "training", "datasets.digits"]
 new_teacher = lambda: (seed_everything(0, "iterative"),
                        IterativeTeacher(specs, steps=3, hidden=256))[1]
 teacher = cached("iterative", new_teacher, lambda m: fit(m, train, **run), run, modules)

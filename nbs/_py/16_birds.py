@@ -350,12 +350,13 @@ def trained():
     "A JVAE of birds and captions."
     seed_everything(0, "birds")
     return JVAE(specs, latent=32)
-code = ["birds", "networks", "data"]
-joint = cached("birds-jvae", trained, lambda m: fit(m, train, 700, 32, 4e-3),
-               "700 x 32, 4e-3", code)
+run = dict(updates=700, batch_size=32, lr=4e-3)
+taught = dict(run, updates=600)
+code = ["multimodal_elbo", "text", "distillation", "training", "datasets.birds"]
+joint = cached("birds-jvae", trained, lambda m: fit(m, train, **run), run, code)
 seed_everything(0, "birds, students")
 students = cached("birds-students", lambda: Students(joint),
-                  lambda m: fit(m, train, 600, 32, 4e-3), "600 x 32, 4e-3", code)
+                  lambda m: fit(m, train, **taught), [run, taught], code)
 
 # %%
 #| fig-cap: "Birds drawn from six captions, and captions written from six birds, after a short training."

@@ -282,13 +282,14 @@ class TextVAE(nn.Module):
 kinds = {"independent words": (default_specs(train.modalities)["text"], 1.),
          "plan and window": (specs["text"], 1.),
          "plan and window, weighted": (specs["text"], specs["text"].weight)}
+how = dict(updates=900, batch_size=32, lr=3e-3, progress=False)
 three = test.take(3)[0]["text"]
 print("captions", *text.decode(three), sep="\n   ")
 for name, (spec, weight) in kinds.items():
     seed_everything(0)
     vae = cached(f"captions-{name.replace(' ', '-')}", lambda: TextVAE(spec, weight),
-                 lambda m: fit(m, train, 900, 32, 3e-3, progress=False), "900 x 32",
-                 ["birds", "networks", "data"])
+                 lambda m: fit(m, train, **how), [how, weight],
+                 ["text", "vae", "training", "datasets.birds"])
     with torch.no_grad(): q = vae.encoder(three)
     said = text.decode(spec.likelihood.mean(vae.decoder(q.mean)))
     print(f"{name}: KL {q.kl().mean():.1f} nats", *said, sep="\n   ")

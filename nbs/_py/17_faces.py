@@ -106,11 +106,14 @@ def fresh():
     "A JVAE of faces and their attributes."
     seed_everything(0, "faces")
     return JVAE(specs, latent=32)
-train, parts = celeba("train"), ["faces", "birds", "networks", "data"]
-joint = cached("faces-jvae", fresh, lambda m: fit(m, train, 400, 32, 4e-3), "400 x 32, 4e-3", parts)
+train = celeba("train")
+run = dict(updates=400, batch_size=32, lr=4e-3)
+taught = dict(run, updates=250)
+code = ["multimodal_elbo", "text", "distillation", "training", "datasets.faces"]
+joint = cached("faces-jvae", fresh, lambda m: fit(m, train, **run), run, code)
 seed_everything(0, "faces, students")
-students = cached("faces-students", lambda: Students(joint), lambda m: fit(m, train, 250, 32, 4e-3),
-                  "250 x 32, 4e-3", parts)
+students = cached("faces-students", lambda: Students(joint), lambda m: fit(m, train, **taught),
+                  [run, taught], code)
 
 # %% [markdown]
 # ## What it makes
@@ -243,7 +246,7 @@ def attribute_classifier(data, # training data made by `celeba`
                         ) -> Classifier: # one score for each attribute: the log odds
     "A classifier with one yes-or-no output per attribute, from the cache or trained."
     how = dict(updates=in_range("updates", updates, low=1, whole=True), seed=seed, width=width)
-    key = digest({**how, "data": data.checksum}, ["judges.faces", "judges.classes"])
+    key = digest({**how, "data": data.checksum}, ["judges.faces"])
     path = cache_dir("classifiers")/f"{data.name}-attributes-{key}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, "attribute weights"))
