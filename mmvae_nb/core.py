@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MmvaeError', 'one_of', 'in_range', 'atomic_path', 'write_json', 'read_json', 'seed_of', 'generator',
-           'seed_everything', 'data_dirs', 'find_data', 'cache_dir', 'cached_arrays', 'damaged', 'absent',
-           'source_closure', 'digest', 'resolve_device', 'load_torchvision', 'write_status']
+           'seed_everything', 'keeping_random_state', 'data_dirs', 'find_data', 'cache_dir', 'cached_arrays', 'damaged',
+           'absent', 'source_closure', 'digest', 'resolve_device', 'load_torchvision', 'Remembers', 'write_status']
 
 # %% ../nbs/00_core.ipynb #a1800c8a
-import ast, contextlib, functools, hashlib, importlib.util, json, numbers, os, random, symtable, sys
-import tempfile, time, zipfile, zlib
+import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
+import symtable, sys, tempfile, time, zipfile, zlib
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #2112d475
@@ -91,6 +91,22 @@ def seed_everything(*names):
     import numpy, torch
     s = seed_of(*names)
     random.seed(s); numpy.random.seed(s % 2**32); torch.manual_seed(s)
+
+# %% ../nbs/00_core.ipynb #574c5f97
+@contextlib.contextmanager
+def keeping_random_state():
+    "Within: seed and draw as you like. After: Python, NumPy and torch (all devices) go on as before."
+    import numpy, torch
+    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
+    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if begun else []
+    try: yield
+    finally:
+        random.setstate(states[0]); numpy.random.set_state(states[1]); torch.set_rng_state(states[2])
+        if begun: torch.cuda.set_rng_state_all(devices)
+        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
+        if mps is not False: torch.mps.set_rng_state(mps)
 
 # %% ../nbs/00_core.ipynb #8b05ff08
 def data_dirs() -> list:
@@ -297,6 +313,28 @@ def load_torchvision():
         load_torchvision.library = library   # a Library undoes its definitions when collected
         import torchvision
     return torchvision
+
+# %% ../nbs/00_core.ipynb #964b7255
+class Remembers:
+    "Remembers the arguments that it was made with, so that `save` can write them down."
+    def __new__(cls, *args, **named):
+        new = super().__new__(cls)
+        object.__setattr__(new, "_made_with", (args, named))
+        return new
+
+    def arguments(self) -> dict: # name -> value
+        "The arguments to make one like it by `from_arguments`."
+        args, named = self._made_with
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **named).arguments
+        bound.pop(next(iter(bound)))                          # self
+        more = next((p.name for p in inspect.signature(type(self).__init__).parameters.values()
+                     if p.kind is p.VAR_KEYWORD), None)
+        return {**bound, **bound.pop(more, {})} if more else bound
+
+    @classmethod
+    def from_arguments(cls, **arguments):
+        "One made with what `arguments` says."
+        return cls(**arguments)
 
 # %% ../nbs/00_core.ipynb #2dfe3b93
 def write_status(**fields # e.g. step, total, text; must fit JSON

@@ -19,8 +19,8 @@
 
 # %%
 #| exports
-import ast, contextlib, functools, hashlib, importlib.util, json, numbers, os, random, symtable, sys
-import tempfile, time, zipfile, zlib
+import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
+import symtable, sys, tempfile, time, zipfile, zlib
 from pathlib import Path
 
 
@@ -189,6 +189,38 @@ assert torch.equal(a, again) and not torch.equal(a, b)
 assert seed_of(1, 23) != seed_of(12, 3)   # names are kept apart
 seed_everything(0, "z"); x = torch.randn(3)
 seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
+
+
+# %% [markdown]
+# The generators that `seed_everything` seeds belong to the whole process, and so to whoever called us. A function that
+# seeds them for its own use gives them back as it found them, also if it fails: else `fit` would make everything
+# that is drawn after it the same, run after run, without a word.
+
+# %%
+#| exports
+@contextlib.contextmanager
+def keeping_random_state():
+    "Within: seed and draw as you like. After: Python, NumPy and torch (all devices) go on as before."
+    import numpy, torch
+    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
+    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if begun else []
+    try: yield
+    finally:
+        random.setstate(states[0]); numpy.random.set_state(states[1]); torch.set_rng_state(states[2])
+        if begun: torch.cuda.set_rng_state_all(devices)
+        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
+        if mps is not False: torch.mps.set_rng_state(mps)
+
+
+# %%
+seed_everything(0, "z"); x = torch.randn(3), np.random.rand(), random.random()
+seed_everything(0, "z")
+with keeping_random_state():
+    seed_everything(5); torch.randn(7), np.random.rand(), random.random()
+y = torch.randn(3), np.random.rand(), random.random()
+assert torch.equal(x[0], y[0]) and x[1:] == y[1:]
 
 
 # %% [markdown]
@@ -501,6 +533,44 @@ assert load_torchvision() is torchvision
 
 
 # %% [markdown]
+# ## How an object was made
+#
+# Weights are numbers; to use them one must first build the network that they belong to. An object that remembers its arguments can say how: lesson 06a
+# writes them into the file. A class inherits from `Remembers` and does nothing else for it, unless it can be made from less than it was
+# made with; then it says so by `arguments` and `from_arguments` of its own.
+
+# %%
+#| exports
+class Remembers:
+    "Remembers the arguments that it was made with, so that `save` can write them down."
+    def __new__(cls, *args, **named):
+        new = super().__new__(cls)
+        object.__setattr__(new, "_made_with", (args, named))
+        return new
+
+    def arguments(self) -> dict: # name -> value
+        "The arguments to make one like it by `from_arguments`."
+        args, named = self._made_with
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **named).arguments
+        bound.pop(next(iter(bound)))                          # self
+        more = next((p.name for p in inspect.signature(type(self).__init__).parameters.values()
+                     if p.kind is p.VAR_KEYWORD), None)
+        return {**bound, **bound.pop(more, {})} if more else bound
+
+    @classmethod
+    def from_arguments(cls, **arguments):
+        "One made with what `arguments` says."
+        return cls(**arguments)
+
+
+# %%
+class Cake(Remembers):
+    def __init__(self, kind, eggs=2, **more): self.kind = kind
+assert Cake("plum", more_sugar=True).arguments() == {"kind": "plum", "more_sugar": True}
+assert Cake.from_arguments(**Cake("plum", 3).arguments()).arguments() == {"kind": "plum", "eggs": 3}
+
+
+# %% [markdown]
 # ## A line of progress
 #
 # Long runs happen in other processes (a notebook executed without a screen). They tell how far
@@ -527,7 +597,8 @@ assert (status["step"], status["total"], status["text"]) == (3, 10, "training")
 # ## Recap
 #
 # - Bad input is refused in one line at the door: `MmvaeError`, `one_of`, `in_range`.
-# - `atomic_path` writes files whole or not at all; `seed_of` names streams of random numbers.
+# - `atomic_path` writes files whole or not at all; `seed_of` names streams of random numbers; who seeds the global ones works
+#   inside `keeping_random_state`.
 # - Data: `MMVAE_DATA`, then `data/`. Trained weights: `cache_dir()`, keyed by `digest`: settings, and the code of `source_closure`.
 #
 # ## Exercises

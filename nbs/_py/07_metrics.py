@@ -135,6 +135,8 @@ except MmvaeError as e: print(e)
 #| exports
 def _edit_distance(a, b):
     "Least number of insertions, deletions and replacements that turn `a` into `b`."
+    # torchmetrics' function searches near the diagonal only: for strings of very different length
+    # it can return more than the least number
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         left, row[0] = row[0], i
@@ -584,6 +586,35 @@ mean, low, high = paired_interval(d)
 assert abs(mean - d.mean()) < 1e-12 and abs((high - low) - 2*1.96*d.std()/20) < 0.05
 mean, low, high = paired_interval(np.repeat([[-1.], [0.], [1.]], 10_000, axis=1))
 assert abs(mean) < 1e-12 and high > .6 and low < -.6
+
+
+# %% [markdown]
+# A claim about *methods* is a claim about seeds that were not run. `seed_interval` takes one number per seed, the mean over items, and
+# gives the interval of Student's $t$ over the $n$ seeds: mean $\pm\, t_{n-1}\, s/\sqrt n$, with the deviation $s$ between seeds. With three seeds $t$ is 4.3, not 1.96,
+# because three numbers say little about how much they vary; with one there is no interval.
+
+# %%
+#| exports
+def seed_interval(differences, # one mean per seed (seeds,), or per seed its items (seeds, items)
+                  share=0.95 # of such intervals that hold the true mean
+                 ) -> tuple: # mean, low, high, number of seeds; with one seed low and high are nan
+    "The mean over seeds of per-seed means, and Student's t interval for it."
+    from scipy.stats import t
+    means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
+                      for d in differences])
+    if not means.size or not np.isfinite(means).all():
+        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
+    in_range("share", share, low=0, high=1)
+    n, mean = len(means), float(means.mean())
+    if n == 1: return mean, math.nan, math.nan, 1
+    half = float(t.ppf((1 + share)/2, n - 1)*means.std(ddof=1)/math.sqrt(n))
+    return mean, mean - half, mean + half, n
+
+
+# %%
+mean, low, high, n = seed_interval([0.0031, 0.0122, 0.0060])
+assert n == 3 and abs(mean - .0071) < 1e-9 and low < 0 < .018 < high
+assert seed_interval([[1., 3.], [2., 4.]])[0] == 2.5 and np.isnan(seed_interval([.3])[1])
 
 
 # %% [markdown]

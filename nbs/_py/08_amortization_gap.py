@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The amortization gap
 #
-# > How many nats a VAE's inference loses, and to what: the Gaussian family, or the one network for all items.
+# > How many nats inference loses, and to what: the Gaussian family, or one network for all items.
 #
 # ::: {.callout-note}
 # ## You will learn
