@@ -33,6 +33,7 @@
 #| export
 import dataclasses, importlib, importlib.util, os, re
 from dataclasses import dataclass
+from pathlib import Path
 from mmvae_nb.core import *
 
 
@@ -455,6 +456,62 @@ for bad in ["mopo.MoPoE", "mopoe.MoPo"]:
     except MmvaeError as e: print(e)
     else: raise AssertionError(bad)
 
+# %% [markdown]
+# ## How to read the numbers
+#
+# Every run ends in one table, `results/<scale>/tables/talk.csv`. It begins with the 52 numbers of the talk, in the talk's order, each beside ours where there is one; our own
+# rows follow. The [page on the talk's numbers](18a_talk.ipynb) says how it is made. Three of its rows:
+
+# %%
+from mmvae_nb.experiments.talk import talk_numbers
+
+# %%
+talk = talk_numbers()
+assert len(talk) == 52
+talk.query("slide == 38 and condition == 'svhn'")
+
+
+# %% [markdown]
+# Read a row from the left: which slide, data and measure, under which condition, by which method; the talk's value and ours (`value`, mean over `n_seeds` seeds, and their standard
+# deviation `std`). Then what the value rests on: real or rendered data, `n` items or probe points, the device, and for an FID its `floor` and `features`. Our FID is in
+# the features of our own judges, so its size cannot be compared with the talk's, only the order of the methods. `make table` prints the part that the talk reports.
+#
+# ## How to load a trained model
+#
+# Every run keeps its files under names made of data set, method and seed.
+
+# %%
+#| exports
+def run_paths(results, # results folder of a scale, such as "results/quick"
+              dataset, # a key of DATASETS
+              method, # a key of METHODS
+              seed # from 0
+             ) -> dict: # "weights", "run", "metrics", "items" -> path
+    "Where a run keeps its weights, record, metrics and numbers per item."
+    stem, results = f"{dataset}-{method}-{seed}", Path(results)
+    weights, runs = results/"weights", results/"runs"
+    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
+            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
+
+
+# %%
+run_paths("results/quick", "mnist_svhn_text", "jmvae_student", 0)
+
+
+# %% [markdown]
+# So a trained model is one call away: its weights, and the record of how they were made.
+#
+# ```python
+# from mmvae_nb.experiments.runs import load_run
+# model, run = load_run("results/quick", "mnist_svhn_text", "jmvae_student", seed=0)
+# model.generate({"text": words}, to=["svhn"])
+# ```
+#
+# A student's file holds its teacher too, so it can be used on its own. The [page on runs](18b_runs.ipynb) shows it at work.
+#
+# ## Entries from outside are read last
+#
+# When all tables stand, the modules named in `MMVAE_PLUGINS` are imported.
 
 # %%
 #| exports
@@ -476,36 +533,6 @@ except MmvaeError as e: print(e)
 else: raise AssertionError("let through")
 
 # %% [markdown]
-# ## How to read the numbers
-#
-# Every run ends in one table, `results/<scale>/tables/talk.csv`. It begins with the 52 numbers of the talk, in the talk's order, each beside ours where there is one; our own
-# rows follow. The [page on the talk's numbers](18a_talk.ipynb) says how it is made. Three of its rows:
-
-# %%
-from mmvae_nb.experiments.talk import talk_numbers
-
-# %%
-talk = talk_numbers()
-assert len(talk) == 52
-talk.query("slide == 38 and condition == 'svhn'")
-
-# %% [markdown]
-# Read a row from the left: which slide, data and measure, under which condition, by which method; the talk's value and ours (`value`, mean over `n_seeds` seeds, and their standard
-# deviation `std`). Then what the value rests on: real or rendered data, `n` items or probe points, the device, and for an FID its `floor` and `features`. Our FID is in
-# the features of our own judges, so its size cannot be compared with the talk's, only the order of the methods. `make table` prints the part that the talk reports.
-#
-# ## How to load a trained model
-#
-# After a run, a model is one call away. Its results folder holds the weights and a record of how they were made:
-#
-# ```python
-# from mmvae_nb.experiments.runs import load_run
-# model, run = load_run("results/quick", "mnist_svhn_text", "jmvae_student", seed=0)
-# model.generate({"text": words}, to=["svhn"])
-# ```
-#
-# A student's file holds its teacher too, so it can be used on its own. The [page on runs](18b_runs.ipynb) shows it at work.
-#
 # ## What goes wrong, and how you would notice
 #
 # - **A job fails.** The last line on the screen names the job and the error; its executed copy, with all cells up to the one that failed, is `results/<scale>/executed/*.failed.ipynb`.
