@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MmvaeError', 'one_of', 'in_range', 'atomic_path', 'write_json', 'read_json', 'seed_of', 'generator',
            'seed_everything', 'keeping_random_state', 'data_dirs', 'find_data', 'cache_dir', 'cached_arrays', 'damaged',
-           'absent', 'source_closure', 'digest', 'resolve_device', 'load_torchvision', 'Remembers', 'write_status']
+           'absent', 'source_closure', 'digest', 'resolve_device', 'from_extra', 'load_torchvision', 'Remembers',
+           'write_status']
 
 # %% ../nbs/00_core.ipynb #a1800c8a
 import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
@@ -298,11 +299,24 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
     return torch.device(name)
 
 # %% ../nbs/00_core.ipynb #874b4b62
+def from_extra(name, # of the module, such as "papermill"
+               extra="experiments" # the extra of this package that brings it
+              ):
+    "Import and return a module that only an extra brings; `MmvaeError` if it is absent."
+    try: return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if not f"{name}.".startswith(f"{e.name}."): raise             # one that it needs itself
+        raise MmvaeError(f"{name}: not installed, allowed: after "
+                         f"`pip install mmvae_nb[{extra}]`") from e
+
+# %% ../nbs/00_core.ipynb #10a6f2a9
 @functools.lru_cache(maxsize=None)
-def load_torchvision():
+def load_torchvision(needed=True # must it be there? Otherwise None if it is absent
+                    ):
     "Import and return torchvision, declaring the schemas of its missing operators if need be."
     import torch
-    try: import torchvision
+    if not needed and importlib.util.find_spec("torchvision") is None: return None
+    try: torchvision = from_extra("torchvision")
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
@@ -311,7 +325,7 @@ def load_torchvision():
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         load_torchvision.library = library   # a Library undoes its definitions when collected
-        import torchvision
+        torchvision = from_extra("torchvision")
     return torchvision
 
 # %% ../nbs/00_core.ipynb #964b7255

@@ -498,9 +498,34 @@ resolve_device("auto")
 
 
 # %% [markdown]
+# ## What only some need
+#
+# Lessons and models need torch and a handful of other packages. Running the experiments also takes a scheduler, a notebook runner, word vectors. They come by
+# `pip install mmvae_nb[experiments]`, are imported where they are used, and their absence is one line.
+
+# %%
+#| exports
+def from_extra(name, # of the module, such as "papermill"
+               extra="experiments" # the extra of this package that brings it
+              ):
+    "Import and return a module that only an extra brings; `MmvaeError` if it is absent."
+    try: return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if not f"{name}.".startswith(f"{e.name}."): raise             # one that it needs itself
+        raise MmvaeError(f"{name}: not installed, allowed: after "
+                         f"`pip install mmvae_nb[{extra}]`") from e
+
+
+# %%
+assert from_extra("json") is json
+try: from_extra("nobody_has_this")
+except MmvaeError as e: print(e)
+
+
+# %% [markdown]
 # ## torchvision beside a torch it was not built for
 #
-# We use torchvision for its datasets only. Its compiled operators load only beside the exact torch
+# We use torchvision for its readers of real data sets only. Its compiled operators load only beside the exact torch
 # build they were made for; where they don't (a CPU-only torch with the stock torchvision wheel is
 # the common case), even `import torchvision` fails, because Python code in it refers to the
 # schema of an operator that was never registered. Declaring the two schemas is enough to make the
@@ -510,10 +535,12 @@ resolve_device("auto")
 # %%
 #| exports
 @functools.lru_cache(maxsize=None)
-def load_torchvision():
+def load_torchvision(needed=True # must it be there? Otherwise None if it is absent
+                    ):
     "Import and return torchvision, declaring the schemas of its missing operators if need be."
     import torch
-    try: import torchvision
+    if not needed and importlib.util.find_spec("torchvision") is None: return None
+    try: torchvision = from_extra("torchvision")
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
@@ -522,7 +549,7 @@ def load_torchvision():
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         load_torchvision.library = library   # a Library undoes its definitions when collected
-        import torchvision
+        torchvision = from_extra("torchvision")
     return torchvision
 
 
