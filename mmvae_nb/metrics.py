@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'coherence', 'text_scores', 'frechet_distance', 'extract_features', 'fid', 'fid_floor',
-           'inception_features', 'linear_probe', 'paired_interval', 'CanonicalCorrelation', 'teacher_student_kl',
+           'inception_features', 'linear_probe', 'seed_interval', 'CanonicalCorrelation', 'teacher_student_kl',
            'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #5cf6e3ae
@@ -168,21 +168,20 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
     return found if predictions else float((found == ty).mean())
 
 # %% ../nbs/07_metrics.ipynb #2fefb3f3
-def paired_interval(differences, # (seeds, items), or (items,)
-                    draws=2000, # bootstrap draws
-                    share=0.95, # of the draws inside the interval
-                    seed=0 # for the draws
-                   ) -> tuple: # mean, low, high
-    "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
-    d = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not d.size or not np.isfinite(d).all():
-        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
-    rng = np.random.default_rng(seed_of(seed, "paired interval"))
-    shares = lambda n: rng.multinomial(n, np.full(n, 1/n), draws)/n      # how often each is drawn
-    rows, columns = shares(len(d)), shares(d.shape[1])
-    means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
-    low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
-    return float(d.mean()), float(low), float(high)
+def seed_interval(differences, # one number per seed: a mean over items, or a difference of two
+                  share=0.95 # how often the interval is to cover the true mean
+                 ) -> tuple: # mean, low, high, number of seeds; low and high are nan for one seed
+    "Student's t interval (Student 1908) of the mean over seeds."
+    from scipy import stats
+    d = np.asarray(differences, dtype=float)
+    if d.ndim != 1 or not d.size or not np.isfinite(d).all():
+        raise MmvaeError(f"differences: got shape {d.shape} or not finite ones, "
+                         "allowed: finite numbers, one for each seed")
+    in_range("share", share, low=0, high=1)
+    n, mean = len(d), float(d.mean())
+    if n == 1: return mean, math.nan, math.nan, 1
+    half = float(stats.t.ppf((1 + share)/2, n - 1)*d.std(ddof=1)/n**.5)
+    return mean, mean - half, mean + half, n
 
 # %% ../nbs/07_metrics.ipynb #4fcee812
 class CanonicalCorrelation:

@@ -3,10 +3,12 @@ import importlib.util, os, sys
 
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
+from scipy import stats
 
 from mmvae_nb import metrics as M
 from mmvae_nb.core import MmvaeError
-from mmvae_nb.data import Modality, TensorData, mnist_svhn_text
+from mmvae_nb.data import Modality, TensorData
+from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distributions import DiagonalGaussian
 
 rng = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -305,22 +307,24 @@ def test_predictions_of_the_probe_have_its_accuracy():
     found = M.linear_probe(*args, points=100, predictions=True)
     assert found.shape == (100,) and (found == y[200:].numpy()).mean() == M.linear_probe(*args, points=100)
 
-def test_a_paired_interval_covers_the_truth_as_often_as_it_says():
-    "Items vary, seeds do not: 95 % of intervals hold the true mean, within three standard errors of a binomial."
-    g = np.random.default_rng(0)
-    hits = [low <= 0.2 <= high for _, low, high in (M.paired_interval(g.normal(0.2, 1, 80), draws=400) for _ in range(300))]
-    assert abs(np.mean(hits) - 0.95) < 3*(0.95*0.05/300)**0.5 + 0.01
+def test_an_interval_over_seeds_is_scipys_and_widens_with_fewer_seeds():
+    d = np.array([.0031, .0122, .0060, -.002, .01])
+    mean, low, high, n = M.seed_interval(d)
+    assert np.allclose((low, high), stats.t.interval(.95, 4, d.mean(), stats.sem(d))) and n == 5
+    assert np.allclose((low, high), stats.ttest_1samp(d, 0).confidence_interval(.95)) and np.isclose(mean, d.mean())
+    _, low2, high2, _ = M.seed_interval(d[:2])
+    assert high2 - low2 > 3*(high - low) and M.seed_interval(d, share=.5)[1] > low
 
-def test_a_paired_interval_is_the_mean_and_grows_with_what_differs_between_seeds():
-    g = np.random.default_rng(1)
-    d = g.normal(0, 1, (3, 500))
-    mean, low, high = M.paired_interval(d)
-    assert abs(mean - d.mean()) < 1e-12 and low < mean < high
-    _, low2, high2 = M.paired_interval(d + np.array([[-1.], [0.], [1.]]))
-    assert high2 - low2 > 3*(high - low)
-    assert M.paired_interval(d) == M.paired_interval(d) != M.paired_interval(d, seed=1)
-    for bad in (np.zeros((2, 0)), np.array([np.nan, 1.])):
-        with pytest.raises(MmvaeError, match="differences: got none or not finite"): M.paired_interval(bad)
+def test_an_interval_over_seeds_covers_the_truth_as_often_as_it_says():
+    g = np.random.default_rng(0)
+    hits = [low <= .2 <= high for _, low, high, _ in (M.seed_interval(g.normal(.2, 1, 3)) for _ in range(2000))]
+    assert abs(np.mean(hits) - .95) < 3*(.95*.05/2000)**.5
+
+def test_one_seed_has_no_interval_and_nonsense_is_refused():
+    mean, low, high, n = M.seed_interval([3.])
+    assert (mean, n) == (3., 1) and np.isnan([low, high]).all()
+    for bad in ([], [np.nan, 1.], np.zeros((3, 100))):
+        with pytest.raises(MmvaeError, match="^differences: got"): M.seed_interval(bad)
 
 def test_probe_on_labels_without_meaning_is_at_chance():
     z, y = torch.randn(6000, 3, generator=rng()), torch.randint(2, (6000,), generator=rng(1))
