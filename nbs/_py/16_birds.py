@@ -440,7 +440,7 @@ line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)
 # ![Rows of eight: captions, the photographs they were written about, and what three methods draw from the captions. MoPoE draws brown-grey fog; the JMVAE student coloured clouds with speckles; the iterative student smoother clouds.](../results/real/figures/slide_39_text_to_image.png)
 #
 # *Colour.* The classifier is right for 0.40 of real test photographs (mixed up 0.21), so both students have learnt something of it. Shapes are still clouds. The JMVAE
-# student is ahead of the iterative one in colour (by 0.05, 95 % interval 0.01 to 0.10).
+# student is ahead of the iterative one in colour (by 0.05; one seed, so whether another training would say the same is open).
 #
 # *FID.* Here, too, the JMVAE student is ahead; in the talk the iterative student is. Do not read much into it: with the mean of $z$ instead of a sample the same three have 703, 392 and 587. A likely
 # reason is that the speckles of a sampled $z$ pass for texture in the classifier's features; we have not tested it.
