@@ -39,8 +39,8 @@ reproduce: $(STAMP) ## any part of the experiments: SCALE=smoke|quick|real|paper
 data: $(STAMP) ## list the data that was found: counts, shapes, provenance, terms
 	@$(BIN)/mmvae data
 
-table: $(STAMP) ## the numbers of SCALE=.. beside the talk's
-	@$(BIN)/mmvae table --scale $(SCALE)
+table: $(STAMP) ## the numbers of SCALE=.. beside the talk's: [DATASET=..]
+	@$(BIN)/mmvae table --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET))
 
 test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experiments, the house (JOBS=2)
 	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1 $(FAST)

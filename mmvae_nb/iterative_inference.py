@@ -156,6 +156,10 @@ class Replay:
         memory = again(old_memory)
         return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
 
+    def reset(self):
+        "Forget what an earlier training left."
+        self.stored = None
+
     def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
 
     def state_dict(self):
@@ -179,6 +183,10 @@ class RefinerTraining(nn.Module):
     def train(self, mode=True):
         "Training mode for the refiner only."
         super().train(mode); self.model.eval(); return self
+
+    def checkpoint_state(self):
+        "What a training continues beside the weights."
+        return [self.replay]
 
     def start(self, batch):
         "q_0: the frozen encoder's posterior."

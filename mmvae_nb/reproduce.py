@@ -226,7 +226,7 @@ def run_paths(results, # results folder of a scale, such as "results/quick"
 
 def load_run(results, dataset, method, seed=0, device="cpu"):
     "A trained model and the record of its run: (model, run)."
-    from mmvae_nb.training import load_weights
+    from mmvae_nb.checkpoints import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]

@@ -57,7 +57,7 @@ def test_lock_pins_what_pyproject_asks_for(project):
         assert pins.get(canonicalize_name(r.name)) in r.specifier, f"{r}: {pins.get(canonicalize_name(r.name))}"
 
 def test_commands_and_entry_points(project):
-    assert project["scripts"] == {"mmvae": "mmvae_nb.reproduce:main"}
+    assert project["scripts"] == {"mmvae": "mmvae_nb.experiments.cli:main"}
     assert project["entry-points"]["nbdev"] == {"mmvae_nb": "mmvae_nb._modidx:d"}
 
 def test_a_python_that_is_too_old_costs_one_line(tmp_path):

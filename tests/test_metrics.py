@@ -1,15 +1,15 @@
 "Lesson 07, metrics: what its own asserts can't hold. Nothing here needs a network."
 import importlib.util, os, sys
 
-import numpy as np, pytest, torch
+import numpy as np, pytest, scipy.stats, torch
 from hypothesis import given, settings, strategies as st
-from scipy import stats
 
 from mmvae_nb import metrics as M
 from mmvae_nb.core import MmvaeError
-from mmvae_nb.data import Modality, TensorData
+from mmvae_nb.data import Modality, TensorData, as_float
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distributions import DiagonalGaussian
+from mmvae_nb.judges import classes as J
 
 rng = lambda seed=0: torch.Generator().manual_seed(seed)
 
@@ -18,7 +18,6 @@ class Data:
     "As much of a MultimodalData as a judge needs: two kinds of tiny image, bright above or below, and text."
     name, class_names = "toy", ["above", "below"]
     def __init__(self, seed=0):
-        from mmvae_nb.data import Modality
         g = rng(seed)
         self.modalities = {"picture": Modality("picture", "image", (1, 8, 8)), "text": Modality("text", "text", (4,), "ab ")}
         self.y = torch.randint(2, (200,), generator=g)
@@ -31,7 +30,7 @@ class Data:
 @pytest.fixture(scope="module")
 def judge():
     d = Data()
-    return M.train_classifier(*d.items("picture"), 2, updates=40)
+    return J.train_classifier(*d.items("picture"), 2, updates=40)
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
@@ -65,7 +64,7 @@ def test_a_judge_has_no_gradients_and_ends_in_evaluation_mode(judge):
 def test_training_is_repeatable_and_leaves_the_random_state_alone():
     x, y = Data().items("picture")
     torch.manual_seed(5); before = torch.get_rng_state()
-    a, b, c = (M.train_classifier(x, y, 2, updates=5, seed=s) for s in (0, 0, 1))
+    a, b, c = (J.train_classifier(x, y, 2, updates=5, seed=s) for s in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     same = lambda p, q: all(torch.equal(u, v) for u, v in zip(p.parameters(), q.parameters()))
     assert same(a, b) and not same(a, c)
@@ -76,7 +75,7 @@ def test_bytes_and_fractions_get_the_same_verdict(judge):
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 5, 7), (3, 64, 48)])
 def test_images_of_any_size(shape):
-    net = M.Classifier(shape, 7)
+    net = J.Classifier(shape, 7)
     assert net.features(torch.zeros(2, *shape)).shape == (2, 64) == (2, net.num_features)
     assert net(torch.zeros(2, *shape)).shape == (2, 7) and net.name.endswith("(64)")
 
@@ -84,7 +83,7 @@ def test_images_of_any_size(shape):
 @given(st.integers(0, 2**32), st.integers(0, 3))
 def test_shifting_moves_but_does_not_invent(seed, most):
     x = torch.rand(6, 2, 9, 7, generator=rng(seed))
-    moved = M._shifted(x, rng(seed), most)
+    moved = J._shifted(x, rng(seed), most)
     assert moved.shape == x.shape
     for before, after in zip(x, moved): assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
     if most == 0: assert torch.equal(moved, x)
@@ -101,7 +100,7 @@ def test_shifting_moves_but_does_not_invent(seed, most):
     (dict(device="tpu"), "device: got 'tpu'")])
 def test_bad_input_for_training(change, message):
     x, y = Data().items("picture")
-    with pytest.raises(MmvaeError) as e: M.train_classifier(**{**dict(x=x, labels=y, num_classes=2, updates=1), **change})
+    with pytest.raises(MmvaeError) as e: J.train_classifier(**{**dict(x=x, labels=y, num_classes=2, updates=1), **change})
     assert str(e.value).startswith(message) and "\n" not in str(e.value)
 
 def test_items_of_another_shape_are_refused(judge):
@@ -114,37 +113,37 @@ def test_items_of_another_shape_are_refused(judge):
 def same_weights(a, b): return all(torch.equal(u, v) for u, v in zip(a.state_dict().values(), b.state_dict().values()))
 
 def test_a_hit_gives_the_same_weights_without_training(cache, monkeypatch):
-    first = M.cached_classifier(Data(), "picture", updates=5)
+    first = J.cached_classifier(Data(), "picture", updates=5)
     files = list(cache.iterdir())
     assert len(files) == 1 and files[0].suffix == ".safetensors"
-    monkeypatch.setattr(M, "train_classifier", lambda *a, **k: pytest.fail("trained again"))
-    again = M.cached_classifier(Data(), "picture", updates=5)
+    monkeypatch.setattr(J, "train_classifier", lambda *a, **k: pytest.fail("trained again"))
+    again = J.cached_classifier(Data(), "picture", updates=5)
     assert same_weights(first, again) and again.name == first.name == "picture classifier (64)"
     assert not again.training and not any(p.requires_grad for p in again.parameters())
 
 def test_other_settings_or_other_data_miss(cache):
     for change in [{}, dict(updates=3), dict(seed=1), dict(width=8)]:
-        M.cached_classifier(Data(), "picture", **{**dict(updates=2), **change})
-    M.cached_classifier(Data(seed=1), "picture", updates=2)
-    M.cached_classifier(Data(), "text", updates=2)
+        J.cached_classifier(Data(), "picture", **{**dict(updates=2), **change})
+    J.cached_classifier(Data(seed=1), "picture", updates=2)
+    J.cached_classifier(Data(), "text", updates=2)
     assert len(list(cache.iterdir())) == 6
 
 def test_a_damaged_file_is_replaced(cache):
-    first = M.cached_classifier(Data(), "text", updates=3)
+    first = J.cached_classifier(Data(), "text", updates=3)
     file = next(cache.iterdir())
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="not usable"): again = M.cached_classifier(Data(), "text", updates=3)
-    assert same_weights(first, again) and same_weights(again, M.cached_classifier(Data(), "text", updates=3))
+    with pytest.warns(UserWarning, match="not usable"): again = J.cached_classifier(Data(), "text", updates=3)
+    assert same_weights(first, again) and same_weights(again, J.cached_classifier(Data(), "text", updates=3))
 
 def test_an_interrupted_training_leaves_no_file(cache, monkeypatch):
     def stop(*a, **k): raise KeyboardInterrupt
-    monkeypatch.setattr(M, "_fit", stop)
-    with pytest.raises(KeyboardInterrupt): M.cached_classifier(Data(), "text", updates=3)
+    monkeypatch.setattr(J, "_fit", stop)
+    with pytest.raises(KeyboardInterrupt): J.cached_classifier(Data(), "text", updates=3)
     assert not list(cache.glob("*"))
 
 def test_an_unknown_modality_is_named(cache):
     with pytest.raises(MmvaeError, match="^modality: got 'sound', allowed: picture, text$"):
-        M.cached_classifier(Data(), "sound")
+        J.cached_classifier(Data(), "sound")
 
 
 # ---- the Fréchet distance
@@ -189,7 +188,7 @@ def test_fid_takes_bytes_fractions_functions_and_judges(judge):
     y, _ = Data(2).items("picture")
     d = M.fid(x, y, judge)
     assert np.isclose(d, M.fid(x/255, y, judge, batch_size=33), rtol=1e-3, atol=1e-6)
-    flat = lambda v: M.as_float(v).flatten(1)[:, :5]
+    flat = lambda v: as_float(v).flatten(1)[:, :5]
     assert np.isclose(M.fid(x, y, flat), M.frechet_distance(flat(x), flat(y)), rtol=1e-6)
     assert M.extract_features(x, judge).dtype == torch.float64
     with pytest.raises(MmvaeError, match="^images: got 1, allowed: at least 2$"): M.fid(x, y[:1], judge)
@@ -307,24 +306,34 @@ def test_predictions_of_the_probe_have_its_accuracy():
     found = M.linear_probe(*args, points=100, predictions=True)
     assert found.shape == (100,) and (found == y[200:].numpy()).mean() == M.linear_probe(*args, points=100)
 
-def test_an_interval_over_seeds_is_scipys_and_widens_with_fewer_seeds():
-    d = np.array([.0031, .0122, .0060, -.002, .01])
-    mean, low, high, n = M.seed_interval(d)
-    assert np.allclose((low, high), stats.t.interval(.95, 4, d.mean(), stats.sem(d))) and n == 5
-    assert np.allclose((low, high), stats.ttest_1samp(d, 0).confidence_interval(.95)) and np.isclose(mean, d.mean())
-    _, low2, high2, _ = M.seed_interval(d[:2])
-    assert high2 - low2 > 3*(high - low) and M.seed_interval(d, share=.5)[1] > low
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=9), st.sampled_from([0.8, 0.95, 0.99]))
+@settings(deadline=None, max_examples=40)
+def test_a_seed_interval_is_scipys_interval_of_student_t(means, share):
+    mean, low, high, n = M.seed_interval(means, share)
+    scale = scipy.stats.sem(means)
+    wanted = scipy.stats.t.interval(share, len(means) - 1, np.mean(means), scale) if scale else [mean]*2
+    assert n == len(means) and mean == pytest.approx(np.mean(means))
+    assert (low, high) == pytest.approx(tuple(wanted), abs=1e-9)
 
-def test_an_interval_over_seeds_covers_the_truth_as_often_as_it_says():
+def test_a_seed_interval_takes_means_per_seed_and_not_items():
     g = np.random.default_rng(0)
-    hits = [low <= .2 <= high for _, low, high, _ in (M.seed_interval(g.normal(.2, 1, 3)) for _ in range(2000))]
-    assert abs(np.mean(hits) - .95) < 3*(.95*.05/2000)**.5
+    items = g.normal(size=(3, 1000)) + np.array([[-1.], [0.], [1.]])
+    assert M.seed_interval(items) == M.seed_interval(items.mean(1)) == M.seed_interval([list(i) for i in items])
+    ragged = [np.ones(3), np.zeros(2)]                  # seeds need not have the same items
+    assert M.seed_interval(ragged)[0] == .5
+    few, many = M.seed_interval(items[:, :10]), M.seed_interval(np.repeat(items[:, :10], 100, 1))
+    assert few == pytest.approx(many)                   # more items are no more seeds
 
-def test_one_seed_has_no_interval_and_nonsense_is_refused():
-    mean, low, high, n = M.seed_interval([3.])
-    assert (mean, n) == (3., 1) and np.isnan([low, high]).all()
-    for bad in ([], [np.nan, 1.], np.zeros((3, 100))):
-        with pytest.raises(MmvaeError, match="^differences: got"): M.seed_interval(bad)
+def test_a_seed_interval_covers_the_truth_as_often_as_it_says():
+    g = np.random.default_rng(0)
+    hits = [low <= 0.2 <= high for _, low, high, _ in (M.seed_interval(g.normal(.2, 1, 3)) for _ in range(1500))]
+    assert 0.93 < np.mean(hits) < 0.97
+
+def test_one_seed_has_a_mean_and_no_interval_and_nothing_is_refused():
+    mean, low, high, n = M.seed_interval([0.25])
+    assert (mean, n) == (.25, 1) and np.isnan(low) and np.isnan(high)
+    for bad in ([], [np.nan, 1.], [[], [1.]], [np.inf]):
+        with pytest.raises(MmvaeError, match="differences: got none or not finite"): M.seed_interval(bad)
 
 def test_probe_on_labels_without_meaning_is_at_chance():
     z, y = torch.randn(6000, 3, generator=rng()), torch.randint(2, (6000,), generator=rng(1))
@@ -431,9 +440,9 @@ def test_a_judge_with_labels_of_its_own_leaves_items_out(tmp_path, monkeypatch):
     x = (bright[:, None, None, None]*120 + torch.randint(0, 60, (200, 1, 8, 8), generator=g)).to(torch.uint8)
     data = TensorData({"x": x}, labels=torch.zeros(200))
     wrong = torch.arange(200) % 2 == 0
-    net = M.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, -1, bright), what="brightness")
+    net = J.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, -1, bright), what="brightness")
     assert (net.predict(x) == bright).float().mean() > 0.98 and "brightness" in net.name
-    bad = M.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, 1 - bright, bright), what="brightness")
+    bad = J.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, 1 - bright, bright), what="brightness")
     assert (bad.predict(x) == bright).float().mean() < 0.9
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
@@ -441,14 +450,14 @@ def test_a_judge_of_text_wants_the_words_of_the_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("MMVAE_CACHE", str(tmp_path))
     tokens, y = torch.arange(2).repeat(10)[:, None].repeat(1, 6), torch.arange(2).repeat(10)
     letters = [Modality("note", "text", (6,), "ab")]
-    make = lambda **names: M.ClassJudge(TensorData({"note": tokens}, y, letters, "mine", **names), updates=2, width=8)
+    make = lambda **names: J.ClassJudge(TensorData({"note": tokens}, y, letters, "mine", **names), updates=2, width=8)
     with pytest.raises(MmvaeError, match="class_names: mine has none, allowed: .* note"): make().scores("note", tokens, {}, y)
     scores = make(class_names=["aaaaaa", "bbbbbb"]).scores("note", tokens, {}, y)
     assert scores["text_exact"] == 1 and scores["text_edit_distance"] == 0
 
 def test_a_judge_of_classes_says_what_its_parts_say():
     train, test = mnist_svhn_text("train", items=200), mnist_svhn_text("test", items=60)
-    judge = M.ClassJudge(train, test, updates=20, width=8)
+    judge = J.ClassJudge(train, test, updates=20, width=8)
     batch, labels = test.take(60)
     assert list(judge.features) == ["mnist", "svhn"] and judge.by_chance == ()
     for n in batch:
@@ -458,4 +467,4 @@ def test_a_judge_of_classes_says_what_its_parts_say():
     facts = judge.facts()
     x, y = test.items("svhn")
     assert facts["accuracy, svhn"] == (judge.nets["svhn"].predict(x) == y).float().mean().item()
-    with pytest.raises(MmvaeError, match="validation: got None"): M.ClassJudge(train, updates=20, width=8).facts()
+    with pytest.raises(MmvaeError, match="validation: got None"): J.ClassJudge(train, updates=20, width=8).facts()

@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from mmvae_nb.core import MmvaeError
-from mmvae_nb.data import Modality, TensorData, mnist_svhn_text
+from mmvae_nb.data import Modality, TensorData
+from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distillation import Students, distill
 from mmvae_nb.distributions import Bernoulli, Categorical, DiagonalGaussian, Gaussian, Laplace, Mixture, product_of_experts
 from mmvae_nb.iterative_inference import MarinoRefiner, Refiner, RefinerTraining, Replay, elbo_gradient, refine

@@ -116,7 +116,9 @@ class Dataset:
     judge: str = "judges.classes.ClassJudge" # its judge
     settings: dict = dataclasses.field(default_factory=dict) # scale, or "*": {field: value}
     private: bool = False # may pictures made from the real items not be published?
-    drawn: tuple = () # modules that only draw: no concern of a training on real data
+    drawn: tuple = () # modules that only draw: real data doesn't depend on them
+    found: str = "" # function that lists the data found: a DataFrame, a row per modality
+    download: str = "" # function that fetches the official files and returns their folder
 
 # %% ../../nbs/18_reproduce.ipynb #632a89e7
 _large = dict(latent=64, lr=4e-3, oracle_items=0)                      # 64 x 64 images
@@ -124,7 +126,9 @@ _real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3,
              judge_updates=600, judge_width=16)
 DATASETS = {
     "mnist_svhn_text": Dataset("datasets.digits", "mnist_svhn_text",
-                               drawn=("datasets.street_numbers",)),
+                               drawn=("datasets.street_numbers",),
+                               found="datasets.digits.found_data",
+                               download="datasets.digits.download"),
     "cub": Dataset("datasets.birds", "cub", "text.cub_specs", "judges.birds.BirdJudge", {
         "*": _large, "quick": dict(updates=1600, student_updates=1200, samples=500),
         "real": {**_real, "updates": 2400, "student_updates": 3000, "samples": 675}},
@@ -166,6 +170,7 @@ class Report:
     tables: tuple = () # tables/NAME.csv
     figures: tuple = () # figures/NAME.png
     dataset: str = "mnist_svhn_text" # a key of DATASETS
+    slides: tuple = () # of the talk, whose numbers it is about
 
 # %% ../../nbs/18_reproduce.ipynb #936ffffc
 def _slides(*named): return tuple(f"slide_{n}_{what}" for n, what in named)
@@ -175,15 +180,17 @@ _all = ("mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "
 _compared = ("mopoe", "jvae", "jmvae_student", "iterative", "iterative_student")
 REPORTS = {
     "headline": Report("headline", _compared, ("headline",),
-        (*_slides((36, "cross_modal")), "headline_nelbo_over_t")),
+        (*_slides((36, "cross_modal")), "headline_nelbo_over_t"), slides=(37, 38)),
     "mnist_svhn_text": Report("mnist_svhn_text", _all, ("mnist_svhn_text", "methods"), _slides(
-        (36, "all_methods"), *((n, "cross_modal") for n in range(44, 50)))),
+        (36, "all_methods"), *((n, "cross_modal") for n in range(44, 50))),
+        slides=(37, 38, 64, 65, 68)),
     "products_of_students": Report("products_of_students",
         ("mopoe", "jmvae_student", "mvtcae", "mvtcae_student", "iterative_student"),
-        ("products_of_students",), _slides(*((n, "two_given") for n in (61, 62, 63)))),
+        ("products_of_students",), _slides(*((n, "two_given") for n in (61, 62, 63))),
+        slides=(64, 65)),
     "teacher_student_kl": Report("teacher_student_kl",
         ("jvae", "jmvae_student", "mvtcae_student", "iterative", "iterative_student", "refined",
-         "refined_student"), ("hypotheses",), ("teacher_student_kl",)),
+         "refined_student"), ("hypotheses",), ("teacher_student_kl",), slides=(68,)),
     "gap_decomposition": Report("gap_decomposition",
         ("jvae", "refined", "refined_marino", "jmvae_student", "refined_student"),
         ("gap_decomposition",), ("gap_decomposition", "refiners_over_t")),
@@ -196,7 +203,7 @@ REPORTS = {
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),
     "cub": Report("cub", _compared, ("cub",), _slides((39, "text_to_image"), (60, "captions")),
-        "cub"),
+        "cub", slides=(40, 68)),
     "celeba": Report("celeba",
         ("mopoe", "mvtcae", "jvae", "jmvae_student", "iterative", "iterative_student",
          "iterative_student_to_10"), ("celeba",), _slides((50, "methods"),

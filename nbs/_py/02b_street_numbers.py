@@ -1,15 +1,16 @@
 # %% [markdown]
 # # Street numbers: a renderer
 #
-# > House numbers in crooked typefaces and muted colours, drawn from fixed seeds, stand in for SVHN.
+# > `street_numbers` draws house numbers from fixed seeds, in SVHN's stead.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
 # - how a rendered street number is made: shape, projection, colour, light;
-# - how close the rendered ones come to the photographed ones, and in what they are easier.
+# - how close the rendered ones come to the photographed ones, and in what they are easier;
+# - why street numbers are so much harder than MNIST: a digit may be brighter or darker than its ground.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: nothing of it is needed to follow the course.
+# Runs in under half a minute on a laptop CPU. This is workshop: nothing of it is needed to follow the course.
 # :::
 
 # %%
@@ -22,15 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmvae_nb.core import *
-from mmvae_nb.data import *
+from mmvae_nb.data import splits
 
 # %%
 import pandas as pd
 from matplotlib import pyplot as plt
 from sklearn.linear_model import RidgeClassifier
+from mmvae_nb.data import as_float
 
 # %% [markdown]
-# ## Rendered street numbers
+# ## Why rendered, and why muted
 #
 # SVHN, the photographed street numbers, can't be carried in a package. So that every lesson runs
 # without a download, we draw something like them: a digit in one of several typefaces near the
@@ -43,14 +45,16 @@ from sklearn.linear_model import RidgeClassifier
 # ground at least 55 of 255 apart in grey, either one the darker, and give each a colour cast,
 # mostly between warm and cold, with a deviation of about 12 in red and in blue.
 #
-# First the shapes. Each glyph is drawn once, large, and kept as a mask.
+# ## Shapes
+#
+# Each glyph is drawn once, large, and kept as a mask.
 
 # %%
 #| exports
-_faces = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
-          "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold",
-          "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
-          "cmb10", "cmss10", "cmtt10"]   # files that matplotlib carries
+_typefaces = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
+              "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold",
+              "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
+              "cmb10", "cmss10", "cmtt10"]   # files that matplotlib carries
 
 def _glyph(face, character):
     "A mask of one character, cut to its ink."
@@ -65,13 +69,13 @@ def _glyph(face, character):
 @functools.lru_cache(maxsize=None)
 def _glyphs():
     "Masks of the ten digits in every typeface."
-    return [[_glyph(face, d) for d in "0123456789"] for face in _faces]
+    return [[_glyph(face, d) for d in "0123456789"] for face in _typefaces]
 
 
 # %%
 #| fig-cap: "The digit 4 in the typefaces used for rendered street numbers."
 #| fig-alt: "Fifteen white digits 4 in sans, serif, monospaced, bold and slanted faces."
-fig, axes = plt.subplots(1, len(_faces), figsize=(9, 1))
+fig, axes = plt.subplots(1, len(_typefaces), figsize=(9, 1))
 for ax, row in zip(axes, _glyphs()): ax.imshow(row[4], cmap="gray"); ax.axis("off")
 
 
@@ -126,6 +130,8 @@ def _mask(p, digit, size):
 
 
 # %% [markdown]
+# ## Light and colour
+#
 # The numbers behind all shapes are drawn at once, and so are light and colour. The light is a
 # slope across the image plus clouds: a coarse grid of 4 by 4 random greys, interpolated.
 
@@ -134,13 +140,13 @@ def _mask(p, digit, size):
 def _shapes(n, rng):
     "The random numbers behind the shapes of `n` street numbers: a dict of arrays."
     u, g = lambda a, b: rng.uniform(a, b, n), lambda s: rng.normal(0, s, n)
-    return dict(face=rng.integers(len(_faces), size=n), height=u(20, 29), stretch=u(.8, 1.15),
+    return dict(face=rng.integers(len(_typefaces), size=n), height=u(20, 29), stretch=u(.8, 1.15),
                 left=u(0, 1) < .6, right=u(0, 1) < .6, gap=u(0, 4),
                 left_digit=rng.integers(10, size=n), right_digit=rng.integers(10, size=n),
                 tilt=g(.07), slant=g(.1), dx=g(1.2), dy=g(1.2), lean_x=g(.04), lean_y=g(.04),
                 blur=u(.4, 1.6))
 
-def _light(n, rng, size):
+def _lighting(n, rng, size):
     "A gentle slope of light plus clouds, grey: `(n, size, size)`."
     line, grid = np.linspace(-.5, .5, size), np.linspace(0, 3, size)
     slope, clouds = rng.normal(0, 10, (2, n, 1, 1)), rng.normal(0, 4, (n, 4, 4))
@@ -150,7 +156,7 @@ def _light(n, rng, size):
 
 # %%
 #| exports
-def _colours(n, rng):
+def _ground_and_ink(n, rng):
     "Ground and ink colours of `n` images, each `(n, 3, 1, 1)`."
     apart = np.minimum(55 + rng.exponential(40, n), 200) * rng.choice([-1, 1], n)   # ink - ground
     ground = rng.normal(116, 50, n) - .3 * apart
@@ -162,6 +168,8 @@ def _colours(n, rng):
 
 
 # %% [markdown]
+# ## A street number
+#
 # Everything together: ground where there is no ink, ink where there is, then light and noise. The
 # random numbers come from a stream named after the split. Two splits therefore share no image.
 # (They do share the typefaces. A split by typeface would be another, harder task.)
@@ -178,8 +186,8 @@ def render_street_numbers(digits, # whole numbers 0..9: the digit of each image
     p = _shapes(n, rng)
     ink = np.stack([_mask({k: v[i] for k, v in p.items()}, int(digits[i]), size)
                     for i in range(n)])[:, None]
-    ground_rgb, ink_rgb = _colours(n, rng)
-    image = ground_rgb * (1 - ink) + ink_rgb * ink + _light(n, rng, size)[:, None]
+    ground_rgb, ink_rgb = _ground_and_ink(n, rng)
+    image = ground_rgb * (1 - ink) + ink_rgb * ink + _lighting(n, rng, size)[:, None]
     image += rng.normal(0, 1, image.shape) * rng.uniform(1, 5, (n, 1, 1, 1))
     return np.clip(image, 0, 255).round().astype(np.uint8)
 
@@ -210,14 +218,15 @@ def street_numbers(split # train, validation or test
     import matplotlib, PIL
     n = street_counts[one_of("split", split, splits)]
     versions = [PIL.__version__, matplotlib.__version__, np.__version__]
-    path = cache_dir("data")/f"street-{split}-{digest([n, versions], ['datasets.street_numbers'])}.npz"
+    key = digest([n, versions], ["datasets.street_numbers"])
+    path = cache_dir("data")/f"street-{split}-{key}.npz"
     digits = np.arange(n) % 10
     x = cached_arrays(path, lambda: {"x": render_street_numbers(digits, split)})["x"]
     return torch.from_numpy(x), torch.from_numpy(digits)
 
 
 # %% [markdown]
-# ### How close are they to the real ones?
+# ## How close are they to the real ones?
 #
 # Close in the plain statistics, and visibly cleaner to the eye. The table sets the rendered test
 # images beside the first 10,000 photographs of SVHN's test set (measured once and written down
@@ -258,4 +267,25 @@ print(f"chance 0.10, pixels {raw:.2f}, distance from the median grey {unsigned:.
 # ## Recap
 #
 # - A rendered street number is a glyph, a projective map, two muted colours and some light; all from one seed.
-# - Statistics of colour match, the task is easier: numbers from the two are not to be compared.
+# - The statistics of the colours match SVHN's, the task is easier: numbers from the two are not to be compared.
+# - A digit is brighter *or* darker than its ground, so a linear map of the pixels says little about it.
+#
+# ## Exercises
+#
+# 1. Replace the `abs()` in `distance` by nothing. Why does the accuracy fall to that of the
+#    pixels?
+# 2. Draw the numbers with a colour cast of 60 instead of 14 and look at them. What would a small VAE learn first?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. Without it the sign of the contrast is back: the mean image of a class is nearly
+#    flat grey, because bright and dark digits cancel, and a linear model sees little else.
+# 2. The colours: they then explain most of the variance of the pixels, and the shape of a digit little of it.
+# :::
+#
+# ## References
+#
+# - Y. Netzer et al., [Reading digits in natural images with unsupervised feature
+#   learning](http://ufldl.stanford.edu/housenumbers/), NIPS workshop 2011: SVHN.
+# - The typefaces are [DejaVu](https://dejavu-fonts.github.io/), STIX and Computer Modern, as matplotlib carries them.

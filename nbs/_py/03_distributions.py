@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Distributions
 #
-# > Everything probabilistic in this course: one posterior family, three ways to combine experts,
-# > and a likelihood for each kind of data.
+# > Gaussian posteriors, their products and mixtures, and a likelihood for each kind of data.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -47,6 +46,7 @@
 # %%
 #| export
 import math
+from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from mmvae_nb.core import *
@@ -155,6 +155,38 @@ log_ratio = q.log_prob(z) - p.log_prob(z)
 standard_error = log_ratio.std(0)/len(z)**0.5
 assert ((log_ratio.mean(0) - q.kl(p)).abs() < 3*standard_error).all()
 assert len(DiagonalGaussian.cat([q, p])) == 10 and not q.detach().mean.requires_grad
+
+
+# %% [markdown]
+# Nothing in a multimodal model asks for the closed form of a Gaussian. What it asks of a batch of posteriors is written down
+# below, and any class that has these answers, a flow for example, can be what a model's `infer` returns: its ELBO, its students'
+# loss and its evaluation work with it. (What is Gaussian by nature, products of experts and refinement, stays Gaussian.)
+
+# %%
+#| exports
+@runtime_checkable
+class Posterior(Protocol):
+    "One distribution over z per item of a batch: what ELBO, distillation and evaluation ask for."
+    mean: torch.Tensor   # (batch, latent): the mean, or another point that stands for the whole
+    def __len__(self): "Items in the batch."; ...
+    def __getitem__(self, i): "The posteriors of some items, by a slice or by indices."; ...
+    def detach(self): "The same without gradient."; ...
+    def rsample(self, n=None, # samples per item; None: one, and no first axis
+                generator=None # random stream
+               ) -> torch.Tensor: # (batch, latent), or (n, batch, latent)
+        "Reparameterised sample."; ...
+    def log_prob(self, z # (..., batch, latent)
+                ) -> torch.Tensor: # (..., batch)
+        "Log density in nats."; ...
+    def kl(self, other=None # a posterior of the same items; None: the standard normal prior
+          ) -> torch.Tensor: # (batch,)
+        "KL(self || other) in nats per item, exactly or by samples."; ...
+    @classmethod
+    def cat(cls, parts): "Stack several batches along the batch axis."; ...
+
+
+# %%
+assert isinstance(q, Posterior) and not isinstance(q.mean, Posterior)
 
 # %% [markdown]
 # KL is not symmetric, and the difference matters when one distribution is distilled into another.

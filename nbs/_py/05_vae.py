@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The variational autoencoder
 #
-# > From a bound on $\log p(x)$ to a trained model that draws digits, with one modality.
+# > From a bound on the log-likelihood to a trained model that draws digits, with one modality.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -180,7 +180,7 @@ def path_kl(q, z):
     prior = DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z))
     return q.detach().log_prob(z) - prior.log_prob(z)
 
-class VAE(nn.Module):
+class VAE(Remembers, nn.Module):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def __init__(self, spec, # the modality's `ModalitySpec`
                  name, # the modality's name, its key in a batch

@@ -135,6 +135,8 @@ except MmvaeError as e: print(e)
 #| exports
 def _edit_distance(a, b):
     "Least number of insertions, deletions and replacements that turn `a` into `b`."
+    # torchmetrics' function searches near the diagonal only: for strings of very different length
+    # it can return more than the least number
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         left, row[0] = row[0], i
@@ -562,19 +564,19 @@ assert probes[-1].mean() > probes[3].mean() + 0.02 > probes[0].mean()
 
 # %%
 #| exports
-def seed_interval(differences, # one number per seed: a mean over items, or a difference of two
-                  share=0.95 # how often the interval is to cover the true mean
-                 ) -> tuple: # mean, low, high, number of seeds; low and high are nan for one seed
-    "Student's t interval (Student 1908) of the mean over seeds."
-    from scipy import stats
-    d = np.asarray(differences, dtype=float)
-    if d.ndim != 1 or not d.size or not np.isfinite(d).all():
-        raise MmvaeError(f"differences: got shape {d.shape} or not finite ones, "
-                         "allowed: finite numbers, one for each seed")
+def seed_interval(differences, # one mean per seed (seeds,), or per seed its items (seeds, items)
+                  share=0.95 # of such intervals that hold the true mean
+                 ) -> tuple: # mean, low, high, number of seeds; with one seed low and high are nan
+    "The mean over seeds of per-seed means, and Student's t interval for it."
+    from scipy.stats import t
+    means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
+                      for d in differences])
+    if not means.size or not np.isfinite(means).all():
+        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
     in_range("share", share, low=0, high=1)
-    n, mean = len(d), float(d.mean())
+    n, mean = len(means), float(means.mean())
     if n == 1: return mean, math.nan, math.nan, 1
-    half = float(stats.t.ppf((1 + share)/2, n - 1)*d.std(ddof=1)/n**.5)
+    half = float(t.ppf((1 + share)/2, n - 1)*means.std(ddof=1)/math.sqrt(n))
     return mean, mean - half, mean + half, n
 
 
@@ -585,7 +587,8 @@ def seed_interval(differences, # one number per seed: a mean over items, or a di
 d = [.0031, .0122, .0060]
 mean, low, high, n = seed_interval(d)
 assert np.allclose((low, high), scipy.stats.ttest_1samp(d, 0).confidence_interval(.95)) and n == 3
-assert low < 0 < min(d) and np.isnan(seed_interval([.1])[1:3]).all()
+assert low < 0 < min(d) and np.isnan(seed_interval([.3])[1:3]).all()
+assert seed_interval([[1., 3.], [2., 4.]])[0] == 2.5                    # items, for each seed
 print(f"{mean:.4f} ({low:.4f} to {high:.4f}), {n} seeds")
 
 # %% [markdown]

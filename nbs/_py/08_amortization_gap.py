@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The amortization gap
 #
-# > How many nats a VAE's inference loses, and to what: the Gaussian family, or the one network for all items.
+# > How many nats inference loses, and to what: the Gaussian family, or one network for all items.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -478,7 +478,7 @@ def spec(hidden=400, head=256):
 
 train, test = black_and_white("train"), black_and_white("test")
 run = dict(updates=1000, batch_size=128, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training"]
+modules = ["vae", "training", "datasets.digits"]
 def trained(latent):
     new = lambda: (seed_everything(0, "gap"), VAE(spec(), "mnist", latent))[1]
     learn = lambda m: fit(m, train, **run)
@@ -606,7 +606,7 @@ def on_decoder(name, updates, hidden=400, head=256, copy=True):
         return m
     settings = {**run, "updates": updates}
     learn = lambda m: fit(m, train, **settings)
-    model = cached(f"gap-{name}", new, learn, [run, settings, hidden], modules)
+    model = cached(f"gap-{name}", new, learn, [run, settings, hidden, head, copy], modules)
     return model.requires_grad_(False)
 
 encoders = {"16 units": on_decoder("small", 600, 16, 0, copy=False),

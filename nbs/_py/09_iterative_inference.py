@@ -360,6 +360,10 @@ class Replay:
         memory = again(old_memory)
         return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
 
+    def reset(self):
+        "Forget what an earlier training left."
+        self.stored = None
+
     def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
 
     def state_dict(self):
@@ -383,6 +387,10 @@ class RefinerTraining(nn.Module):
     def train(self, mode=True):
         "Training mode for the refiner only."
         super().train(mode); self.model.eval(); return self
+
+    def checkpoint_state(self):
+        "What a training continues beside the weights."
+        return [self.replay]
 
     def start(self, batch):
         "q_0: the frozen encoder's posterior."
@@ -419,7 +427,7 @@ train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validati
 spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
 new_vae = lambda: (seed_everything(0, "vae"), VAE(spec, "mnist", 20))[1]
 run = dict(updates=500, batch_size=128, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training"]
+modules = ["vae", "training", "datasets.digits"]
 vae = cached("vae", new_vae, lambda m: fit(m, train, **run), run, modules)
 
 refiners = {}

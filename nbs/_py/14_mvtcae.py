@@ -145,8 +145,7 @@ class MVTCAE(MultimodalVAE):
 
     def infer(self, batch) -> DiagonalGaussian:
         "The product of the experts of what is given, without the prior."
-        experts = [self.encoders[n](batch[n]) for n in self.check(batch)]
-        return experts[0] if len(experts) == 1 else product_of_experts(experts)
+        return self.product(self.encoders[n](batch[n]) for n in self.check(batch))
 
     def divergences(self, batch) -> dict:
         "KL(joint || unimodal) in nats per item, for each modality."
@@ -163,8 +162,7 @@ class MVTCAE(MultimodalVAE):
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)
-        return Loss(total.mean(), {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
-                                   **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total.mean(), self.parts(logs, kl=q.kl(), pull=pull))
 
 
 # %% [markdown]
@@ -245,8 +243,7 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 
 # %%
 run = dict(updates=500, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "mvtcae", "distillation"]
+modules = ["mvtcae", "distillation", "training", "datasets.digits"]
 new = lambda: (seed_everything(0, "mvtcae"), MVTCAE(specs))[1]
 model = cached("mvtcae", new, lambda m: fit(m, train, **run), run, modules)
 taught = dict(run, updates=300)

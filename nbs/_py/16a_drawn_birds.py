@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Drawn birds
 #
-# > Birds made from attributes, captions made from a grammar, and a way to read both back.
+# > Birds and captions drawn and written from attributes, measured and read back again.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -9,7 +9,7 @@
 # - how a bird is drawn from its attributes, and how least squares reads them back from pixels;
 # - how captions are written from attributes and understood again.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: lesson 16 uses its birds and its measure.
+# Runs in a few seconds on a laptop CPU. This is workshop: [lesson 16](16_birds.ipynb) uses its birds and its measure.
 # :::
 
 # %%
@@ -25,13 +25,17 @@ from mmvae_nb.core import *
 from mmvae_nb.data import *
 
 # %%
-import matplotlib.pyplot as plt
-from mmvae_nb.plotting import *
+from mmvae_nb.plotting import generation_grid, image_grid, set_style
 
 set_style()
 
 # %% [markdown]
-# ## Drawing a bird
+# ## A bird in seven shapes
+#
+# The bird stands on a branch and looks to the left. It is made of ellipses (tail, belly, wing, head, eye), a bill that narrows to the left, and two legs.
+# Each shape is a *mask*: 1 inside, 0 outside, and soft at the rim, computed for all birds at once from the distance to the rim. Attributes decide
+# the colours of belly, wing and head, the size, and the length of the bill. Where exactly the bird stands, the tint of the sky, the tilt of
+# the branch and the light are drawn at random. No caption mentions them: they are what a sentence can't know.
 
 # %%
 #| exports
@@ -47,8 +51,13 @@ def _rim(x, y, cx, cy, a, b, angle=0.):
     v = (y - cy)*math.cos(angle) - (x - cx)*math.sin(angle)
     return (1 - ((u/a)**2 + (v/b)**2).sqrt())*min(a, b)
 
-def bird_masks(dx, dy, large, long_bill, side=64):
-    "Where each part of each bird is: name -> (birds, side, side) in [0, 1], the hindmost first."
+def bird_masks(dx, # (birds,): how far each stands to the right, in pixels of 64
+               dy, # (birds,): how far below the usual place
+               large, # (birds,): 1 for a large bird, 0 for a small one
+               long_bill, # (birds,): 1 for a long bill, 0 for a short one
+               side=64 # pixels of the picture
+              ) -> dict: # name of a part -> (birds, side, side)
+    "Where each part of each bird is: 0 outside to 1 inside, the hindmost part first."
     at = (torch.arange(side) + 0.5)*64/side - 32
     n = lambda v: v.float()[:, None, None]
     s, length = 0.78 + 0.22*n(large), 5. + 9.*n(long_bill)
@@ -242,7 +251,8 @@ _details = {"wing": ("{wing} wings", "wings that are {wing}"),
 
 def bird_captions(attributes, # dict: name -> int64 tensor (n,), places in `bird_attributes[name]`
                   each, # captions for each bird
-                  seed): # -> list of n*each strings; those of one bird stand together
+                  seed # of openings, wordings and what is left out
+                 ) -> list: # n*each strings; those of one bird stand together
     "Describe each bird: the belly always, other parts as it comes."
     rng = np.random.default_rng(seed_of(seed, "captions"))
     names = {a: v.tolist() for a, v in attributes.items()}
@@ -285,6 +295,12 @@ for a, v in said.items():
     assert torch.equal(v[told], some[a].repeat_interleave(3)[told])      # nothing false is said
     print(f"{a}: told in {told.float().mean():.0%} of the captions")
 
+# %% [markdown]
+# ## Three splits
+#
+# A split has its own random streams, and its own *species*: pairs of belly and wing. In training the wing's colour is the belly's or stands one, two or four places after it in the palette;
+# three places after it is for the test, five for validation. So test birds have colours that were seen, in pairs that were not. The pictures are kept in the cache.
+
 # %%
 #| exports
 _bird_counts = {"train": 4000, "validation": 500, "test": 1000}
@@ -306,3 +322,36 @@ def drawn_birds(split # train, validation or test
         return {"x": torch.cat([draw_birds(*p) for p in parts]).numpy()}
     x = cached_arrays(cache_dir("data")/f"birds-{split}-{version}.npz", drawn)["x"]
     return attributes, torch.from_numpy(x), bird_captions(attributes, 5, split)
+
+
+# %%
+attributes, pictures, captions = drawn_birds("validation")
+assert pictures.shape == (500, 3, 64, 64) and len(captions) == 5*500
+assert ((attributes["wing"] - attributes["belly"]) % 6 == 5).all()
+right = share(measure_birds(pictures), attributes)
+assert min(right.values()) > .97
+{a: round(v, 3) for a, v in right.items()}
+
+# %% [markdown]
+# ## Recap
+#
+# - A bird is seven shapes with soft rims; five attributes decide colours and sizes, the rest is drawn at random.
+# - Each of fifty hypotheses of place and size says which pixels belong to which part; least squares (Eq. 1) picks one, and the mean colours name the attributes.
+# - A scorer must be right on true and on blurred pictures, and at chance on mixed-up pairs.
+# - Captions are written with a grammar and read back by patterns: nothing false is said, much is left out.
+#
+# ## Exercises
+#
+# 1. `measure_birds` looks for one colour per part. Draw birds with a striped wing: how would you measure stripes?
+# 2. Two birds differ in the bill only. How large is the share of captions that can't tell them apart?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. With one more hypothesis for the wing, in which its pixels belong to two parts, light and dark stripes; Eq. 1 decides.
+# 2. One less the share of captions that name the bill, printed above: about one third.
+# :::
+#
+# ## References
+#
+# - Wah and others (2011), [The Caltech-UCSD Birds-200-2011 dataset](https://www.vision.caltech.edu/datasets/cub_200_2011/): what is imitated.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Photographed birds
 #
-# > Captions become rows of 32 numbers, photographs become squares, and one function gives drawn or real birds.
+# > `cub` gives birds and captions, drawn or real: tokens, files, a split by class.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -10,7 +10,7 @@
 # - how the files of Caltech-UCSD Birds are read, cropped and split by class;
 # - how `cub` gives either source in the same form.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: lesson 16 only needs its last function.
+# Runs in a few seconds on a laptop CPU. This is workshop: [lesson 16](16_birds.ipynb) only needs its last function.
 # :::
 
 # %%
@@ -26,6 +26,11 @@ from mmvae_nb.core import *
 from mmvae_nb.data import *
 from mmvae_nb.datasets.drawn_birds import bird_attributes, drawn_birds
 
+# %%
+from mmvae_nb.plotting import generation_grid, set_style
+
+set_style()
+
 # %% [markdown]
 # ## Words to tokens
 #
@@ -34,14 +39,15 @@ from mmvae_nb.datasets.drawn_birds import bird_attributes, drawn_birds
 # - *The vocabulary* holds the words seen more than three times in the captions of the **training** split. Others become the mark `<unk>`.
 # - *The end* has a mark of its own, `<end>`, and is learnt like any word.
 # - *Padding* fills the row after the end. It says nothing about the bird, so it must not count in the likelihood. Nearly half of a row is padding (a caption has
-#   17 words on average, as the judge will print below); a model that is scored on it learns padding first, and may write it in the middle of a caption.
+#   17 words on average); a model that is scored on it learns padding first, and may write it in the middle of a caption.
 
 # %%
 #| exports
 CAPTION_LENGTH = 32                                  # tokens, the end mark included
-_marks = ("<pad>", "<unk>", "<end>")
+_special = ("<pad>", "<unk>", "<end>")
 
-def caption_words(caption):
+def caption_words(caption # a string, as somebody wrote it
+                 ) -> list: # of strings
     "Lower-case words and commas."
     return re.findall(r"[a-z]+|,", caption.lower().replace("�", " "))
 
@@ -51,9 +57,11 @@ def caption_vocabulary(captions, # strings, of the training split only
     "The words that captions are written with."
     counts = Counter(w for c in captions for w in caption_words(c))
     kept = [w for w, n in counts.items() if n > more_than]
-    return _marks + tuple(sorted(kept, key=lambda w: (-counts[w], w)))
+    return _special + tuple(sorted(kept, key=lambda w: (-counts[w], w)))
 
-def _caption_tokens(modality, captions):
+def caption_tokens(modality, # the `Modality` of the captions
+                   captions # strings
+                  ) -> torch.Tensor: # int64 (n, CAPTION_LENGTH)
     "Tokens of captions; what is too long is cut, the end mark stays."
     return modality.encode([" ".join(caption_words(c)[:CAPTION_LENGTH - 1]) for c in captions])
 
@@ -61,7 +69,7 @@ def _caption_tokens(modality, captions):
 # %%
 words = caption_vocabulary(["A red bird.", "a red Bird, small", "red red"], more_than=1)
 m = Modality("text", "text", (CAPTION_LENGTH,), words)
-row = _caption_tokens(m, ["A red, red parrot"])[0]
+row = caption_tokens(m, ["A red, red parrot"])[0]
 assert words == ("<pad>", "<unk>", "<end>", "red", "a", "bird")
 assert m.decode(row[None]) == ["a red <unk> red <unk>"]      # the comma and the parrot are unknown
 assert row[:7].tolist() == [4, 3, 1, 3, 1, 2, 0]
@@ -74,7 +82,7 @@ assert row[:7].tolist() == [4, 3, 1, 3, 1, 2, 0]
 # but not together. So a model that has learnt a list of birds by heart fails, and one that has learnt what "belly" and "wing" mean does not.
 # Real birds are split likewise, by the published list of test classes; every eleventh of the other classes is kept for validation.
 #
-# What makes a pair is not a class but the bird itself: photograph and caption share the number of the photograph (`keys` of lesson 02), and each epoch draws
+# What makes a pair is not a class but the bird itself: photograph and caption share the number of the photograph (`keys` of [lesson 02](02_data.ipynb#pairs-by-class)), and each epoch draws
 # one of the captions anew. `real_birds` reads the official archive (photographs cut to their bounding box and stretched to a square, as is
 # customary) or a subset of it; it decodes once and keeps the result in the cache.
 
@@ -127,7 +135,7 @@ def _cub_images():
 
 # %%
 #| exports
-def _square(data, box=None, side=64):
+def _stretched(data, box=None, side=64):
     "An image file's bytes, the box cut out and stretched to a square: uint8 (3, side, side)."
     from PIL import Image
     image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -149,7 +157,7 @@ def _decoded(files, read, boxes, where):
     for i, file in enumerate(files):
         try:
             if (data := read(file)) is None: continue
-            found.append(_square(data, boxes.get(file))); at.append(i)
+            found.append(_stretched(data, boxes.get(file))); at.append(i)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
             raise damaged(f"{where}: {file}") from e
     if not at: raise damaged(where, "none of the images that the captions are about")
@@ -160,7 +168,8 @@ def real_birds(split # train, validation or test
     "The photographs and captions found, split by class; decoded once, then from the cache."
     rows, (read, boxes, where) = _cub_captions(), _cub_images()
     stat, files = where.stat(), [r[0] for r in rows]   # the cache knows images by their rows
-    stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, files, boxes], ["datasets.birds"])
+    stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, files, boxes],
+                   ["datasets.birds"])
     kept = cached_arrays(cache_dir("data")/f"cub-{stamp}.npz",
                          lambda: _decoded(files, read, boxes, where), ("x", "at"))
     x, at = kept["x"], kept["at"].tolist()
@@ -205,19 +214,23 @@ def cub(split="train", # train, validation or test
     x, species, captions = x[:items], species[:items], captions[:items]
     written = captions if split == "train" and items is None else _found_birds("train", source)[2]
     vocabulary = caption_vocabulary([c for row in written for c in row])
+    return _birds_with_captions(split, source, x, species, captions, vocabulary).to(device)
+
+def _birds_with_captions(split, source, x, species, captions, vocabulary):
+    "The data set: what photograph and caption share is the number of the photograph."
     modalities = {"image": Modality("image", "image", tuple(x.shape[1:])),
                   "text": Modality("text", "text", (CAPTION_LENGTH,), vocabulary)}
     names = sorted(set(species))
     label = torch.tensor([names.index(s) for s in species])
     owner = torch.tensor([i for i, row in enumerate(captions) for _ in row])
-    tokens = _caption_tokens(modalities["text"], [c for row in captions for c in row])
+    tokens = caption_tokens(modalities["text"], [c for row in captions for c in row])
     provenance, terms, rule = _about_birds[source]
     return PairedByKey("cub", split, modalities, {"image": x, "text": tokens},
-                         {"image": label, "text": label[owner]}, anchor="image",
-                         keys={"image": torch.arange(len(x)), "text": owner}, class_names=names,
-                         real=source == "real", split_rule=rule,
-                         provenance=dict.fromkeys(modalities, provenance),
-                         terms=dict.fromkeys(modalities, terms)).to(device)
+                       {"image": label, "text": label[owner]}, anchor="image",
+                       keys={"image": torch.arange(len(x)), "text": owner}, class_names=names,
+                       real=source == "real", split_rule=rule,
+                       provenance=dict.fromkeys(modalities, provenance),
+                       terms=dict.fromkeys(modalities, terms))
 
 
 # %%
@@ -226,3 +239,34 @@ seen, unseen = ({d.class_names[i] for i in d.labels["image"].tolist()} for d in 
 assert not seen & unseen
 assert train.modalities["text"].vocabulary == test.modalities["text"].vocabulary
 train
+
+# %%
+#| fig-cap: "Birds of the test split with one of their captions, turned into tokens and back."
+#| fig-alt: "Six drawn birds, and below each one of its captions."
+batch, _ = test.take(6)
+generation_grid({"bird": batch["image"], "caption": test.modalities["text"].decode(batch["text"])},
+                note="rendered data");
+
+# %% [markdown]
+# ## Recap
+#
+# - Words of the training captions make the vocabulary; others become `<unk>`, the end has a mark, the rest of the row is padding.
+# - Species are never in two splits: a test bird's colours were seen in training, but not together.
+# - `cub(split, source, items)` gives drawn or real birds; the pairs share the number of the photograph, and each epoch draws one of the captions.
+#
+# ## Exercises
+#
+# 1. Why is the vocabulary not made from the captions of all splits? What would a test with such a vocabulary hide?
+# 2. A caption has 40 words. Which of them does a model see, and where does the end mark go?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The words of test captions would all be known, with vectors of their own that were hardly trained. How a model does with words it has never met, as it will outside of the test, would not be measured.
+# 2. The first 31; the end mark stands in the last place, as if the caption had ended there.
+# :::
+#
+# ## References
+#
+# - Wah and others (2011), [The Caltech-UCSD Birds-200-2011 dataset](https://www.vision.caltech.edu/datasets/cub_200_2011/).
+# - Reed and others (2016), [Learning deep representations of fine-grained visual descriptions](https://arxiv.org/abs/1605.05395): the captions.

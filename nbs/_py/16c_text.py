@@ -1,16 +1,17 @@
 # %% [markdown]
 # # Networks that write
 #
-# > A plan from $z$ and a short window of words: sentences that end, and texts that begin anywhere.
+# > Encoder, decoder and likelihood of texts: a plan from z and a window of words.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
 # - why a decoder of independent words loses the thread, and how a plan and a window keep it;
 # - a likelihood of text that ends, and how it writes;
-# - the networks of birds (lesson 16) and of faces (lesson 17).
+# - how $z$ falls silent about a text, and how one notices;
+# - the networks of birds ([lesson 16](16_birds.ipynb)) and of faces ([lesson 17](17_faces.ipynb)), whose texts start anywhere.
 #
-# Runs in under a minute on a laptop CPU.
+# Runs in about a minute on a laptop CPU, most of it for training three small models, which are then kept in the cache.
 # :::
 
 # %%
@@ -20,6 +21,7 @@
 #| export
 import math
 from dataclasses import replace
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -27,20 +29,18 @@ from mmvae_nb.core import *
 from mmvae_nb.networks import *
 
 # %%
-from mmvae_nb.data import splits
+from mmvae_nb.checkpoints import cached
+from mmvae_nb.data import Modality
 from mmvae_nb.datasets.birds import cub
 from mmvae_nb.datasets.faces import celeba
-from mmvae_nb.distributions import *
-from mmvae_nb.training import *
-from mmvae_nb.vae import *
-
-train, validation, test = (cub(s) for s in splits)
+from mmvae_nb.training import fit
+from mmvae_nb.vae import Loss
 
 
 # %% [markdown]
 # ## A decoder that writes sentences
 #
-# Lesson 04's text decoder gives, for each place, a distribution over words, and the places are independent given $z$:
+# [Lesson 04](04_networks.ipynb)'s text decoder gives, for each place, a distribution over words, and the places are independent given $z$:
 # $p(x \mid z) = \prod_l p(x_l \mid z)$, where $x$ is the caption alone and $x_l$ its word at place $l$. For a word of eight letters that is enough. For a sentence it is not. If $z$ leaves open whether the bird
 # "has black wings" or "has a red head", each place picks its likeliest word by itself, and the two sentences run into one another: "has a black head".
 #
@@ -52,7 +52,7 @@ train, validation, test = (cub(s) for s in splits)
 # \begin{aligned}
 # p(x \mid z) = \prod_{l} p\big(x_l \mid \mathrm{plan}_l(z),\; x_{l-4}, \dots, x_{l-1}\big) .
 # \end{aligned}
-# \tag{2}
+# \tag{1}
 # $$
 #
 # What the decoder knows when it writes the first six words of a caption (a dot stands for a place before the beginning, or for a hidden word):
@@ -76,19 +76,20 @@ train, validation, test = (cub(s) for s in splits)
 #| exports
 class GlobalMaxPool(nn.Module):
     "The largest value over all places: (batch, features, places) -> (batch, features)."
-    def forward(self, x): return x.amax(-1)
+    def forward(self, x): # (batch, features, places)
+        return x.amax(-1)
 
 def _layers(convolution, features, n):
     "`n` convolutions that halve or double the number of places."
     return [l for _ in range(n)
-            for l in (convolution(features, features, 4, 2, 1), norm(features, "groupnorm"),
-                      nn.SiLU())]
+            for l in (convolution(features, features, 4, 2, 1), norm(features), nn.SiLU())]
 
 class CaptionEncoder(nn.Module):
-    "Tokens (batch, length) -> features: convolutions that halve the text down to 8 places."
-    def __init__(self, num_tokens, length, features=128,
-                 anywhere=False # may the text start anywhere? Then what is found counts, not where
-                ):
+    "Tokens -> features: convolutions that halve the text down to 8 places."
+    def __init__(self, num_tokens, # size of the vocabulary
+                 length, # tokens of one text: 16, 32, 64, ...
+                 features=128, # channels of all layers; 8 times as many come out
+                 anywhere=False): # may the text start anywhere? Then only what is found counts
         super().__init__()
         halvings = math.log2(length/8)
         if halvings < 1 or halvings % 1:
@@ -100,18 +101,21 @@ class CaptionEncoder(nn.Module):
             wide = nn.Conv1d(features, 4*features, 4, 2, 1)
             net = nn.Sequential(*layers[:6], wide, nn.SiLU(), GlobalMaxPool())
             self.net, self.features = net, 4*features
-    def forward(self, tokens): return self.net(self.embedding(tokens).transpose(1, 2))
+    def forward(self, tokens): # int64 (batch, length)
+        return self.net(self.embedding(tokens).transpose(1, 2))
 
 
 # %%
 #| exports
 class CaptionDecoder(nn.Module):
     "z -> a `Plan`: what to write where; a word is written knowing the plan and the last few words."
-    def __init__(self, latent, num_tokens, length, features=128,
+    def __init__(self, latent, # dimensions of z
+                 num_tokens, # size of the vocabulary
+                 length, # tokens of one text: 16, 32, 64, ...
+                 features=128, # numbers in a plan
                  window=4, # how many words it looks back
                  drop=0.2, # share of them hidden while training
-                 anywhere=False # may the text start anywhere? Then every place has the same plan
-                ):
+                 anywhere=False): # may the text start anywhere? Then every place has the same plan
         super().__init__()
         layers = _layers(nn.ConvTranspose1d, features, int(math.log2(length/8)))
         self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(),
@@ -120,13 +124,14 @@ class CaptionDecoder(nn.Module):
                                   nn.Conv1d(features, features, 1))
         if anywhere:
             self.plan = nn.Sequential(nn.Linear(latent, 4*features), nn.SiLU(),
-                                      nn.Linear(4*features, features), nn.Unflatten(1, (features, 1)))
+                                      nn.Linear(4*features, features),
+                                      nn.Unflatten(1, (features, 1)))
         self.places = nn.Parameter(torch.zeros(length, features)) if anywhere else None
         self.embedding = nn.Embedding(num_tokens + 1, features)  # the last: before the text, hidden
         self.look_back = nn.Conv1d(features, features, window)
         self.window, self.drop = window, drop
         self.out, self.nothing = nn.Linear(features, num_tokens), num_tokens
-    def forward(self, z):
+    def forward(self, z): # (batch, latent)
         vectors = self.plan(z).transpose(1, 2)
         return Plan(self, vectors if self.places is None else vectors + self.places)
 
@@ -135,9 +140,11 @@ class CaptionDecoder(nn.Module):
 #| exports
 class Plan:
     "Parameters of a text likelihood: a vector per place, and the decoder that makes words of it."
-    def __init__(self, decoder, vectors): self.decoder, self.vectors = decoder, vectors
+    def __init__(self, decoder, # a `CaptionDecoder`
+                 vectors): # what to write at each place: (batch, length, features)
+        self.decoder, self.vectors = decoder, vectors
 
-    def logits(self, tokens):
+    def logits(self, tokens): # int64 (batch, length)
         "Scores of each word given those before it: (batch, length, vocabulary)."
         d = self.decoder
         before = F.pad(tokens, (d.window, 0), value=d.nothing)[:, :-1]
@@ -147,8 +154,8 @@ class Plan:
         past = d.look_back(d.embedding(before).transpose(1, 2)).transpose(1, 2)
         return d.out(F.silu(self.vectors + past))
 
-    def write(self, choose):
-        "Write word by word: `choose(scores)` picks the next, from scores (batch, vocabulary)."
+    def write(self, choose): # scores (batch, vocabulary) -> the next token of each (batch,)
+        "Write word by word: int64 (batch, length)."
         d, n = self.decoder, len(self.vectors)
         tokens = torch.full((n, d.window), d.nothing, device=self.vectors.device)
         for at in self.vectors.unbind(1):
@@ -169,7 +176,9 @@ class CaptionLikelihood:
         if end is not None and pad is None:
             raise MmvaeError(f"pad: got None, allowed: the token that follows the end mark ({end})")
 
-    def log_prob(self, x, params):
+    def log_prob(self, x, # int64 (batch, length)
+                 params): # a `Plan`
+        "The log-probability of each text, of the places that count: (batch,)."
         each = -F.cross_entropy(params.logits(x).transpose(1, 2), x, reduction="none")
         return (each if self.pad is None else each*(x != self.pad)).sum(1)
 
@@ -186,7 +195,7 @@ class CaptionLikelihood:
 
     def _allowed(self, scores): return self._without(scores, *self.banned)
 
-    def mean(self, params):
+    def mean(self, params): # a `Plan`
         "The likeliest next word, again and again: a mean of sentences is no sentence."
         if self.blank is not None: return self._from_its_start(params)
         return self._finished(params.write(lambda s: self._allowed(s).argmax(-1)))
@@ -205,7 +214,9 @@ class CaptionLikelihood:
             return torch.where(start > at, self.blank, token)
         return params.write(choose)
 
-    def sample(self, params, generator=None):
+    def sample(self, params, # a `Plan`
+               generator=None): # a `torch.Generator`; torch's own by default
+        "Each next word drawn by its probability: int64 (batch, length)."
         def draw(scores):
             p = self._allowed(scores).softmax(-1)
             return torch.multinomial(p, 1, generator=generator)[:, 0]
@@ -214,28 +225,49 @@ class CaptionLikelihood:
 
 # %%
 #| exports
-def cub_specs(modalities, # dict: name -> `Modality`
-              features=128, # width of the text networks
-              window=4, # how many tokens the decoder looks back
-              anywhere=False, # may the text start anywhere?
-              likelihood=CaptionLikelihood(0, (0, 1), 2) # of the text
-             ) -> dict: # name -> `ModalitySpec`
-    "Lesson 04's networks for the image, a caption encoder and decoder for the text."
-    specs = default_specs(modalities)
-    for name, m in modalities.items():
-        if m.kind != "text": continue
-        v, length = m.num_tokens, m.shape[0]
-        specs[name] = ModalitySpec(
-            lambda: CaptionEncoder(v, length, features, anywhere), (4 if anywhere else 8)*features,
-            lambda latent: CaptionDecoder(latent, v, length, features, window, anywhere=anywhere),
-            likelihood, specs[name].weight)
-    return specs
+def caption_spec(num_tokens, # size of the vocabulary
+                 length, # tokens of one text: 16, 32, 64, ...
+                 weight=1.0, # w_m
+                 features=128, # width of the networks
+                 window=4, # how many tokens the decoder looks back
+                 anywhere=False, # may the text start anywhere?
+                 pad=None, # token that does not count; None if all places count
+                 banned=(), # tokens that are never written
+                 end=None, # token after which only `pad` is written
+                 blank=None # token before a text that may start anywhere
+                ) -> ModalitySpec:
+    "A text that is written word by word, from a plan and a window."
+    return ModalitySpec(
+        partial(CaptionEncoder, num_tokens, length, features, anywhere),
+        (4 if anywhere else 8)*features,
+        partial(CaptionDecoder, num_tokens=num_tokens, length=length, features=features,
+                window=window, anywhere=anywhere),
+        CaptionLikelihood(pad, banned, end, blank), weight)
 
+def cub_specs(modalities # dict: name -> `Modality`; the first tokens are <pad>, <unk>, <end>
+             ) -> dict: # name -> `ModalitySpec`
+    "Lesson 04's networks for the image, and `caption_spec` for every text."
+    specs = default_specs(modalities)
+    texts = {n: m for n, m in modalities.items() if m.kind == "text"}
+    def of(n, m):
+        spec = caption_spec(m.num_tokens, m.shape[0], specs[n].weight, pad=0, banned=(0, 1), end=2)
+        return replace(spec, modality=m)
+    return specs | {n: of(n, m) for n, m in texts.items()}
+
+
+# %% [markdown]
+# Each modality's networks know its own vocabulary, also where there are two texts:
+
+# %%
+two = {n: Modality(n, "text", (16,), ("<pad>", "<unk>", "<end>", *words))
+       for n, words in {"english": "red blue bird".split(), "latin": ["avis", "rubra"]}.items()}
+assert [s.decoder(4).out.out_features for s in cub_specs(two).values()] == [6, 5]
 
 # %% [markdown]
 # The words after the end mark must not count, nor may they leak: what a caption is worth may depend on no later word.
 
 # %%
+train, test = cub("train"), cub("test")
 specs, text = cub_specs(train.modalities), train.modalities["text"]
 seed_everything(0)
 decoder, likelihood = specs["text"].decoder(8).eval(), specs["text"].likelihood
@@ -282,13 +314,14 @@ class TextVAE(nn.Module):
 kinds = {"independent words": (default_specs(train.modalities)["text"], 1.),
          "plan and window": (specs["text"], 1.),
          "plan and window, weighted": (specs["text"], specs["text"].weight)}
+how = dict(updates=900, batch_size=32, lr=3e-3, progress=False)
 three = test.take(3)[0]["text"]
 print("captions", *text.decode(three), sep="\n   ")
 for name, (spec, weight) in kinds.items():
     seed_everything(0)
     vae = cached(f"captions-{name.replace(' ', '-')}", lambda: TextVAE(spec, weight),
-                 lambda m: fit(m, train, 900, 32, 3e-3, progress=False), "900 x 32",
-                 ["birds", "networks", "data"])
+                 lambda m: fit(m, train, **how), [how, weight],
+                 ["text", "vae", "training", "datasets.birds"])
     with torch.no_grad(): q = vae.encoder(three)
     said = text.decode(spec.likelihood.mean(vae.decoder(q.mean)))
     print(f"{name}: KL {q.kl().mean():.1f} nats", *said, sep="\n   ")
@@ -301,14 +334,15 @@ for name, (spec, weight) in kinds.items():
 # whenever a decoder sees its own past.**
 
 # %% [markdown]
-# ## Networks
+# ## Texts that start anywhere
 #
-# The image gets lesson 04's convolutions, as birds do. The text is read and written letter by letter with the networks of lesson 16, with one change for a text that may start
+# The text of a face names its attributes, letter by letter, and starts at a random place among 256 ([lesson 17b](17b_photographed_faces.ipynb#the-text)). It is read and written by the
+# same networks with one change for a text that may start
 # *anywhere*: the encoder keeps, of each feature, the largest value over all places, so that it knows what was said and not where; and the decoder's plan is the same vector at
 # every place, beside a window on the last eight letters. A plan for each place is of no use before $z$ knows the start, so with it $z$ learnt nothing of the text in a first run.
 # The padding mark counts like any letter.
 #
-# The weight of the text is MoPoE's, 16 to 1/3 for the image, so 48 to 1; lesson 16 shows how $z$ falls silent about a text that counts too little. And what is written from a face has one more question to
+# The weight of the text is MoPoE's, 16 to 1/3 for the image, so 48 to 1; above we saw how $z$ falls silent about a text that counts too little. And what is written from a face has one more question to
 # answer: where to start. A face can't know; letter by letter "not yet" is always the likeliest answer, and nothing would ever be written. So the likeliest *start* is chosen first: the decoder
 # says, for each place, how probable it is that nothing was written before it and something is written there.
 
@@ -316,11 +350,11 @@ for name, (spec, weight) in kinds.items():
 #| exports
 def celeba_specs(modalities # dict: name -> `Modality`
                 ) -> dict: # name -> `ModalitySpec`
-    "Lesson 04's networks for the image, lesson 16's for the text, with all of its places counted."
-    pad = modalities["text"].vocabulary.index("*")
-    likelihood = CaptionLikelihood(blank=pad)
-    specs = cub_specs(modalities, features=64, window=8, anywhere=True, likelihood=likelihood)
-    return {**specs, "text": replace(specs["text"], weight=48.)}
+    "Lesson 04's networks for the image; for the text letters, all of its places counted."
+    m = modalities["text"]
+    text = caption_spec(m.num_tokens, m.shape[0], 48., features=64, window=8, anywhere=True,
+                        blank=m.vocabulary.index("*"))
+    return {**default_specs(modalities), "text": replace(text, modality=m)}
 
 
 # %%
@@ -333,3 +367,29 @@ each = plan.logits(few["text"]).log_softmax(-1).gather(2, few["text"][:, :, None
 own = likelihood.log_prob(few["text"], plan)
 torch.testing.assert_close(own, each.sum((1, 2)))                 # all 256 places count
 {n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
+
+# %% [markdown]
+# ## Recap
+#
+# - Independent words contradict one another where $z$ leaves the wording open; a plan made of $z$ and a window on the last words keep the thread.
+# - Padding does not count, the end mark does; what is written is the likeliest next word, again and again.
+# - A window alone can carry a language: then $z$ is not used, and the KL says so. The weight of the text decides.
+# - A text that starts anywhere is read by what it says, wherever that stands, and written from its likeliest start on.
+#
+# ## Exercises
+#
+# 1. Let the window grow to 16 words and set `drop` to 0. What becomes of the KL of the text VAE, and of its captions?
+# 2. Count padding in the likelihood (`CaptionLikelihood(pad=None)`) and train the text VAE again. What becomes of the log-likelihood per caption, and of its mean per *place*? Why is that no progress?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The KL falls: most of what the next word will be can be read from the words before. The captions stay fluent and have less to do with $z$.
+# 2. Per caption it can only fall: each place of padding adds the logarithm of a probability. Once trained the sum is nearly the same, since padding after padding is almost sure; but the mean per
+#    place is now over all 32 places and looks nearly twice as good. At the start padding is nearly half of the loss, and the gradient goes there first.
+# :::
+#
+# ## References
+#
+# - Bowman and others (2016), [Generating sentences from a continuous space](https://arxiv.org/abs/1511.06349).
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), ICLR 2021: the weight of CelebA's text.

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # Faces and their attributes
 #
-# > Images and a list of words about them, and drawn faces whose truth can be measured.
+# > A judge of attributes and a fair count: images of faces, and texts that list what they show.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
-# - how forty yes-or-no attributes become a text of 256 characters, and are read back from it;
-# - how faces are drawn from attributes, and how each attribute is measured in the pixels again;
-# - why real faces are split by person, and why none of them is shown on this page;
-# - why "90 % of the attributes are right" can be worth nothing, and what we report instead.
+# - what a model has to read, and what to invent, where the one modality is a face and the other a list of words about it;
+# - why "90 % of the attributes are right" can be worth nothing, and what we report instead;
+# - how a judge of attributes is trained, and what it leans on without anybody noticing;
+# - what students of one modality make of faces and texts after a minute of training.
 #
-# Runs in one to two minutes on a laptop CPU, most of them for training a model, its students and a
+# Runs in two to three minutes on a laptop CPU, most of them for training a model, its students and a
 # judge, which are then kept in the cache; needs no download.
 # :::
 #
@@ -24,7 +24,7 @@
 # was tried.
 #
 # CelebA is 202,599 photographs of celebrities with 40 attributes each. They can't be carried in a
-# package, and may not be shown (see below). So the default is drawn: faces with fourteen of
+# package, and may not be shown ([lesson 17b](17b_photographed_faces.ipynb#the-real-set-if-it-is-here) says why). So the default is drawn: faces with fourteen of
 # CelebA's attributes. That has an advantage of its own. What a classifier says of a generated face
 # is an opinion; whether a drawn face has a moustache can be *measured*.
 
@@ -37,22 +37,23 @@ import torch
 import torch.nn.functional as F
 from mmvae_nb.core import *
 from mmvae_nb.datasets.drawn_faces import measure_faces
-from mmvae_nb.datasets.faces import *
-from mmvae_nb.judges.classes import *
-from mmvae_nb.judges.classes import _load, _save, _shifted, _sliced
+from mmvae_nb.datasets.faces import attribute_names, attribute_text, read_attributes, text_parts
+from mmvae_nb.judges.classes import Classifier, cached_judge, fit_judge
 
 # %%
-import matplotlib.pyplot as plt, pandas as pd
+import numpy as np, pandas as pd
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import balanced_accuracy_score
-from mmvae_nb.data import *
-from mmvae_nb.datasets.drawn_faces import *
-from mmvae_nb.distillation import *
-from mmvae_nb.metrics import *
-from mmvae_nb.multimodal_elbo import *
-from mmvae_nb.plotting import *
-from mmvae_nb.text import *
-from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
+from mmvae_nb.data import as_float, splits
+from mmvae_nb.datasets.drawn_faces import draw_faces, drawn_attributes, hair_states
+from mmvae_nb.datasets.faces import celeba, text_alphabet
+from mmvae_nb.distillation import Students
+from mmvae_nb.metrics import fid
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.plotting import generation_grid, set_style
+from mmvae_nb.text import celeba_specs
+from mmvae_nb.training import fit
 
 # %%
 set_style()
@@ -60,15 +61,17 @@ set_style()
 # %% [markdown]
 # ## Two sources
 #
-# [Lesson 17a](17a_drawn_faces.ipynb) draws faces from fourteen of CelebA's attributes and measures each of them in the pixels again; [lesson 17b](17b_photographed_faces.ipynb) turns attributes
-# into text and reads the real faces. `celeba` gives either in the same form.
+# [Lesson 17a](17a_drawn_faces.ipynb) draws faces from fourteen of CelebA's attributes and measures each of them in the pixels again (`measure_faces`);
+# [lesson 17b](17b_photographed_faces.ipynb) turns attributes into a text of 256 characters, which starts at a random place, reads them back from it (`read_attributes`), and reads
+# the real faces, split by person. `celeba` gives either source in the same form. Both lessons can be skipped at first.
 
 # %%
 data = {s: celeba(s) for s in splits}
 data["train"]
 
 # %% [markdown]
-# A face keeps its attributes and changes its text from epoch to epoch:
+# What is measured in a face and what is read from its text agree. A face keeps its attributes and changes its text from epoch to epoch: the
+# pool has three texts of each face, with different starts, and an epoch draws one of them.
 
 # %%
 batch, _ = data["train"].take(400)
@@ -80,9 +83,9 @@ for epoch in range(8):
     pairs = data["train"].pairs(epoch)
     assert torch.equal(pairs["text"] // 3, pairs["image"])
     partner.append(int(pairs["text"][pairs["image"] == 7]))
-print(partner)
 for t in (21, 22, 23): print(say(data["train"].pools["text"][t:t + 1])[0])
 assert len(set(partner)) > 1
+partner                                                           # which text face 7 had in eight epochs
 
 # %%
 #| fig-cap: "Five faces of the training split and what is said of them."
@@ -94,11 +97,13 @@ fig = generation_grid(rows, note="data: drawn faces, train split")
 # %% [markdown]
 # ## A model of faces
 #
-# The image gets lesson 04's convolutions, as birds do; the text the networks of [lesson 16c](16c_text.ipynb), for texts that begin anywhere. A JVAE and its students, for about a minute:
+# The image gets [lesson 04](04_networks.ipynb)'s convolutions, as birds do; the text gets the networks of [lesson 16c](16c_text.ipynb#texts-that-start-anywhere) for texts that start
+# anywhere, and a weight of 48. A JVAE and its students (lessons 10 and 11), for about a minute:
 
 # %%
-faces = celeba("validation")
-specs = celeba_specs(faces.modalities)
+text = data["train"].modalities["text"]
+specs = celeba_specs(data["train"].modalities)
+{n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
 
 
 # %%
@@ -106,11 +111,14 @@ def fresh():
     "A JVAE of faces and their attributes."
     seed_everything(0, "faces")
     return JVAE(specs, latent=32)
-train, parts = celeba("train"), ["faces", "birds", "networks", "data"]
-joint = cached("faces-jvae", fresh, lambda m: fit(m, train, 400, 32, 4e-3), "400 x 32, 4e-3", parts)
+run = dict(updates=400, batch_size=32, lr=4e-3)
+taught = dict(run, updates=250)
+code = ["multimodal_elbo", "text", "distillation", "training", "datasets.faces"]
+joint = cached("faces-jvae", fresh, lambda m: fit(m, data["train"], **run),
+               run, code)
 seed_everything(0, "faces, students")
-students = cached("faces-students", lambda: Students(joint), lambda m: fit(m, train, 250, 32, 4e-3),
-                  "250 x 32, 4e-3", parts)
+students = cached("faces-students", lambda: Students(joint),
+                  lambda m: fit(m, data["train"], **taught), [run, taught], code)
 
 # %% [markdown]
 # ## What it makes
@@ -118,18 +126,18 @@ students = cached("faces-students", lambda: Students(joint), lambda m: fit(m, tr
 # %%
 #| fig-cap: "Faces drawn from six texts, and texts written from six faces, by students trained for a minute."
 #| fig-alt: "Drawn faces: six texts, the faces they belong to, faces generated from the texts, texts generated from the faces."
-shown, _ = celeba("test").take(6)
+shown, _ = data["test"].take(6)
 with torch.no_grad():
     drawn = students.generate({"text": shown["text"]}, to="image")["image"]
     read = students.generate({"image": shown["image"]}, to="text")["text"]
 def write(tokens):
     "The texts, without the stars around them."
-    return [s.strip("*").replace(",", ", ") for s in faces.modalities["text"].decode(tokens)]
+    return [s.strip("*").replace(",", ", ") for s in text.decode(tokens)]
 generation_grid({"text": write(shown["text"]), "its face": shown["image"], "from text": drawn,
                  "from face": write(read)}, note="drawn faces, mean of z");
 
 # %%
-true = read_attributes(faces.modalities["text"].decode(shown["text"]), attribute_names(faces))
+true = read_attributes(text.decode(shown["text"]), drawn_attributes)
 right = (measure_faces(drawn) == true).float().mean()
 print(f"attributes measured right in the six drawn faces: {right:.2f}")
 
@@ -155,7 +163,7 @@ print(f"an empty text has {plain:.0%} of the attributes right")
 
 # %% [markdown]
 # Most attributes are absent most of the time, so whoever says nothing is mostly right. In the real
-# set it is worse; the share of the bald was printed above. Balanced accuracy counts the items with
+# set it is worse: of its first 10,000 faces one in forty is bald. Balanced accuracy counts the items with
 # an attribute and those without it by half each: $\tfrac12$ for every constant answer, 1 for a
 # perfect one. We want the same as a number *per item*, so that items can be averaged, compared in
 # pairs and resampled (lesson 07). Let $A$ be the number of attributes (here not a subset of
@@ -164,7 +172,7 @@ print(f"an empty text has {plain:.0%} of the attributes right")
 #
 # $$\begin{aligned} c_a(y) = \frac{y}{2p_a} + \frac{1 - y}{2(1 - p_a)}, \qquad
 #   \text{agreement}_i = 1 - \frac1A \sum_{a=1}^{A} \mathbb 1[\hat y_{ia} \ne y_{ia}]\, c_a(y_{ia}).
-#   \end{aligned}\tag{2}$$
+#   \end{aligned}\tag{1}$$
 #
 # To miss something rare is expensive, to claim it where it is absent costs about a half. The mean
 # over items is the mean of the balanced accuracies, as far as the items have the shares $p_a$. An
@@ -177,7 +185,7 @@ def balanced_agreement(found, # bool (n, A): the attributes an item shows or nam
                        true, # bool (n, A): those it should
                        shares # float (A,): how frequent each is, strictly between 0 and 1
                       ) -> torch.Tensor: # float (n,): 1 if all right, a half on average for a guess
-    "One minus the weighted errors of each item; Eq. 2."
+    "One minus the weighted errors of each item; Eq. 1."
     if found.shape != true.shape or found.shape[1:] != shares.shape:
         raise MmvaeError(f"found: got {tuple(found.shape)}, true {tuple(true.shape)}, "
                          f"shares {tuple(shares.shape)}, allowed: (n, A) twice and (A,)")
@@ -202,39 +210,21 @@ except MmvaeError as e: print(e)
 # %% [markdown]
 # ## A judge for faces
 #
-# For real faces there is no measuring; a classifier has to do. It is the one of lesson 07 with an
+# For real faces there is no measuring; a classifier has to do. It is the one of [lesson 07a](07a_judges.ipynb) with an
 # output for each attribute, trained by binary cross-entropy on training images, each moved by up to
-# two pixels at every sight. Its verdict follows the same idea as Eq. 2. An output is a probability;
+# two pixels at every sight. Its verdict follows the same idea as Eq. 1. An output is a probability;
 # for the plain count one would say "present" above $\tfrac12$, and a rare attribute would hardly
 # ever be said. The balanced count is best served by "present" if the probability is above the
 # attribute's *share*: if the picture speaks for it more than knowing nothing does.
 
 # %%
 #| exports
-def _train_attributes(net, x, y, updates, seed, batch_size=128):
-    "Minimise the binary cross-entropy of all attributes; AdamW, one-cycle learning rate."
-    device = next(net.parameters()).device
-    g = generator(seed, "attribute batches", device=device)
-    x, y = x.to(device), y.float().to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=max(updates, 2))
-    for _ in range(updates):
-        i = torch.randint(len(x), (batch_size,), generator=g, device=device)
-        loss = F.binary_cross_entropy_with_logits(net(_shifted(x[i], g)), y[i])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-
 def _true_attributes(data):
     "Images of a data set and the attributes that their texts name, row by row."
     index, m = data.pairs(0), data.modalities["text"]
     y = read_attributes(m.decode(data.pools["text"][index["text"]]), attribute_names(data))
     return data.pools["image"][index["image"]], y
 
-
-# %%
-#| exports
 def attribute_classifier(data, # training data made by `celeba`
                          updates=600, # training steps
                          seed=0, # for weights, order and shifts
@@ -243,16 +233,20 @@ def attribute_classifier(data, # training data made by `celeba`
                         ) -> Classifier: # one score for each attribute: the log odds
     "A classifier with one yes-or-no output per attribute, from the cache or trained."
     how = dict(updates=in_range("updates", updates, low=1, whole=True), seed=seed, width=width)
-    key = digest({**how, "data": data.checksum}, ["judges.faces", "judges.classes"])
+    key, device = digest({**how, "data": data.checksum}, ["judges.faces"]), resolve_device(device)
     path = cache_dir("classifiers")/f"{data.name}-attributes-{key}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, "attribute weights"))
         net = Classifier((3, 64, 64), len(attribute_names(data)), width=width,
-                         name="attribute classifier").to(resolve_device(str(device)))
-        if not _load(net, path):
-            _train_attributes(net, *_true_attributes(data), updates, seed)
-            _save(net, path)
-    return net.eval().requires_grad_(False)
+                         name="attribute classifier").to(device)
+        return cached_judge(net, path, lambda: _learnt(net, data, updates, seed, device))
+
+def _learnt(net, data, updates, seed, device):
+    "`net`, trained to name the attributes of all images of `data`."
+    x, y = _true_attributes(data)
+    fit_judge(net, x.to(device), y.float().to(device), F.binary_cross_entropy_with_logits, updates,
+              generator(seed, "attribute batches", device=device), lr=3e-3)
+    return net
 
 
 # %%
@@ -262,7 +256,10 @@ class FaceJudge:
     by_chance = ("attribute_agreement", "attribute_measured", "attribute_match")
     def __init__(self, train, # training data made by `celeba`
                  validation=None, # data on which the judge itself is tried
-                 updates=600, seed=0, width=16, device="cpu"): # of the classifier
+                 updates=600, # training steps of the classifier
+                 seed=0, # for its weights, order and shifts
+                 width=16, # channels of its first layer
+                 device="cpu"): # where it trains and judges
         self.names, self.real = attribute_names(train), train.real
         self.text, self.validation = train.modalities["text"], validation
         y = _true_attributes(train)[1]
@@ -270,9 +267,11 @@ class FaceJudge:
         self.net = attribute_classifier(train, updates, seed, width, device)
         self.features = {"image": self.net}
 
-    def verdict(self, images, threshold=None):
-        "Which attributes are more probable than their share in training: bool (n, A)."
-        p = _sliced(self.net, self.net, images, 500).cpu().sigmoid()
+    def verdict(self, images, # uint8, or float in [0, 1]: (n, 3, 64, 64)
+                threshold=None # what is probable enough; each attribute's share by default
+               ) -> torch.Tensor: # bool (n, A)
+        "Which attributes are more probable than their share in training."
+        p = self.net.logits(images).cpu().sigmoid()
         return p > (self.shares if threshold is None else threshold)
 
     def scores(self, to, # image or text
@@ -280,7 +279,7 @@ class FaceJudge:
                batch, # dict: the true items they belong to
                labels=None # not used: faces have no classes
               ) -> dict: # name of a measure -> float (n,)
-        "Whether generated items show, or say, the true attributes; agreements are those of Eq. 2."
+        "Whether generated items show, or say, the true attributes; agreements are those of Eq. 1."
         strings = self.text.decode(batch["text"])
         return _judged(self, one_of("to", to, ["image", "text"]), made,
                        read_attributes(strings, self.names))
@@ -294,7 +293,7 @@ class FaceJudge:
 
 # %% [markdown]
 # For images there is the classifier's agreement, and on drawn data that of the measurement. For
-# texts the words themselves are judged: by Eq. 2, all right or not, and the share of the names
+# texts the words themselves are judged: by Eq. 1, all right or not, and the share of the names
 # between the commas that are attributes at all. (A text that names nothing has a share of 0.)
 
 # %%
@@ -376,7 +375,7 @@ pd.DataFrame(rows).round(3)
 # faces get 0.71, and one in forty has every attribute right.
 #
 # `text_valid` is 1 for the texts of other items: they are clean, and wrong. And the features of the
-# judge serve the FID, as in lesson 07, with its floor beside it.
+# judge serve the FID, as in [lesson 07](07_metrics.ipynb#the-fréchet-distance), with its floor beside it.
 
 # %%
 x = as_float(batch["image"])
@@ -390,7 +389,7 @@ print(judge.features["image"].name, {k: round(v, 2) for k, v in distance.items()
 # %% [markdown]
 # ## What goes wrong, and how you would notice
 #
-# **Rare attributes.** Equation 2 repairs the count, not the learning. Half of all batches of 32 have
+# **Rare attributes.** Equation 1 repairs the count, not the learning. Half of all batches of 32 have
 # no item with an attribute of a share of 2 % ($0.98^{32} \approx 0.52$), and a model loses little by
 # never saying it. Look at the single attributes, not only at their mean.
 #
@@ -426,7 +425,9 @@ print(f"equal characters: texts of one face {same_face:.2f}, of two faces {other
 
 # %%
 x, y = _true_attributes(data["test"])
-parted = [[index[a] for a in _hairs]] + [[i] for a, i in index.items() if a not in _hairs]
+index = {a: i for i, a in enumerate(drawn_attributes)}
+parted = [[index[a] for a in hair_states]]
+parted += [[i] for a, i in index.items() if a not in hair_states]
 alone = y.clone()
 for n, columns in enumerate(parted):
     alone[:, columns] = y[torch.randperm(len(y), generator=generator("alone", n))][:, columns]
@@ -449,9 +450,10 @@ table.round(3)
 # With real faces we can't draw such a test. It is one more reason to read a classifier's agreement
 # as what it is, and to have a set where the truth can be measured.
 #
-# **Persons in two splits.** Above we counted how many test images a random cut would spoil.
+# **Persons in two splits.** A judge or a model that knows the person has a start.
+# [Lesson 17b](17b_photographed_faces.ipynb#why-faces-are-split-by-person) splits by person, and counts how many test images a random cut would spoil.
 #
-# **The wrong shares.** Equation 2 gives a guess one half only if the items have the shares $p_a$ of
+# **The wrong shares.** Equation 1 gives a guess one half only if the items have the shares $p_a$ of
 # training. On a few dozen items they do not: compare methods on the same items.
 
 # %%
@@ -501,37 +503,27 @@ constant                                                          # the empty te
 #
 # - Faces and the comma-joined names of their attributes: an image full of what no text says, and a
 #   text whose start no image knows.
-# - Drawn faces have a known truth, and `measure_faces` reads it back, also from blurred images.
-# - Real faces are split by person, and never shown.
+# - Drawn faces have a known truth, and `measure_faces` reads it back; for real ones a trained judge has to do.
 # - The count is balanced: 1 for all right, a half on average for whatever is always said. The judge
 #   says how good it is itself.
 #
 # ## Exercises
 #
-# 1. Why does `_cover` in Eq. 1 not simply use $1 - \sqrt f$ as the distance?
-# 2. What does Eq. 2 give, on average, to a model that says "present" with probability $q$, whatever
+# 1. What does Eq. 1 give, on average, to a model that says "present" with probability $q$, whatever
 #    the item and attribute?
-# 3. `read_attributes` finds nothing in `smilling`. Write a kinder one that takes the nearest name
+# 2. `read_attributes` finds nothing in `smilling`. Write a kinder one that takes the nearest name
 #    by edit distance. What would a table gain, and what would it hide?
-# 4. Draw 500 faces twice from the same attributes with different seeds. What does a model need $z$
-#    for that the text can't tell it? Measure how much of the variance of the pixels that is.
-# 5. Replace the threshold of `verdict` by one half (`threshold=.5`) and compute the balanced
+# 3. Replace the threshold of `verdict` by one half (`threshold=.5`) and compute the balanced
 #    accuracies of a judge trained for 30 updates. Which attributes lose most?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. $1 - \sqrt f$ is a distance in units of the radius, and the radius differs with the direction:
-#    an edge would be crisp at the ends of a flat ellipse and blurred along it. The gradient turns
-#    it into pixels.
-# 2. A half. Among the present items it errs with probability $1 - q$, among the absent with $q$;
+# 1. A half. Among the present items it errs with probability $1 - q$, among the absent with $q$;
 #    each kind counts half: $1 - \tfrac12(1 - q) - \tfrac12 q = \tfrac12$.
-# 3. The agreement of models that misspell would rise, and the difference between a text with
+# 2. The agreement of models that misspell would rise, and the difference between a text with
 #    typing errors and a clean one would be gone from it. Then `text_valid` must be shown beside it.
-# 4. `a, b = draw_faces(y, 1) / 255, draw_faces(y, 2) / 255`; half of `(a - b).square().mean()` is
-#    the variance that the attributes leave, to be compared with `a.var(0).mean()`. It is a
-#    large part: ground, clothes, skin and length of hair fill more pixels than a moustache.
-# 5. Those that an unsure judge never gives a probability of one half: it never says them, and their
+# 3. Those that an unsure judge never gives a probability of one half: it never says them, and their
 #    balanced accuracy is a half. With their share as threshold they are said as soon as the image
 #    speaks for them.
 # :::

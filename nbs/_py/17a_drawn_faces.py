@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Drawn faces
 #
-# > Faces built like a collage from fourteen attributes, and each attribute measured in the pixels again.
+# > `draw_faces` builds faces from 14 attributes, `measure_faces` reads them back from pixels.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -9,7 +9,7 @@
 # - how attributes keep company, and how a face is drawn from them;
 # - how each attribute is measured back, and how far a blur or noise misleads the measure.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: lesson 17 uses its faces and its measure.
+# Runs in half a minute on a laptop CPU. This is workshop: [lesson 17](17_faces.ipynb) uses its faces and its measure.
 # :::
 
 # %%
@@ -32,7 +32,7 @@ set_style()
 # %% [markdown]
 # ## What is drawn
 #
-# The names are those of fourteen of CelebA's forty attributes (lesson 17), those that can be drawn, and seen, at this size.
+# The names are those of fourteen of CelebA's forty attributes ([lesson 17b](17b_photographed_faces.ipynb#what-is-said-of-a-face)), those that can be drawn, and seen, at this size.
 
 # %%
 #| exports
@@ -49,7 +49,7 @@ drawn_attributes = tuple("""Bald Bangs Big_Nose Black_Hair Blond_Hair Brown_Hair
 
 # %%
 #| exports
-_hairs = ("Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")   # exactly one of them
+hair_states = ("Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")   # exactly one
 _hair_shares = ((.22, .28, .14, .22, .14), (.02, .28, .3, .25, .15))       # of the two styles
 _shares = dict(Bangs=(.15, .45), Big_Nose=(.5, .2), Eyeglasses=(.3, .3), Mustache=(.55, .03),
                Rosy_Cheeks=(.1, .5), Smiling=(.4, .6), Wearing_Hat=(.2, .2),
@@ -62,7 +62,7 @@ def sample_attributes(n, # how many faces
     rng = np.random.default_rng(seed_of("attributes", seed))
     style = rng.integers(2, size=n)
     kind = (rng.random((n, 1)) > np.cumsum(_hair_shares, 1)[style, :-1]).sum(1)
-    y = {a: kind == i for i, a in enumerate(_hairs)}
+    y = {a: kind == i for i, a in enumerate(hair_states)}
     y |= {a: rng.random(n) < np.array(s)[style] for a, s in _shares.items()}
     for a in ["Bangs", "Wearing_Hat"]: y[a] &= ~y["Bald"]
     return torch.from_numpy(np.stack([y[a] for a in drawn_attributes], 1))
@@ -71,7 +71,7 @@ def sample_attributes(n, # how many faces
 # %%
 y = sample_attributes(20_000, "look")
 share = y.double().mean(0)
-assert torch.equal(y[:, [drawn_attributes.index(a) for a in _hairs]].sum(1), torch.ones(20_000))
+assert torch.equal(y[:, [drawn_attributes.index(a) for a in hair_states]].sum(1), torch.ones(20_000))
 assert share.min() > .1 and share.max() < .52
 together = y.double().T.corrcoef()[drawn_attributes.index("Mustache"),
                                    drawn_attributes.index("Wearing_Necktie")]
@@ -167,7 +167,7 @@ class _Canvas:
 _hair_colours = dict(Black_Hair=(34, 30, 34), Blond_Hair=(236, 196, 92), Brown_Hair=(112, 62, 30),
                      Gray_Hair=(172, 174, 180))
 _skins = ((250, 219, 192), (238, 195, 160), (218, 168, 128), (190, 138, 102), (160, 112, 84))
-_colours = dict(
+_palettes = dict(
     hat=((52, 82, 160), (28, 128, 140), (100, 72, 168), (70, 130, 190)),
     lips=((200, 24, 52), (176, 16, 60), (214, 40, 84)),
     tie=((176, 32, 44), (36, 60, 130), (40, 100, 70), (110, 40, 100)),
@@ -184,7 +184,7 @@ _colours = dict(
 def _paints(a, n, rng):
     "The colours of `n` faces, each (n, 3); `a`: dict of attributes."
     jitter = lambda c, s=6: np.asarray(c, "f4") + rng.normal(0, s, (n, 3)).astype("f4")
-    c = {k: jitter(np.float32(v)[rng.integers(len(v), size=n)]) for k, v in _colours.items()}
+    c = {k: jitter(np.float32(v)[rng.integers(len(v), size=n)]) for k, v in _palettes.items()}
     tone = rng.uniform(0, len(_skins) - 1.001, n)
     between = [np.interp(tone, range(len(_skins)), channel) for channel in np.transpose(_skins)]
     c["skin"] = jitter(np.stack(between, 1), 3)
@@ -308,14 +308,14 @@ def _checked(attributes):
     if y.ndim != 2 or y.shape[1] != len(drawn_attributes):
         raise MmvaeError(f"attributes: got shape {y.shape}, allowed: (n, {len(drawn_attributes)})")
     a = dict(zip(drawn_attributes, y.T))
-    if (sum(a[h].astype(int) for h in _hairs) != 1).any():
+    if (sum(a[h].astype(int) for h in hair_states) != 1).any():
         raise MmvaeError(f"attributes: got not one state of the hair, allowed: one of "
-                         f"{', '.join(_hairs)}")
+                         f"{', '.join(hair_states)}")
     if (a["Bald"] & (a["Bangs"] | a["Wearing_Hat"])).any():
         raise MmvaeError("attributes: got Bald with Bangs or Wearing_Hat, allowed: Bald alone")
     return a
 
-def _light(pixels, p):
+def _lit(pixels, p):
     "Bytes: the pixels under each face's light."
     gain, across, down = (p[k][:, None, None, None] for k in ["gain", "slope_x", "slope_y"])
     lit = pixels * (gain + across * (_grid / 32 - 1) + down * (_grid / 32 - 1)[:, None])
@@ -337,7 +337,7 @@ def draw_faces(attributes, # bool (n, 14), columns as in `drawn_attributes`
         canvas = _Canvas(some[2]["x"], some[2]["y"])
         for part in (_behind, _head, _hair_in_front, _eyes_and_nose, _mouth, _worn):
             part(canvas, *some)
-        out[rows] = _light(canvas.pixels, some[2])
+        out[rows] = _lit(canvas.pixels, some[2])
     return torch.from_numpy(out)
 
 
@@ -360,7 +360,7 @@ image_grid(faces, columns=10, ax=ax);
 #| fig-cap: "The same person, each time with one attribute."
 #| fig-alt: "Fourteen pictures of one person, each with one attribute: bald, bangs, big nose ..."
 index = {a: i for i, a in enumerate(drawn_attributes)}
-hairs = [index[a] for a in _hairs]
+hairs = [index[a] for a in hair_states]
 one_each = torch.zeros(14, 14, dtype=torch.bool)
 one_each[:, index["Brown_Hair"]] = True
 one_each[hairs, index["Brown_Hair"]] = False
@@ -418,7 +418,7 @@ def _above(x, skin):
     hair = torch.where(hat[:, None] > 0, temple, crown)
     d = {h: _far(hair, torch.tensor(c, device=x.device) / 255) for h, c in _hair_colours.items()}
     d["Bald"] = _far(crown, skin) + 9 * (hat > 0)
-    e = {h: torch.stack([v for k, v in d.items() if k != h]).amin(0) - d[h] for h in _hairs}
+    e = {h: torch.stack([v for k, v in d.items() if k != h]).amin(0) - d[h] for h in hair_states}
     to_hair = temple - skin
     along = ((fringe - skin) * to_hair).sum(1) / (to_hair.square().sum(1) + 1e-4)
     return e | {"Wearing_Hat": hat, "Bangs": torch.where(e["Bald"] > 0, -.5, along - .5)}
@@ -524,3 +524,37 @@ def rendered_faces(split # train, validation or test
     path = cache_dir("data")/f"faces-{split}-{digest([len(y), few.tolist()])}.npz"
     x = cached_arrays(path, lambda: {"x": draw_faces(y, split).numpy()})["x"]
     return torch.from_numpy(x), y
+
+
+# %%
+images, attributes = rendered_faces("validation")
+assert images.shape == (500, 3, 64, 64) and attributes.shape == (500, 14)
+assert (measure_faces(images) == attributes).double().mean() > .999
+
+# %% [markdown]
+# ## Recap
+#
+# - Attributes are sampled in company, and a face is painted from back to front; everything no attribute names is drawn at random.
+# - A cover in proportion to the distance from the edge (Eq. 1) paints ellipses without jagged edges.
+# - Every attribute is measured beside the face's own skin. The measure is right on drawings, also blurred by a pixel, and at chance on the attributes of another face.
+#
+# ## Exercises
+#
+# 1. Why does `_cover` in Eq. 1 not simply use $1 - \sqrt f$ as the distance?
+# 2. Draw 500 faces twice from the same attributes with different seeds. What does a model need $z$
+#    for that the text can't tell it? Measure how much of the variance of the pixels that is.
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. $1 - \sqrt f$ is a distance in units of the radius, and the radius differs with the direction:
+#    an edge would be crisp at the ends of a flat ellipse and blurred along it. The gradient turns
+#    it into pixels.
+# 2. `a, b = draw_faces(y, 1) / 255, draw_faces(y, 2) / 255`; half of `(a - b).square().mean()` is
+#    the variance that the attributes leave, to be compared with `a.var(0).mean()`. It is a
+#    large part: ground, clothes, skin and length of hair fill more pixels than a moustache.
+# :::
+#
+# ## References
+#
+# - Z. Liu, P. Luo, X. Wang, X. Tang, [Deep learning face attributes in the wild](https://arxiv.org/abs/1411.7766), ICCV 2015: the names of the attributes.

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Photographed faces
 #
-# > A list of attributes becomes a text of 256 characters, CelebA's files are read by person, and one function gives drawn or real faces.
+# > `celeba` gives faces and attribute texts, drawn or real, split by person.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
-# - how forty yes-or-no attributes become a text, and are read back from it;
+# - how forty yes-or-no attributes become a text of 256 characters, and are read back from it;
 # - why real faces are split by person, and why none of them is shown on this page;
 # - how `celeba` gives either source in the same form.
 #
-# Runs in a few seconds on a laptop CPU. This is workshop: lesson 17 only needs its last functions.
+# Runs in a few seconds on a laptop CPU. This is workshop: [lesson 17](17_faces.ipynb) only needs its last functions.
 # :::
 
 # %%
@@ -25,15 +25,13 @@ from mmvae_nb.data import *
 from mmvae_nb.datasets.drawn_faces import drawn_attributes, rendered_faces
 
 # %%
-from mmvae_nb.datasets.drawn_faces import *
-
-y = sample_attributes(1500, "check")
+from mmvae_nb.datasets.drawn_faces import face_counts, sample_attributes
 
 # %% [markdown]
 # ## What is said of a face
 #
 # The names are CelebA's, all forty in its order. Ours are the fourteen that can be drawn, and seen,
-# at this size.
+# at this size ([lesson 17a](17a_drawn_faces.ipynb)).
 
 # %%
 #| exports
@@ -85,7 +83,8 @@ def attribute_text(attributes, # bool (n, A)
 
 # %%
 #| exports
-def text_parts(string):
+def text_parts(string # a text, perhaps generated
+              ) -> list: # of strings, in their order
     "What stands between the commas of a text, without stars and blanks around it."
     return [part for part in (p.strip("* ") for p in string.split(",")) if part]
 
@@ -102,6 +101,7 @@ def read_attributes(strings, # texts, perhaps generated
 
 
 # %%
+y = sample_attributes(1500, "check")
 says = attribute_text(y[:3], drawn_attributes)
 assert all(len(s) == 256 for s in says) and len(set(s.index(s.strip("*")) for s in says)) > 1
 assert torch.equal(read_attributes(attribute_text(y, drawn_attributes), drawn_attributes), y)
@@ -113,7 +113,7 @@ except MmvaeError as e: print(e)
 print(*(s.strip("*") for s in says), says[0], sep="\n")
 
 # %% [markdown]
-# MoPoE draws a new start whenever an item is looked at. In our contract (lesson 02) data sits in
+# MoPoE draws a new start whenever an item is looked at. In our contract ([lesson 02](02_data.ipynb)) data sits in
 # memory as a pool of tokens, and a batch is a function of the update number. So the pool has three
 # texts for each face, with different starts, and the pairing of each epoch draws one of the three.
 # That is `PairedByKey` with the number of the face as key.
@@ -198,7 +198,7 @@ def _celeba_rows(paths):
 # its three parts are among the files, we use it. The subset of 10,000 is of the official training
 # part only, so there we cut by person ourselves: the persons in a random but fixed order, those of
 # the first 80 % of images for training, the next 5 % validation, the last 15 % test, each cut moved
-# to the next boundary between persons (`photo_cuts` of lesson 02).
+# to the next boundary between persons (`photo_cuts` of [lesson 02](02_data.ipynb#why-street-numbers-are-split-by-photo)).
 
 # %%
 #| exports
@@ -271,7 +271,7 @@ def real_faces(split # train, validation or test
     rows, rule = _celeba_split(part, person)
     rows = rows[split]
     stat, wanted = paths[0].stat(), [names[i] for i in rows.tolist()]
-    key = digest([str(paths[0].resolve()), stat.st_size, stat.st_mtime_ns, wanted, "crop 1"])
+    key = digest([str(paths[0].resolve()), stat.st_size, stat.st_mtime_ns, wanted], ["datasets.faces"])
     path = cache_dir("data")/f"celeba-{split}-{key}.npz"
     x = cached_arrays(path, lambda: {"x": _read_images(paths[0], wanted)})["x"]
     return torch.from_numpy(x), y[rows], person[rows], rule
@@ -352,3 +352,27 @@ else:
     longest = max(len(t.strip("*")) for t in attribute_text(real_y, celeba_attributes, start=0))
     bald = real_y[:, celeba_attributes.index("Bald")].double().mean()
     print(f"longest text: {longest} characters; share of Bald: {bald:.3f}")
+
+# %% [markdown]
+# ## Recap
+#
+# - A text names the positive attributes between commas and starts at a random place; reading it back is a string match.
+# - Real faces are split by person: with a random cut two thirds of the test images show a person of another split. None is ever shown.
+# - `celeba(split, source, items)` gives drawn or real faces; an epoch pairs each with one of its three texts.
+#
+# ## Exercises
+#
+# 1. Why three texts for each face in the pool, and not one? What would a model learn with one?
+# 2. The subset of 10,000 faces is of the official *training* part only. Why is a result on our split of it not comparable to published numbers?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. With one, each face always has the same start, so an encoder of the image could learn it by heart; on test faces that is worth nothing. With three, the best it can know by heart is that it is one of three.
+# 2. The test faces are others, there are fewer of them, and training has a twentieth of the images.
+# :::
+#
+# ## References
+#
+# - Z. Liu, P. Luo, X. Wang, X. Tang, [Deep learning face attributes in the wild](https://arxiv.org/abs/1411.7766), ICCV 2015: [CelebA](https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and its terms.
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), ICLR 2021: attributes as text.

@@ -187,7 +187,9 @@ class Dataset:
     judge: str = "judges.classes.ClassJudge" # its judge
     settings: dict = dataclasses.field(default_factory=dict) # scale, or "*": {field: value}
     private: bool = False # may pictures made from the real items not be published?
-    drawn: tuple = () # modules that only draw: no concern of a training on real data
+    drawn: tuple = () # modules that only draw: real data doesn't depend on them
+    found: str = "" # function that lists the data found: a DataFrame, a row per modality
+    download: str = "" # function that fetches the official files and returns their folder
 
 
 # %%
@@ -197,7 +199,9 @@ _real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3,
              judge_updates=600, judge_width=16)
 DATASETS = {
     "mnist_svhn_text": Dataset("datasets.digits", "mnist_svhn_text",
-                               drawn=("datasets.street_numbers",)),
+                               drawn=("datasets.street_numbers",),
+                               found="datasets.digits.found_data",
+                               download="datasets.digits.download"),
     "cub": Dataset("datasets.birds", "cub", "text.cub_specs", "judges.birds.BirdJudge", {
         "*": _large, "quick": dict(updates=1600, student_updates=1200, samples=500),
         "real": {**_real, "updates": 2400, "student_updates": 3000, "samples": 675}},
@@ -257,6 +261,7 @@ class Report:
     tables: tuple = () # tables/NAME.csv
     figures: tuple = () # figures/NAME.png
     dataset: str = "mnist_svhn_text" # a key of DATASETS
+    slides: tuple = () # of the talk, whose numbers it is about
 
 
 # %%
@@ -268,15 +273,17 @@ _all = ("mopoe", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "
 _compared = ("mopoe", "jvae", "jmvae_student", "iterative", "iterative_student")
 REPORTS = {
     "headline": Report("headline", _compared, ("headline",),
-        (*_slides((36, "cross_modal")), "headline_nelbo_over_t")),
+        (*_slides((36, "cross_modal")), "headline_nelbo_over_t"), slides=(37, 38)),
     "mnist_svhn_text": Report("mnist_svhn_text", _all, ("mnist_svhn_text", "methods"), _slides(
-        (36, "all_methods"), *((n, "cross_modal") for n in range(44, 50)))),
+        (36, "all_methods"), *((n, "cross_modal") for n in range(44, 50))),
+        slides=(37, 38, 64, 65, 68)),
     "products_of_students": Report("products_of_students",
         ("mopoe", "jmvae_student", "mvtcae", "mvtcae_student", "iterative_student"),
-        ("products_of_students",), _slides(*((n, "two_given") for n in (61, 62, 63)))),
+        ("products_of_students",), _slides(*((n, "two_given") for n in (61, 62, 63))),
+        slides=(64, 65)),
     "teacher_student_kl": Report("teacher_student_kl",
         ("jvae", "jmvae_student", "mvtcae_student", "iterative", "iterative_student", "refined",
-         "refined_student"), ("hypotheses",), ("teacher_student_kl",)),
+         "refined_student"), ("hypotheses",), ("teacher_student_kl",), slides=(68,)),
     "gap_decomposition": Report("gap_decomposition",
         ("jvae", "refined", "refined_marino", "jmvae_student", "refined_student"),
         ("gap_decomposition",), ("gap_decomposition", "refiners_over_t")),
@@ -289,7 +296,7 @@ REPORTS = {
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),
     "cub": Report("cub", _compared, ("cub",), _slides((39, "text_to_image"), (60, "captions")),
-        "cub"),
+        "cub", slides=(40, 68)),
     "celeba": Report("celeba",
         ("mopoe", "mvtcae", "jvae", "jmvae_student", "iterative", "iterative_student",
          "iterative_student_to_10"), ("celeba",), _slides((50, "methods"),
@@ -398,6 +405,7 @@ def _check_dataset(name, dataset):
 
 
 # %%
+<<<<<<< HEAD
 own = {"mvae": Method("mopoe", "MoPoE", options={"subsets": "full"}, label="MVAE"),
        "mvae_student": Method(**_students, teacher="mvae")}
 register(methods=own)
@@ -409,6 +417,91 @@ for bad in [dict(methods={"mopoe": Method("mine", "Mine")}), dict(methods={"a-b"
             dict(reports={"x": Report("x", ("mopoe", "vae"))}),
             dict(datasets={"x": Dataset("m", "f", settings={"quick": {"epochs": 3}})})]:
     try: register(**bad)
+=======
+#| exports
+def run_paths(results, # results folder of a scale, such as "results/quick"
+              dataset, method, seed) -> dict:
+    "Where a run keeps its weights, record and metrics."
+    stem, results = f"{dataset}-{method}-{seed}", Path(results)
+    weights, runs = results/"weights", results/"runs"
+    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
+            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
+
+def load_run(results, dataset, method, seed=0, device="cpu"):
+    "A trained model and the record of its run: (model, run)."
+    from mmvae_nb.checkpoints import load_weights
+    one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
+    paths = run_paths(results, dataset, method, seed)
+    run = read_json(paths["run"]); p = run["parameters"]
+    data = load_data(dataset, "validation", p["source"], p["items"])
+    specs, how = make_specs(dataset, data.modalities), (p["latent"], p["beta"], p["steps"])
+    def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
+    model = fresh(method)
+    return load_weights(model, paths["weights"]).to(resolve_device(device)), run
+
+
+# %%
+#| exports
+def _legible(data, name, x):
+    "Items of modality `name`: text as strings, images as they are."
+    return data.modalities[name].decode(x) if data.modalities[name].kind == "text" else x
+
+def generated_rows(models, # dict: label or method -> model
+                   data, # a `MultimodalData`
+                   batch, # its items to start from
+                   given, # name or names of the modalities given
+                   to, # name of the modality wanted
+                   sample=True # draw z, the same noise for every model, or take the mean?
+                  ) -> dict: # rows for a figure: the truth first
+    "What each model makes of `to` from `given`, with the true items on top; text as strings."
+    import torch
+    given = [given] if isinstance(given, str) else list(given)
+    rows = {"ground truth": _legible(data, to, batch[to])}
+    some = {n: batch[n] for n in given}
+    for label, model in models.items():
+        g = generator(0, "figure", *given, device=batch[to].device)
+        with torch.no_grad(): made = model.generate(some, to=to, sample=sample, generator=g)
+        rows[label] = _legible(data, to, made[to])
+    return rows
+
+
+# %%
+#| exports
+def load_items(results, dataset, method, seed) -> dict: # "metric|condition" -> (items,)
+    "The numbers per test item that an evaluation kept."
+    import numpy as np
+    path = run_paths(results, dataset, method, seed)["items"]
+    try:
+        with np.load(path) as f: return dict(f)
+    except FileNotFoundError as e:
+        raise MmvaeError(f"{path}: no such file; `mmvae reproduce` makes it") from e
+
+
+# %% [markdown]
+# A student's file holds its teacher too, so it can be loaded and used on its own. Here with fresh
+# weights, saved and read back:
+
+# %%
+import tempfile
+import torch
+from mmvae_nb.networks import default_specs
+from mmvae_nb.checkpoints import save_weights
+
+# %%
+specs = default_specs(load_data("mnist_svhn_text", "validation", "rendered", 200).modalities)
+student = make_model("jmvae_student", specs, teacher=make_model("jvae", specs))
+with tempfile.TemporaryDirectory() as folder:
+    paths = run_paths(folder, "mnist_svhn_text", "jmvae_student", 0)
+    save_weights(student, paths["weights"])
+    parameters = dict(source="rendered", items=200, latent=20, beta=1., steps=4)
+    write_json(paths["run"], {"parameters": parameters})
+    again, _ = load_run(folder, "mnist_svhn_text", "jmvae_student")
+pairs = zip(student.state_dict().values(), again.state_dict().values())
+assert all(torch.equal(a, b) for a, b in pairs)
+for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student", specs),
+            lambda: load_data("mnist", "train", "real")]:
+    try: bad()
+>>>>>>> training
     except MmvaeError as e: print(e)
     else: raise AssertionError(f"{bad} was let through")
 assert "x" not in {**METHODS, **DATASETS, **REPORTS}
