@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..core import *
 from .table import *
-from .runs import run_paths
 
 # %% ../../nbs/18c_graph.ipynb #e0458479
 @dataclass(frozen=True)

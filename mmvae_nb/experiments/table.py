@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['SCALES', 'METHODS', 'DATASETS', 'REPORTS', 'Scale', 'Method', 'teachers_of', 'seeds_of', 'show_names', 'Dataset',
            'scale_of', 'may_publish', 'figure_folder', 'Report', 'parts_of', 'register', 'full_name', 'find',
-           'load_plugins']
+           'run_paths', 'load_plugins']
 
 # %% ../../nbs/18_reproduce.ipynb #00ec286f
 import dataclasses, importlib, importlib.util, os, re
 from dataclasses import dataclass
+from pathlib import Path
 from ..core import *
 
 # %% ../../nbs/18_reproduce.ipynb #257888fb
@@ -279,6 +280,18 @@ def find(path # "module.name", such as "judges.birds.BirdJudge"
     found = getattr(importlib.import_module(full_name(module)), name, None)
     if found is None: raise MmvaeError(f"{module}: got {name!r}, which it doesn't have")
     return found
+
+# %% ../../nbs/18_reproduce.ipynb #08aa566d
+def run_paths(results, # results folder of a scale, such as "results/quick"
+              dataset, # a key of DATASETS
+              method, # a key of METHODS
+              seed # from 0
+             ) -> dict: # "weights", "run", "metrics", "items" -> path
+    "Where a run keeps its weights, record, metrics and numbers per item."
+    stem, results = f"{dataset}-{method}-{seed}", Path(results)
+    weights, runs = results/"weights", results/"runs"
+    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
+            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
 
 # %% ../../nbs/18_reproduce.ipynb #502c0033
 def load_plugins(named=None # modules, comma-separated; by default what MMVAE_PLUGINS says

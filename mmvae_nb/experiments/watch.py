@@ -10,7 +10,6 @@ import contextlib, os, re, subprocess, sys, threading, time
 from pathlib import Path
 from ..core import *
 from .table import scale_of
-from .runs import load_data
 from .graph import Options, jobs_for
 
 # %% ../../nbs/18e_watch.ipynb #764ff1b4
@@ -123,6 +122,7 @@ def _run(command, root, started):
 
 def _preflight(scale, dataset, device):
     "Fail before anything runs if data or device are missing."
+    from mmvae_nb.experiments.runs import load_data
     s = scale_of(scale, dataset)
     resolve_device(device or s.device)
     for split in ("train", "validation", "test"):

@@ -33,6 +33,7 @@
 #| export
 import dataclasses, importlib, importlib.util, os, re
 from dataclasses import dataclass
+from pathlib import Path
 from mmvae_nb.core import *
 
 
@@ -405,7 +406,6 @@ def _check_dataset(name, dataset):
 
 
 # %%
-<<<<<<< HEAD
 own = {"mvae": Method("mopoe", "MoPoE", options={"subsets": "full"}, label="MVAE"),
        "mvae_student": Method(**_students, teacher="mvae")}
 register(methods=own)
@@ -417,91 +417,6 @@ for bad in [dict(methods={"mopoe": Method("mine", "Mine")}), dict(methods={"a-b"
             dict(reports={"x": Report("x", ("mopoe", "vae"))}),
             dict(datasets={"x": Dataset("m", "f", settings={"quick": {"epochs": 3}})})]:
     try: register(**bad)
-=======
-#| exports
-def run_paths(results, # results folder of a scale, such as "results/quick"
-              dataset, method, seed) -> dict:
-    "Where a run keeps its weights, record and metrics."
-    stem, results = f"{dataset}-{method}-{seed}", Path(results)
-    weights, runs = results/"weights", results/"runs"
-    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
-            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
-
-def load_run(results, dataset, method, seed=0, device="cpu"):
-    "A trained model and the record of its run: (model, run)."
-    from mmvae_nb.checkpoints import load_weights
-    one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
-    paths = run_paths(results, dataset, method, seed)
-    run = read_json(paths["run"]); p = run["parameters"]
-    data = load_data(dataset, "validation", p["source"], p["items"])
-    specs, how = make_specs(dataset, data.modalities), (p["latent"], p["beta"], p["steps"])
-    def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
-    model = fresh(method)
-    return load_weights(model, paths["weights"]).to(resolve_device(device)), run
-
-
-# %%
-#| exports
-def _legible(data, name, x):
-    "Items of modality `name`: text as strings, images as they are."
-    return data.modalities[name].decode(x) if data.modalities[name].kind == "text" else x
-
-def generated_rows(models, # dict: label or method -> model
-                   data, # a `MultimodalData`
-                   batch, # its items to start from
-                   given, # name or names of the modalities given
-                   to, # name of the modality wanted
-                   sample=True # draw z, the same noise for every model, or take the mean?
-                  ) -> dict: # rows for a figure: the truth first
-    "What each model makes of `to` from `given`, with the true items on top; text as strings."
-    import torch
-    given = [given] if isinstance(given, str) else list(given)
-    rows = {"ground truth": _legible(data, to, batch[to])}
-    some = {n: batch[n] for n in given}
-    for label, model in models.items():
-        g = generator(0, "figure", *given, device=batch[to].device)
-        with torch.no_grad(): made = model.generate(some, to=to, sample=sample, generator=g)
-        rows[label] = _legible(data, to, made[to])
-    return rows
-
-
-# %%
-#| exports
-def load_items(results, dataset, method, seed) -> dict: # "metric|condition" -> (items,)
-    "The numbers per test item that an evaluation kept."
-    import numpy as np
-    path = run_paths(results, dataset, method, seed)["items"]
-    try:
-        with np.load(path) as f: return dict(f)
-    except FileNotFoundError as e:
-        raise MmvaeError(f"{path}: no such file; `mmvae reproduce` makes it") from e
-
-
-# %% [markdown]
-# A student's file holds its teacher too, so it can be loaded and used on its own. Here with fresh
-# weights, saved and read back:
-
-# %%
-import tempfile
-import torch
-from mmvae_nb.networks import default_specs
-from mmvae_nb.checkpoints import save_weights
-
-# %%
-specs = default_specs(load_data("mnist_svhn_text", "validation", "rendered", 200).modalities)
-student = make_model("jmvae_student", specs, teacher=make_model("jvae", specs))
-with tempfile.TemporaryDirectory() as folder:
-    paths = run_paths(folder, "mnist_svhn_text", "jmvae_student", 0)
-    save_weights(student, paths["weights"])
-    parameters = dict(source="rendered", items=200, latent=20, beta=1., steps=4)
-    write_json(paths["run"], {"parameters": parameters})
-    again, _ = load_run(folder, "mnist_svhn_text", "jmvae_student")
-pairs = zip(student.state_dict().values(), again.state_dict().values())
-assert all(torch.equal(a, b) for a, b in pairs)
-for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student", specs),
-            lambda: load_data("mnist", "train", "real")]:
-    try: bad()
->>>>>>> training
     except MmvaeError as e: print(e)
     else: raise AssertionError(f"{bad} was let through")
 assert "x" not in {**METHODS, **DATASETS, **REPORTS}
@@ -541,6 +456,62 @@ for bad in ["mopo.MoPoE", "mopoe.MoPo"]:
     except MmvaeError as e: print(e)
     else: raise AssertionError(bad)
 
+# %% [markdown]
+# ## How to read the numbers
+#
+# Every run ends in one table, `results/<scale>/tables/talk.csv`. It begins with the 52 numbers of the talk, in the talk's order, each beside ours where there is one; our own
+# rows follow. The [page on the talk's numbers](18a_talk.ipynb) says how it is made. Three of its rows:
+
+# %%
+from mmvae_nb.experiments.talk import talk_numbers
+
+# %%
+talk = talk_numbers()
+assert len(talk) == 52
+talk.query("slide == 38 and condition == 'svhn'")
+
+
+# %% [markdown]
+# Read a row from the left: which slide, data and measure, under which condition, by which method; the talk's value and ours (`value`, mean over `n_seeds` seeds, and their standard
+# deviation `std`). Then what the value rests on: real or rendered data, `n` items or probe points, the device, and for an FID its `floor` and `features`. Our FID is in
+# the features of our own judges, so its size cannot be compared with the talk's, only the order of the methods. `make table` prints the part that the talk reports.
+#
+# ## How to load a trained model
+#
+# Every run keeps its files under names made of data set, method and seed.
+
+# %%
+#| exports
+def run_paths(results, # results folder of a scale, such as "results/quick"
+              dataset, # a key of DATASETS
+              method, # a key of METHODS
+              seed # from 0
+             ) -> dict: # "weights", "run", "metrics", "items" -> path
+    "Where a run keeps its weights, record, metrics and numbers per item."
+    stem, results = f"{dataset}-{method}-{seed}", Path(results)
+    weights, runs = results/"weights", results/"runs"
+    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
+            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
+
+
+# %%
+run_paths("results/quick", "mnist_svhn_text", "jmvae_student", 0)
+
+
+# %% [markdown]
+# So a trained model is one call away: its weights, and the record of how they were made.
+#
+# ```python
+# from mmvae_nb.experiments.runs import load_run
+# model, run = load_run("results/quick", "mnist_svhn_text", "jmvae_student", seed=0)
+# model.generate({"text": words}, to=["svhn"])
+# ```
+#
+# A student's file holds its teacher too, so it can be used on its own. The [page on runs](18b_runs.ipynb) shows it at work.
+#
+# ## Entries from outside are read last
+#
+# When all tables stand, the modules named in `MMVAE_PLUGINS` are imported.
 
 # %%
 #| exports
@@ -562,36 +533,6 @@ except MmvaeError as e: print(e)
 else: raise AssertionError("let through")
 
 # %% [markdown]
-# ## How to read the numbers
-#
-# Every run ends in one table, `results/<scale>/tables/talk.csv`. It begins with the 52 numbers of the talk, in the talk's order, each beside ours where there is one; our own
-# rows follow. The [page on the talk's numbers](18a_talk.ipynb) says how it is made. Three of its rows:
-
-# %%
-from mmvae_nb.experiments.talk import talk_numbers
-
-# %%
-talk = talk_numbers()
-assert len(talk) == 52
-talk.query("slide == 38 and condition == 'svhn'")
-
-# %% [markdown]
-# Read a row from the left: which slide, data and measure, under which condition, by which method; the talk's value and ours (`value`, mean over `n_seeds` seeds, and their standard
-# deviation `std`). Then what the value rests on: real or rendered data, `n` items or probe points, the device, and for an FID its `floor` and `features`. Our FID is in
-# the features of our own judges, so its size cannot be compared with the talk's, only the order of the methods. `make table` prints the part that the talk reports.
-#
-# ## How to load a trained model
-#
-# After a run, a model is one call away. Its results folder holds the weights and a record of how they were made:
-#
-# ```python
-# from mmvae_nb.experiments.runs import load_run
-# model, run = load_run("results/quick", "mnist_svhn_text", "jmvae_student", seed=0)
-# model.generate({"text": words}, to=["svhn"])
-# ```
-#
-# A student's file holds its teacher too, so it can be used on its own. The [page on runs](18b_runs.ipynb) shows it at work.
-#
 # ## What goes wrong, and how you would notice
 #
 # - **A job fails.** The last line on the screen names the job and the error; its executed copy, with all cells up to the one that failed, is `results/<scale>/executed/*.failed.ipynb`.

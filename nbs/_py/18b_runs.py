@@ -97,17 +97,6 @@ def make_model(method, # a key of METHODS
 
 # %%
 #| exports
-def run_paths(results, # results folder of a scale, such as "results/quick"
-              dataset, # a key of DATASETS
-              method, # a key of METHODS
-              seed # from 0
-             ) -> dict: # "weights", "run", "metrics", "items" -> path
-    "Where a run keeps its weights, record, metrics and numbers per item."
-    stem, results = f"{dataset}-{method}-{seed}", Path(results)
-    weights, runs = results/"weights", results/"runs"
-    return {"weights": weights/f"{stem}.safetensors", "run": runs/f"{stem}.json",
-            "metrics": runs/f"{stem}-metrics.json", "items": weights/f"{stem}-items.npz"}
-
 def described(modalities # dict: name -> `Modality`
              ) -> list: # as JSON can hold it
     "Modalities for the record of a run; a vocabulary on one line."

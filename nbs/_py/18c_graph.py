@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.table import *
-from mmvae_nb.experiments.runs import run_paths
 
 # %%
 import contextlib

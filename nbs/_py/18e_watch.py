@@ -21,7 +21,6 @@ import contextlib, os, re, subprocess, sys, threading, time
 from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.table import scale_of
-from mmvae_nb.experiments.runs import load_data
 from mmvae_nb.experiments.graph import Options, jobs_for
 
 # %%
@@ -181,6 +180,7 @@ def _run(command, root, started):
 
 def _preflight(scale, dataset, device):
     "Fail before anything runs if data or device are missing."
+    from mmvae_nb.experiments.runs import load_data
     s = scale_of(scale, dataset)
     resolve_device(device or s.device)
     for split in ("train", "validation", "test"):
