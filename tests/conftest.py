@@ -20,6 +20,17 @@ def pytest_collection_modifyitems(items):
     for i in marked: i.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    "An empty data folder and an empty cache; the current folder has no data either."
+    folder, cwd = tmp_path/"data-folder", tmp_path/"cwd"
+    folder.mkdir(); cwd.mkdir()
+    monkeypatch.setenv("MMVAE_DATA", str(folder))
+    monkeypatch.setenv("MMVAE_CACHE", str(tmp_path/"cache"))
+    monkeypatch.chdir(cwd)
+    return folder
+
+
 # ---- the experiments
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """Birds and captions: the drawn truth, the official files in small, tokens, text likelihood, judges."""
 import gzip, io, json, math, zipfile
 from collections import Counter
+from itertools import combinations
 import numpy as np, pytest, torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from mmvae_nb.birds import *
-from mmvae_nb.birds import _caption_tokens, _cub_split, _square
 from mmvae_nb.core import MmvaeError, generator
-from mmvae_nb.data import Modality, PairedByClass, as_float, splits
+from mmvae_nb.data import Modality, as_float, splits
+from mmvae_nb.datasets.birds import _cub_split, _stretched, caption_tokens, caption_vocabulary, cub, real_birds
+from mmvae_nb.datasets.drawn_birds import (bird_attributes, bird_captions, bird_colours, bird_masks, draw_birds,
+                                           measure_birds, read_captions)
+from mmvae_nb.judges.birds import BirdJudge, CaptionFeatures, Trigrams, caption_colours, colour_counts, main_colour
+from mmvae_nb.text import CaptionDecoder, CaptionEncoder, CaptionLikelihood, Plan, cub_specs
 
 def some(n, *names):
     return {a: torch.randint(len(v), (n,), generator=generator(a, *names)) for a, v in bird_attributes.items()}
@@ -21,7 +25,8 @@ def test_a_drawing_is_repeatable_and_its_nuisance_depends_on_the_seed():
     assert x.dtype == torch.uint8 and x.shape == (20, 3, 64, 64) and torch.equal(x, draw_birds(a, "s"))
     assert (x != draw_birds(a, "t")).float().mean() > 0.5
 
-@pytest.mark.parametrize("how, least", [("plain", 0.99), ("blurred", 0.95), ("noisy", 0.97), ("half as contrasty", 0.80)])
+@pytest.mark.parametrize("how, least", [("plain", 0.99), ("blurred", 0.95), ("noisy", 0.97),
+                                        ("half as contrasty", 0.80)])
 def test_attributes_are_measured_back(how, least):
     a = some(500, "measure")
     x = as_float(draw_birds(a, "measure"))
@@ -61,7 +66,8 @@ def test_captions_say_nothing_false_and_always_name_the_belly():
 def test_reading_the_first_of_contradicting_mentions():
     said = read_captions(["a red belly and a blue belly", "nothing of the kind", "wings that are white , black wings"])
     names = list(bird_colours)
-    assert said["belly"].tolist() == [names.index("red"), -1, -1] and said["wing"].tolist() == [-1, -1, names.index("white")]
+    assert said["belly"].tolist() == [names.index("red"), -1, -1]
+    assert said["wing"].tolist() == [-1, -1, names.index("white")]
 
 def test_the_vocabulary_is_that_of_words_seen_often_enough():
     lines = ["Red red, RED", "red blue", "blue. blue; blue", "grey"]
@@ -72,7 +78,7 @@ def test_the_vocabulary_is_that_of_words_seen_often_enough():
 @given(st.lists(st.sampled_from("a bird red blue with and unseen".split()), max_size=45))
 def test_tokens_come_back_as_words(words):
     m = Modality("text", "text", (32,), ("<pad>", "<unk>", "<end>", "a", "bird", "red", "blue", "with", "and"))
-    row = _caption_tokens(m, [" ".join(words)])[0].tolist()
+    row = caption_tokens(m, [" ".join(words)])[0].tolist()
     kept = words[:31]
     assert len(row) == 32 and row[len(kept)] == 2 and set(row[len(kept) + 1:]) <= {0}
     assert m.decode(torch.tensor([row])) == [" ".join(w if w != "unseen" else "<unk>" for w in kept)]
@@ -86,13 +92,14 @@ def test_a_drawn_split(split):
     assert len(data) == 60 and images.shape == (60, 3, 64, 64) and len(data.items("text")[0]) == 300 and not data.real
     batch, y = data.take(60)
     found, said = measure_birds(batch["image"]), read_captions(data.modalities["text"].decode(batch["text"]))
-    for a, v in said.items(): assert (found[a] == v)[v >= 0].float().mean() > 0.95, a     # every caption is about its bird
-    name = lambda i: f"{bird_attributes['belly'][found['belly'][i]]}-bellied {bird_attributes['wing'][found['wing'][i]]}-wing"
+    for a, v in said.items(): assert (found[a] == v)[v >= 0].float().mean() > 0.95, a     # of its own bird
+    colour = lambda part, i: bird_attributes[part][found[part][i]]
+    name = lambda i: f"{colour('belly', i)}-bellied {colour('wing', i)}-wing"
     assert sum(data.class_names[int(y[i])] == name(i) for i in range(60)) >= 57
 
 def test_no_species_is_in_two_splits_and_colours_are_in_all():
     species = {s: {d.class_names[i] for i in d.labels["image"].tolist()} for s in splits for d in [cub(s)]}
-    assert not species["train"] & species["test"] and not species["train"] & species["validation"] and not species["test"] & species["validation"]
+    for a, b in combinations(splits, 2): assert not species[a] & species[b], (a, b)
     for s in splits:
         for part in (0, 1): assert {name.split()[part].split("-")[0] for name in species[s]} == set(bird_colours)
 
@@ -112,12 +119,14 @@ CLASSES = [f"{i:03d}.Class_{i}" for i in range(1, 16)]
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    "The subset's layout in small: 15 classes, 3 of them test classes, 2 photographs each; captions also of one without photograph."
+    "The subset in small: 15 classes, 3 for the test, 2 photographs each; a third has captions only."
     root = tmp_path/"data"/"CUB_200_2011"
     root.mkdir(parents=True)
-    rows = [dict(file=f"{c}/{c}_{k}.jpg", class_disjoint_split="test" if i >= 12 else "trainval", captions=[f"A red bird number{'abc'[k]}, seen"]*4)
+    rows = [dict(file=f"{c}/{c}_{k}.jpg", class_disjoint_split="test" if i >= 12 else "trainval",
+                 captions=[f"A red bird number{'abc'[k]}, seen"]*4)
             for i, c in enumerate(CLASSES) for k in range(3)]
-    with gzip.open(root/"captions_text_c10.jsonl.gz", "wt", encoding="utf-8") as f: f.writelines(json.dumps(r) + "\n" for r in rows)
+    with gzip.open(root/"captions_text_c10.jsonl.gz", "wt", encoding="utf-8") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
     with zipfile.ZipFile(root/"images_100classes_bboxcrop_128.zip", "w") as z:
         for i, r in enumerate(rows):
             if not r["file"].endswith("_2.jpg"): z.writestr(f"CUB_200_2011/images/{r['file']}", jpeg(i))
@@ -128,12 +137,15 @@ def files(tmp_path, monkeypatch):
 def test_the_subset_is_read_and_split_by_class(files):
     sets = {s: cub(s, "real") for s in splits}
     assert {s: len(d) for s, d in sets.items()} == {"train": 22, "validation": 2, "test": 6}
-    assert sets["test"].class_names == CLASSES[12:] and sets["validation"].class_names == [CLASSES[5]] and sets["train"].real
+    assert sets["test"].class_names == CLASSES[12:] and sets["validation"].class_names == [CLASSES[5]]
+    assert sets["train"].real
     words = sets["test"].modalities["text"].vocabulary
-    assert words == sets["train"].modalities["text"].vocabulary and "numberc" not in words and "red" in words   # _2 has no photograph
+    assert words == sets["train"].modalities["text"].vocabulary
+    assert "numberc" not in words and "red" in words                     # _2 has no photograph
     x = sets["train"].items("image")[0]
     want = np.asarray(Image.open(io.BytesIO(jpeg(0))).convert("RGB").resize((64, 64), Image.LANCZOS)).transpose(2, 0, 1)
-    assert np.array_equal(x[0].numpy(), want) and torch.equal(cub("train", "real").items("image")[0], x)        # again, from the cache
+    assert np.array_equal(x[0].numpy(), want)
+    assert torch.equal(cub("train", "real").items("image")[0], x)        # again, from the cache
 
 def test_the_official_layout_is_read_and_cut_to_the_box(files):
     root = files/"CUB_200_2011"
@@ -144,16 +156,21 @@ def test_the_official_layout_is_read_and_cut_to_the_box(files):
         (root/"images"/c/"a.jpg").write_bytes(jpeg(i, (90, 70)))
         (files/"text_c10"/c/"a.txt").write_text("a red bird\na blue bird\n")
         lines.append(f"{i + 1} {c}/a.jpg"); boxes.append(f"{i + 1} 10.0 5.0 40.0 60.0")
-    (root/"images.txt").write_text("\n".join(lines) + "\n"); (root/"bounding_boxes.txt").write_text("\n".join(boxes) + "\n")
+    (root/"images.txt").write_text("\n".join(lines) + "\n")
+    (root/"bounding_boxes.txt").write_text("\n".join(boxes) + "\n")
     (files/"testclasses.txt").write_text("\n".join(CLASSES[12:]) + "\n")
     test = cub("test", "real")
     assert len(test) == 3 and test.class_names == CLASSES[12:]
-    cut = Image.open(io.BytesIO(jpeg(12, (90, 70)))).convert("RGB").crop((10, 5, 50, 65)).resize((64, 64), Image.LANCZOS)
+    whole = Image.open(io.BytesIO(jpeg(12, (90, 70)))).convert("RGB")
+    cut = whole.crop((10, 5, 50, 65)).resize((64, 64), Image.LANCZOS)
     assert np.array_equal(test.items("image")[0][0].numpy(), np.asarray(cut).transpose(2, 0, 1))
 
 @pytest.mark.parametrize("damage, words", [
-    ("no captions", ["cub: real data asked for", "captions_text_c10.jsonl.gz"]), ("no images", ["cub: real data asked for", "images_100classes"]),
-    ("captions cut", ["captions_text_c10.jsonl.gz", "damaged"]), ("zip cut", ["images_100classes", "damaged"]), ("jpeg cut", ["001.Class_1", "damaged"]), ("one byte", ["images_100classes", "001.Class_1/001.Class_1_1.jpg", "damaged"]),
+    ("no captions", ["cub: real data asked for", "captions_text_c10.jsonl.gz"]),
+    ("no images", ["cub: real data asked for", "images_100classes"]),
+    ("captions cut", ["captions_text_c10.jsonl.gz", "damaged"]), ("zip cut", ["images_100classes", "damaged"]),
+    ("jpeg cut", ["001.Class_1", "damaged"]),
+    ("one byte", ["images_100classes", "001.Class_1/001.Class_1_1.jpg", "damaged"]),
     ("one byte, packed", ["images_100classes", "001.Class_1/001.Class_1_1.jpg", "damaged"])])
 def test_absent_or_damaged_files_are_one_line(damage, words, files):
     root = files/"CUB_200_2011"
@@ -187,14 +204,15 @@ def test_the_cache_does_not_give_an_image_to_another_caption(change, files):
     with gzip.open(path, "wt", encoding="utf-8") as f: f.writelines(json.dumps(r) + "\n" for r in rows)
     x, _, captions = real_birds("train")
     said = {r["file"]: r["captions"] for r in rows}
-    def of(i, k): return _square(jpeg(3*i + k)), said[f"{CLASSES[i]}/{CLASSES[i]}_{k}.jpg"]
+    def of(i, k): return _stretched(jpeg(3*i + k)), said[f"{CLASSES[i]}/{CLASSES[i]}_{k}.jpg"]
     for image, words in [of(0, 0), of(0, 1), of(3, 1)]:
         [at] = [n for n in range(len(x)) if np.array_equal(x[n].numpy(), image)]
         assert captions[at] == words
 
 def test_a_split_of_classes_is_disjoint_and_keeps_the_published_test_classes():
     part = _cub_split({f"{i:03d}" for i in range(200)}, {f"{i:03d}" for i in range(0, 200, 4)})
-    assert Counter(part.values()) == {"train": 136, "validation": 14, "test": 50} and all(part[f"{i:03d}"] == "test" for i in range(0, 200, 4))
+    assert Counter(part.values()) == {"train": 136, "validation": 14, "test": 50}
+    assert all(part[f"{i:03d}"] == "test" for i in range(0, 200, 4))
 
 # ---- the text likelihood
 
@@ -210,13 +228,14 @@ def test_text_probabilities_sum_to_one_over_all_texts():
     plan = Plan(d, d.plan(torch.randn(1, 4)).transpose(1, 2)[:, :2])
     texts = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     many = Plan(d, plan.vectors.expand(9, -1, -1))
-    assert abs(Captions().log_prob(texts, many).exp().sum().item() - 1) < 1e-5
+    assert abs(CaptionLikelihood().log_prob(texts, many).exp().sum().item() - 1) < 1e-5
 
 def test_padding_does_not_count_and_later_words_do_not_leak(writer):
     z, x = torch.randn(5, 6), torch.randint(3, 9, (5, 16))
     x[:, 9], x[:, 10:] = 2, 0
-    lk, plan = Captions(0, (0, 1), 2), writer(z)
-    by_hand = torch.stack([plan.logits(x).log_softmax(-1)[:, l].gather(1, x[:, l:l + 1])[:, 0] for l in range(10)]).sum(0)
+    lk, plan = CaptionLikelihood(0, (0, 1), 2), writer(z)
+    each = plan.logits(x).log_softmax(-1)
+    by_hand = torch.stack([each[:, l].gather(1, x[:, l:l + 1])[:, 0] for l in range(10)]).sum(0)
     torch.testing.assert_close(lk.log_prob(x, plan), by_hand)
     y = x.clone(); y[:, 7] = (y[:, 7] - 2) % 6 + 3
     a, b = plan.logits(x), plan.logits(y)
@@ -226,7 +245,7 @@ def test_padding_does_not_count_and_later_words_do_not_leak(writer):
     torch.testing.assert_close(lonely, lk.log_prob(x, plan))             # no item depends on its neighbours
 
 def test_written_text_ends_and_holds_no_banned_token(writer):
-    lk, plan = Captions(0, (0, 1), 2), writer(torch.randn(300, 6))
+    lk, plan = CaptionLikelihood(0, (0, 1), 2), writer(torch.randn(300, 6))
     for text in (lk.mean(plan), lk.sample(plan, torch.Generator().manual_seed(0))):
         for row in text.tolist():
             inner = row[:row.index(2)] if 2 in row else row
@@ -234,7 +253,7 @@ def test_written_text_ends_and_holds_no_banned_token(writer):
 
 def test_samples_have_the_frequencies_of_the_scores(writer):
     plan = writer(torch.randn(1, 6).expand(4000, -1))
-    text = Captions(0, (0, 1), None).sample(plan, torch.Generator().manual_seed(1))
+    text = CaptionLikelihood(0, (0, 1), None).sample(plan, torch.Generator().manual_seed(1))
     p = plan.logits(text)[0, 0].detach()
     p[:2] = -torch.inf
     counts = text[:, 0].bincount(minlength=9)/4000
@@ -247,7 +266,20 @@ def test_words_are_hidden_while_training_only(writer):
     assert not torch.equal(writer(z).logits(x), writer(z).logits(x))
 
 def test_an_end_mark_wants_padding_to_follow_it():
-    with pytest.raises(MmvaeError, match=r"pad: got None, allowed: .*end mark \(2\)"): Captions(end=2)
+    with pytest.raises(MmvaeError, match=r"pad: got None, allowed: .*end mark \(2\)"): CaptionLikelihood(end=2)
+
+def test_two_texts_keep_their_own_vocabularies_and_lengths():
+    "Networks are made after the loop over the modalities has ended."
+    words = lambda n: ("<pad>", "<unk>", "<end>", *map(str, range(n)))
+    sizes = {"short": (16, 2), "long": (64, 9)}
+    modalities = {n: Modality(n, "text", (length,), words(k)) for n, (length, k) in sizes.items()}
+    specs = cub_specs(modalities)
+    for name, m in modalities.items():
+        x, spec = torch.randint(m.num_tokens, (3, *m.shape)), specs[name]
+        encoder, decoder = spec.encoder(), spec.decoder(4)
+        assert encoder.embedding.num_embeddings == decoder.out.out_features == m.num_tokens
+        assert encoder(x).shape == (3, spec.features)
+        assert decoder(torch.randn(3, 4)).logits(x).shape == (3, *m.shape, m.num_tokens)
 
 @pytest.mark.parametrize("length", [8, 20, 40])
 def test_other_text_lengths_are_refused(length):
@@ -257,11 +289,12 @@ def test_other_text_lengths_are_refused(length):
 
 def test_colours_named_and_the_main_one():
     m = Modality("text", "text", (32,), ("<pad>", "<unk>", "<end>", "red", "blue", "gray", "grey", "bird", "and"))
-    x = _caption_tokens(m, ["red and blue and blue bird", "gray and grey and red", "bird", "blue and red"])
+    x = caption_tokens(m, ["red and blue and blue bird", "gray and grey and red", "bird", "blue and red"])
     counts = colour_counts(x, m)
     named = lambda row: {caption_colours[i]: int(c) for i, c in enumerate(row) if c}
     assert [named(r) for r in counts] == [{"red": 1, "blue": 2}, {"grey": 2, "red": 1}, {}, {"blue": 1, "red": 1}]
-    assert [caption_colours[i] if i >= 0 else None for i in main_colour(x, m).tolist()] == ["blue", "grey", None, "blue"]
+    main = [caption_colours[i] if i >= 0 else None for i in main_colour(x, m).tolist()]
+    assert main == ["blue", "grey", None, "blue"]
 
 def test_trigrams_against_counts_by_hand():
     end = 2
@@ -312,7 +345,7 @@ def test_runs_of_padding_are_counted(judged):
 
 def test_what_a_caption_does_not_say_is_not_scored(judged):
     judge, test, batch = judged
-    silent = _caption_tokens(test.modalities["text"], ["this bird has a bird"]*200)
+    silent = caption_tokens(test.modalities["text"], ["this bird has a bird"]*200)
     assert judge.scores("text", silent, batch)["attributes_right"].sum() == 0
 
 def test_facts_are_numbers(judged):
@@ -337,7 +370,7 @@ def test_an_encoder_of_text_that_starts_anywhere_does_not_see_where():
     assert e(x).shape == (1, e.features)
     first = e(x) - e(torch.zeros_like(x))
     assert first.abs().max() > 1e-3                              # what is said is seen
-    far = e(x.roll(24, 1)) - e(x)                                # a multiple of the three strides: only the borders can tell
+    far = e(x.roll(24, 1)) - e(x)              # a multiple of the three strides: only the borders can tell
     assert far.abs().max() < 0.2*first.abs().max()
 
 def test_the_likeliest_start_is_found_as_by_brute_force():
@@ -347,7 +380,7 @@ def test_the_likeliest_start_is_found_as_by_brute_force():
     with torch.no_grad():
         d.out.weight.mul_(3); d.places.normal_()
         plan = d(torch.randn(20, 4))
-        text = Captions(blank=0).mean(plan)
+        text = CaptionLikelihood(blank=0).mean(plan)
         p = plan.logits(torch.zeros(20, 16, dtype=torch.long)).softmax(-1)[:, :, 0].double()
     for i in range(20):
         chance = [math.prod(p[i, :l].tolist())*(1 - p[i, l].item()) for l in range(16)]

@@ -1,4 +1,4 @@
-"Lesson 02, data: what its own asserts can't hold. Nothing here needs a network or real data."
+"Lessons 02 to 02b, data: what their own asserts can't hold. Nothing here needs a network or real data."
 import gzip, io, math, os, stat, struct
 from html.parser import HTMLParser
 from urllib.error import URLError
@@ -10,32 +10,17 @@ from markdown_it import MarkdownIt
 from scipy.io import savemat
 from sklearn.linear_model import RidgeClassifier
 
-from mmvae_nb import data as D
+from data_helpers import one_line
+from mmvae_nb import core, data as D
 from mmvae_nb.core import MmvaeError, find_data, seed_of
+from mmvae_nb.datasets import digits as G, street_numbers as S
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 
 
 @pytest.fixture(scope="module")
 def rendered():
-    return {s: D.mnist_svhn_text(s) for s in D.splits}
-
-
-@pytest.fixture
-def empty(tmp_path, monkeypatch):
-    "An empty data folder and an empty cache; the current folder has no data either."
-    folder, cwd = tmp_path/"data-folder", tmp_path/"cwd"
-    folder.mkdir(); cwd.mkdir()
-    monkeypatch.setenv("MMVAE_DATA", str(folder))
-    monkeypatch.setenv("MMVAE_CACHE", str(tmp_path/"cache"))
-    monkeypatch.chdir(cwd)
-    return folder
-
-
-def one_line(error):
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 600
-    return text
+    return {s: G.mnist_svhn_text(s) for s in D.splits}
 
 
 # ---- small files in the true formats
@@ -77,7 +62,7 @@ def test_all_three_show_the_same_digit(rendered, split):
     assert torch.equal(digits["mnist"], digits["svhn"]) and torch.equal(digits["mnist"], digits["text"])
     batch, labels = data.take(len(data), seed=2)
     words = [w.strip() for w in data.modalities["text"].decode(batch["text"])]
-    assert words == [D.digit_words[d] for d in labels]
+    assert words == [G.digit_words[d] for d in labels]
 
 def test_images_of_a_batch_belong_to_its_labels(rendered):
     data = rendered["test"]
@@ -106,7 +91,7 @@ def test_epochs_and_seeds_differ(rendered):
     assert torch.equal(first, partner(0, 0))
 
 def test_batch_is_a_pure_function_whatever_was_asked_before(rendered):
-    data, fresh = rendered["train"], D.mnist_svhn_text("train")
+    data, fresh = rendered["train"], G.mnist_svhn_text("train")
     data.batch(0, 64); data.batch(500, 64, seed=3); data.take(10)
     torch.manual_seed(1)
     a = data.batch(130, 64, seed=9)
@@ -150,7 +135,7 @@ def test_bad_requests(rendered, call, words):
     ({"split": "tests"}, ["split", "tests", "validation"]), ({"source": "fake"}, ["source", "fake", "real"]),
     ({"items": 3}, ["items", "3", "10"]), ({"device": "tpu"}, ["device", "tpu"])])
 def test_bad_options(kwargs, words):
-    with pytest.raises(MmvaeError) as e: D.mnist_svhn_text(**kwargs)
+    with pytest.raises(MmvaeError) as e: G.mnist_svhn_text(**kwargs)
     assert all(w in one_line(e) for w in words)
 
 
@@ -170,7 +155,7 @@ def test_rendered_sizes_and_types(rendered):
 
 @pytest.mark.parametrize("items", [10, 35, 200])
 def test_cap_is_balanced_and_a_prefix(rendered, items):
-    small = D.mnist_svhn_text("train", items=items)
+    small = G.mnist_svhn_text("train", items=items)
     assert len(small) == items
     for m in ["mnist", "svhn"]:
         counts = small.labels[m].bincount(minlength=10)
@@ -186,7 +171,7 @@ def test_text_pool_is_the_same_in_every_split_and_says_so(rendered):
 
 def test_checksum_follows_the_contents(rendered):
     data = rendered["validation"]
-    assert data.checksum == D.mnist_svhn_text("validation").checksum
+    assert data.checksum == G.mnist_svhn_text("validation").checksum
     assert data.checksum != rendered["test"].checksum
     x = torch.rand(4, 3)
     changed = x.clone(); changed[2, 1] += 1
@@ -195,10 +180,11 @@ def test_checksum_follows_the_contents(rendered):
 def test_other_partners_are_another_checksum_and_without_keys_it_stays_what_it_was(rendered):
     "The second set is what runs on record have as theirs."
     x, spec = {m: torch.arange(6.)[:, None] for m in "ab"}, {m: D.Modality(m, "vector", (1,)) for m in "ab"}
-    make = lambda keys, labels=None: D.PairedByClass("album", "train", spec, x, labels, keys=keys).to("cpu").checksum
+    make = lambda keys, labels=None: D.PairedByKey("album", "train", spec, x, labels, keys=keys).to("cpu").checksum
     straight, crossed = ({"a": torch.arange(6), "b": b} for b in (torch.arange(6), torch.arange(6).flip(0)))
     assert make(straight) == make(straight) != make(crossed)
-    assert make(None, straight) != make(straight) and make(None, straight) == D.TensorData(x, labels=torch.arange(6)).checksum
+    assert make(None, straight) != make(straight)
+    assert make(None, straight) == D.TensorData(x, labels=torch.arange(6)).checksum
     assert D.TensorData({"a": torch.arange(8.).reshape(4, 2)}, labels=[0, 1, 0, 1]).checksum == "5845735a938d"
 
 def test_description_names_everything(rendered, capsys):
@@ -234,15 +220,15 @@ def test_colours_are_near_svhns(rendered):
     assert (cast < .08).all() and (cast > .01).all()
 
 def test_ink_and_ground_are_at_least_55_apart_either_way():
-    ground, ink = (c.mean((1, 2, 3)) for c in D._colours(5000, np.random.default_rng(0)))
+    ground, ink = (c.mean((1, 2, 3)) for c in S._ground_and_ink(5000, np.random.default_rng(0)))
     apart = ink - ground
     assert np.percentile(abs(apart), 5) > 45             # 55 in grey, before the casts
     assert .45 < (apart > 0).mean() < .55
 
 def test_most_street_numbers_have_neighbours():
-    p = D._shapes(5000, np.random.default_rng(0))
+    p = S._shapes(5000, np.random.default_rng(0))
     assert .75 < (p["left"] | p["right"]).mean() < .95
-    assert len(set(p["face"])) == len(D._faces)
+    assert len(set(p["face"])) == len(S._typefaces)
 
 def test_street_numbers_can_be_learnt(rendered):
     def features(x):
@@ -252,17 +238,17 @@ def test_street_numbers_can_be_learnt(rendered):
     assert RidgeClassifier(30.).fit(features(a), ya).score(features(b), yb) > .7
 
 def test_rendering_is_repeatable_and_survives_a_damaged_cache(empty, tmp_path):
-    a, y = D.street_numbers("validation")
+    a, y = S.street_numbers("validation")
     [path] = (tmp_path/"cache"/"data").glob("street-validation-*.npz")
     path.write_bytes(path.read_bytes()[:5000])
-    b, _ = D.street_numbers("validation")
+    b, _ = S.street_numbers("validation")
     assert torch.equal(a, b) and y.bincount().tolist() == [40] * 10
     assert path.stat().st_size > 5000
 
 
 # ---- modalities and users' own data
 def test_encode_refuses_what_it_does_not_know():
-    text = D.word_pool()[0]
+    text = G.word_pool()[0]
     assert text.decode(text.encode(["a B9!", ""])) == ["a B9!   ", " " * 8]
     assert text.encode([]).shape == (0, 8)
     for bad in ["ninetynine", "größe"]:
@@ -276,7 +262,8 @@ def test_a_vocabulary_may_be_a_list():
 
 @pytest.mark.parametrize("digits", [[-1], [3, 10], [2.5], torch.tensor([4, -1])])
 def test_a_street_number_is_of_digits(digits):
-    with pytest.raises(MmvaeError, match="digits: got .*allowed: a whole number at least 0 and at most 9"): D.render_street_numbers(digits)
+    wanted = "digits: got .*allowed: a whole number at least 0 and at most 9"
+    with pytest.raises(MmvaeError, match=wanted): S.render_street_numbers(digits)
 
 @pytest.mark.parametrize("args", [("a", "sound", (3,)), ("a", "image", (28, 28)), ("a", "text", (8,))])
 def test_bad_modality(args):
@@ -307,17 +294,22 @@ def test_users_own_arrays():
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[1, 2]), ["labels of a"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, modalities=[D.Modality("a", "vector", (5,))]), ["(2,)", "(5,)"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, modalities=[D.Modality("b", "vector", (2,))]), ["'a'", "b"]),
-    (lambda: D.TensorData({"a": torch.full((3, 2), 9)}, modalities=[D.Modality("a", "text", (2,), "xyz")]), ["tokens of a", "9"]),
+    (lambda: D.TensorData({"a": torch.full((3, 2), 9)}, modalities=[D.Modality("a", "text", (2,), "xyz")]),
+     ["tokens of a", "9"]),
     (lambda: D.TensorData({"a": torch.rand(3, 0)}), ["a: got no items"]),
-    (lambda: D.TensorData({"a": torch.rand(3, 2), "b": torch.tensor([[1.], [math.nan], [2.]])}), ["b: got nan or infinite"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 2), "b": torch.tensor([[1.], [math.nan], [2.]])}),
+     ["b: got nan or infinite"]),
     (lambda: D.TensorData({"b": torch.tensor([[1.], [-math.inf], [2.]])}), ["b: got nan or infinite"]),
     (lambda: D.TensorData({"c": torch.full((3, 1, 4, 4), math.nan)}), ["c: got nan"]),
-    (lambda: D.TensorData({"c": torch.tensor([0., 255]).repeat(3, 1, 4, 4)}), ["c: got images of floats from 0 to 255", "uint8", "0 to 1"]),
-    (lambda: D.TensorData({"c": torch.tensor([-.5, 1]).repeat(3, 1, 4, 4).half()}), ["c: got", "-0.5 to 1", "uint8", "0 to 1"]),
+    (lambda: D.TensorData({"c": torch.tensor([0., 255]).repeat(3, 1, 4, 4)}),
+     ["c: got images of floats from 0 to 255", "uint8", "0 to 1"]),
+    (lambda: D.TensorData({"c": torch.tensor([-.5, 1]).repeat(3, 1, 4, 4).half()}),
+     ["c: got", "-0.5 to 1", "uint8", "0 to 1"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[.2, .9, 1.7]), ["labels", "whole"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, 1, math.nan]), ["labels", "whole"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, -1, 1]), ["labels of a: got -1"]),
-    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, 2, 1], class_names=["cat", "dog"]), ["labels of a: got 2", "at most 1"])])
+    (lambda: D.TensorData({"a": torch.rand(3, 2)}, labels=[0, 2, 1], class_names=["cat", "dog"]),
+     ["labels of a: got 2", "at most 1"])])
 def test_users_mistakes(make, words):
     with pytest.raises(MmvaeError) as e: make()
     assert all(w in one_line(e) for w in words)
@@ -342,21 +334,21 @@ def test_as_float():
 
 # ---- real files, in small
 def test_real_absent_is_one_line_and_never_rendered(empty):
-    for call in [lambda: D.mnist_svhn_text(source="real"), lambda: D.real_mnist("test"), lambda: D.real_svhn("test")]:
+    for call in [lambda: G.mnist_svhn_text(source="real"), lambda: G.real_mnist("test"), lambda: G.real_svhn("test")]:
         with pytest.raises(MmvaeError) as e: call()
         text = one_line(e)
         assert str(empty) in text and "mmvae data --download" in text and "MMVAE_DATA" in text
     put_mnist(empty)                                     # MNIST alone is not enough
-    with pytest.raises(MmvaeError) as e: D.mnist_svhn_text(source="real")
+    with pytest.raises(MmvaeError) as e: G.mnist_svhn_text(source="real")
     assert "train_32x32.mat" in one_line(e) and "first10000" in one_line(e)
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_small_mnist_files(empty, packed):
     raw, x = put_mnist(empty, packed=packed)
     before = sorted(p.name for p in raw.iterdir())
-    images, digits = D.real_mnist("train")
-    held, _ = D.real_mnist("validation")
-    assert len(images) == 110 and len(held) == 10 and len(D.real_mnist("test")[0]) == 40
+    images, digits = G.real_mnist("train")
+    held, _ = G.real_mnist("validation")
+    assert len(images) == 110 and len(held) == 10 and len(G.real_mnist("test")[0]) == 40
     assert np.array_equal(torch.cat([images, held])[:, 0].numpy(), x["train"])
     assert torch.equal(images[:, 0, 0, 0].long(), digits)
     assert sorted(p.name for p in raw.iterdir()) == before       # nothing written beside the data
@@ -364,7 +356,7 @@ def test_small_mnist_files(empty, packed):
 def test_a_read_only_data_folder_is_fine(empty):
     raw, _ = put_mnist(empty)
     raw.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    try: assert len(D.real_mnist("test")[0]) == 40
+    try: assert len(G.real_mnist("test")[0]) == 40
     finally: raw.chmod(0o755)
 
 def test_mnist_spread_over_two_folders(empty, monkeypatch, tmp_path):
@@ -374,7 +366,7 @@ def test_mnist_spread_over_two_folders(empty, monkeypatch, tmp_path):
     labels = gzip.decompress((tmp_path/"cwd"/"data"/"MNIST"/"raw"/f"{name}.gz").read_bytes())
     (empty/"MNIST"/"raw"/name).write_bytes(labels)
     (tmp_path/"cwd"/"data"/"MNIST"/"raw"/f"{name}.gz").unlink()
-    assert len(D.real_mnist("test")[0]) == 40
+    assert len(G.real_mnist("test")[0]) == 40
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:10], lambda b: b"", lambda b: b"not a gz at all",
                                     lambda b: gzip.compress(gzip.decompress(b)[:-5]),
@@ -383,7 +375,7 @@ def test_truncated_gz(empty, tmp_path, damage):
     raw, _ = put_mnist(empty)
     path = raw/"train-images-idx3-ubyte.gz"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(MmvaeError) as e: D.real_mnist("train")
+    with pytest.raises(MmvaeError) as e: G.real_mnist("train")
     assert str(path) in one_line(e) and "damaged or incomplete" in one_line(e)
     left = [p.name for p in (tmp_path/"cache").rglob("*") if p.is_file()]
     assert not [n for n in left if "train-images" in n]          # nothing half-written
@@ -392,7 +384,7 @@ def test_truncated_idx(empty):
     raw, _ = put_mnist(empty, packed=False)
     path = raw/"t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(MmvaeError) as e: D.real_mnist("test")
+    with pytest.raises(MmvaeError) as e: G.real_mnist("test")
     assert str(path) in one_line(e)
 
 def test_a_repaired_file_is_unpacked_again(empty):
@@ -400,13 +392,13 @@ def test_a_repaired_file_is_unpacked_again(empty):
     path = raw/"t10k-images-idx3-ubyte.gz"
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    with pytest.raises(MmvaeError): D.real_mnist("test")
+    with pytest.raises(MmvaeError): G.real_mnist("test")
     path.write_bytes(whole)
-    assert len(D.real_mnist("test")[0]) == 40
+    assert len(G.real_mnist("test")[0]) == 40
 
 def test_subset_of_svhn_is_split_by_photo(empty):
     put_subset(empty)
-    parts = {s: D.real_svhn(s) for s in D.splits}
+    parts = {s: G.real_svhn(s) for s in D.splits}
     photos = [set(p.tolist()) for _, _, p in parts.values()]
     assert not (photos[0] & photos[1] or photos[0] & photos[2] or photos[1] & photos[2])
     sizes = [len(y) for _, y, _ in parts.values()]
@@ -427,14 +419,14 @@ def test_photo_cuts_never_part_a_photo():
 
 def test_real_triples_from_small_files(empty):
     put_mnist(empty, n_train=600); put_subset(empty)
-    data = D.mnist_svhn_text("train", source="real")
+    data = G.mnist_svhn_text("train", source="real")
     assert data.real and data.anchor == "mnist" and len(data) == 550
     assert "not comparable" in data.provenance["svhn"] and "non-commercial" in data.terms["svhn"]
     assert len(data.groups["svhn"]) == len(data.pools["svhn"])
     batch, labels = data.take(550)
     assert torch.equal(batch["svhn"][:, 1, 3, 5].long() % 10, labels)
     assert torch.equal(batch["mnist"][:, 0, 0, 0].long(), labels)
-    small = D.mnist_svhn_text("train", source="real", items=50)
+    small = G.mnist_svhn_text("train", source="real", items=50)
     assert small.labels["svhn"].bincount().tolist() == [5] * 10 and len(small.groups["svhn"]) == 50
 
 @pytest.mark.parametrize("share", [.02, .5, .99])
@@ -442,34 +434,35 @@ def test_truncated_mat(empty, share):
     path = put_subset(empty)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(len(whole) * share)])
-    with pytest.raises(MmvaeError) as e: D.real_svhn("train")
+    with pytest.raises(MmvaeError) as e: G.real_svhn("train")
     assert str(path) in one_line(e) and "damaged or incomplete" in one_line(e)
 
-@pytest.mark.parametrize("replace", [{"photo": None}, {"y": np.full((400, 1), 11, np.uint8)}, {"y": np.ones((399, 1), np.uint8)},
+@pytest.mark.parametrize("replace", [{"photo": None}, {"y": np.full((400, 1), 11, np.uint8)},
+                                     {"y": np.ones((399, 1), np.uint8)},
                                      {"X": np.zeros((28, 28, 3, 400), np.uint8)}, {"X": np.zeros((32, 32, 3, 400))}])
 def test_a_mat_with_other_contents(empty, replace):
     path = put_subset(empty, **replace)
-    with pytest.raises(MmvaeError) as e: D.real_svhn("train")
+    with pytest.raises(MmvaeError) as e: G.real_svhn("train")
     assert str(path) in one_line(e)
 
 def test_official_svhn_is_preferred_and_its_md5_checked(empty, monkeypatch):
     import hashlib
     path = put_subset(empty)
     for name in ["train", "test"]: (empty/"svhn"/f"{name}_32x32.mat").write_bytes(path.read_bytes())
-    with pytest.raises(MmvaeError) as e: D.real_svhn("test")     # not the official bytes
+    with pytest.raises(MmvaeError) as e: G.real_svhn("test")     # not the official bytes
     assert "test_32x32.mat" in one_line(e) and "damaged" in one_line(e)
-    md5, SVHN = hashlib.md5(path.read_bytes()).hexdigest(), D.load_torchvision().datasets.SVHN
+    md5, SVHN = hashlib.md5(path.read_bytes()).hexdigest(), core.load_torchvision().datasets.SVHN
     monkeypatch.setattr(SVHN, "split_list", {k: [v[0], v[1], md5] for k, v in SVHN.split_list.items()})
-    x, y, photo = D.real_svhn("test")
+    x, y, photo = G.real_svhn("test")
     assert photo is None and len(x) == 400 and torch.equal(x[:, 1, 3, 5].long() % 10, y)
-    assert [len(D.real_svhn(s)[1]) for s in ["train", "validation"]] == [367, 33]
-    row = D.found_data().query("modality == 'svhn' and source == 'real'").iloc[0]
+    assert [len(G.real_svhn(s)[1]) for s in ["train", "validation"]] == [367, 33]
+    row = G.found_data().query("modality == 'svhn' and source == 'real'").iloc[0]
     assert (row.train, row.validation, row.test) == (367, 33, 400)
 
 
 # ---- listing and fetching
 def test_found_data_marks_what_is_absent(empty):
-    table = D.found_data().set_index(["source", "modality"])
+    table = G.found_data().set_index(["source", "modality"])
     assert len(table) == 6 and {"dataset", "where", "shape", "provenance", "terms", *D.splits} <= set(table)
     for m in ["mnist", "svhn"]:
         row = table.loc[("real", m)]
@@ -478,8 +471,8 @@ def test_found_data_marks_what_is_absent(empty):
 
 def test_found_data_counts_what_the_readers_give(empty):
     put_mnist(empty); put_subset(empty)
-    table = D.found_data().set_index(["source", "modality"])
-    for m, read in [("mnist", D.real_mnist), ("svhn", D.real_svhn)]:
+    table = G.found_data().set_index(["source", "modality"])
+    for m, read in [("mnist", G.real_mnist), ("svhn", G.real_svhn)]:
         assert list(table.loc[("real", m)][list(D.splits)]) == [len(read(s)[1]) for s in D.splits]
         assert str(empty) in table.loc[("real", m)]["where"]
 
@@ -487,35 +480,36 @@ def test_found_data_names_damaged_files(empty):
     raw, _ = put_mnist(empty); path = put_subset(empty)
     (raw/"train-images-idx3-ubyte.gz").write_bytes(b"junk")
     path.write_bytes(path.read_bytes()[:300])
-    table = D.found_data().query("source == 'real' and modality != 'text'")
+    table = G.found_data().query("source == 'real' and modality != 'text'")
     assert all(w.startswith("unusable") for w in table["where"])
 
 def test_download_offline(tmp_path, monkeypatch):
     import urllib.request
     def refuse(*args, **kwargs): raise URLError("no route to host")
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    with pytest.raises(MmvaeError) as e: D.download(folder=tmp_path/"data")
+    with pytest.raises(MmvaeError) as e: G.download(folder=tmp_path/"data")
     text = one_line(e)
     assert "mnist_svhn_text" in text and "connection" in text and str(tmp_path/"data") in text
     assert not list((tmp_path/"data").iterdir())
-    with pytest.raises(MmvaeError): D.download("imagenet")
+    with pytest.raises(MmvaeError): G.download("imagenet")
 
 def test_download_moves_all_files_into_place(tmp_path, monkeypatch):
     def fetch(folder, have):
         for f in ["MNIST/raw/a", "svhn/b.mat"]:
             path = os.path.join(folder, f); os.makedirs(os.path.dirname(path), exist_ok=True)
             open(path, "w").close()
-    monkeypatch.setattr(D, "_fetch", fetch)
-    D.download(folder=tmp_path)
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == ["MNIST/raw/a", "svhn/b.mat"]
+    monkeypatch.setattr(G, "_fetch", fetch)
+    G.download(folder=tmp_path)
+    there = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert there == ["MNIST/raw/a", "svhn/b.mat"]
 
 def test_download_leaves_what_is_there(tmp_path, monkeypatch):
     import urllib.request
     monkeypatch.setattr(urllib.request, "urlopen", lambda *a, **k: pytest.fail("a download"))
     put_mnist(tmp_path, packed=False)
-    for f in D._svhn_files.values():
+    for f in G._svhn_files.values():
         (tmp_path/f).parent.mkdir(exist_ok=True); (tmp_path/f).touch()
-    assert D.download(folder=tmp_path) == tmp_path
+    assert G.download(folder=tmp_path) == tmp_path
 
 def test_download_with_a_wrong_checksum(tmp_path, monkeypatch):
     import urllib.request
@@ -523,7 +517,7 @@ def test_download_with_a_wrong_checksum(tmp_path, monkeypatch):
         length, headers = 4, {}
         url = "https://example.org/x"
     monkeypatch.setattr(urllib.request, "urlopen", lambda *a, **k: Answer(b"oops"))
-    with pytest.raises(MmvaeError) as e: D.download(folder=tmp_path)
+    with pytest.raises(MmvaeError) as e: G.download(folder=tmp_path)
     one_line(e)
     assert not list(tmp_path.iterdir())
 
@@ -531,20 +525,20 @@ def test_download_with_a_wrong_checksum(tmp_path, monkeypatch):
 # ---- the real files, where this machine has them
 needs_mnist = pytest.mark.skipif(not (find_data("MNIST/raw/train-images-idx3-ubyte") or
                                       find_data("MNIST/raw/train-images-idx3-ubyte.gz")), reason="MNIST is not here")
-needs_subset = pytest.mark.skipif(not find_data(D._svhn_subset), reason="the SVHN subset is not here")
+needs_subset = pytest.mark.skipif(not find_data(G._svhn_subset), reason="the SVHN subset is not here")
 
 @needs_mnist
 def test_real_mnist():
-    parts = {s: D.real_mnist(s) for s in D.splits}
+    parts = {s: G.real_mnist(s) for s in D.splits}
     assert [len(y) for _, y in parts.values()] == [55000, 5000, 10000]
     assert parts["test"][1].bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     official = {x.numpy().tobytes() for x in parts["test"][0]}
-    assert not official & {x.numpy().tobytes() for s in D.splits for x in D.small_mnist(s)[0]}
+    assert not official & {x.numpy().tobytes() for s in D.splits for x in G.small_mnist(s)[0]}
 
 @needs_subset
 def test_real_svhn_subset():
-    assert D.found_data().query("modality == 'svhn' and source == 'real'").iloc[0][list(D.splits)].sum() > 0
-    parts = {s: D._svhn_from_subset(find_data(D._svhn_subset), s) for s in D.splits}
+    assert G.found_data().query("modality == 'svhn' and source == 'real'").iloc[0][list(D.splits)].sum() > 0
+    parts = {s: G._svhn_from_subset(find_data(G._svhn_subset), s) for s in D.splits}
     photos = [set(p.tolist()) for _, _, p in parts.values()]
     assert sum(map(len, photos)) == len(set.union(*photos))
     y = torch.cat([y for _, y, _ in parts.values()])
@@ -556,7 +550,7 @@ def test_real_svhn_subset():
 @needs_mnist
 @needs_subset
 def test_real_triples():
-    data = D.mnist_svhn_text("train", source="real")
+    data = G.mnist_svhn_text("train", source="real")
     assert data.real and len(data) == 55000
     index = data.pairs(0)
     assert torch.equal(data.labels["mnist"][index["mnist"]], data.labels["svhn"][index["svhn"]])

@@ -25,8 +25,10 @@ def test_a_graph_is_in_order_and_says_what_the_data_set_asks_for(dataset, scale,
         if role(j) == "talk": continue
         modules = {str(Path(f).with_suffix("")).removeprefix("mmvae_nb/").replace("/", ".") for f in j.inputs}
         assert d.module in modules and j.parameters["dataset"] == dataset and j.parameters["source"] == s.source
-        if role(j) == "train": assert (j.parameters["latent"], j.parameters["lr"], j.parameters["steps"]) == (s.latent, s.lr, s.steps)
-    assert {j.parameters["method"] for j in jobs if role(j) == "train"} == methods and len(made) == sum(len(j.outputs) for j in jobs)
+        if role(j) == "train":
+            assert [j.parameters[k] for k in ("latent", "lr", "steps")] == [s.latent, s.lr, s.steps]
+    assert {j.parameters["method"] for j in jobs if role(j) == "train"} == methods
+    assert len(made) == sum(len(j.outputs) for j in jobs)
 
 def test_a_data_set_keeps_the_scales_settings_where_it_asks_for_none():
     for scale, s in SCALES.items():
@@ -65,7 +67,8 @@ def test_networks_and_judge_come_from_the_data_sets_module(dataset):
     with torch.no_grad(): made = model.generate(batch)
     for n, x in made.items(): assert x.shape == batch[n].shape and torch.isfinite(x.float()).all()
     item = {n: x[:1] for n, x in batch.items()}
-    with torch.no_grad(): torch.testing.assert_close(model.infer(item).mean[0], model.infer(batch).mean[0], rtol=1e-4, atol=1e-5)
+    with torch.no_grad(): alone, among = model.infer(item).mean[0], model.infer(batch).mean[0]
+    torch.testing.assert_close(alone, among, rtol=1e-4, atol=1e-5)
 
 
 # ---- a whole run of each at the smallest scale
@@ -97,7 +100,8 @@ def test_a_run_prints_its_table_and_leaves_its_pictures(finished):
         path = results.parent/Path(f).relative_to("results")
         assert path.is_file(), f
         if path.suffix != ".png": continue
-        with Image.open(path) as image: assert min(image.size) > 200 and np.asarray(image.convert("L"), dtype=float).std() > 10
+        with Image.open(path) as image:
+            assert min(image.size) > 200 and np.asarray(image.convert("L"), dtype=float).std() > 10
     assert not list(results.rglob("*.part*")) and not [p for p in results.rglob("*") if p.name.startswith(".")]
 
 @end_to_end
@@ -105,7 +109,8 @@ def test_the_table_has_every_row_of_the_talk_for_the_data_set(finished):
     dataset, results, _ = finished
     t = pd.read_csv(results/"tables"/"talk.csv")
     talk, own = t[t.talk_value.notna()], t[(t.dataset == dataset) & t.value.notna()]
-    assert len(talk) == 52 and talk[talk.dataset == dataset].value.notna().all() and talk[talk.dataset != dataset].value.isna().all()
+    here = talk.dataset == dataset
+    assert len(talk) == 52 and talk[here].value.notna().all() and talk[~here].value.isna().all()
     assert (talk.dataset == dataset).sum() == (10 if dataset == "cub" else 0)
     assert set(own.method) == set(REPORTS[dataset].methods) and (own.data == "rendered").all() and np.isfinite(own.value).all()
     fid = own[own.metric == "fid"]
@@ -127,13 +132,17 @@ def test_scores_are_what_the_judge_says_of_the_weights_on_disk(finished, monkeyp
     found = judge.scores("text", made, batch, labels)
     for metric, value in found.items():
         row = rows[metric, "image->text, mean of z"]
-        assert abs(float(torch.as_tensor(value, dtype=torch.float).mean()) - row["value"]) < 1e-4*(1 + abs(row["value"])), metric
+        mean = float(torch.as_tensor(value, dtype=torch.float).mean())
+        assert abs(mean - row["value"]) < 1e-4*(1 + abs(row["value"])), metric
         assert ("floor" in row) == (metric in judge.by_chance)
 
 @end_to_end
 def test_the_judge_is_on_record_with_its_ceiling_and_chance(finished):
     dataset, results, _ = finished
     record = read_json(results/"runs"/f"{dataset}-judges.json")
-    exact = {"cub": ["belly_right|image", "attributes_right|image"], "celeba": ["attribute_measured|image", "attribute_match|text"]}[dataset]
-    for name in exact: assert record["references"][name]["real"] > 0.95 > 0.65 > record["references"][name]["mixed up"], name
+    exact = {"cub": ["belly_right|image", "attributes_right|image"],
+             "celeba": ["attribute_measured|image", "attribute_match|text"]}[dataset]
+    for name in exact:
+        found = record["references"][name]
+        assert found["real"] > 0.95 > 0.65 > found["mixed up"], name
     assert record["facts"] and all(np.isfinite(v) for v in record["facts"].values())

@@ -4,6 +4,7 @@ import importlib.util, os, sys
 import numpy as np, pytest, scipy.stats, torch
 from hypothesis import given, settings, strategies as st
 
+from data_helpers import same_weights
 from mmvae_nb import metrics as M
 from mmvae_nb.core import MmvaeError
 from mmvae_nb.data import Modality, TensorData, as_float
@@ -19,11 +20,13 @@ class Data:
     name, class_names = "toy", ["above", "below"]
     def __init__(self, seed=0):
         g = rng(seed)
-        self.modalities = {"picture": Modality("picture", "image", (1, 8, 8)), "text": Modality("text", "text", (4,), "ab ")}
+        self.modalities = {"picture": Modality("picture", "image", (1, 8, 8)),
+                           "text": Modality("text", "text", (4,), "ab ")}
         self.y = torch.randint(2, (200,), generator=g)
         x = torch.randint(0, 80, (200, 1, 8, 8), generator=g)
         for i, k in enumerate(self.y): x[i, 0, 4*k:4*k + 4] += 150
-        self.pools = {"picture": x.to(torch.uint8), "text": torch.where(self.y[:, None] == 0, 0, 1).expand(-1, 4).contiguous()}
+        words = torch.where(self.y[:, None] == 0, 0, 1).expand(-1, 4).contiguous()
+        self.pools = {"picture": x.to(torch.uint8), "text": words}
         self.checksum = f"toy{seed}"
     def items(self, modality): return self.pools[modality], self.y
 
@@ -83,7 +86,7 @@ def test_images_of_any_size(shape):
 @given(st.integers(0, 2**32), st.integers(0, 3))
 def test_shifting_moves_but_does_not_invent(seed, most):
     x = torch.rand(6, 2, 9, 7, generator=rng(seed))
-    moved = J._shifted(x, rng(seed), most)
+    moved = J.shifted(x, rng(seed), most)
     assert moved.shape == x.shape
     for before, after in zip(x, moved): assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
     if most == 0: assert torch.equal(moved, x)
@@ -100,7 +103,8 @@ def test_shifting_moves_but_does_not_invent(seed, most):
     (dict(device="tpu"), "device: got 'tpu'")])
 def test_bad_input_for_training(change, message):
     x, y = Data().items("picture")
-    with pytest.raises(MmvaeError) as e: J.train_classifier(**{**dict(x=x, labels=y, num_classes=2, updates=1), **change})
+    given = {**dict(x=x, labels=y, num_classes=2, updates=1), **change}
+    with pytest.raises(MmvaeError) as e: J.train_classifier(**given)
     assert str(e.value).startswith(message) and "\n" not in str(e.value)
 
 def test_items_of_another_shape_are_refused(judge):
@@ -109,8 +113,6 @@ def test_items_of_another_shape_are_refused(judge):
 
 
 # ---- the cache
-
-def same_weights(a, b): return all(torch.equal(u, v) for u, v in zip(a.state_dict().values(), b.state_dict().values()))
 
 def test_a_hit_gives_the_same_weights_without_training(cache, monkeypatch):
     first = J.cached_classifier(Data(), "picture", updates=5)
@@ -137,7 +139,7 @@ def test_a_damaged_file_is_replaced(cache):
 
 def test_an_interrupted_training_leaves_no_file(cache, monkeypatch):
     def stop(*a, **k): raise KeyboardInterrupt
-    monkeypatch.setattr(J, "_fit", stop)
+    monkeypatch.setattr(J, "fit_judge", stop)
     with pytest.raises(KeyboardInterrupt): J.cached_classifier(Data(), "text", updates=3)
     assert not list(cache.glob("*"))
 
@@ -410,7 +412,8 @@ def test_text_scores_and_coherence_want_one_label_each(judge):
 def two_views(n, seed=0):
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(n, 2))
-    return np.c_[hidden + 0.3*rng.normal(size=(n, 2)), rng.normal(size=(n, 3))], np.c_[rng.normal(size=(n, 2)), hidden + 0.3*rng.normal(size=(n, 2))]
+    one = np.c_[hidden + 0.3*rng.normal(size=(n, 2)), rng.normal(size=(n, 3))]
+    return one, np.c_[rng.normal(size=(n, 2)), hidden + 0.3*rng.normal(size=(n, 2))]
 
 def test_canonical_directions_have_the_correlations_of_the_whitened_covariance():
     a, b = two_views(4000)
@@ -426,7 +429,8 @@ def test_the_cosine_of_partners_of_strangers_and_after_a_linear_map():
     test_a, test_b = two_views(1000, seed=1)
     cca = M.CanonicalCorrelation(a, b, components=2)
     partners, strangers = cca.cosine(test_a, test_b), cca.cosine(test_a, test_b[::-1])
-    assert partners.shape == (1000,) and partners.mean() > 0.8 and abs(strangers.mean()) < 0.08 and (abs(partners) <= 1 + 1e-9).all()
+    assert partners.shape == (1000,) and partners.mean() > 0.8 and abs(strangers.mean()) < 0.08
+    assert (abs(partners) <= 1 + 1e-9).all()
     mix = np.random.default_rng(2).normal(size=(5, 5))
     again = M.CanonicalCorrelation(a@mix, b, components=2).cosine(test_a@mix, test_b)
     np.testing.assert_allclose(again, partners, atol=0.02)
@@ -442,7 +446,8 @@ def test_a_judge_with_labels_of_its_own_leaves_items_out(tmp_path, monkeypatch):
     wrong = torch.arange(200) % 2 == 0
     net = J.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, -1, bright), what="brightness")
     assert (net.predict(x) == bright).float().mean() > 0.98 and "brightness" in net.name
-    bad = J.cached_classifier(data, "x", updates=60, width=8, labels=torch.where(wrong, 1 - bright, bright), what="brightness")
+    mistaken = torch.where(wrong, 1 - bright, bright)
+    bad = J.cached_classifier(data, "x", updates=60, width=8, labels=mistaken, what="brightness")
     assert (bad.predict(x) == bright).float().mean() < 0.9
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
@@ -451,7 +456,8 @@ def test_a_judge_of_text_wants_the_words_of_the_classes(tmp_path, monkeypatch):
     tokens, y = torch.arange(2).repeat(10)[:, None].repeat(1, 6), torch.arange(2).repeat(10)
     letters = [Modality("note", "text", (6,), "ab")]
     make = lambda **names: J.ClassJudge(TensorData({"note": tokens}, y, letters, "mine", **names), updates=2, width=8)
-    with pytest.raises(MmvaeError, match="class_names: mine has none, allowed: .* note"): make().scores("note", tokens, {}, y)
+    wanted = "class_names: mine has none, allowed: .* note"
+    with pytest.raises(MmvaeError, match=wanted): make().scores("note", tokens, {}, y)
     scores = make(class_names=["aaaaaa", "bbbbbb"]).scores("note", tokens, {}, y)
     assert scores["text_exact"] == 1 and scores["text_edit_distance"] == 0
 

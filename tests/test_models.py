@@ -882,7 +882,6 @@ def tiny(cls, **options): return lambda: cls(vector_specs(), 4, **options)
     (lambda: JVAE(vector_specs(), 0), "latent", "0", ["at least 1"]),
     (lambda: Students(JVAE(vector_specs(), 4), direction="backward"), "direction", "'backward'", ["forward", "reverse"]),
     (lambda: Students(JVAE(vector_specs(), 4), warm_start=True), "warm_start", "True", ["False"]),
-    (lambda: default_specs({"m": Modality("m", "vector", (3,))}, layout="exact"), "layout", "'exact'", ["groupnorm", "mopoe"]),
     (lambda: default_specs({"m": Modality("m", "vector", (3,))}, weights={"n": 1}), "weights", "'n'", ["m"]),
     (lambda: Laplace(0), "scale", "0", ["at least"]),
     (lambda: ModalitySpec(nn.Identity, 3, nn.Identity, Gaussian(), weight=-1), "weight", "-1", ["at least 0"]),
@@ -898,12 +897,12 @@ def test_no_method_swallows_unknown_options():
     for cls in (JVAE, JMVAE, MoPoE, IterativeTeacher, Students):
         assert not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
 
-@pytest.mark.parametrize("layout", ["groupnorm", "mopoe"])
-def test_both_layouts_make_models_that_train(layout, data):
-    specs = default_specs(data.modalities, layout=layout)
-    norms = lambda m: sum(isinstance(x, nn.GroupNorm) for x in m.modules())
+def test_default_specs_make_models_that_train_without_a_norm_over_the_batch(data):
+    specs = default_specs(data.modalities)
     model = JVAE(specs, LATENT)
-    assert (norms(model) > 0) == (layout == "groupnorm")
+    norms = [m for m in model.modules() if "Norm" in type(m).__name__]
+    assert {type(m).__name__ for m in norms} == {"GroupNorm", "Normalize"}
+    assert not any(isinstance(m, nn.GroupNorm) for m in model.decoders["svhn"].modules())
     assert fit(model, data, 1, 8, device="cpu", progress=False).total.map(math.isfinite).all()
     assert isinstance(specs["text"].likelihood, Categorical)
 

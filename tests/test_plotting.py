@@ -111,7 +111,8 @@ def test_image_grid_draws_into_given_axes():
 
 def test_lines_keep_their_methods_colours():
     x = [1, 2, 4]
-    ax = P.line_chart(x, {"jmvae_student": ([1, 2, 3], None), "iterative_student": ([2, 3, 4], [.1, .1, .1])}, "T", "nats")
+    lines = {"jmvae_student": ([1, 2, 3], None), "iterative_student": ([2, 3, 4], [.1, .1, .1])}
+    ax = P.line_chart(x, lines, "T", "nats")
     assert [l.get_color() for l in ax.lines] == [P.method_colour(k) for k in ("jmvae_student", "iterative_student")]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["JMVAE student", "Iterative student"]
     assert len(ax.collections) == 1 and (ax.get_xlabel(), ax.get_ylabel()) == ("T", "nats")
@@ -136,7 +137,8 @@ def test_a_gap_is_never_negative_however_named():
 
 def lines(**more):
     return pd.DataFrame([dict(slide=37, dataset="d", metric="fid", condition=c, method=m, talk_value=t, value=v, **more)
-                         for c, m, t, v in [("a->b", "mopoe", 200., 50.), ("a->b", "jvae", None, 3.2), ("b->a", "mopoe", 1., None)]])
+                         for c, m, t, v in [("a->b", "mopoe", 200., 50.), ("a->b", "jvae", None, 3.2),
+                                            ("b->a", "mopoe", 1., None)]])
 
 def test_own_rows_and_rows_not_run_keep_their_place():
     t = P.talk_table(lines())
@@ -167,8 +169,10 @@ def test_talk_table_names_what_it_can_not_find():
     with pytest.raises(MmvaeError, match="^frame: got an empty table"): P.talk_table(lines().iloc[:0])
 
 def test_four_conditions_of_the_talk_fit_a_wide_terminal():
-    f = pd.DataFrame([dict(slide=37, dataset="d", metric="fid", condition=c, method=m, talk_value=194.49, value=12.3, floor=.5)
-                      for c in ("svhn->mnist", "text->mnist", "mnist->svhn", "text->svhn") for m in ("mopoe", "jmvae_student")])
+    f = pd.DataFrame([dict(slide=37, dataset="d", metric="fid", condition=c, method=m, talk_value=194.49,
+                           value=12.3, floor=.5)
+                      for c in ("svhn->mnist", "text->mnist", "mnist->svhn", "text->svhn")
+                      for m in ("mopoe", "jmvae_student")])
     assert max(map(len, P.table_text(f).splitlines())) <= 120
 
 

@@ -349,9 +349,19 @@ def patience(run):
     losses = [row["validation"] for row in run.history]
     if losses.index(min(losses)) < len(losses) - 3: run.stop()
 
-watched = new_vae()
-history = fit(watched, train, 60, 32, lr=0.1, progress=False, device="cpu", callbacks=[validation, patience])
-free = new_vae(); fit(free, train, 60, 32, lr=0.1, progress=False, device="cpu", stop_after=len(history)*10)
+
+# %% [markdown]
+# With a rate that is far too large the validation loss soon gets no better, and the training ends. Its weights are those of a training that was
+# stopped at the same place without any callback.
+
+# %%
+rough = dict(updates=200, batch_size=32, lr=0.1, schedule="constant", progress=False, device="cpu")
+watched, alone = new_vae(), new_vae()
+history = fit(watched, train, **rough, callbacks=[validation, patience])
+ended = history["update"].iloc[-1] + 1
+fit(alone, train, **rough, stop_after=ended)
+for a, b in zip(watched.parameters(), alone.parameters()): assert torch.equal(a, b)
+assert 30 < ended < 200
 print(history[["update", "total", "validation"]].round(1).to_string(index=False))
 
 # %% [markdown]

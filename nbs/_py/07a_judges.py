@@ -302,7 +302,7 @@ def cached_judge(net, # a fresh `Classifier` of the right sizes
     "`net` with the weights kept at `path`, or the one trained now and kept there."
     if path.exists():
         try: return load_weights(net, path).requires_grad_(False)
-        except MmvaeError as e: warnings.warn(f"{e}; not usable, training again")
+        except MmvaeError as e: warnings.warn(f"{e}; not usable, training again", stacklevel=2)
     net = train()
     save_weights(net, path)
     return net.eval().requires_grad_(False)

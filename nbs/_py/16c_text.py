@@ -11,7 +11,7 @@
 # - how $z$ falls silent about a text, and how one notices;
 # - the networks of birds ([lesson 16](16_birds.ipynb)) and of faces ([lesson 17](17_faces.ipynb)), whose texts start anywhere.
 #
-# Runs in about a minute on a laptop CPU, most of it for training three small models, which are then kept in the cache.
+# Runs in one to two minutes on a laptop CPU, most of it for training three small models, which are then kept in the cache.
 # :::
 
 # %%

@@ -166,7 +166,7 @@ print(f"an empty text has {plain:.0%} of the attributes right")
 # set it is worse: of its first 10,000 faces one in forty is bald. Balanced accuracy counts the items with
 # an attribute and those without it by half each: $\tfrac12$ for every constant answer, 1 for a
 # perfect one. We want the same as a number *per item*, so that items can be averaged, compared in
-# pairs and resampled (lesson 07). Let $A$ be the number of attributes (here not a subset of
+# pairs and resampled ([lesson 07](07_metrics.ipynb#is-the-difference-real)). Let $A$ be the number of attributes (here not a subset of
 # modalities), $y_{ia} \in \{0, 1\}$ whether item $i$ has attribute $a$, $\hat y_{ia}$ what was found
 # in the generated item, and $p_a$ the share of attribute $a$ in training. Then an error costs
 #
