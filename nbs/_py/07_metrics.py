@@ -559,7 +559,7 @@ assert probes[-1].mean() > probes[3].mean() + 0.02 > probes[0].mean()
 #
 # $$\begin{aligned} \bar d \;\pm\; t_{n-1}\, \frac{\hat\sigma}{\sqrt n} \end{aligned}$$
 #
-# covers the true mean in 95 % of cases, with $t_{n-1}$ the 97.5 % point of the distribution: 4.3 for three seeds, 2.8 for five, and 1.96 only for very many. `seed_interval` computes it. Every interval of this course's tables
+# covers the true mean in 95 % of cases (a 95 % *confidence interval*), with $t_{n-1}$ the 97.5 % point of the distribution: 4.3 for three seeds, 2.8 for five, and 1.96 only for very many. `seed_interval` computes it. Every interval of this course's tables
 # is of this kind, with the number of seeds beside it. One seed gives none: then a difference is *open*, however many items it was measured on, since the items say nothing about another training.
 
 # %%
