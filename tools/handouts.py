@@ -42,7 +42,8 @@ class MarkSolutions(Preprocessor):
             if c.cell_type == "markdown":
                 c.source, found = FOLDED.subn(lambda m: f"{BEGIN}\n{m[0]}\n{END}", c.source)
                 if found:
-                    c.metadata["nbgrader"] = graded("questions", solution=True, grade=True, points=0)
+                    c.metadata["nbgrader"] = graded("questions", solution=True, grade=True,
+                                                    points=0)
             elif BEGIN in c.source:
                 number += 1
                 awaited = f"exercise-{number}"
@@ -63,7 +64,7 @@ def marked(path):
     return processed(nb, path, MarkSolutions(enabled=True), ClearOutput(), CheckCellMetadata())
 
 def handout(path):
-    "The lesson at `path` as a class gets it: no solutions, no outputs, answers checked by locked cells."
+    "The lesson at `path` as a class gets it: no solutions, no outputs, locked cells that check."
     return processed(marked(path), path, ClearSolutions(), LockCells(), ComputeChecksums(),
                      CheckCellMetadata())
 
@@ -74,7 +75,7 @@ def processed(nb, path, *steps):
     return nb
 
 def write(paths, out, made=handout):
-    "Write the handout of each lesson that has exercises into `out`, or what else is `made`; how many."
+    "Write what is `made` of each lesson that has exercises into `out`; how many."
     out.mkdir(parents=True, exist_ok=True)
     found = [p for p in paths if "## Exercises" in p.read_text(encoding="utf-8")]
     for p in found: nbformat.write(made(p), out/p.name)
@@ -83,7 +84,8 @@ def write(paths, out, made=handout):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--out", type=Path, default=ROOT/"_handouts", help="where they go (default _handouts)")
+    p.add_argument("--out", type=Path, default=ROOT/"_handouts",
+                   help="where they go (default _handouts)")
     p.add_argument("--with-solutions", action="store_true",
                    help="for the `source` folder of a course with nbgrader's gradebook")
     p.add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")

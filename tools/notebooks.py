@@ -2,7 +2,7 @@
 
     python tools/notebooks.py sync               after an edit of a notebook or its mirror
     python tools/notebooks.py execute [PATH ..]  run lessons top to bottom and save their outputs
-    python tools/notebooks.py check              one line for each thing out of step; exit code 1 if any
+    python tools/notebooks.py check              a line for each thing out of step; exit code 1
 """
 import argparse, contextlib, hashlib, io, json, os, re, shutil, subprocess, sys
 import tempfile, time
@@ -30,8 +30,8 @@ def in_workshop(path):
 
 def module_of(path):
     "The dotted module that a notebook exports to (`vae`, `datasets.digits`), or None."
-    code = (source(c) for c in read(path)["cells"] if c["cell_type"] == "code")
-    return next((m[1] for s in code if (m := re.search(r"(?m)^#\| *default_exp +([\w.]+)", s))), None)
+    code = "\n".join(source(c) for c in read(path)["cells"] if c["cell_type"] == "code")
+    return (m := re.search(r"(?m)^#\| *default_exp +([\w.]+)", code)) and m[1]
 
 def experiments(root=ROOT):
     "The notebooks that papermill runs with parameters; they are saved without outputs."
@@ -116,7 +116,7 @@ def skipped(cell, flags):
     return found.get("eval") == "false" or bool(flags & set(found))
 
 def tidy(outputs):
-    "Leave out of a cell's outputs what is of no use to a reader: stderr, progress bars, their traces."
+    "Leave out of outputs what is of no use to a reader: stderr, progress bars, their traces."
     kept = []
     for o in outputs:
         if o["output_type"] == "stream":
@@ -216,7 +216,8 @@ def contents(folder):
 
 def modules(root=ROOT):
     "The modules of the package, sub-packages too, by their dotted names."
-    found = {p.relative_to(root/"mmvae_nb").with_suffix("") for p in (root/"mmvae_nb").rglob("*.py")}
+    package = root/"mmvae_nb"
+    found = (p.relative_to(package).with_suffix("") for p in package.rglob("*.py"))
     return {".".join(p.parts) for p in found if not p.name.startswith("_")}
 
 def check_modules(root=ROOT):
@@ -250,14 +251,15 @@ def parser():
     "The commands and their options."
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(dest="command", required=True)
-    s = sub.add_parser("sync", help="mirrors and notebooks in step, modules exported, metadata cleaned")
+    s = sub.add_parser("sync", help="mirrors and notebooks in step, modules exported, all cleaned")
     s.set_defaults(run=lambda a: sync())
     e = sub.add_parser("execute", help="run lessons in fresh kernels and save their outputs")
     e.add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")
     e.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     e.add_argument("--timeout", type=int, default=900, help="seconds a cell may take (default 900)")
     e.add_argument("--slow", action="store_true", help="run cells marked `#| slow` too")
-    e.set_defaults(run=lambda a: int(execute_all(a.paths or lessons(), a.jobs, a.timeout, a.slow) > 0))
+    e.set_defaults(run=lambda a: int(bool(
+        execute_all(a.paths or lessons(), a.jobs, a.timeout, a.slow))))
     c = sub.add_parser("check", help="list what is out of step; exit code 1 if anything is")
     c.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
     c.set_defaults(run=lambda a: report(a.root.resolve()))

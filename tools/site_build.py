@@ -2,10 +2,11 @@
 
     python tools/site_build.py [--out _docs] [--strict]
 
-Quarto renders it where installed, else smalldocs does. Notebooks are shown with their saved outputs;
-nothing is run. What is rendered lies in `_proc/`: the notebooks without nbdev's directives, a page
-for each report of each scale's committed results, and `_quarto.yml` with a sidebar of what is there.
-Nothing in the site points outside it but ordinary links: KaTeX comes from `site/katex`.
+Quarto renders it where installed, else smalldocs does. Notebooks are shown with their saved
+outputs; nothing is run. What is rendered lies in `_proc/`: the notebooks without nbdev's
+directives, a page for each report of each scale's committed results, and `_quarto.yml` with a
+sidebar of what is there. Nothing in the site points outside it but ordinary links: KaTeX comes
+from `site/katex`.
 """
 import argparse, base64, io, os, re, shutil, subprocess, sys
 from pathlib import Path
@@ -90,18 +91,18 @@ def offline(out, root=ROOT):
 
 def sized(out):
     "Give pictures their size, so that text does not move when they come; files load when near."
-    def new(m, page):
+    def new(m, folder):
         src = m[1]
         if src.startswith("data:image/svg") or "://" in src or " width=" in m[0]: return m[0]
         inside = src.startswith("data:")
-        data = io.BytesIO(base64.b64decode(src.split(",", 1)[1])) if inside else page.parent/unquote(src)
+        data = io.BytesIO(base64.b64decode(src.split(",", 1)[1])) if inside else folder/unquote(src)
         width, height = Image.open(data).size
         lazy = "" if inside else ' loading="lazy"'
         return m[0].replace("<img ", f'<img width="{width}" height="{height}"{lazy} ', 1)
-    for page in out.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, p=page: new(m, p), text)
-        if changed != text: page.write_text(changed, encoding="utf-8")
+    for file in out.rglob("*.html"):
+        text, at = file.read_text(encoding="utf-8"), file.parent
+        changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
+        if changed != text: file.write_text(changed, encoding="utf-8")
 
 def render(proc, quarto):
     "Render `proc`; the warnings."
@@ -126,7 +127,8 @@ def build(out, proc, root=ROOT):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--out", type=Path, default=ROOT/"_docs", help="where the site goes (default _docs)")
+    p.add_argument("--out", type=Path, default=ROOT/"_docs",
+                   help="where the site goes (default _docs)")
     p.add_argument("--proc", type=Path, default=ROOT/"_proc",
                    help="a folder for what is rendered (default _proc)")
     p.add_argument("--strict", action="store_true", help="exit 1 if there was a warning")

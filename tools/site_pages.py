@@ -1,4 +1,4 @@
-"A notebook as a page of the site: its title as front matter, no directives, lighter pictures, links."
+"A notebook as a page of the site: title as front matter, no directives, lighter pictures, links."
 import ast, base64, io, re
 
 import yaml
@@ -15,7 +15,7 @@ OPENING = re.compile(r"\A# +(.+)\n*((?:>.*\n?)*)")
 
 
 class FrontMatter(Processor):
-    "The title of a notebook's first cell as front matter; its subtitle, which may hold maths, set large."
+    "The title of a notebook as front matter; its subtitle, which may hold maths, set large."
     def begin(self):
         for cell in self.nb.cells:
             if cell.cell_type != "markdown" or not cell.source.startswith("# "): continue
@@ -36,7 +36,7 @@ class Filters(FilterDefaults):
 # ---- pictures
 
 def lighter(png):
-    "The suffix and bytes to publish: photographs as JPEG; what gains little by it (charts) as it is."
+    "The suffix and bytes to publish: JPEG for photographs; what gains little (charts) as it is."
     if len(png) < HEAVY: return "png", png
     out = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").save(out, "JPEG", quality=90, optimize=True)

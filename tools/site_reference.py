@@ -20,7 +20,8 @@ def lean_table(m):
     "A table of parameters without what the signature says; nothing if no parameter is described."
     head, line, *rows = map(split_row, m[0].strip().splitlines())
     plain = lambda kind, default: (kind, default) == ("None", "`None`")
-    body = [[n, "" if plain(kind, default) else kind, default, said] for n, kind, default, said in rows]
+    body = [[name, "" if plain(kind, default) else kind, default, said]
+            for name, kind, default, said in rows]
     if not any(said for *_, said in body): return ""
     keep = [i for i in range(4) if any(row[i] for row in body)]
     lines = ["| " + " | ".join(row[i] for i in keep) + " |" for row in (head, line, *body)]
@@ -78,7 +79,8 @@ def grouped(hrefs):
         package, _, name = module.rpartition(".")
         where = packages.setdefault(package, []) if package else entries
         where.append({"text": name if package else f"mmvae_nb.{module}", "href": href})
-    return entries + [{"section": f"mmvae_nb.{p}", "contents": inner} for p, inner in packages.items()]
+    return entries + [{"section": f"mmvae_nb.{p}", "contents": inner}
+                      for p, inner in packages.items()]
 
 def reference(proc, config, root=ROOT):
     "Write the pages of the reference; module -> page, in the order of the lessons."

@@ -1,4 +1,4 @@
-"""The committed results as pages: one for each report of each scale, one a scale that lists the files.
+"""The committed results as pages: one for each report of a scale, and one that lists its files.
 
 Which report a figure or a table belongs to is what `mmvae_nb.experiments.table.REPORTS` says.
 """
@@ -50,11 +50,13 @@ class Results:
         for name, report in self.reports.items():
             listed = [folder/kind/f"{stem}{suffix}" for kind, suffix in KINDS.items()
                       for stem in getattr(report, kind)]
-            files = [f for f in listed if f.exists() and (f.suffix == ".csv" or public(scale, report))]
-            if files or name in self.executed(scale) or name in self.kept(scale): found[name] = files
+            shown = public(scale, report)
+            files = [f for f in listed if f.exists() and (shown or f.suffix == ".csv")]
+            ran = name in self.executed(scale) or name in self.kept(scale)
+            if files or ran: found[name] = files
         known = {f for files in found.values() for f in files}
-        rest = [f for kind, suffix in KINDS.items() for f in sorted((folder/kind).glob(f"*{suffix}"))
-                if f not in known]
+        there = [f for kind, suffix in KINDS.items() for f in (folder/kind).glob(f"*{suffix}")]
+        rest = sorted(f for f in there if f not in known)
         found[None] = [f for f in rest if f.suffix == ".csv" and f.stem in WHOLE]
         self.left_over += [f for f in rest if f not in found[None]]
         return found
@@ -155,8 +157,8 @@ def figure(cell, path, stem, last):
 def strings(call):
     "The names in a call's arguments: (place of the argument, end of a string in it)."
     for i, a in enumerate(call.args):
-        for n in ast.walk(a):
-            if isinstance(n, ast.Constant) and isinstance(n.value, str): yield i, n.value.split("/")[-1]
+        for value in (n.value for n in ast.walk(a) if isinstance(n, ast.Constant)):
+            if isinstance(value, str): yield i, value.split("/")[-1]
 
 def makes(cell):
     "What a report's cell makes: names of files, and numbers of slides that it hands to a function."
@@ -196,8 +198,13 @@ def joined(nb):
         kept.append(c)
     nb.cells = kept
 
+NOT_RUN = """::: {{.callout-note}}
+This page shows the report's text with the tables and figures that are committed.
+`make reproduce SCALE={scale}` runs it, and then the page shows all it prints.
+:::"""
+
 class ReportPage:
-    "A report: its executed copy where there is one, else what it printed or its text, with the files."
+    "A report: its executed copy where there is one, else what it printed or its text; its files."
     def __init__(self, pages, scale, report):
         self.pages, self.scale, self.report = pages, scale, report
         notebook = pages.reports[report].notebook          # a name, or a path of somebody's own
@@ -221,10 +228,7 @@ class ReportPage:
         for i, files in placed(code, self.files).items():
             code[i].outputs += [markdown(self.shows(code[i], f, f == files[-1])) for f in files]
         if not self.executed and not self.kept:
-            nb.cells.insert(1, mk_cell(
-                "::: {.callout-note}\nThis page shows the report's text with the tables and figures "
-                f"that are committed. `make reproduce SCALE={self.scale}` runs it, and then the page "
-                "shows all it prints.\n:::", "markdown"))
+            nb.cells.insert(1, mk_cell(NOT_RUN.format(scale=self.scale), "markdown"))
         joined(nb)
         href = f"results/{self.scale}/{self.report}.ipynb"
         (proc/href).parent.mkdir(parents=True, exist_ok=True)
@@ -237,11 +241,13 @@ class ReportPage:
 
 def list_of_files(pages, scale):
     "The page that lists a scale's files, and shows those that belong to no one report."
-    lines = [f"---\ntitle: All tables and figures, scale {scale}\n---\n", "| file | shown in |", "|---|---|"]
+    lines = [f"---\ntitle: All tables and figures, scale {scale}\n---\n",
+             "| file | shown in |", "|---|---|"]
     for report, files in pages.shown[scale].items():
         if report is None: continue
         said = title_of(ReportPage(pages, scale, report).source)
-        lines += [f"| `{f.parent.name}/{f.name}` | [{said}]({report}.ipynb#{anchor(f)}) |" for f in files]
+        lines += [f"| `{f.parent.name}/{f.name}` | [{said}]({report}.ipynb#{anchor(f)}) |"
+                  for f in files]
     for f in pages.shown[scale][None]:
         lines += [f"\n## {f.stem.replace('_', ' ')} {{#{anchor(f)}}}\n", md_table(f)]
     return "\n".join(lines)

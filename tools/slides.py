@@ -55,8 +55,8 @@ def whole(text):
 def outline(code):
     "Signatures and docstrings of the public functions, classes and methods in `code`."
     def walk(nodes, indent):
-        for n in nodes:
-            if not isinstance(n, (ast.FunctionDef, ast.ClassDef)) or n.name.startswith("_"): continue
+        for n in (n for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))):
+            if n.name.startswith("_"): continue
             args = f"({ast.unparse(n.args)})" if isinstance(n, ast.FunctionDef) else ""
             yield f"{indent}{'def' if args else 'class'} {n.name}{args}: ..."
             if said := ast.get_docstring(n): yield f'{indent}    "{said.splitlines()[0]}"'
@@ -66,8 +66,9 @@ def outline(code):
 def picture(png, cell):
     "A picture of a code cell with its caption."
     told = dict(re.findall(r'#\| *(fig-cap|fig-alt): *"(.*)"', cell.source))
-    return (f'<img alt="{html.escape(told.get("fig-alt", ""))}" src="data:image/png;base64,{png.strip()}">'
-            f'\n<p class="caption">{told.get("fig-cap", "")}</p>')
+    alt, data = html.escape(told.get("fig-alt", "")), png.strip()
+    return (f'<img alt="{alt}" src="data:image/png;base64,{data}">\n'
+            f'<p class="caption">{told.get("fig-cap", "")}</p>')
 
 def printed(output):
     "The blocks of what a cell put out, pictures apart."
@@ -77,7 +78,7 @@ def printed(output):
     return [f"```\n{text.strip()[:900]}\n```"] if text else []
 
 def shown(cell):
-    "The blocks that a code cell puts on slides: its figures; else its code, if short, and what it says."
+    "What a code cell puts on slides: its figures; else its code, if short, and what it printed."
     outputs, exports = cell.get("outputs", []), "#| exports" in cell.source
     found = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     if found: return [picture(png, cell) for png in found]
@@ -102,7 +103,7 @@ def sections(path):
     return [s for s in found if s[0].lstrip("# ") not in SKIPPED]
 
 def packed(heading, content):
-    "Slides of a section: each a list of what it shows, with the paragraphs it shows less than all of."
+    "Slides of a section: what each shows, and the paragraphs of which it shows the beginning only."
     slides, used = [([heading], [])], 0
     for b in content:
         short = shortened(b)
@@ -118,8 +119,8 @@ def slides(path):
     "The lesson at `path` as a notebook of Markdown cells: one for each slide, then its notes."
     nb = nbformat.v4.new_notebook(metadata={"title": path.stem})
     def add(kind, parts):
-        cell = nbformat.v4.new_markdown_cell("\n\n".join(parts), metadata={"slideshow": {"slide_type": kind}})
-        nb.cells.append(cell)
+        about = {"slideshow": {"slide_type": kind}}
+        nb.cells.append(nbformat.v4.new_markdown_cell("\n\n".join(parts), metadata=about))
     for section in sections(path):
         for i, (parts, notes) in enumerate(packed(*section)):
             add("subslide" if i else "slide", parts)
@@ -128,6 +129,11 @@ def slides(path):
 
 
 # ---- decks
+
+INDEX = """<!DOCTYPE html><meta charset="utf-8"><title>Slides</title>
+<body style="font-family: sans-serif; line-height: 1.6; margin: 2rem auto; max-width: 40rem">
+<h1>Slides</h1><ul>{}</ul>
+"""
 
 def reveal(out, cache):
     "Put reveal.js into the folder of slides; npm fetches it into the cache the first time."
@@ -149,8 +155,8 @@ def fetch(tgz):
         try: subprocess.run(["npm", "pack", package, "--silent"], cwd=tmp, check=True,
                             capture_output=True, timeout=120)
         except (subprocess.SubprocessError, OSError):
-            sys.exit(f"slides: npm can't fetch reveal.js; run `npm pack {package}` on a machine with "
-                     f"a network and put {tgz.name} into {tgz.parent}")
+            sys.exit(f"slides: npm can't fetch reveal.js; run `npm pack {package}` on a machine "
+                     f"with a network and put {tgz.name} into {tgz.parent}")
         tgz.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(f"{tmp}/{tgz.name}", tgz)
 
@@ -173,18 +179,17 @@ def decks(paths, out, cache):
     for p in paths:
         deck = slides(p)
         (out/f"{p.stem}.html").write_text(make.from_notebook_node(deck)[0], encoding="utf-8")
-        title = deck.cells[0].source.splitlines()[0].lstrip("# ")
-        listed.append(f'<li><a href="{p.stem}.html">{p.stem.split("_")[0]} {html.escape(title)}</a></li>')
-    (out/"index.html").write_text(
-        '<!DOCTYPE html><meta charset="utf-8"><title>Slides</title>'
-        f'<body style="font-family: sans-serif; line-height: 1.6; margin: 2rem auto; max-width: 40rem">'
-        f'<h1>Slides</h1><ul>{"".join(listed)}</ul>', encoding="utf-8")
+        title = html.escape(deck.cells[0].source.splitlines()[0].lstrip("# "))
+        number = p.stem.split("_")[0]
+        listed.append(f'<li><a href="{p.stem}.html">{number} {title}</a></li>')
+    (out/"index.html").write_text(INDEX.format("".join(listed)), encoding="utf-8")
     return len(listed)
 
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--out", type=Path, default=ROOT/"_slides", help="where they go (default _slides)")
+    p.add_argument("--out", type=Path, default=ROOT/"_slides",
+                   help="where they go (default _slides)")
     p.add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")
     a = p.parse_args(argv)
     cache = Path(os.environ.get("MMVAE_CACHE") or ROOT/"_cache").resolve()

@@ -26,7 +26,7 @@ def seconds(path, cache):
     return time.time() - start, used() - before
 
 def measured(path):
-    "Seconds of one thread that a lesson takes from an empty cache, and from one that it has filled."
+    "Seconds of one thread that a lesson takes from an empty cache, and from one it has filled."
     with tempfile.TemporaryDirectory() as cache:
         return [round(seconds(path, cache)[1]) for _ in range(2)]
 
