@@ -10,9 +10,9 @@ from handouts import BEGIN, END
 from notebooks import in_workshop, module_of
 from site_helpers import COURSE, LESSONS, NUMBERED, cells, notebook, python, read, targets, text
 
-# The handouts of a class are made of what is about the subject
-WITH_EXERCISES = [p for p in COURSE if int(p.stem[:2]) < 18]
-by_name = pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda p: p.stem)
+HANDED_OUT = [p for p in NUMBERED if "## Exercises" in p.read_text(encoding="utf-8")]
+IN_CODE = [p for p in HANDED_OUT if "### In code:" in p.read_text(encoding="utf-8")]
+by_name = pytest.mark.parametrize("path", IN_CODE, ids=lambda p: p.stem)
 IMPORTS = re.compile(r"(?:(?:import|from) [^\n]+\n?|#[^\n]*\n?|\s)+")
 
 
@@ -35,6 +35,9 @@ def spaces():
             for cell in [*code, f"from mmvae_nb.{module_of(path)} import *"]: exec(cell, made[path])
         return dict(made[path])
     return space
+
+def test_every_lesson_about_the_subject_has_exercises_in_code():
+    assert {p for p in COURSE if int(p.stem[:2]) < 18} <= set(IN_CODE)
 
 def answered(cell, answer):
     "The source of a blank with `answer` in place of the stub."
@@ -69,7 +72,7 @@ def test_checks_refuse_a_thoughtless_answer(path, spaces):
 
 # ---- handouts
 
-@by_name
+@pytest.mark.parametrize("path", HANDED_OUT, ids=lambda p: p.stem)
 def test_a_handout_has_no_solution_left(path):
     lesson, given = read(path), handouts.handout(path)
     assert "## Solutions" in "".join(c.source for c in lesson.cells)
@@ -143,7 +146,7 @@ def test_the_page_names_sections_and_commands_there_are():
     assert set(re.findall(r"(?:^# |`)make ([a-z-]+)", page, re.M)) <= targets()
     for tool in re.findall(r"tools/\w+\.py", page): assert text(tool)
     named = re.findall(r"exercise \*(.+?)\*", page)
-    titles = {m for p in WITH_EXERCISES for c in read(p).cells
+    titles = {m for p in IN_CODE for c in read(p).cells
               for m in re.findall(r"^### In code: (.*)$", c.source, re.M)}
     assert len(named) > 5 and set(named) <= titles
 

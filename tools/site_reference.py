@@ -73,14 +73,12 @@ def pages_of(proc, config, root=ROOT):
     return found
 
 def grouped(hrefs):
-    "Entries of the sidebar: the package's own modules, then a section for each sub-package."
-    entries, packages = [], {}
+    "Sections of the sidebar: the package's own modules, then each sub-package."
+    packages = {}
     for module, href in hrefs.items():
         package, _, name = module.rpartition(".")
-        where = packages.setdefault(package, []) if package else entries
-        where.append({"text": name if package else f"mmvae_nb.{module}", "href": href})
-    return entries + [{"section": f"mmvae_nb.{p}", "contents": inner}
-                      for p, inner in packages.items()]
+        packages.setdefault(package or "mmvae_nb", []).append({"text": name, "href": href})
+    return [{"section": p, "contents": entries} for p, entries in packages.items()]
 
 def reference(proc, config, root=ROOT):
     "Write the pages of the reference; module -> page, in the order of the lessons."

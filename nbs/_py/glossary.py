@@ -81,7 +81,7 @@
 # | English | 日本語 | meaning here | lesson |
 # |---|---|---|---|
 # | batch | バッチ(ミニバッチ) | the items of one update | [02](02_data.ipynb#what-a-batch-is) |
-# | checkpoint | チェックポイント | all that is needed to go on with a run | [06](06_training.ipynb#checkpoints) |
+# | checkpoint | チェックポイント | all that is needed to go on with a run | [06a](06a_checkpoints.ipynb#checkpoints) |
 # | detach, stop gradient | 勾配の停止(計算グラフからの切り離し) | a value that passes no gradient back | [09](09_iterative_inference.ipynb) |
 # | group normalisation | グループ正規化 | normalising groups of channels within one item | [04](04_networks.ipynb) |
 # | learning rate | 学習率 | the size of an optimiser's step | [06](06_training.ipynb#the-learning-rate) |
