@@ -471,8 +471,12 @@ def test_two_students_are_the_product_of_their_gaussians(divide):
     a, b = (model.infer({n: batch[n]}) for n in SIZES)
     ta, tb = 1/a.var, 1/b.var
     precision = torch.maximum(ta + tb - 1, torch.maximum(ta, tb)) if divide else ta + tb
-    q = model.infer(batch)
-    close(q.mean, (ta*a.mean + tb*b.mean)/precision); close(q.var, 1/precision)
+    q, mean = model.infer(batch), (ta*a.mean + tb*b.mean)/precision
+    if divide:                       # one expert wider than the prior: nowhere outside of both
+        low, high, wide = torch.minimum(a.mean, b.mean), torch.maximum(a.mean, b.mean), torch.minimum(ta, tb) < 1
+        mean = torch.where(wide, torch.minimum(torch.maximum(mean, low), high), mean)
+        assert wide.any() and not wide.all()
+    close(q.mean, mean); close(q.var, 1/precision)
 
 def trajectory_by_hand(model, batch, q, steps):
     """q_0..q_T, the ELBO of each and what its gradient is divided by on its way to the refiner: own loop, noise
@@ -576,7 +580,7 @@ def test_targets_are_the_refinement_from_each_start(method, steps, model, batch,
     assert (targets["mnist"].mean - targets["svhn"].mean).abs().max() > 1e-3
 
 def test_a_remembered_gradient_is_the_weighted_mean_of_all_so_far():
-    refiner, gs = Refiner(3, 8, decay=0.7), torch.randn(6, 4, 6, generator=rng(3))
+    refiner, gs = Refiner(3, 8, momentum=0.7), torch.randn(6, 4, 6, generator=rng(3))
     memory = None
     for k, g in enumerate(gs, 1):
         memory = refiner.remember(g[:, :3], g[:, 3:], memory)
@@ -715,18 +719,50 @@ def test_a_product_of_densities_is_proportional_to_their_product(raw, prior, a, 
     factors = experts + ([DiagonalGaussian(torch.zeros(1, d).double(), torch.zeros(1, d).double())] if prior else [])
     close(q.log_prob(z) - q.log_prob(w), sum(e.log_prob(z) - e.log_prob(w) for e in factors), 1e-7, 1e-6)
 
+def precisions_of(experts): return torch.stack([torch.exp(-e.logvar) for e in experts])
+
 @common
 @given(experts_of)
-def test_dividing_by_the_prior_undoes_the_surplus_and_never_widens(raw):
+def test_dividing_out_the_prior_is_exact_where_proper_and_else_stays_between_the_experts(raw):
     experts = as_gaussians(raw)
-    q = product_of_experts(experts, divide_prior=True)
-    tau = torch.stack([1/e.var for e in experts])
+    q, tau = product_of_experts(experts, divide_prior=True), precisions_of(experts)
+    means = torch.stack([e.mean for e in experts])
     exact = tau.sum(0) - (len(experts) - 1)
-    assert (1/q.var >= tau.amax(0)*(1 - 1e-9)).all()
-    sound = exact >= tau.amax(0)
-    close((1/q.var)[sound], exact[sound], 1e-9, 1e-9)
-    narrow = [DiagonalGaussian(e.mean, -e.logvar.abs()) for e in experts]       # none wider than the prior
-    close(1/product_of_experts(narrow, divide_prior=True).var, sum(1/e.var for e in narrow) - len(narrow) + 1, 1e-9, 1e-9)
+    proper = exact >= tau.amax(0)
+    close((1/q.var)[proper], exact[proper], 1e-9, 1e-9)
+    close((q.mean*exact)[proper], (tau*means).sum(0)[proper], 1e-8, 1e-8)
+    close((1/q.var)[~proper], tau.amax(0)[~proper], 1e-9, 1e-9)      # the loudest expert's, no more
+    inside = (q.mean >= means.amin(0) - 1e-9) & (q.mean <= means.amax(0) + 1e-9)
+    assert inside[~proper].all()
+    assert (1/q.var <= tau.sum(0)*(1 + 1e-9)).all()                  # never surer than the plain product
+
+@common
+@given(experts_of)
+def test_experts_as_narrow_as_the_prior_are_divided_by_the_formula_bit_for_bit(raw):
+    narrow = [DiagonalGaussian(e.mean.float(), -e.logvar.abs().float()) for e in as_gaussians(raw)]
+    q, tau = product_of_experts(narrow, divide_prior=True), precisions_of(narrow)
+    precision = torch.maximum(tau.sum(0) - (len(narrow) - 1), tau.amax(0))      # up to rounding the first
+    weighted = (tau*torch.stack([e.mean for e in narrow])).sum(0)
+    assert torch.equal(q.mean, weighted/precision)
+    assert torch.equal(q.logvar, (-precision.log()).clamp(-12, 6))
+    close(1/q.var, sum(1/e.var for e in narrow) - len(narrow) + 1, 1e-4, 1e-4)
+
+@common
+@given(experts_of)
+def test_the_divided_product_of_proper_experts_is_a_mean_of_the_prior_and_of_likelihoods(raw):
+    "q_m/p is a likelihood of precision 1/var - 1; the product averages their means and the prior's 0."
+    narrow = [DiagonalGaussian(e.mean, -e.logvar.abs() - 0.1) for e in as_gaussians(raw)]
+    q, tau = product_of_experts(narrow, divide_prior=True), precisions_of(narrow)
+    centres = tau*torch.stack([e.mean for e in narrow])/(tau - 1)
+    centres = torch.cat([centres, torch.zeros_like(centres[:1])])
+    size = centres.abs().amax(0)*1e-9
+    assert (q.mean >= centres.amin(0) - size).all() and (q.mean <= centres.amax(0) + size).all()
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_wide_experts_that_agree_are_not_pushed_away_from_what_they_say(count):
+    wide = DiagonalGaussian(torch.full((1, 1), 1.), torch.full((1, 1), 2.).log())
+    q = product_of_experts([wide]*count, divide_prior=True)
+    close(q.mean.item(), 1.); close(q.var.item(), 2.)
 
 @common
 @given(experts_of, st.lists(numbers, min_size=4, max_size=4))
