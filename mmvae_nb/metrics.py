@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'coherence', 'text_scores', 'frechet_distance', 'extract_features', 'fid', 'fid_floor',
-           'inception_features', 'linear_probe', 'paired_interval', 'seed_interval', 'CanonicalCorrelation',
-           'teacher_student_kl', 'importance_log_likelihood']
+           'inception_features', 'linear_probe', 'seed_interval', 'CanonicalCorrelation', 'teacher_student_kl',
+           'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #5cf6e3ae
 import hashlib, math, warnings
@@ -168,23 +168,6 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
         model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
     found = model.predict(tz.astype(np.float64))
     return found if predictions else float((found == ty).mean())
-
-# %% ../nbs/07_metrics.ipynb #2fefb3f3
-def paired_interval(differences, # (seeds, items), or (items,)
-                    draws=2000, # bootstrap draws
-                    share=0.95, # of the draws inside the interval
-                    seed=0 # for the draws
-                   ) -> tuple: # mean, low, high
-    "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
-    d = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not d.size or not np.isfinite(d).all():
-        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
-    rng = np.random.default_rng(seed_of(seed, "paired interval"))
-    shares = lambda n: rng.multinomial(n, np.full(n, 1/n), draws)/n      # how often each is drawn
-    rows, columns = shares(len(d)), shares(d.shape[1])
-    means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
-    low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
-    return float(d.mean()), float(low), float(high)
 
 # %% ../nbs/07_metrics.ipynb #5b5f92af
 def seed_interval(differences, # one mean per seed (seeds,), or per seed its items (seeds, items)

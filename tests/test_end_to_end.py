@@ -124,7 +124,7 @@ def test_rows_of_a_figure_begin_with_the_truth_and_share_their_noise(results):
     test = load_data(DATA, "test", "rendered", SCALES["smoke"].items)
     batch, _ = test.take(5)
     rows = generated_rows({"a": model, "b": model}, test, batch, ["mnist", "text"], "svhn")
-    assert list(rows) == ["ground truth", "a", "b"] and torch.equal(rows["ground truth"], batch["svhn"]) and torch.equal(rows["a"], rows["b"])
+    assert list(rows) == ["mnist, given", "text, given", "ground truth", "a", "b"] and torch.equal(rows["ground truth"], batch["svhn"]) and torch.equal(rows["a"], rows["b"])
     words = generated_rows({"a": model}, test, batch, "mnist", "text", sample=False)
     assert words["ground truth"] == test.modalities["text"].decode(batch["text"]) and all(isinstance(w, str) for w in words["a"])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['load_data', 'make_specs', 'make_judge', 'make_model', 'described', 'load_run', 'load_items', 'legible',
-           'generated_rows', 'OpenReport', 'open_report', 'matched']
+           'generated_rows', 'OpenReport', 'open_report', 'matched', 'difference', 'on_shared_seeds']
 
 # %% ../../nbs/18b_runs.ipynb #6b169019
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core import *
 from .table import *
 from .talk import metric_rows, talk_rows
+from ..metrics import seed_interval
 
 # %% ../../nbs/18b_runs.ipynb #bacbae89
 def _dataset(name): return DATASETS[one_of("dataset", name, DATASETS)]
@@ -120,11 +121,12 @@ def generated_rows(models, # dict: label or method -> model
                    given, # name or names of the modalities given
                    to, # name of the modality wanted
                    sample=True # draw z, the same noise for every model, or take the mean?
-                  ) -> dict: # rows for a figure: the truth first
-    "What each model makes of `to` from `given`, with the true items on top; text as strings."
+                  ) -> dict: # rows for a figure: what was given, then the truth, then the models
+    "What each model makes of `to` from `given`, below both of the items; text as strings."
     import torch
     given = [given] if isinstance(given, str) else list(given)
-    rows = {"ground truth": legible(data.modalities[to], batch[to])}
+    rows = {f"{n}, given": legible(data.modalities[n], batch[n]) for n in given}
+    rows["ground truth"] = legible(data.modalities[to], batch[to])
     some = {n: batch[n] for n in given}
     for label, model in models.items():
         g = generator(0, "figure", *given, device=batch[to].device)
@@ -255,3 +257,27 @@ def matched(records, # DataFrame of `OpenReport.records`
     if len(table): return table
     got = "; ".join(f"{m}: {sorted(v.index) or 'none'}" for m, v in pair.items())
     raise MmvaeError(f"seeds: got {got} for {metric} {condition}, allowed: at least one in common")
+
+def difference(records, # DataFrame of `OpenReport.records`
+               a, b, # keys of METHODS
+               metric, # such as "fid"
+               condition, # such as "svhn->mnist"; of several the mean
+               sign=1, # -1 where lower is better
+               condition_b=None # of `b`, where it is another
+              ) -> dict: # better by, low, high, seeds, verdict
+    "By how much `a` is ahead of `b`: mean and Student's t over the seeds that both have."
+    both = matched(records, a, b, metric, condition, condition_b)
+    mean, low, high, n = seed_interval(sign*(both[a] - both[b]))
+    verdict = "supported" if low > 0 else "contradicted" if high < 0 else "open"  # nan: open
+    return {"better by": mean, "low": low, "high": high, "seeds": n, "verdict": verdict}
+
+def on_shared_seeds(records, # DataFrame of `OpenReport.records`
+                    *methods # keys of METHODS
+                   ): # -> DataFrame
+    "The records of some methods on the seeds that all of them have; `MmvaeError` if there is none."
+    found = {m: set(records.seed[records.method == m]) for m in methods}
+    shared = set.intersection(*found.values()) if found else set()
+    if not shared:
+        got = "; ".join(f"{m}: {sorted(s) or 'none'}" for m, s in found.items())
+        raise MmvaeError(f"seeds: got {got}, allowed: at least one in common")
+    return records[records.method.isin(methods) & records.seed.isin(shared)]

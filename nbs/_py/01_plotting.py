@@ -250,8 +250,8 @@ assert ax.images[0].get_array().shape == (4*29 - 1, 10*29 - 1, 3)
 # %% [markdown]
 # ## Rows with names: the grid of cross-modal generation
 #
-# The main pictures of this course show what was given, what should have come out, and what each
-# method made of it. Each row is a *strip* of the same $n$ items; a strip holds images or text. A
+# A picture of cross-modal generation has to show what was given, its true counterpart, and what each
+# method made of it: without the first nobody can see whether the digit that was asked for came out. Each row is a *strip* of the same $n$ items; a strip holds images or text. A
 # column is one item. Text is broken into lines and written in cells as wide as the images.
 
 # %%

@@ -15,7 +15,7 @@
 #
 # ## Notation
 #
-# One letter, one meaning, in all lessons. What you need now:
+# What you need now:
 #
 # | symbol | meaning | in code |
 # |---|---|---|

@@ -115,7 +115,7 @@ def mlp_decoder(latent, # dimensions of z
 # **Street numbers** (32 x 32 colour; any square image with side $4 \cdot 2^k$) get strided
 # convolutions with 32, 64, 64 channels, then one that sees the whole 4 x 4 map; and the mirror image of it.
 # That is MoPoE's layout (it stands in the [appendix](#appendix-mopoes-exact-layout)) with four changes, each for a reason measured
-# below or in short trials on the validation split: inputs centred at zero; GroupNorm after the inner
+# below or in short trials on the validation split: inputs centred at zero; group normalisation (`GroupNorm`: groups of channels, within one item) after the inner
 # convolutions of the *encoder*; smooth activations (SiLU); and two dense layers at the decoder's entrance.
 # Larger images (64 x 64 and more) would spend most of the time on their outermost layer; there it strides by four. They
 # also get a short cut: beside its convolutions the encoder sees a coarse copy of the image, 16 x 16, and the decoder

@@ -39,8 +39,8 @@ from mmvae_nb.data import as_float
 # ## A model with something hidden
 #
 # Think of a digit as made in two steps: first choose *what* to draw (which digit, how slanted, how
-# bold), a point $z$ in a small space; then draw it. Choosing is the prior $p(z)$, drawing is the
-# likelihood $p_\theta(x \mid z)$. We see only $x$. How probable a picture is under the model,
+# bold), a point $z$ in a small space, the *latent variable*; then draw it. Choosing is the prior $p(z)$, drawing is the
+# likelihood $p_\theta(x \mid z)$; together they are the *generative model*. We see only $x$. How probable a picture is under the model, its *evidence* or *marginal likelihood*,
 #
 # $$
 # \begin{aligned}
@@ -54,7 +54,7 @@ from mmvae_nb.data import as_float
 #
 # ## The ELBO, first way: Jensen
 #
-# Bring in a helper $q(z)$ that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
+# Bring in a helper $q(z)$, the *approximate posterior*, that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
 # over $q$. The logarithm is concave, so the logarithm of a mean is at least the mean of the logarithms (Jensen's inequality):
 #
 # $$
@@ -66,7 +66,7 @@ from mmvae_nb.data import as_float
 # \end{aligned}\tag{2}
 # $$
 #
-# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction, the second keeps the proposal close to the prior.
+# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction (its negative is the *reconstruction error*), the second keeps the proposal close to the prior.
 #
 # ## The ELBO, second way: what is lost
 #
@@ -83,9 +83,9 @@ from mmvae_nb.data import as_float
 # $$
 #
 # The bound is tight when $q$ is the true posterior. So maximising $\mathcal L$ over $q$ is
-# *inference*, and maximising it over $\theta$ is *learning*. A VAE does both at once, with a
-# network that maps $x$ to the parameters $\lambda = (\mu, \log \sigma^2)$ of $q$: *amortized*
-# inference, one network for all items. Keep equation (3) in mind: the whole course is about the KL in it.
+# *inference* (*variational inference*, as $q$ varies over a family of distributions), and maximising it over $\theta$ is *learning*. A VAE does both at once, with a
+# network that maps $x$ to the parameters $\lambda = (\mu, \log \sigma^2)$ of $q$: *amortized
+# inference*, one network (encoder, or *inference model*) for all items. Keep equation (3) in mind: the whole course is about the KL in it.
 #
 # A check in a case where all is known, $p(x\mid z) = \mathcal N(z, 1)$ in one dimension: then
 # $p(x) = \mathcal N(0, 2)$ and the posterior is $\mathcal N(x/2, 1/2)$ (the second number is the variance, here and
@@ -122,7 +122,7 @@ ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 #
 # The expectation in (2) is over a distribution that depends on $\lambda$. Write its sample as
 # $z = \mu + \sigma \odot \epsilon$ with $\epsilon \sim \mathcal N(0, I)$ ($\odot$: coordinate by coordinate). The randomness no longer depends
-# on $\lambda$, so the gradient moves inside the expectation. `rsample` of lesson 03
+# on $\lambda$, so the gradient moves inside the expectation, and an average over a few samples will do for it (a *Monte Carlo estimate*). `rsample` of lesson 03
 # does just this. For $\mathbb E_q[z^2] = \mu^2 + \sigma^2$ the answer is known, so we can check it:
 
 # %%

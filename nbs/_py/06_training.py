@@ -41,7 +41,7 @@ from mmvae_nb.vae import *
 #
 # The loop of the last lesson was five lines. A loop that others rely on owes them a little more:
 #
-# 1. *The same seed gives the same model*, also if the run was killed halfway and resumed.
+# 1. *The same random seed gives the same model*, also if the run was killed halfway and resumed.
 # 2. *You see what it does*: each part of the loss, not only their sum.
 # 3. *It stops on nonsense*: a loss that is not a number raises an error that says when.
 # 4. *It does not care where it runs.* Moving to devices, mixed precision and several processes are

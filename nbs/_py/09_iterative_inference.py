@@ -155,14 +155,14 @@ class MarinoRefiner(nn.Module):
 # $\sigma^2\, \partial\mathcal L/\partial\mu$, which is $\sigma\, \partial\mathcal L/\partial\mu$ deviations, and
 # $2\, \partial\mathcal L/\partial\log\sigma^2$; the last exercise derives it.) A signed logarithm tames the range. The output is a gate between
 #
-# - a *step* $\mu + \sigma \cdot c \tanh(a)$, with $a$ from the network: at most $c$ deviations long, which is what is needed near the optimum, and
+# - a *step* $\mu + \sigma \cdot c \tanh(o)$, with $o$ from the network: at most $c$ deviations long, which is what is needed near the optimum, and
 # - a *proposal* $\tilde\mu$, a plain new value, which is what is needed far away from it.
 #
 # For the mean, with all products coordinate by coordinate,
 #
 # $$
 # \begin{aligned}
-# \mu_{t+1} = \mu_t + r_t \Big( \gamma \big( \mu_t + \sigma_t\, c \tanh(a) \big) + (1 - \gamma)\, \tilde\mu - \mu_t \Big),
+# \mu_{t+1} = \mu_t + r_t \Big( \gamma \big( \mu_t + \sigma_t\, c \tanh(o) \big) + (1 - \gamma)\, \tilde\mu - \mu_t \Big),
 #   \qquad r_t = \min\Big( 1, \frac{16}{t + 1} \Big),
 # \end{aligned}\tag{3}
 # $$

@@ -37,7 +37,8 @@ from mmvae_nb.training import *
 #
 # A handwritten digit, a street number and an English word have something in common: the number.
 # We model them as conditionally independent given one latent $z$,
-# $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. Whatever they share has to be in $z$. The derivation of
+# $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. This is a *multimodal VAE*. Whatever the modalities share has to be in $z$, their *shared representation*;
+# inferring it from one of them and decoding another is *cross-modal generation*. The derivation of
 # lesson 05 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
 #
 # $$

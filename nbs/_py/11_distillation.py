@@ -73,21 +73,21 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 # The first part does not depend on the student. It is the information that the other modalities have
 # about $z$ and $x_m$ has not, and no distillation removes it. The second is minimised by
 # the Gaussian with the *mean and variance of* $\bar q$: this direction of KL covers (lesson 03). To see it, write
-# $a_l$ and $v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $\sigma_l^2$ for those of the student:
+# $\bar\mu_l$ and $\bar v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $\sigma_l^2$ for those of the student:
 #
 # $$
 # \begin{aligned}
 # \mathrm{KL}(\bar q \,\|\, s_m) &= \mathbb E_{\bar q}[\log \bar q] - \mathbb E_{\bar q}[\log s_m] \\
-#   &= \text{const} + \tfrac12 \sum_l \Big[ \log \sigma_l^2 + \frac{v_l + (a_l - \mu_l)^2}{\sigma_l^2} \Big],
+#   &= \text{const} + \tfrac12 \sum_l \Big[ \log \sigma_l^2 + \frac{\bar v_l + (\bar\mu_l - \mu_l)^2}{\sigma_l^2} \Big],
 # \end{aligned}\tag{3}
 # $$
 #
-# smallest at $\mu_l = a_l$; then the derivative in $\sigma_l^2$, which is $\frac12 (1/\sigma_l^2 - v_l/\sigma_l^4)$, vanishes at $\sigma_l^2 = v_l$.
-# And $v_l$ has two parts, by the law of total variance. With $\mu^{\mathrm{teach}}$ and $\sigma^{\mathrm{teach}}$ for the parameters of one answer,
+# smallest at $\mu_l = \bar\mu_l$; then the derivative in $\sigma_l^2$, which is $\frac12 (1/\sigma_l^2 - \bar v_l/\sigma_l^4)$, vanishes at $\sigma_l^2 = \bar v_l$: taking over
+# mean and variance is called *moment matching*. And $\bar v_l$ has two parts, by the law of total variance. With $\mu^{\mathrm{teach}}$ and $\sigma^{\mathrm{teach}}$ for the parameters of one answer,
 #
 # $$
 # \begin{aligned}
-# v_l = \underbrace{\mathbb E_{x \mid x_m}\big[ (\sigma_l^{\mathrm{teach}})^2 \big]}_{\text{how sure the teacher is}}
+# \bar v_l = \underbrace{\mathbb E_{x \mid x_m}\big[ (\sigma_l^{\mathrm{teach}})^2 \big]}_{\text{how sure the teacher is}}
 #   + \underbrace{\mathrm{Var}_{x \mid x_m}\big[ \mu_l^{\mathrm{teach}} \big]}_{\text{how far its answers lie apart}}.
 # \end{aligned}\tag{4}
 # $$

@@ -494,7 +494,7 @@ constant                                                          # the empty te
 # | JMVAE student | 0.68 | 0.59 | 20 |
 # | iterative student | 0.71 | 0.61 | 34 |
 #
-# The iterative student is ahead of each in both directions (by 0.015 to 0.041; all six 95 % intervals exclude zero), and behind MVTCAE and the JMVAE student in FID.
+# The iterative student is ahead of each in both directions (by 0.015 to 0.041; one seed, so whether another training would say the same is open), and behind MVTCAE and the JMVAE student in FID.
 # The FID depends on how $z$ is taken, though: with its mean the four have 116, 131, 99 and 90, the iterative student the lowest.
 # No method of the table names all attributes of any of the 800 faces. Students distilled at $T = 1, 2, 10$ for 150 updates get 0.60, 0.59 and 0.57 from text: here, too, more refinement
 # was no help for the attributes to students trained so briefly; their FID did fall (56, 49, 42). The pictures stay in `results/real/private`, which git ignores.

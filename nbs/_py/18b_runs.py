@@ -24,6 +24,7 @@ from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.table import *
 from mmvae_nb.experiments.talk import metric_rows, talk_rows
+from mmvae_nb.metrics import seed_interval
 
 # %%
 import tempfile
@@ -173,7 +174,7 @@ for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student
 # %% [markdown]
 # ## Rows of a figure
 #
-# What each of several models makes of the same items, with the same noise, below the truth.
+# What each of several models makes of the same items, with the same noise, below what was given and the truth: without the first, nobody could see whether the right digit came out.
 
 # %%
 #| exports
@@ -189,11 +190,12 @@ def generated_rows(models, # dict: label or method -> model
                    given, # name or names of the modalities given
                    to, # name of the modality wanted
                    sample=True # draw z, the same noise for every model, or take the mean?
-                  ) -> dict: # rows for a figure: the truth first
-    "What each model makes of `to` from `given`, with the true items on top; text as strings."
+                  ) -> dict: # rows for a figure: what was given, then the truth, then the models
+    "What each model makes of `to` from `given`, below both of the items; text as strings."
     import torch
     given = [given] if isinstance(given, str) else list(given)
-    rows = {"ground truth": legible(data.modalities[to], batch[to])}
+    rows = {f"{n}, given": legible(data.modalities[n], batch[n]) for n in given}
+    rows["ground truth"] = legible(data.modalities[to], batch[to])
     some = {n: batch[n] for n in given}
     for label, model in models.items():
         g = generator(0, "figure", *given, device=batch[to].device)
@@ -206,6 +208,8 @@ def generated_rows(models, # dict: label or method -> model
 data = load_data("mnist_svhn_text", "test", "rendered", 200)
 batch, _ = data.take(3)
 rows = generated_rows({"student": student}, data, batch, ["svhn"], "text")
+assert list(rows) == ["svhn, given", "ground truth", "student"]
+assert torch.equal(rows.pop("svhn, given"), batch["svhn"])
 assert rows["ground truth"] == data.modalities["text"].decode(batch["text"])
 rows
 
@@ -351,6 +355,30 @@ def matched(records, # DataFrame of `OpenReport.records`
     got = "; ".join(f"{m}: {sorted(v.index) or 'none'}" for m, v in pair.items())
     raise MmvaeError(f"seeds: got {got} for {metric} {condition}, allowed: at least one in common")
 
+def difference(records, # DataFrame of `OpenReport.records`
+               a, b, # keys of METHODS
+               metric, # such as "fid"
+               condition, # such as "svhn->mnist"; of several the mean
+               sign=1, # -1 where lower is better
+               condition_b=None # of `b`, where it is another
+              ) -> dict: # better by, low, high, seeds, verdict
+    "By how much `a` is ahead of `b`: mean and Student's t over the seeds that both have."
+    both = matched(records, a, b, metric, condition, condition_b)
+    mean, low, high, n = seed_interval(sign*(both[a] - both[b]))
+    verdict = "supported" if low > 0 else "contradicted" if high < 0 else "open"  # nan: open
+    return {"better by": mean, "low": low, "high": high, "seeds": n, "verdict": verdict}
+
+def on_shared_seeds(records, # DataFrame of `OpenReport.records`
+                    *methods # keys of METHODS
+                   ): # -> DataFrame
+    "The records of some methods on the seeds that all of them have; `MmvaeError` if there is none."
+    found = {m: set(records.seed[records.method == m]) for m in methods}
+    shared = set.intersection(*found.values()) if found else set()
+    if not shared:
+        got = "; ".join(f"{m}: {sorted(s) or 'none'}" for m, s in found.items())
+        raise MmvaeError(f"seeds: got {got}, allowed: at least one in common")
+    return records[records.method.isin(methods) & records.seed.isin(shared)]
+
 
 # %%
 def kept(method, seed, *values):
@@ -376,6 +404,11 @@ assert found == ["mopoe", "jvae"] and sorted(set(records.seed)) == [0, 1] and wr
 both = matched(records, "mopoe", "jvae", "fid", ["a", "b"])
 assert both.to_dict("list") == {"mopoe": [2.], "jvae": [5.5]} and list(both.index) == [0]
 assert matched(records, "mopoe", "jvae", "fid", "a").jvae.tolist() == [5., 7.]
+ahead = difference(records, "mopoe", "jvae", "fid", "a", sign=-1)         # by 4 and by 5 nats
+assert ahead["better by"] == 4.5 and ahead["seeds"] == 2 and ahead["verdict"] == "open"
+assert abs(ahead["high"] - 4.5 - 12.706*.5) < 1e-3                          # t of 1 degree: 12.7
+assert difference(records, "mopoe", "jvae", "fid", "b", -1)["verdict"] == "open"   # one seed
+assert set(on_shared_seeds(records[records.condition == "b"], "mopoe", "jvae").seed) == {0}
 both
 
 # %% [markdown]
