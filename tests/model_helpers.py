@@ -134,6 +134,7 @@ def frozen(kind):
 
 
 __all__ = [
-    "BATCH", "SHAPES", "SUBSETS", "LATENT", "MAKE", "NAMES", "SIZES", "TEACHERS", "batch", "close", "data", "every_method", "fresh",
+    "BATCH", "SHAPES", "SUBSETS",
+    "LATENT", "MAKE", "NAMES", "SIZES", "TEACHERS", "batch", "close", "data", "every_method", "fresh",
     "frozen", "iterative", "log_p", "model", "no_noise", "normal", "one_line", "pair_kl", "part", "prior_kl",
     "right_posterior", "rng", "specs", "spread", "state", "vector_spec", "vector_specs", "vectors"]

@@ -138,4 +138,5 @@ def test_bad_arguments_are_refused_and_each_number_is_told():
         with pytest.raises(MmvaeError, match=next(iter(bad))): evaluate(model, train, test, **{**SMALL, **bad})
     told = []
     rows = evaluate(model, train, test, tell=lambda **k: told.append(k), **SMALL)
-    assert [k["step"] for k in told] == list(range(1, len(rows.rows) + 1)) and told[0]["text"].startswith("linear_accuracy a")
+    assert [k["step"] for k in told] == list(range(1, len(rows.rows) + 1))
+    assert told[0]["text"].startswith("linear_accuracy a")
