@@ -52,7 +52,8 @@ __all__ = ["Bernoulli", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", 
            "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill",
            "evaluate", "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
 
-_face = {"checkpoints": "load save", "core": "MmvaeError", "data": "Modality PairedByKey TensorData",
+_face = {"checkpoints": "load save", "core": "MmvaeError",
+         "data": "Modality PairedByKey TensorData",
          "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
          "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
          "jmvae": "JMVAE", "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",

@@ -385,7 +385,7 @@ def _home_of(module, # absolute
     if not name or (path := _file_of(module)) is None: return module
     if path.name != "__init__.py": return module
     if _file_of(below): return below
-    for node in ast.walk(_parsed(path)[1]):                # `from mmvae_nb import JVAE`: by its face
+    for node in ast.walk(_parsed(path)[1]):               # `from mmvae_nb import JVAE`: by its face
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             if name in [a.asname or a.name for a in node.names]: return f"{module}.{node.module}"
     return module
