@@ -1,1 +1,71 @@
+"""Multimodal VAEs: infer one hidden description from any views of a thing, and generate any view.
+
+    from mmvae_nb import *
+
+    train, test = mnist_svhn_text("train", "rendered"), mnist_svhn_text("test", "rendered")
+    specs = default_specs(train.modalities)               # networks and likelihood of each modality
+    teacher = JVAE(specs, latent=20)                      # or MoPoE, MVTCAE, IterativeTeacher, ...
+    fit(teacher, train, updates=1000)
+    students = distill(teacher, train, updates=500)       # one encoder for each modality
+    batch, labels = test.take(8)
+    pictures = students.generate({"text": batch["text"]}, to="svhn")["svhn"]
+    save(students, "students.safetensors")                # load(path) needs nothing but the file
+
+What this module offers is loaded when it is first used. The rest of the house, by storey:
+
+    core  plotting                            errors, files, seeds, caches; pictures
+    data  datasets.*                          batches, splits, pairing; digits, birds, faces
+    distributions  networks  text             posteriors, likelihoods; encoders and decoders
+    vae  training  checkpoints                one modality; fit; checkpoints, save and load
+    multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each
+    distillation  multimodal_iterative        students; the refined teacher of the talk
+    amortization_gap  iterative_inference     what an encoder loses, and how it is won back
+    metrics  judges.*  evaluation             numbers, who judges them, evaluate any model
+    experiments.*                             the talk's tables and figures, and more
+
+Each module is exported from the lesson of the same name, which explains it.
+"""
 __version__ = "0.1.0"
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:                                         # for editors and type checkers
+    from .checkpoints import load, save
+    from .core import MmvaeError
+    from .data import Modality, PairedByKey, TensorData
+    from .datasets.digits import mnist_svhn_text
+    from .distillation import Students, distill
+    from .distributions import Bernoulli, Categorical, Gaussian, Laplace
+    from .evaluation import evaluate
+    from .jmvae import JMVAE
+    from .mopoe import MMVAE, MVAE, MoPoE
+    from .multimodal_elbo import JVAE
+    from .multimodal_iterative import IterativeTeacher, on_decoders
+    from .mvtcae import MVTCAE
+    from .networks import ModalitySpec, default_specs
+    from .training import fit
+    from .vae import VAE
+
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE", "Laplace",
+           "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
+           "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill",
+           "evaluate", "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
+
+_face = {"checkpoints": "load save", "core": "MmvaeError", "data": "Modality PairedByKey TensorData",
+         "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
+         "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
+         "jmvae": "JMVAE", "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",
+         "multimodal_iterative": "IterativeTeacher on_decoders", "mvtcae": "MVTCAE",
+         "networks": "ModalitySpec default_specs", "training": "fit", "vae": "VAE"}
+_where = {name: module for module, names in _face.items() for name in names.split()}
+
+
+def __getattr__(name):
+    "Load what the face offers when it is first asked for."
+    if name not in _where: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f".{_where[name]}", __name__), name)
+    return found
+
+
+def __dir__(): return sorted({*globals(), *__all__})

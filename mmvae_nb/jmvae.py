@@ -32,8 +32,7 @@ class JMVAE(MultimodalVAE):
         "All modalities: the joint encoder. One: its encoder. Some: the product of theirs."
         have = self.check(batch)
         if len(have) == len(self.names): return self.encoder(batch)
-        alone = [self.encoders[n](batch[n]) for n in have]
-        return alone[0] if len(alone) == 1 else product_of_experts(alone)
+        return self.product(self.encoders[n](batch[n]) for n in have)
 
     def divergences(self, batch) -> dict:
         "KL(joint || unimodal) in nats per item, for each modality."
@@ -52,5 +51,4 @@ class JMVAE(MultimodalVAE):
             phase = min(1., (self.updates_seen.item() + 1)/self.warm_up)
         if self.training: self.updates_seen += 1
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
-        return Loss(total, {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
-                            **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'coherence', 'text_scores', 'frechet_distance', 'extract_features', 'fid', 'fid_floor',
-           'inception_features', 'linear_probe', 'paired_interval', 'CanonicalCorrelation', 'teacher_student_kl',
+           'inception_features', 'linear_probe', 'seed_interval', 'CanonicalCorrelation', 'teacher_student_kl',
            'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #5cf6e3ae
@@ -28,6 +28,8 @@ def coherence(generated, # items of one modality
 # %% ../nbs/07_metrics.ipynb #999b08c9
 def _edit_distance(a, b):
     "Least number of insertions, deletions and replacements that turn `a` into `b`."
+    # torchmetrics' function searches near the diagonal only: for strings of very different length
+    # it can return more than the least number
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         left, row[0] = row[0], i
@@ -65,7 +67,7 @@ def frechet_distance(a, # features (n, num_features)
         if x.dim() != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
             raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: (2 or more, {a.shape[-1]})")
         if not x.isfinite().all(): raise MmvaeError(f"{name}: holds values that are not finite")
-    load_torchvision()
+    load_torchvision(needed=False)                # torchmetrics imports it where it is installed
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
     a, b = a.cpu().double(), b.cpu().double()
@@ -167,22 +169,21 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
     found = model.predict(tz.astype(np.float64))
     return found if predictions else float((found == ty).mean())
 
-# %% ../nbs/07_metrics.ipynb #2fefb3f3
-def paired_interval(differences, # (seeds, items), or (items,)
-                    draws=2000, # bootstrap draws
-                    share=0.95, # of the draws inside the interval
-                    seed=0 # for the draws
-                   ) -> tuple: # mean, low, high
-    "The mean difference and its bootstrap interval over seeds (rows) and items (columns)."
-    d = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not d.size or not np.isfinite(d).all():
+# %% ../nbs/07_metrics.ipynb #5b5f92af
+def seed_interval(differences, # one mean per seed (seeds,), or per seed its items (seeds, items)
+                  share=0.95 # of such intervals that hold the true mean
+                 ) -> tuple: # mean, low, high, number of seeds; with one seed low and high are nan
+    "The mean over seeds of per-seed means, and Student's t interval for it."
+    from scipy.stats import t
+    means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
+                      for d in differences])
+    if not means.size or not np.isfinite(means).all():
         raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
-    rng = np.random.default_rng(seed_of(seed, "paired interval"))
-    shares = lambda n: rng.multinomial(n, np.full(n, 1/n), draws)/n      # how often each is drawn
-    rows, columns = shares(len(d)), shares(d.shape[1])
-    means = np.einsum("bs,si,bi->b", rows, d, columns, optimize=True)
-    low, high = np.quantile(means, [(1 - share)/2, (1 + share)/2])
-    return float(d.mean()), float(low), float(high)
+    in_range("share", share, low=0, high=1)
+    n, mean = len(means), float(means.mean())
+    if n == 1: return mean, math.nan, math.nan, 1
+    half = float(t.ppf((1 + share)/2, n - 1)*means.std(ddof=1)/math.sqrt(n))
+    return mean, mean - half, mean + half, n
 
 # %% ../nbs/07_metrics.ipynb #4fcee812
 class CanonicalCorrelation:

@@ -13,8 +13,12 @@ from .networks import *
 from .vae import *
 
 # %% ../nbs/10_multimodal_elbo.ipynb #4ca3f867
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
+    needs_all = False     # can it infer from all modalities only?
+    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 15)?
+    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
+
     def __init__(self, specs, # dict: name -> `ModalitySpec`
                  latent=20, # latent coordinates
                  beta=1.0 # weight of the KL term
@@ -23,10 +27,10 @@ class MultimodalVAE(nn.Module):
         if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
         for n in specs:            # names of torch's submodules, too
             if not n or "." in n or hasattr(nn.ModuleDict(), n):
-                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
-                                 "that are no attribute of torch's ModuleDict")
+                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
+                                 "dot that are no attribute of torch's ModuleDict")
         self.specs, self.latent = dict(specs), in_range("latent", latent, low=1, whole=True)
-        self.beta = in_range("beta", beta, low=0)
+        self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         self.decoders = nn.ModuleDict({n: s.decoder(latent) for n, s in specs.items()})
         learned = {n: s.likelihood for n, s in specs.items() if isinstance(s.likelihood, nn.Module)}
         self.likelihoods = nn.ModuleDict(learned)         # with parameters of their own
@@ -50,17 +54,43 @@ class MultimodalVAE(nn.Module):
                              f"{', '.join(missing)} too and can't do without")
         return have
 
+    def variants(self) -> dict: # suffix of the names of its numbers -> model
+        "The models in this one that are evaluated one by one: itself, if it holds no others."
+        return {"": self}
+
+    def product(self, posteriors, **options): # `options` of `product_of_experts`
+        "One posterior: itself. Several: their product of experts."
+        posteriors = list(posteriors)
+        return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
+
+    def decode(self, z, # latents (batch, latent)
+               modality # a modality's name
+              ): # (batch, ...)
+        "The parameters of a modality's likelihood."
+        return self.decoders[modality](z)
+
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z))
+        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decode(z, n))
                 for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
-    def elbo(self, batch, q, generator=None, path=False):
-        "Eq. (1) per item by one sample, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
+    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
+              **terms # name -> (batch,) nats
+             ) -> dict: # of detached scalars
+        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        return {**{n: v.mean().detach() for n, v in terms.items()},
+                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
+
+    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
+             q, # a `Posterior` of its items, wherever it comes from
+             generator=None, # random stream of the sample
+             path=False # with the KL of lesson 05, eq. (5), whose gradient is quieter
+            ): # (batch,) nats
+        "Eq. (1) per item by one sample, for ANY `q`."
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
@@ -70,13 +100,13 @@ class MultimodalVAE(nn.Module):
                  sample=False, # draw z from the posterior instead of taking its mean?
                  generator=None # for the draw
                 ) -> dict: # name -> images in [0, 1] or tokens
-        "The decoders' means for given latents, or for those inferred from a batch."
+        "Decode latents (a tensor); or infer from a batch (a dict) first. Means of the likelihoods."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
         for n in to: one_of("to", n, self.names)
         if isinstance(source, dict):
             q = self.infer(source)
             source = q.rsample(generator=generator) if sample else q.mean
-        return {n: self.specs[n].likelihood.mean(self.decoders[n](source)) for n in to}
+        return {n: self.specs[n].likelihood.mean(self.decode(source, n)) for n in to}
 
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
@@ -85,6 +115,8 @@ class MultimodalVAE(nn.Module):
 # %% ../nbs/10_multimodal_elbo.ipynb #9efddb55
 class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
+    needs_all = True
+
     def __init__(self, specs, latent=20, beta=1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
@@ -99,5 +131,4 @@ class JVAE(MultimodalVAE):
         q = self.infer(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         total = -(self.weighted(logs) - self.beta*q.kl()).mean()
-        return Loss(total, {"kl": q.kl().mean().detach(),
-                            **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, self.parts(logs, kl=q.kl()))

@@ -18,8 +18,19 @@ from .multimodal_elbo import *
 from .distillation import *
 
 # %% ../nbs/15_multimodal_iterative.ipynb #61209a66
+@contextlib.contextmanager
+def _fixed(module, fixed):
+    "Within: the module's parameters collect no gradient, if `fixed`."
+    trained = [p for p in module.parameters() if p.requires_grad] if fixed else []
+    for p in trained: p.requires_grad_(False)
+    try: yield
+    finally:
+        for p in trained: p.requires_grad_(True)
+
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
+    needs_all = refines = True
+
     def __init__(self, specs, latent=20, beta=1.0,
                  steps=4, # T
                  refiner="ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
@@ -34,13 +45,18 @@ class IterativeTeacher(MultimodalVAE):
         self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden)
         self.replay = Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
-        if decoders == "frozen": self.decoders.requires_grad_(False)
+        self.own_decoders = decoders != "frozen"
+        if not self.own_decoders: self.decoders.requires_grad_(False)
 
     def train(self, mode=True):
         "Training mode; frozen decoders stay as they are."
         super().train(mode)
-        if self.train_decoders == "frozen": self.decoders.eval()
+        if not self.own_decoders: self.decoders.eval()
         return self
+
+    def checkpoint_state(self):
+        "What a training continues beside the weights."
+        return [self.replay]
 
     def starts(self, batch) -> dict:
         "q_0 of each modality in the batch."
@@ -76,37 +92,34 @@ class IterativeTeacher(MultimodalVAE):
         "q_T from each start: what each student should imitate."
         return self.trajectories(batch, steps, generator)[-1]
 
-# %% ../nbs/15_multimodal_iterative.ipynb #cd16501c
-@contextlib.contextmanager
-def _fixed(module, fixed):
-    "Within: the module's parameters collect no gradient, if `fixed`."
-    trained = [p for p in module.parameters() if p.requires_grad] if fixed else []
-    for p in trained: p.requires_grad_(False)
-    try: yield
-    finally:
-        for p in trained: p.requires_grad_(True)
+    def loss(self, batch) -> Loss:
+        "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
+        self.check(batch, all=True)
+        q = Mixture(self.starts(batch).values()).pick()
+        continues = self.training and self.replay.share > 0
+        elbos = self._continued(batch, q) if continues else self._climbed(batch, q)[1]
+        means = torch.stack(elbos)
+        return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
 
-def _iterative_loss(self, batch):
-    "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
-    self.check(batch, all=True)
-    q = Mixture(list(self.starts(batch).values())).pick()
-    replaying = self.training and self.replay.share > 0
-    first = self.elbo(batch, q).mean() if replaying else None  # t = 0, also of those not continued
-    items, q, memory = self.replay.mix(batch, q) if replaying else (batch, q, None)
-    keep = "refiner" if self.train_decoders == "frozen" and replaying else "all"
-    with _fixed(self.decoders, self.train_decoders == "last"):
-        elbo = lambda q: self.elbo(items, q, path=True)
-        done = refine(elbo, q, self.refiner, self.steps, keep, memory)
-    if replaying: self.replay.store(items, done.trajectory[-1], done.memory)
-    elbos = [e.mean() for e in done.elbos]
-    if replaying: elbos[0] = first
-    if self.train_decoders == "last":       # a term of value zero that trains the decoders only
-        last = self.elbo(items, done.trajectory[-1].detach(), path=True).mean()
-        elbos[-1] = elbos[-1] + last - last.detach()
-    means = torch.stack(elbos)
-    return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
+    def _climbed(self, batch, q, keep="all", memory=None):
+        "A `Refinement` to train on, and its mean ELBOs at t = 0..T."
+        last = self.train_decoders == "last"
+        with _fixed(self.decoders, last):
+            done = refine(lambda q: self.elbo(batch, q, path=True), q, self.refiner, self.steps,
+                          keep, memory)
+        elbos = [e.mean() for e in done.elbos]
+        if last:                                # a term of value zero that trains the decoders only
+            term = self.elbo(batch, done.trajectory[-1].detach(), path=True).mean()
+            elbos[-1] = elbos[-1] + term - term.detach()
+        return done, elbos
 
-IterativeTeacher.loss = _iterative_loss
+    def _continued(self, batch, q):
+        "The mean ELBOs where a share of the items continues earlier refinements."
+        first = self.elbo(batch, q).mean()      # t = 0, also of those that make room
+        items, q, memory = self.replay.mix(batch, q)
+        done, elbos = self._climbed(items, q, "all" if self.own_decoders else "refiner", memory)
+        self.replay.store(items, done.trajectory[-1], done.memory)
+        return [first, *elbos[1:]]
 
 # %% ../nbs/15_multimodal_iterative.ipynb #a92263a3
 def on_decoders(model, # a trained `MultimodalVAE`
@@ -155,22 +168,41 @@ class StudentsOverT(MultimodalVAE):
 
     def train(self, mode=True):
         "Training mode for the students only."
-        super().train(mode); self.teacher.eval(); return self
+        super().train(mode)
+        if self.teacher is not None: self.teacher.eval()
+        return self
+
+    def arguments(self) -> dict:
+        "What it takes to infer and generate: a file leaves out the teacher (lesson 06a)."
+        return dict(specs=self.specs, latent=self.latent, beta=self.beta, over=self.over)
+
+    @classmethod
+    def from_arguments(cls, specs, latent, beta, over):
+        "Students without a teacher."
+        new = cls(MultimodalVAE(specs, latent, beta), over)
+        new.teacher = None
+        return new
 
     def at(self, T) -> Students:
         "The students distilled at `T`; they share their encoders with this module."
-        students = Students(self.teacher, steps=one_of("T", T, self.over))
-        students.encoders = self.encoders[f"T={T}"]
+        one_of("T", T, self.over)
+        if self.teacher is not None: students = Students(self.teacher, steps=T)
+        else: students = Students.from_arguments(self.specs, self.latent, self.beta)
+        students.decoders, students.encoders = self.decoders, self.encoders[f"T={T}"]
         return students.eval()
+
+    def variants(self) -> dict:
+        "The students of each T."
+        return {f", T={t}": self.at(t) for t in self.over}
 
     def infer(self, batch) -> DiagonalGaussian:
         "What the students of the largest T infer."
         students = self.encoders[f"T={max(self.over)}"]
-        posteriors = [students[n](batch[n]) for n in self.check(batch)]
-        return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors)
+        return self.product(students[n](batch[n]) for n in self.check(batch))
 
     def loss(self, batch) -> Loss:
         "KL(q_T || student), summed over T; each item teaches the students of one start at random."
+        if self.teacher is None: raise MmvaeError(NO_TEACHER)
         self.teacher.check(batch, all=True)
         n_items = len(batch[self.names[0]])
         groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))

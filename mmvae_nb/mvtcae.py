@@ -25,8 +25,7 @@ class MVTCAE(MultimodalVAE):
 
     def infer(self, batch) -> DiagonalGaussian:
         "The product of the experts of what is given, without the prior."
-        experts = [self.encoders[n](batch[n]) for n in self.check(batch)]
-        return experts[0] if len(experts) == 1 else product_of_experts(experts)
+        return self.product(self.encoders[n](batch[n]) for n in self.check(batch))
 
     def divergences(self, batch) -> dict:
         "KL(joint || unimodal) in nats per item, for each modality."
@@ -43,5 +42,4 @@ class MVTCAE(MultimodalVAE):
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)
-        return Loss(total.mean(), {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
-                                   **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total.mean(), self.parts(logs, kl=q.kl(), pull=pull))

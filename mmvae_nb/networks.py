@@ -8,12 +8,13 @@ __all__ = ['COARSE', 'ModalitySpec', 'ToFloat', 'norm', 'mlp_encoder', 'mlp_deco
            'text_spec', 'default_specs', 'GaussianHead', 'UnimodalEncoder', 'JointEncoder']
 
 # %% ../nbs/04_networks.ipynb #5f5ec48c
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable
 import torch
 from torch import nn
 from .core import *
-from .data import as_float
+from .data import Modality, as_float
 from .distributions import *
 
 # %% ../nbs/04_networks.ipynb #a411d65d
@@ -26,6 +27,7 @@ class ModalitySpec:
     likelihood: Any # log_prob(x, params), mean(params), sample(params)
     weight: float = 1.0 # w_m, multiplies this modality's log-likelihood
     hidden: int = 256 # units between a unimodal encoder's features and its posterior, 0 for none
+    modality: Modality | None = None # kind, shape and vocabulary, where known: saved with a model
 
     def __post_init__(self):
         in_range("weight", self.weight, low=0)
@@ -171,27 +173,28 @@ def image_spec(shape, # of one image: (C, H, W)
     "Convolutions for a square image of side 8, 16, 32, ..., one hidden layer for any other."
     try: _widths(shape)
     except MmvaeError:
-        return ModalitySpec(lambda: mlp_encoder(shape), 400,
-            lambda latent: mlp_decoder(latent, shape), Laplace(0.75), weight)
+        return ModalitySpec(partial(mlp_encoder, shape), 400, partial(mlp_decoder, shape=shape),
+                            Laplace(0.75), weight)
     seen = 128 + (shape[0]*COARSE**2 if _has_short_cut(shape) else 0)
-    return ModalitySpec(lambda: conv_encoder(shape), seen,
-        lambda latent: conv_decoder(latent, shape), Laplace(0.75), weight)
+    return ModalitySpec(partial(conv_encoder, shape), seen, partial(conv_decoder, shape=shape),
+                        Laplace(0.75), weight)
 
 def vector_spec(shape, # of one vector: (D,)
                 weight=1.0 # w_m
                ) -> ModalitySpec:
     "One hidden layer, and a Gaussian likelihood of numbers of any size."
-    return ModalitySpec(lambda: mlp_encoder(shape), 400,
-        lambda latent: mlp_decoder(latent, shape, squash=False), Gaussian(), weight)
+    return ModalitySpec(partial(mlp_encoder, shape), 400,
+                        partial(mlp_decoder, shape=shape, squash=False), Gaussian(), weight)
 
 def text_spec(num_tokens, # size of the vocabulary
               length, # tokens of one text, a multiple of 4
               weight=1.0 # w_m
              ) -> ModalitySpec:
     "One-dimensional convolutions; each place is written by itself."
-    trunk = lambda: ConvText(num_tokens, length)
+    trunk = partial(ConvText, num_tokens, length)
     return ModalitySpec(trunk, trunk().features,
-        lambda latent: DeconvText(latent, num_tokens, length), Categorical(), weight)
+                        partial(DeconvText, num_tokens=num_tokens, length=length), Categorical(),
+                        weight)
 
 # %% ../nbs/04_networks.ipynb #31181032
 def default_specs(modalities, # dict: name -> `Modality`
@@ -206,8 +209,9 @@ def default_specs(modalities, # dict: name -> `Modality`
 def _spec(m, weight):
     "The `ModalitySpec` of one modality."
     kind = one_of(f"kind of {m.name}", m.kind, ["image", "text", "vector"])
-    if kind == "text": return text_spec(m.num_tokens, m.shape[0], weight)
-    return {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
+    if kind == "text": spec = text_spec(m.num_tokens, m.shape[0], weight)
+    else: spec = {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
+    return replace(spec, modality=m)
 
 # %% ../nbs/04_networks.ipynb #80e2e4be
 class GaussianHead(nn.Module):

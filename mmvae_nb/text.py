@@ -8,6 +8,8 @@ __all__ = ['GlobalMaxPool', 'CaptionEncoder', 'CaptionDecoder', 'Plan', 'Caption
 
 # %% ../nbs/16c_text.ipynb #43628226
 import math
+from dataclasses import replace
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -171,10 +173,10 @@ def caption_spec(num_tokens, # size of the vocabulary
                 ) -> ModalitySpec:
     "A text that is written word by word, from a plan and a window."
     return ModalitySpec(
-        lambda: CaptionEncoder(num_tokens, length, features, anywhere),
+        partial(CaptionEncoder, num_tokens, length, features, anywhere),
         (4 if anywhere else 8)*features,
-        lambda latent: CaptionDecoder(latent, num_tokens, length, features, window,
-                                      anywhere=anywhere),
+        partial(CaptionDecoder, num_tokens=num_tokens, length=length, features=features,
+                window=window, anywhere=anywhere),
         CaptionLikelihood(pad, banned, end, blank), weight)
 
 def cub_specs(modalities # dict: name -> `Modality`; the first tokens are <pad>, <unk>, <end>
@@ -182,8 +184,10 @@ def cub_specs(modalities # dict: name -> `Modality`; the first tokens are <pad>,
     "Lesson 04's networks for the image, and `caption_spec` for every text."
     specs = default_specs(modalities)
     texts = {n: m for n, m in modalities.items() if m.kind == "text"}
-    return specs | {n: caption_spec(m.num_tokens, m.shape[0], specs[n].weight, pad=0,
-                                    banned=(0, 1), end=2) for n, m in texts.items()}
+    def of(n, m):
+        spec = caption_spec(m.num_tokens, m.shape[0], specs[n].weight, pad=0, banned=(0, 1), end=2)
+        return replace(spec, modality=m)
+    return specs | {n: of(n, m) for n, m in texts.items()}
 
 # %% ../nbs/16c_text.ipynb #35cf216b
 def celeba_specs(modalities # dict: name -> `Modality`
@@ -192,4 +196,4 @@ def celeba_specs(modalities # dict: name -> `Modality`
     m = modalities["text"]
     text = caption_spec(m.num_tokens, m.shape[0], 48., features=64, window=8, anywhere=True,
                         blank=m.vocabulary.index("*"))
-    return {**default_specs(modalities), "text": text}
+    return {**default_specs(modalities), "text": replace(text, modality=m)}

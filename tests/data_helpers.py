@@ -37,6 +37,6 @@ def environment(folder):
 
 def run(*argv, cwd, env=None, timeout=600):
     "The command line as a process of its own, in the folder `cwd`."
-    main = "import sys; from mmvae_nb.reproduce import main; sys.exit(main())"
+    main = "import sys; from mmvae_nb.experiments.cli import main; sys.exit(main())"
     return subprocess.run([sys.executable, "-c", main, *map(str, argv)], cwd=cwd, capture_output=True,
                           text=True, timeout=timeout, env={**os.environ, **(env or {})})

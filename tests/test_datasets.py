@@ -3,27 +3,27 @@ import fcntl, json, os
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
-import mmvae_nb.reproduce as R
+from helpers import ROOT, copy_project, environment, role, run
 from mmvae_nb.core import MmvaeError, read_json
-from data_helpers import ROOT, copy_project, environment, role, run
+from mmvae_nb.experiments.graph import jobs_for
+from mmvae_nb.experiments.runs import load_data, load_run, make_judge, make_model, make_specs, run_paths
+from mmvae_nb.experiments.table import DATASETS, REPORTS, SCALES, parts_of, scale_of
 
-OTHERS = [d for d in R.DATASETS if d != "mnist_svhn_text"]
-
-@pytest.fixture
-def at_root(monkeypatch): monkeypatch.chdir(ROOT)
+OTHERS = [d for d in DATASETS if d != "mnist_svhn_text"]
 
 # ---- graphs
 
 @pytest.mark.parametrize("dataset", OTHERS)
-@pytest.mark.parametrize("scale", R.SCALES)
+@pytest.mark.parametrize("scale", SCALES)
 def test_a_graph_is_in_order_and_says_what_the_data_set_asks_for(dataset, scale, at_root):
-    s, d = R.scale_of(scale, dataset), R.DATASETS[dataset]
-    jobs = R.jobs_for(scale, dataset, "all")
-    made, methods = set(), set(R.PARTS[d.parts[0]][0])
+    s, d = scale_of(scale, dataset), DATASETS[dataset]
+    jobs = jobs_for(scale, dataset, "all")
+    made, methods = set(), set(REPORTS[parts_of(dataset)[0]].methods)
     for j in jobs:
         for f in j.inputs: assert f in made or Path(f).is_file(), (j.name, f)
         made |= set(j.outputs)
-        modules = {Path(f).stem for f in j.inputs if Path(f).parent.name == "mmvae_nb"}
+        if role(j) == "talk": continue
+        modules = {str(Path(f).with_suffix("")).removeprefix("mmvae_nb/").replace("/", ".") for f in j.inputs}
         assert d.module in modules and j.parameters["dataset"] == dataset and j.parameters["source"] == s.source
         if role(j) == "train":
             assert [j.parameters[k] for k in ("latent", "lr", "steps")] == [s.latent, s.lr, s.steps]
@@ -31,39 +31,38 @@ def test_a_graph_is_in_order_and_says_what_the_data_set_asks_for(dataset, scale,
     assert len(made) == sum(len(j.outputs) for j in jobs)
 
 def test_a_data_set_keeps_the_scales_settings_where_it_asks_for_none():
-    for scale, s in R.SCALES.items():
-        assert R.scale_of(scale, "mnist_svhn_text") == s
+    for scale, s in SCALES.items():
+        assert scale_of(scale, "mnist_svhn_text") == s
         for d in OTHERS:
-            changed = {**R.DATASETS[d].settings.get("*", {}), **R.DATASETS[d].settings.get(scale, {})}
-            own = R.scale_of(scale, d)
-            for field in s.__dataclass_fields__:
-                assert getattr(own, field) == changed.get(field, getattr(s, field)), (d, scale, field)
+            changed = {**DATASETS[d].settings.get("*", {}), **DATASETS[d].settings.get(scale, {})}
+            own = scale_of(scale, d)
+            for field in s.__dataclass_fields__: assert getattr(own, field) == changed.get(field, getattr(s, field)), (d, scale, field)
 
 def test_pictures_of_real_faces_go_where_git_does_not_look(at_root):
     ignored = (ROOT/".gitignore").read_text().split()
     assert "results/*/private/" in ignored
     for scale in ("real", "paper"):
-        pictures = [f for j in R.jobs_for(scale, "celeba", "all") for f in j.outputs if f.endswith(".png")]
+        pictures = [f for j in jobs_for(scale, "celeba", "all") for f in j.outputs if f.endswith(".png")]
         assert len(pictures) == 4 and all(f.startswith(f"results/{scale}/private/") for f in pictures)
-    drawn = [f for j in R.jobs_for("quick", "celeba", "all") for f in j.outputs if f.endswith(".png")]
+    drawn = [f for j in jobs_for("quick", "celeba", "all") for f in j.outputs if f.endswith(".png")]
     assert all(f.startswith("results/quick/figures/") for f in drawn)
-    assert not any("private" in f for j in R.jobs_for("real", "cub", "all") for f in j.outputs)
+    assert not any("private" in f for j in jobs_for("real", "cub", "all") for f in j.outputs)
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: R.scale_of("quick", "dogs"), "dataset: got 'dogs', allowed: mnist_svhn_text, cub, celeba"),
-    (lambda: R.scale_of("huge", "cub"), "scale: got 'huge'"),
-    (lambda: R.jobs_for("smoke", "cub", "headline"), "part: got 'headline', allowed: cub, all"),
-    (lambda: R.jobs_for("smoke", "mnist_svhn_text", "cub"), "part: got 'cub'")])
+    (lambda: scale_of("quick", "dogs"), "dataset: got 'dogs', allowed: mnist_svhn_text, cub, celeba"),
+    (lambda: scale_of("huge", "cub"), "scale: got 'huge'"),
+    (lambda: jobs_for("smoke", "cub", "headline"), "part: got 'headline', allowed: cub, all"),
+    (lambda: jobs_for("smoke", "mnist_svhn_text", "cub"), "part: got 'cub'")])
 def test_wrong_names_get_one_line(call, words, at_root):
     with pytest.raises(MmvaeError) as e: call()
     assert words in str(e.value) and "\n" not in str(e.value)
 
-@pytest.mark.parametrize("dataset", R.DATASETS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_networks_and_judge_come_from_the_data_sets_module(dataset):
-    data = R.load_data(dataset, "validation", "rendered", 30)
-    specs = R.make_specs(dataset, data.modalities)
+    data = load_data(dataset, "validation", "rendered", 30)
+    specs = make_specs(dataset, data.modalities)
     assert list(specs) == list(data.modalities)
-    model = R.make_model("jvae", specs, 5)
+    model = make_model("jvae", specs, 5)
     batch = data.batch(0, 4)
     with torch.no_grad(): made = model.generate(batch)
     for n, x in made.items(): assert x.shape == batch[n].shape and torch.isfinite(x.float()).all()
@@ -96,7 +95,7 @@ end_to_end = pytest.mark.timeout(1800)
 def test_a_run_prints_its_table_and_leaves_its_pictures(finished):
     dataset, results, printed = finished
     assert printed["code"] == 0, printed["err"][-2000:]
-    reports = [j for j in R.jobs_for("smoke", dataset, "all") if role(j) == "report"]
+    reports = [j for j in jobs_for("smoke", dataset, "all") if role(j) == "report"]
     for f in (f for j in reports for f in j.outputs):
         path = results.parent/Path(f).relative_to("results")
         assert path.is_file(), f
@@ -113,8 +112,7 @@ def test_the_table_has_every_row_of_the_talk_for_the_data_set(finished):
     here = talk.dataset == dataset
     assert len(talk) == 52 and talk[here].value.notna().all() and talk[~here].value.isna().all()
     assert (talk.dataset == dataset).sum() == (10 if dataset == "cub" else 0)
-    assert set(own.method) == set(R.PARTS[dataset][0])
-    assert (own.data == "rendered").all() and np.isfinite(own.value).all()
+    assert set(own.method) == set(REPORTS[dataset].methods) and (own.data == "rendered").all() and np.isfinite(own.value).all()
     fid = own[own.metric == "fid"]
     assert len(fid) and (fid.floor > 0).all() and fid.features.str.contains("classifier").all()
     for n in ("image", "text"): assert len(own[(own.metric == "teacher_student_kl") & (own.condition == n)]) >= 2
@@ -124,14 +122,13 @@ def test_scores_are_what_the_judge_says_of_the_weights_on_disk(finished, monkeyp
     "A score recomputed from a trained model, without the notebook that wrote it."
     dataset, results, _ = finished
     monkeypatch.chdir(results.parent.parent)
-    model, run_ = R.load_run(results, dataset, "mopoe")
-    s = R.scale_of("smoke", dataset)
-    sets = [R.load_data(dataset, split, "rendered", s.items) for split in ("train", "validation", "test")]
-    judge = R.make_judge(dataset, *sets[:2], s.judge_updates, s.judge_width)
+    model, run_ = load_run(results, dataset, "mopoe")
+    s = scale_of("smoke", dataset)
+    sets = [load_data(dataset, split, "rendered", s.items) for split in ("train", "validation", "test")]
+    judge = make_judge(dataset, *sets[:2], s.judge_updates, s.judge_width)
     batch, labels = sets[2].take(s.samples)
     with torch.no_grad(): made = model.generate({"image": batch["image"]}, to="text")["text"]
-    metrics = read_json(R.run_paths(results, dataset, "mopoe", 0)["metrics"])
-    rows = {(r["metric"], r["condition"]): r for r in metrics["rows"]}
+    rows = {(r["metric"], r["condition"]): r for r in read_json(run_paths(results, dataset, "mopoe", 0)["metrics"])["rows"]}
     found = judge.scores("text", made, batch, labels)
     for metric, value in found.items():
         row = rows[metric, "image->text, mean of z"]

@@ -61,18 +61,18 @@ def test_climbing_on_samples_and_no_steps():
     torch.testing.assert_close(A.gradient_ascent(model.elbo, best, 0).mean, best.mean)
 
 def test_lesson_09_passes_the_oracle_on():
-    from mmvae_nb.iterative_inference import gradient_ascent
+    from mmvae_nb.amortization_gap import gradient_ascent
     assert gradient_ascent is A.gradient_ascent
 
 
 # ---- weights
 
-def test_average_weight():
+def test_importance_estimate():
     w = torch.tensor([[1., 2., 5.], [1., 0.1, 5.], [1., 7., 1e-9]], dtype=torch.float64)
-    e = A.average_weight(w.log())
+    e = A.importance_estimate(w.log())
     torch.testing.assert_close(e.log_px, w.mean(0).log())
     torch.testing.assert_close(e.ess, w.sum(0)**2/(w**2).sum(0))
-    far = A.average_weight(w.log() - 5000.)                     # weights that no float can hold
+    far = A.importance_estimate(w.log() - 5000.)                     # weights that no float can hold
     torch.testing.assert_close(far.log_px, e.log_px - 5000.); torch.testing.assert_close(far.ess, e.ess)
 
 
@@ -111,7 +111,7 @@ def test_the_mean_weight_is_the_likelihood(start, steps):
 def test_one_rung_is_importance_sampling():
     model = Linear()
     q = DiagonalGaussian(model.m, torch.zeros_like(model.m))
-    ladder = A.average_weight(A.annealed_importance_sampling(model.log_joint, q, 1, 4000, generator=rng())).log_px
+    ladder = A.importance_estimate(A.annealed_importance_sampling(model.log_joint, q, 1, 4000, generator=rng())).log_px
     g = rng(); torch.randn(2*len(q), 3, generator=g, dtype=torch.float64)               # the pilot's draws
     z = torch.randn(4000, *q.mean.shape, generator=g, dtype=torch.float64)*q.std + q.mean
     by_hand = [(model.log_joint(v) - q.log_prob(v)).exp() for v in z]
@@ -121,7 +121,7 @@ def test_the_ladder_beats_the_leap_from_the_prior():
     model = Linear(latent=6, size=12, items=8, noise=.4)
     ladder = A.annealed_importance_sampling(model.log_joint, model.prior, 100, 8, generator=rng())
     leap = importance_log_likelihood(model.log_joint, model.prior, 8*100*7, rng(), chunk=100)
-    lost = [(model.log_px - v).mean() for v in (A.average_weight(ladder).log_px, leap)]
+    lost = [(model.log_px - v).mean() for v in (A.importance_estimate(ladder).log_px, leap)]
     assert -.2 < lost[0] < 1 and lost[1] > 2*lost[0] + 1
 
 def test_two_hills_are_both_found_from_the_prior():
@@ -133,10 +133,10 @@ def test_two_hills_are_both_found_from_the_prior():
     exact = torch.stack([(Normal(grid**2, .3).log_prob(v) + Normal(0., 1.).log_prob(grid)).logsumexp(0) for v in x[:, 0]])
     exact = exact + math.log(12/20_000)
     prior = DiagonalGaussian(torch.zeros_like(x), torch.zeros_like(x))
-    both = A.average_weight(A.annealed_importance_sampling(log_joint, prior, 50, 400, generator=rng())).log_px
+    both = A.importance_estimate(A.annealed_importance_sampling(log_joint, prior, 50, 400, generator=rng())).log_px
     torch.testing.assert_close(both, exact, atol=.05, rtol=0)
     one = DiagonalGaussian(x.sqrt(), torch.full_like(x, -4.))                           # starts on one hill: half is lost
-    half = A.average_weight(A.annealed_importance_sampling(log_joint, one, 50, 400, generator=rng())).log_px
+    half = A.importance_estimate(A.annealed_importance_sampling(log_joint, one, 50, 400, generator=rng())).log_px
     assert abs(half[0] - (exact[0] - math.log(2))) < .1
 
 def test_step_sizes_are_the_pilots():

@@ -1,7 +1,7 @@
 "Lesson 07, metrics: what its own asserts can't hold. Nothing here needs a network."
 import importlib.util, os, sys
 
-import numpy as np, pytest, torch
+import numpy as np, pytest, scipy.stats, torch
 from hypothesis import given, settings, strategies as st
 
 from data_helpers import same_weights
@@ -308,22 +308,34 @@ def test_predictions_of_the_probe_have_its_accuracy():
     found = M.linear_probe(*args, points=100, predictions=True)
     assert found.shape == (100,) and (found == y[200:].numpy()).mean() == M.linear_probe(*args, points=100)
 
-def test_a_paired_interval_covers_the_truth_as_often_as_it_says():
-    "Items vary, seeds do not: 95 % of intervals hold the true mean, within three standard errors of a binomial."
-    g = np.random.default_rng(0)
-    hits = [low <= 0.2 <= high for _, low, high in (M.paired_interval(g.normal(0.2, 1, 80), draws=400) for _ in range(300))]
-    assert abs(np.mean(hits) - 0.95) < 3*(0.95*0.05/300)**0.5 + 0.01
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=9), st.sampled_from([0.8, 0.95, 0.99]))
+@settings(deadline=None, max_examples=40)
+def test_a_seed_interval_is_scipys_interval_of_student_t(means, share):
+    mean, low, high, n = M.seed_interval(means, share)
+    scale = scipy.stats.sem(means)
+    wanted = scipy.stats.t.interval(share, len(means) - 1, np.mean(means), scale) if scale else [mean]*2
+    assert n == len(means) and mean == pytest.approx(np.mean(means))
+    assert (low, high) == pytest.approx(tuple(wanted), abs=1e-9)
 
-def test_a_paired_interval_is_the_mean_and_grows_with_what_differs_between_seeds():
-    g = np.random.default_rng(1)
-    d = g.normal(0, 1, (3, 500))
-    mean, low, high = M.paired_interval(d)
-    assert abs(mean - d.mean()) < 1e-12 and low < mean < high
-    _, low2, high2 = M.paired_interval(d + np.array([[-1.], [0.], [1.]]))
-    assert high2 - low2 > 3*(high - low)
-    assert M.paired_interval(d) == M.paired_interval(d) != M.paired_interval(d, seed=1)
-    for bad in (np.zeros((2, 0)), np.array([np.nan, 1.])):
-        with pytest.raises(MmvaeError, match="differences: got none or not finite"): M.paired_interval(bad)
+def test_a_seed_interval_takes_means_per_seed_and_not_items():
+    g = np.random.default_rng(0)
+    items = g.normal(size=(3, 1000)) + np.array([[-1.], [0.], [1.]])
+    assert M.seed_interval(items) == M.seed_interval(items.mean(1)) == M.seed_interval([list(i) for i in items])
+    ragged = [np.ones(3), np.zeros(2)]                  # seeds need not have the same items
+    assert M.seed_interval(ragged)[0] == .5
+    few, many = M.seed_interval(items[:, :10]), M.seed_interval(np.repeat(items[:, :10], 100, 1))
+    assert few == pytest.approx(many)                   # more items are no more seeds
+
+def test_a_seed_interval_covers_the_truth_as_often_as_it_says():
+    g = np.random.default_rng(0)
+    hits = [low <= 0.2 <= high for _, low, high, _ in (M.seed_interval(g.normal(.2, 1, 3)) for _ in range(1500))]
+    assert 0.93 < np.mean(hits) < 0.97
+
+def test_one_seed_has_a_mean_and_no_interval_and_nothing_is_refused():
+    mean, low, high, n = M.seed_interval([0.25])
+    assert (mean, n) == (.25, 1) and np.isnan(low) and np.isnan(high)
+    for bad in ([], [np.nan, 1.], [[], [1.]], [np.inf]):
+        with pytest.raises(MmvaeError, match="differences: got none or not finite"): M.seed_interval(bad)
 
 def test_probe_on_labels_without_meaning_is_at_chance():
     z, y = torch.randn(6000, 3, generator=rng()), torch.randint(2, (6000,), generator=rng(1))

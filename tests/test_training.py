@@ -1,5 +1,5 @@
 """Lesson 06, training: what its own asserts can't hold - killed processes, two processes, damaged files."""
-import inspect, json, os, signal, socket, subprocess, sys, textwrap
+import contextlib, inspect, json, os, random, signal, socket, subprocess, sys, textwrap
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -7,14 +7,16 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
+import mmvae_nb.checkpoints as checkpoints
 import mmvae_nb.training as training
+from mmvae_nb.checkpoints import cached, load_weights, save_weights
 from mmvae_nb.core import MmvaeError, digest
 from mmvae_nb.data import TensorData
 from mmvae_nb.distillation import Students
 from mmvae_nb.jmvae import JMVAE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
-from mmvae_nb.training import cached, fit, learning_rate, load_weights, save_weights
+from mmvae_nb.training import Run, fit, lr_factor
 from mmvae_nb.vae import Loss
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +77,8 @@ KILLED = """
 import os, signal, sys
 from mmvae_nb.jmvae import JMVAE
 from mmvae_nb.networks import default_specs
-from mmvae_nb.training import fit, save_weights
+from mmvae_nb.checkpoints import save_weights
+from mmvae_nb.training import fit
 
 folder, out, die_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 data = tensors()
@@ -132,11 +135,11 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 def test_a_half_written_checkpoint_is_ignored(tmp_path, monkeypatch):
     "Killed while writing: the older checkpoint is the one that counts."
     how = dict(batch_size=8, lr=0.01, checkpoint=tmp_path, every=3, **QUIET)
-    write = training.write_json
+    write = checkpoints.write_json
     def fails(path, value):
         if value.get("update") == 6: raise KeyboardInterrupt    # weights are written, their record is not
         write(path, value)
-    monkeypatch.setattr(training, "write_json", fails)
+    monkeypatch.setattr(checkpoints, "write_json", fails)
     with pytest.raises(KeyboardInterrupt): fit(Line(), tensors(), 8, **how)
     monkeypatch.undo()
     left = sorted(p.name for p in tmp_path.iterdir())
@@ -160,7 +163,7 @@ def checkpoint(tmp_path_factory):
     (dict(updates=7), "updates: got 7, allowed: 6"), (dict(batch_size=4), "batch_size: got 4, allowed: 8"),
     (dict(lr=0.02), "lr: got 0.02, allowed: 0.01"), (dict(seed=1), "seed: got 1, allowed: 0"),
     (dict(precision="bf16"), "precision: got 'bf16', allowed: 'float32'"),
-    (dict(schedule="constant"), "schedule: got 'constant', allowed: 'one_cycle'"), (dict(data=tensors(63)), "data: got "),
+    (dict(schedule="constant"), "schedule: got 'constant', allowed: 'warmup_cosine'"), (dict(data=tensors(63)), "data: got "),
     (dict(clip=0.1), "clip: got 0.1")])
 def test_a_checkpoint_of_other_settings_is_refused(other, wanted, checkpoint):
     before = sorted(p.name for p in checkpoint.rglob("*"))
@@ -185,8 +188,8 @@ def test_a_checkpoint_folder_that_cannot_be_written_is_one_line(place, tmp_path)
     assert str(folder) in one_line(e)
 
 def test_only_the_newest_checkpoint_is_kept_and_the_pace_is_kept(tmp_path, monkeypatch):
-    seen, save = [], training._save_checkpoint
-    monkeypatch.setattr(training, "_save_checkpoint", lambda a, f, update, *rest: (seen.append(update), save(a, f, update, *rest))[1])
+    seen, save = [], training.save_checkpoint
+    monkeypatch.setattr(training, "save_checkpoint", lambda a, f, update, *rest: (seen.append(update), save(a, f, update, *rest))[1])
     fit(Line(), tensors(), 7, 8, checkpoint=tmp_path, every=3, **QUIET)
     assert seen == [3, 6, 7] and [p.name for p in tmp_path.iterdir()] == ["update_0000007"]
     run = json.loads((tmp_path/"update_0000007"/"run.json").read_text())
@@ -214,12 +217,12 @@ def adam_by_hand(model, batches, rates, clip=None):
 def near(a, b, tolerance=2e-6):
     for k in a: torch.testing.assert_close(a[k], b[k], rtol=1e-4, atol=tolerance)
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
+@pytest.mark.parametrize("schedule", ["warmup_cosine", "constant"])
 @pytest.mark.parametrize("clip", [None, 0.05])
 def test_fit_is_adam_with_this_schedule(schedule, clip):
     U, data, model = 10, tensors(), Line()
     fit(model, data, U, 8, lr=0.03, seed=4, schedule=schedule, clip=clip, **QUIET)
-    rates = [0.03*learning_rate(u, U, schedule) for u in range(U)]
+    rates = [0.03*lr_factor(u, U, schedule) for u in range(U)]
     by_hand = adam_by_hand(Line(), [[data.batch(u, 8, 4)] for u in range(U)], rates, clip)
     near(bits(model), bits(by_hand))
     assert not same(bits(model), bits(Line()))
@@ -272,7 +275,7 @@ def test_a_gradient_that_is_no_number_stops_the_run():
     (dict(updates=0), "updates: got 0"), (dict(updates=2.0), "updates: got 2.0"), (dict(batch_size=0), "batch_size: got 0"),
     (dict(batch_size=65), "batch_size: got 65"), (dict(lr=-1), "lr: got -1"), (dict(lr=float("nan")), "lr: got nan"),
     (dict(every=0), "every: got 0"), (dict(precision="fp16"), "allowed: float32, bf16"),
-    (dict(schedule="cosine"), "allowed: one_cycle, constant"), (dict(device="cuda:99"), "device: got 'cuda:99'"),
+    (dict(schedule="cosine"), "allowed: warmup_cosine, constant"), (dict(device="cuda:99"), "device: got 'cuda:99'"),
     (dict(device="tpu"), "this machine has: auto, cpu")])
 def test_wrong_arguments_get_one_line_and_change_nothing(bad, words, tmp_path):
     model = Line()
@@ -287,21 +290,21 @@ ups = st.integers(1, 100_000)
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(ups, st.floats(0, 1))
-def test_one_cycle_properties(updates, where):
+def test_the_schedule_rises_and_falls_without_a_jump(updates, where):
     u = min(int(where*updates), updates - 1)
-    f = learning_rate(u, updates)
+    f = lr_factor(u, updates)
     warm = max(1, round(0.1*updates))
-    assert 0 < f <= 1 and learning_rate(u, updates, "constant") == 1.0
-    assert learning_rate(warm - 1, updates) == 1.0                         # the peak is reached
+    assert 0 < f <= 1 and lr_factor(u, updates, "constant") == 1.0
+    assert lr_factor(warm - 1, updates) == 1.0                         # the peak is reached
     if u + 1 < updates:                                                    # up, then down, without a jump
-        g = learning_rate(u + 1, updates)
+        g = lr_factor(u + 1, updates)
         assert (g > f or f == 1) if u + 1 < warm else g <= f
         assert abs(g - f) <= max(1/warm, np.pi/2/max(1, updates - warm)) + 1e-12
-    if updates > warm: assert abs(learning_rate(updates, updates)) < 1e-9  # zero once all is done
+    if updates > warm: assert abs(lr_factor(updates, updates)) < 1e-9  # zero once all is done
 
 @pytest.mark.parametrize("updates", [1, 2, 3, 10, 11, 200])
-def test_one_cycle_sums_to_about_half(updates):
-    total = sum(learning_rate(u, updates) for u in range(updates))
+def test_the_schedule_sums_to_about_half(updates):
+    total = sum(lr_factor(u, updates) for u in range(updates))
     warm = max(1, round(0.1*updates))
     rise, fall = (warm + 1)/2, (updates - warm + 1)/2         # arithmetic series; cosine: pairs add up to one
     assert abs(total - (rise + (fall if updates > warm else 0))) < 1e-9
@@ -318,7 +321,8 @@ def launch(path, *args):
 
 TWO = """
 import os, sys
-from mmvae_nb.training import fit, save_weights
+from mmvae_nb.checkpoints import save_weights
+from mmvae_nb.training import fit
 folder, rank = sys.argv[1], os.environ["RANK"]
 how = dict(batch_size=8, lr=0.03, seed=4, device="cpu", progress=False)
 line = Line()
@@ -366,7 +370,7 @@ def test_two_processes_train_one_model(tmp_path):
     assert len(names) == 8
     for n in names: assert same(weights[f"{n}-0"], weights[f"{n}-1"]), n
     # two processes of batch 8: the mean of two gradients, on batches 2u and 2u + 1; rank 0's first weights
-    data, rates = tensors(), [0.03*learning_rate(u, 6) for u in range(6)]
+    data, rates = tensors(), [0.03*lr_factor(u, 6) for u in range(6)]
     by_hand = adam_by_hand(Line(), [[data.batch(2*u, 8, 4), data.batch(2*u + 1, 8, 4)] for u in range(6)], rates)
     near(weights["line-0"], bits(by_hand))
     alone = Line()
@@ -410,7 +414,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     save_weights(Line(), path)
     before = path.read_bytes()
     def fails(state, tmp): Path(tmp).write_bytes(b"half"); raise OSError("disk full")
-    monkeypatch.setattr(training, "save_file", fails)
+    monkeypatch.setattr(checkpoints, "save_file", fails)
     with pytest.raises(OSError): save_weights(models("jmvae"), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
     with pytest.raises(MmvaeError) as e: save_weights(Line(), path/"below.safetensors")
@@ -434,8 +438,8 @@ def test_cached_trains_once_for_each_name_and_settings(cache):
     assert len(trained) == 1 and same(bits(first), bits(second)) and first is not second
     assert second.map.bias[0] == 1 and not first.training and not second.training
     assert get(settings={"updates": 4}).map.bias[0] == 2 and get(name="n").map.bias[0] == 3
-    assert get(modules=("vae",)).map.bias[0] == 4 and get(modules=("vae", "core")).map.bias[0] == 5
-    assert get(modules=("core", "vae")).map.bias[0] == 5 and get().map.bias[0] == 1 and len(trained) == 5
+    assert get(modules=("vae",)).map.bias[0] == 4 and get(modules=("mopoe",)).map.bias[0] == 5
+    assert get(modules=("core", "vae")).map.bias[0] == 4 and get().map.bias[0] == 1 and len(trained) == 5
     assert len(list(cache.iterdir())) == 5
 
 def test_numpys_whole_numbers_are_numbers_also_in_a_checkpoint(tmp_path):
@@ -483,6 +487,95 @@ def test_fits_options_are_documented():
     for name in inspect.signature(fit).parameters:
         line = next(l for l in source.splitlines() if l.strip().removeprefix("def fit(").startswith((f"{name},", f"{name}=")))
         assert "#" in line, name
+
+
+# ---- what is left behind
+
+def random_state(): return random.getstate()[1], tuple(np.random.get_state()[1]), tuple(torch.get_rng_state().tolist())
+
+def interrupts(run): raise KeyboardInterrupt
+def breaks(run): raise RuntimeError("mine")
+
+@pytest.mark.parametrize("ending", ["well", "no number", "callback", "ctrl-c", "refused", "data"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_however_a_training_ends_nothing_is_left_behind(ending, precision, tmp_path, monkeypatch):
+    "The bar is closed, the model in evaluation mode and free of accelerate's marks, the generators where they were."
+    closed, close = [], training._Bar.close
+    monkeypatch.setattr(training._Bar, "close", lambda self: (closed.append(self.bar), close(self)))
+    how = dict(updates=12, batch_size=8, lr=0.01, precision=precision, checkpoint=tmp_path, every=4, **QUIET)
+    model = Breaks(5, float("nan")) if ending == "no number" else Line()
+    if ending == "refused": fit(Line(), tensors(), **how)
+    if ending == "refused": how["lr"] = 0.5
+    if ending == "data": how["batch_size"] = 65
+    how["callbacks"] = {"callback": [breaks], "ctrl-c": [interrupts]}.get(ending, ())
+    random.seed(7); np.random.seed(7); torch.manual_seed(7)
+    before, marks = random_state(), set(vars(model))
+    error = {"callback": RuntimeError, "ctrl-c": KeyboardInterrupt}.get(ending, MmvaeError)
+    closed.clear()
+    with contextlib.nullcontext() if ending == "well" else pytest.raises(error): fit(model, tensors(), **how)
+    assert random_state() == before and not model.training and set(vars(model)) == marks
+    assert len(closed) == (ending != "refused")              # there was none yet
+    assert not torch.is_autocast_enabled("cpu")
+
+def test_distilling_gives_the_generators_back_too():
+    from mmvae_nb.distillation import distill
+    teacher = JVAE(default_specs(tensors().modalities), 4)
+    torch.manual_seed(3)
+    before = random_state()
+    first = distill(teacher, tensors(), 2, batch_size=8, **QUIET)
+    assert random_state() == before
+    torch.manual_seed(4)
+    assert same(bits(first), bits(distill(teacher, tensors(), 2, batch_size=8, **QUIET)))
+
+
+# ---- callbacks
+
+def test_callbacks_see_each_row_and_may_add_to_it(tmp_path):
+    seen = []
+    def measure(run):
+        assert isinstance(run, Run) and run.model is model and run.row is run.history[-1] and run.row["update"] == run.update
+        seen.append(run.update); run.row["measured"] = 2.*run.update
+    model = Line()
+    history = fit(model, tensors(), 23, 8, callbacks=[measure], checkpoint=tmp_path, **QUIET)
+    assert seen == [0, 10, 20, 22] and history.measured.tolist() == [0, 20, 40, 44]
+    kept = json.loads((tmp_path/"update_0000023"/"run.json").read_text())["history"]
+    assert [row["measured"] for row in kept] == [0, 20, 40, 44]
+
+def test_a_validation_loss_and_an_early_stop_change_no_weight(tmp_path):
+    held_out = tensors(70).batch(0, 70)
+    def validate(run):
+        torch.manual_seed(0); run.model.eval()
+        with torch.no_grad(): run.row["validation"] = run.model(held_out).total.item()
+    def impatient(run):
+        if len(run.history) == 3: run.stop()
+    how = dict(batch_size=8, lr=0.01, every=50, **QUIET)
+    model, plain = models("jmvae"), models("jmvae")
+    history = fit(model, tensors(), 60, checkpoint=tmp_path, callbacks=[validate, impatient], **how)
+    assert history["update"].tolist() == [0, 10, 20] and history.validation.notna().all()
+    assert [p.name for p in tmp_path.iterdir()] == ["update_0000021"]             # with a checkpoint
+    fit(plain, tensors(), 60, stop_after=21, **how)
+    assert same(bits(model), bits(plain)) and model.updates_seen == 21            # in training mode all the time
+    again = fit(models("jmvae"), tensors(), 60, checkpoint=tmp_path, **how)        # and it can go on
+    assert again["update"].tolist() == [0, 10, 20, 30, 40, 50, 59]
+
+def test_a_model_says_what_else_a_checkpoint_holds(tmp_path):
+    class Memory:
+        def reset(self): self.sum = torch.zeros(2)
+        def state_dict(self): return {"sum": self.sum}
+        def load_state_dict(self, state): self.sum = state["sum"]
+    class Recalls(Line):
+        def __init__(self): super().__init__(); self.memory = Memory()
+        def checkpoint_state(self): return [self.memory]
+        def forward(self, batch):
+            loss = super().forward(batch)
+            self.memory.sum = self.memory.sum + self.map(batch["a"]).detach().mean(0)
+            return Loss(loss.total + 0.1*(self.map.bias*self.memory.sum).sum(), {})
+    how = dict(QUIET, updates=9, batch_size=8, lr=0.01)
+    whole, again = Recalls(), Recalls()
+    fit(whole, tensors(), **how)
+    fit(Recalls(), tensors(), stop_after=5, checkpoint=tmp_path, **how)
+    fit(again, tensors(), checkpoint=tmp_path, **how)
+    assert same(bits(whole), bits(again)) and torch.equal(whole.memory.sum, again.memory.sum)
 
 
 # ---- what must not pass in silence

@@ -19,8 +19,8 @@
 
 # %%
 #| exports
-import ast, contextlib, functools, hashlib, importlib, json, numbers, os, random, sys, tempfile
-import time, zipfile, zlib
+import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
+import symtable, sys, tempfile, time, zipfile, zlib
 from pathlib import Path
 
 
@@ -136,50 +136,6 @@ def read_json(path):
 # %% [markdown]
 # Let us interrupt a write on purpose. The old file must survive and no debris may be left.
 
-# %% [markdown]
-# Arrays that take long to make, such as decoded photographs, are kept in a file. Whoever asks for them gets what the
-# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each.
-
-# %%
-#| exports
-def cached_arrays(path, # an .npz file
-                  make, # () -> dict: name -> array, in the order of `names`
-                  names=("x",) # which arrays the file must hold
-                 ) -> dict: # name -> array
-    "The arrays kept at `path`, or made now and kept there; a damaged file is made anew."
-    import numpy as np
-    try:
-        with np.load(path) as f: return {n: f[n] for n in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        arrays = make()
-        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
-        return arrays
-
-def damaged(path, why=""):
-    "The error for a data file that can't be read."
-    why = f" ({' '.join(str(why).split())[:80]})" if why else ""
-    return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
-
-def absent(what, # name of the data set
-           paths, # what was looked for
-           remedy="run `mmvae data --download`, or set MMVAE_DATA to the folder that has it"):
-    "The error for real data that was asked for and is not there."
-    return MmvaeError(f"{what}: real data asked for, but {' or '.join(paths)} was not found in "
-                      f"{', '.join(map(str, data_dirs()))}; {remedy}")
-
-
-# %%
-import numpy as np
-
-with tempfile.TemporaryDirectory() as folder:
-    path, calls = Path(folder)/"squares.npz", []
-    def squares(): calls.append(1); return {"x": np.arange(4)**2}
-    first, second = cached_arrays(path, squares), cached_arrays(path, squares)
-    assert len(calls) == 1 and (first["x"] == second["x"]).all()      # made once
-    path.write_bytes(path.read_bytes()[:60])                           # half a file
-    assert (cached_arrays(path, squares)["x"] == first["x"]).all() and len(calls) == 2
-print(damaged("digits.gz", "3 bytes")); print(absent("mnist", ["MNIST/raw"]))
-
 # %%
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder)/"a"/"result.json"
@@ -236,6 +192,39 @@ seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
 
 
 # %% [markdown]
+# The generators that `seed_everything` seeds belong to the whole process, and so to whoever called us. A function that
+# seeds them for its own use gives them back as it found them, also if it fails: else `fit` would make everything
+# that is drawn after it the same, run after run, without a word.
+
+# %%
+#| exports
+@contextlib.contextmanager
+def keeping_random_state():
+    "Within: seed and draw. After: Python, NumPy and torch (all devices) go on as before."
+    import numpy, torch
+    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
+    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if begun else []
+    try: yield
+    finally:
+        random.setstate(states[0]); numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if begun: torch.cuda.set_rng_state_all(devices)
+        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
+        if mps is not False: torch.mps.set_rng_state(mps)
+
+
+# %%
+seed_everything(0, "z"); x = torch.randn(3), np.random.rand(), random.random()
+seed_everything(0, "z")
+with keeping_random_state():
+    seed_everything(5); torch.randn(7), np.random.rand(), random.random()
+y = torch.randn(3), np.random.rand(), random.random()
+assert torch.equal(x[0], y[0]) and x[1:] == y[1:]
+
+
+# %% [markdown]
 # ## Where things live
 #
 # Real data is looked for in the folder named by the environment variable `MMVAE_DATA`, then in
@@ -265,17 +254,188 @@ def cache_dir(*names # sub-folders
 
 
 # %% [markdown]
-# A cached weight file must not outlive the code that made it. Its name therefore carries a digest
-# of the settings *and* of the source of the modules involved: change either, and the old file is
+# Arrays that take long to make, such as decoded photographs, are kept in a file. Whoever asks for them gets what the
+# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each.
+
+# %%
+#| exports
+def cached_arrays(path, # an .npz file
+                  make, # () -> dict: name -> array, in the order of `names`
+                  names=("x",) # which arrays the file must hold
+                 ) -> dict: # name -> array
+    "The arrays kept at `path`, or made now and kept there; a damaged file is made anew."
+    import numpy as np
+    try:
+        with np.load(path) as f: return {n: f[n] for n in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = make()
+        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
+        return arrays
+
+def damaged(path, why=""):
+    "The error for a data file that can't be read."
+    why = f" ({' '.join(str(why).split())[:80]})" if why else ""
+    return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
+
+def absent(what, # name of the data set
+           paths, # what was looked for
+           remedy="run `mmvae data --download`, or set MMVAE_DATA to the folder that has it"):
+    "The error for real data that was asked for and is not there."
+    return MmvaeError(f"{what}: real data asked for, but {' or '.join(paths)} was not found in "
+                      f"{', '.join(map(str, data_dirs()))}; {remedy}")
+
+
+# %%
+import numpy as np
+
+with tempfile.TemporaryDirectory() as folder:
+    path, calls = Path(folder)/"squares.npz", []
+    def squares(): calls.append(1); return {"x": np.arange(4)**2}
+    first, second = cached_arrays(path, squares), cached_arrays(path, squares)
+    assert len(calls) == 1 and (first["x"] == second["x"]).all()      # made once
+    path.write_bytes(path.read_bytes()[:60])                           # half a file
+    assert (cached_arrays(path, squares)["x"] == first["x"]).all() and len(calls) == 2
+print(damaged("digits.gz", "3 bytes")); print(absent("mnist", ["MNIST/raw"]))
+
+
+# %% [markdown]
+# ## Which code a result rests on
+#
+# A cached weight file must not outlive the code that made it. Which code is that? A list typed by hand
+# forgets, so it is read off the modules: a module rests on those whose names it uses, on those that *they* use,
+# and so on. An import line alone does not count, because one that nothing uses changes no result. The files are
+# parsed and never run, so the question costs some milliseconds and no `import torch`. Python's own
+# `symtable` tells a name that comes from an import from a local variable that is called the same.
+
+# %%
+#| exports
+def _file_of(name):
+    "The source file of the module called `name` (absolute), found without importing it; or None."
+    top, *below = parts = name.split(".")
+    if not all(parts): return None
+    try: spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError): return None
+    if spec is None: return None
+    if not spec.submodule_search_locations:            # a module, no package
+        return Path(spec.origin) if not below and str(spec.origin).endswith(".py") else None
+    stems = [Path(folder, *below) for folder in spec.submodule_search_locations]
+    found = [p for s in stems for p in (s.with_name(s.name + ".py"), s/"__init__.py")]
+    return next((p for p in found[0 if below else 1:] if p.is_file()), None)
+
+def _parsed(path):
+    "Text, syntax tree and symbol table of a source file."
+    stat = path.stat()
+    return _parsed_version(path, stat.st_mtime_ns, stat.st_size)
+
+@functools.lru_cache(maxsize=None)
+def _parsed_version(path, *version):
+    text = path.read_text(encoding="utf-8")
+    return text, ast.parse(text), symtable.symtable(text, str(path), "exec")
+
+def _offers(path):
+    "The names in a module's `__all__`; None if it has none."
+    for node in _parsed(path)[1].body:
+        names = [getattr(t, "id", "") for t in getattr(node, "targets", [])]
+        if "__all__" in names:
+            with contextlib.suppress(ValueError): return set(ast.literal_eval(node.value))
+    return None
+
+def _used(table, imported=frozenset()):
+    "The names in a scope and in those within it that may come from an import."
+    names, here = set(), imported | {s.get_name() for s in table.get_symbols() if s.is_imported()}
+    for s in table.get_symbols():
+        outer = s.is_global() or s.is_imported() or s.is_free() and s.get_name() in imported
+        if s.is_referenced() and outer: names.add(s.get_name())
+    return names.union(*(_used(t, here) for t in table.get_children()))
+
+
+# %%
+#| exports
+def _base(name, path, node):
+    "The module that an import line `from ... import` in module `name` means, absolute."
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    up = package[:len(package) - node.level + 1] if node.level else []
+    return ".".join([*up, *filter(None, [node.module])])
+
+def _imported(name, # a module, absolute
+              path # its file
+             ): # -> pairs: a module (absolute), and the name taken from it, or ""
+    "What a module imports and uses."
+    _, tree, table = _parsed(path)
+    used = _used(table) | (_offers(path) or set())
+    own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_namespace()}
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)): continue
+        base = _base(name, path, node) if isinstance(node, ast.ImportFrom) else None
+        for a in node.names:
+            if a.name == "*": counts = _of_star(base, used - own)
+            else: counts = (a.asname or a.name.split(".")[0]) in used
+            if counts: yield (base, a.name.strip("*")) if base else (a.name, "")
+
+def _of_star(module, used):
+    "Does `from module import *` bring a name that is used? It does if nothing says what it brings."
+    offered = _offers(path) if (path := _file_of(module)) else None
+    return offered is None or bool(offered & used)
+
+def _home_of(module, # absolute
+             name # what is taken from it, or ""
+            ):
+    "The module that `name` lives in: one below a package, or that which the package takes it from."
+    below = f"{module}.{name}"
+    if not name or (path := _file_of(module)) is None: return module
+    if path.name != "__init__.py": return module
+    if _file_of(below): return below
+    for node in ast.walk(_parsed(path)[1]):                # `from mmvae_nb import JVAE`: by its face
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            if name in [a.asname or a.name for a in node.names]: return f"{module}.{node.module}"
+    return module
+
+def source_closure(*modules, # names in this package ("mopoe", "datasets.birds"), or absolute ones
+                   without=(), # modules (or sub-packages) left out, with what only they bring
+                   package="mmvae_nb" # the package meant
+                  ) -> tuple: # of names as above, sorted; those outside the package are absolute
+    "The modules that `modules` use, directly or through others, and they themselves."
+    found, todo = set(), [(m, True) for m in modules]
+    while todo:
+        m, named = todo.pop()
+        m = m.removeprefix(f"{package}.")
+        if m in found or any(f"{m}.".startswith(f"{w}.") for w in without): continue
+        if not (at := _place(m, package, named)): continue
+        found.add(m)
+        homes = {_home_of(*i) for i in _imported(*at)}
+        todo += [(h, False) for h in homes if h.startswith(f"{package}.")]
+    return tuple(sorted(found))
+
+def _place(module, package, named):
+    "Absolute name and file of a module; None for one that was not named and is not there."
+    if path := _file_of(f"{package}.{module}"): return f"{package}.{module}", path
+    if not named: return None
+    if path := _file_of(module): return module, path
+    raise MmvaeError(f"modules: got {module!r}, allowed: modules of {package} and others that "
+                     "Python finds, with their source")
+
+
+# %% [markdown]
+# `core` uses no other module, `distillation` trains and so uses `training`, and no model uses what only measures:
+
+# %%
+assert source_closure("core") == ("core",)
+taught = source_closure("distillation")
+assert {"training", "checkpoints", "distributions", "core"} < set(taught)
+assert not {"metrics", "plotting", "mopoe", "judges.classes"} & set(taught)
+print(*taught)
+
+
+# %% [markdown]
+# The name of a file in the cache carries a digest of the settings *and* of this code: change either, and the old file is
 # simply not found. An array counts with all its bytes: printed as text it would be abbreviated, and
 # a change in its middle would go unseen.
 
 # %%
 #| exports
-@functools.lru_cache(maxsize=None)
-def _module_source(name):
-    "The source text of module `name`, without its comments on where cells come from."
-    text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
+def _code(module):
+    "The source text of a module, without nbdev's comments on where cells come from."
+    text = _parsed(_file_of(f"mmvae_nb.{module}") or _file_of(module))[0]
     return "\n".join(l for l in text.splitlines() if not l.startswith("# %%"))
 
 
@@ -293,11 +453,11 @@ def _plain(value):
     return f"{value.dtype} {tuple(value.shape)} {sha}"
 
 def digest(settings, # anything JSON can hold; arrays, tensors and paths too
-           modules=() # names of modules of this package whose source counts, e.g. ("data", "vae")
+           modules=() # the modules called, e.g. ("mopoe",); what they use counts, too
           ) -> str: # 12 hexadecimal digits
     "A short fingerprint of settings and code."
     h = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
-    for m in sorted(modules): h.update(_module_source(f"mmvae_nb.{m}").encode())
+    for m in source_closure(*modules): h.update(_code(m).encode())
     return h.hexdigest()[:12]
 
 
@@ -341,9 +501,34 @@ resolve_device("auto")
 
 
 # %% [markdown]
+# ## What only some need
+#
+# Lessons and models need torch and a handful of other packages. Running the experiments also takes a scheduler, a notebook runner, word vectors. They come by
+# `pip install mmvae_nb[experiments]`, are imported where they are used, and their absence is one line.
+
+# %%
+#| exports
+def from_extra(name, # of the module, such as "papermill"
+               extra="experiments" # the extra of this package that brings it
+              ):
+    "Import and return a module that only an extra brings; `MmvaeError` if it is absent."
+    try: return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if not f"{name}.".startswith(f"{e.name}."): raise             # one that it needs itself
+        raise MmvaeError(f"{name}: not installed, allowed: after "
+                         f"`pip install mmvae_nb[{extra}]`") from e
+
+
+# %%
+assert from_extra("json") is json
+try: from_extra("nobody_has_this")
+except MmvaeError as e: print(e)
+
+
+# %% [markdown]
 # ## torchvision beside a torch it was not built for
 #
-# We use torchvision for its datasets only. Its compiled operators load only beside the exact torch
+# We use torchvision for its readers of real data sets only. Its compiled operators load only beside the exact torch
 # build they were made for; where they don't (a CPU-only torch with the stock torchvision wheel is
 # the common case), even `import torchvision` fails, because Python code in it refers to the
 # schema of an operator that was never registered. Declaring the two schemas is enough to make the
@@ -353,10 +538,12 @@ resolve_device("auto")
 # %%
 #| exports
 @functools.lru_cache(maxsize=None)
-def load_torchvision():
+def load_torchvision(needed=True # must it be there? Otherwise None if it is absent
+                    ):
     "Import and return torchvision, declaring the schemas of its missing operators if need be."
     import torch
-    try: import torchvision
+    if not needed and importlib.util.find_spec("torchvision") is None: return None
+    try: torchvision = from_extra("torchvision")
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
@@ -365,7 +552,7 @@ def load_torchvision():
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         load_torchvision.library = library   # a Library undoes its definitions when collected
-        import torchvision
+        torchvision = from_extra("torchvision")
     return torchvision
 
 
@@ -373,6 +560,44 @@ def load_torchvision():
 torchvision = load_torchvision()
 assert {"MNIST", "SVHN"} <= set(dir(torchvision.datasets))
 assert load_torchvision() is torchvision
+
+
+# %% [markdown]
+# ## How an object was made
+#
+# Weights are numbers; to use them one must first build the network that they belong to. An object that remembers its arguments can say how: lesson 06a
+# writes them into the file. A class inherits from `Remembers` and does nothing else for it, unless it can be made from less than it was
+# made with; then it says so by `arguments` and `from_arguments` of its own.
+
+# %%
+#| exports
+class Remembers:
+    "Remembers the arguments that it was made with, so that `save` can write them down."
+    def __new__(cls, *args, **named):
+        new = super().__new__(cls)
+        object.__setattr__(new, "_made_with", (args, named))
+        return new
+
+    def arguments(self) -> dict: # name -> value
+        "The arguments to make one like it by `from_arguments`."
+        args, named = self._made_with
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **named).arguments
+        bound.pop(next(iter(bound)))                          # self
+        more = next((p.name for p in inspect.signature(type(self).__init__).parameters.values()
+                     if p.kind is p.VAR_KEYWORD), None)
+        return {**bound, **bound.pop(more, {})} if more else bound
+
+    @classmethod
+    def from_arguments(cls, **arguments):
+        "One made with what `arguments` says."
+        return cls(**arguments)
+
+
+# %%
+class Cake(Remembers):
+    def __init__(self, kind, eggs=2, **more): self.kind = kind
+assert Cake("plum", more_sugar=True).arguments() == {"kind": "plum", "more_sugar": True}
+assert Cake.from_arguments(**Cake("plum", 3).arguments()).arguments() == {"kind": "plum", "eggs": 3}
 
 
 # %% [markdown]
@@ -402,8 +627,9 @@ assert (status["step"], status["total"], status["text"]) == (3, 10, "training")
 # ## Recap
 #
 # - Bad input is refused in one line at the door: `MmvaeError`, `one_of`, `in_range`.
-# - `atomic_path` writes files whole or not at all; `seed_of` names streams of random numbers.
-# - Data: `MMVAE_DATA`, then `data/`. Trained weights: `cache_dir()`, keyed by `digest`.
+# - `atomic_path` writes files whole or not at all; `seed_of` names streams of random numbers; who seeds the global ones works
+#   inside `keeping_random_state`.
+# - Data: `MMVAE_DATA`, then `data/`. Trained weights: `cache_dir()`, keyed by `digest`: settings, and the code of `source_closure`.
 #
 # ## Exercises
 #

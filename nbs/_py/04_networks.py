@@ -19,16 +19,16 @@
 
 # %%
 #| export
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import as_float
+from mmvae_nb.data import Modality, as_float
 from mmvae_nb.distributions import *
 
 # %%
-from dataclasses import replace
 import matplotlib.pyplot as plt
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.plotting import generation_grid
@@ -53,6 +53,7 @@ class ModalitySpec:
     likelihood: Any # log_prob(x, params), mean(params), sample(params)
     weight: float = 1.0 # w_m, multiplies this modality's log-likelihood
     hidden: int = 256 # units between a unimodal encoder's features and its posterior, 0 for none
+    modality: Modality | None = None # kind, shape and vocabulary, where known: saved with a model
 
     def __post_init__(self):
         in_range("weight", self.weight, low=0)
@@ -114,7 +115,7 @@ def mlp_decoder(latent, # dimensions of z
 # **Street numbers** (32 x 32 colour; any square image with side $4 \cdot 2^k$) get strided
 # convolutions with 32, 64, 64 channels, then one that sees the whole 4 x 4 map; and the mirror image of it.
 # That is MoPoE's layout (it stands in the [appendix](#appendix-mopoes-exact-layout)) with four changes, each for a reason measured
-# below or in short trials on the validation split: inputs centred at zero; GroupNorm after the inner
+# below or in short trials on the validation split: inputs centred at zero; group normalisation (`GroupNorm`: groups of channels, within one item) after the inner
 # convolutions of the *encoder*; smooth activations (SiLU); and two dense layers at the decoder's entrance.
 # Larger images (64 x 64 and more) would spend most of the time on their outermost layer; there it strides by four. They
 # also get a short cut: beside its convolutions the encoder sees a coarse copy of the image, 16 x 16, and the decoder
@@ -256,7 +257,8 @@ except MmvaeError as e: assert "(3, 30, 30)" in str(e)
 #
 # `default_specs` chooses by kind: an image whose side is $4 \cdot 2^k$ gets convolutions, another
 # image or a vector gets the MLP, text gets the one-dimensional convolutions. There is one function for each kind, and the
-# weights come from a rule.
+# weights come from a rule. `partial(f, a)` is `f` with its first argument given. A lambda would do the same, but a partial can be
+# written down and read again: so a saved model knows its networks (lesson 06a).
 #
 # **Weights.** An image of 3,072 numbers has a far larger log-likelihood than a word of 8 letters, and
 # an unweighted sum would let the model forget the word. MoPoE's remedy is $w_m = D_{\max} / D_m$, where
@@ -272,27 +274,28 @@ def image_spec(shape, # of one image: (C, H, W)
     "Convolutions for a square image of side 8, 16, 32, ..., one hidden layer for any other."
     try: _widths(shape)
     except MmvaeError:
-        return ModalitySpec(lambda: mlp_encoder(shape), 400,
-            lambda latent: mlp_decoder(latent, shape), Laplace(0.75), weight)
+        return ModalitySpec(partial(mlp_encoder, shape), 400, partial(mlp_decoder, shape=shape),
+                            Laplace(0.75), weight)
     seen = 128 + (shape[0]*COARSE**2 if _has_short_cut(shape) else 0)
-    return ModalitySpec(lambda: conv_encoder(shape), seen,
-        lambda latent: conv_decoder(latent, shape), Laplace(0.75), weight)
+    return ModalitySpec(partial(conv_encoder, shape), seen, partial(conv_decoder, shape=shape),
+                        Laplace(0.75), weight)
 
 def vector_spec(shape, # of one vector: (D,)
                 weight=1.0 # w_m
                ) -> ModalitySpec:
     "One hidden layer, and a Gaussian likelihood of numbers of any size."
-    return ModalitySpec(lambda: mlp_encoder(shape), 400,
-        lambda latent: mlp_decoder(latent, shape, squash=False), Gaussian(), weight)
+    return ModalitySpec(partial(mlp_encoder, shape), 400,
+                        partial(mlp_decoder, shape=shape, squash=False), Gaussian(), weight)
 
 def text_spec(num_tokens, # size of the vocabulary
               length, # tokens of one text, a multiple of 4
               weight=1.0 # w_m
              ) -> ModalitySpec:
     "One-dimensional convolutions; each place is written by itself."
-    trunk = lambda: ConvText(num_tokens, length)
+    trunk = partial(ConvText, num_tokens, length)
     return ModalitySpec(trunk, trunk().features,
-        lambda latent: DeconvText(latent, num_tokens, length), Categorical(), weight)
+                        partial(DeconvText, num_tokens=num_tokens, length=length), Categorical(),
+                        weight)
 
 
 # %% [markdown]
@@ -313,8 +316,9 @@ def default_specs(modalities, # dict: name -> `Modality`
 def _spec(m, weight):
     "The `ModalitySpec` of one modality."
     kind = one_of(f"kind of {m.name}", m.kind, ["image", "text", "vector"])
-    if kind == "text": return text_spec(m.num_tokens, m.shape[0], weight)
-    return {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
+    if kind == "text": spec = text_spec(m.num_tokens, m.shape[0], weight)
+    else: spec = {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
+    return replace(spec, modality=m)
 
 
 # %%

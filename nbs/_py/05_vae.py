@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The variational autoencoder
 #
-# > From a bound on $\log p(x)$ to a trained model that draws digits, with one modality.
+# > From a bound on the log-likelihood to a trained model that draws digits, with one modality.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -39,8 +39,8 @@ from mmvae_nb.data import as_float
 # ## A model with something hidden
 #
 # Think of a digit as made in two steps: first choose *what* to draw (which digit, how slanted, how
-# bold), a point $z$ in a small space; then draw it. Choosing is the prior $p(z)$, drawing is the
-# likelihood $p_\theta(x \mid z)$. We see only $x$. How probable a picture is under the model,
+# bold), a point $z$ in a small space, the *latent variable*; then draw it. Choosing is the prior $p(z)$, drawing is the
+# likelihood $p_\theta(x \mid z)$; together they are the *generative model*. We see only $x$. How probable a picture is under the model, its *evidence* or *marginal likelihood*,
 #
 # $$
 # \begin{aligned}
@@ -54,7 +54,7 @@ from mmvae_nb.data import as_float
 #
 # ## The ELBO, first way: Jensen
 #
-# Bring in a helper $q(z)$ that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
+# Bring in a helper $q(z)$, the *approximate posterior*, that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
 # over $q$. The logarithm is concave, so the logarithm of a mean is at least the mean of the logarithms (Jensen's inequality):
 #
 # $$
@@ -66,7 +66,7 @@ from mmvae_nb.data import as_float
 # \end{aligned}\tag{2}
 # $$
 #
-# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction, the second keeps the proposal close to the prior.
+# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction (its negative is the *reconstruction error*), the second keeps the proposal close to the prior.
 #
 # ## The ELBO, second way: what is lost
 #
@@ -83,9 +83,9 @@ from mmvae_nb.data import as_float
 # $$
 #
 # The bound is tight when $q$ is the true posterior. So maximising $\mathcal L$ over $q$ is
-# *inference*, and maximising it over $\theta$ is *learning*. A VAE does both at once, with a
-# network that maps $x$ to the parameters $\lambda = (\mu, \log \sigma^2)$ of $q$: *amortized*
-# inference, one network for all items. Keep equation (3) in mind: the whole course is about the KL in it.
+# *inference* (*variational inference*, as $q$ varies over a family of distributions), and maximising it over $\theta$ is *learning*. A VAE does both at once, with a
+# network that maps $x$ to the parameters $\lambda = (\mu, \log \sigma^2)$ of $q$: *amortized
+# inference*, one network (encoder, or *inference model*) for all items. Keep equation (3) in mind: the whole course is about the KL in it.
 #
 # A check in a case where all is known, $p(x\mid z) = \mathcal N(z, 1)$ in one dimension: then
 # $p(x) = \mathcal N(0, 2)$ and the posterior is $\mathcal N(x/2, 1/2)$ (the second number is the variance, here and
@@ -122,7 +122,7 @@ ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 #
 # The expectation in (2) is over a distribution that depends on $\lambda$. Write its sample as
 # $z = \mu + \sigma \odot \epsilon$ with $\epsilon \sim \mathcal N(0, I)$ ($\odot$: coordinate by coordinate). The randomness no longer depends
-# on $\lambda$, so the gradient moves inside the expectation. `rsample` of lesson 03
+# on $\lambda$, so the gradient moves inside the expectation, and an average over a few samples will do for it (a *Monte Carlo estimate*). `rsample` of lesson 03
 # does just this. For $\mathbb E_q[z^2] = \mu^2 + \sigma^2$ the answer is known, so we can check it:
 
 # %%
@@ -180,7 +180,7 @@ def path_kl(q, z):
     prior = DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z))
     return q.detach().log_prob(z) - prior.log_prob(z)
 
-class VAE(nn.Module):
+class VAE(Remembers, nn.Module):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def __init__(self, spec, # the modality's `ModalitySpec`
                  name, # the modality's name, its key in a batch
@@ -199,8 +199,9 @@ class VAE(nn.Module):
             raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
         return self.encoder(batch[self.name])
 
-    def generate(self, z):
-        "The decoder's mean for latents (batch, latent), or for a batch's posterior mean."
+    def generate(self, z # latents (batch, latent), or a batch (dict): its posterior's mean
+                ) -> dict: # name -> (batch, ...), images in [0, 1]
+        "Decode latents; or infer from a batch first. Means of the likelihood."
         z = self.infer(z).mean if isinstance(z, dict) else z
         return {self.name: self.likelihood.mean(self.decoder(z))}
 

@@ -18,12 +18,12 @@
 
 # %%
 #| export
-import json, math, os, time
+import contextlib, json, math, os, time
 import pandas as pd
 import torch
 from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData
-from mmvae_nb.checkpoints import _fingerprint, _latest, _load_checkpoint, _save_checkpoint, _writable
+from mmvae_nb.checkpoints import *
 
 # %%
 import tempfile
@@ -34,7 +34,6 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distributions import Bernoulli
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
-from mmvae_nb.checkpoints import *
 
 
 # %% [markdown]
@@ -42,7 +41,7 @@ from mmvae_nb.checkpoints import *
 #
 # The loop of the last lesson was five lines. A loop that others rely on owes them a little more:
 #
-# 1. *The same seed gives the same model*, also if the run was killed halfway and resumed.
+# 1. *The same random seed gives the same model*, also if the run was killed halfway and resumed.
 # 2. *You see what it does*: each part of the loss, not only their sum.
 # 3. *It stops on nonsense*: a loss that is not a number raises an error that says when.
 # 4. *It does not care where it runs.* Moving to devices, mixed precision and several processes are
@@ -94,10 +93,59 @@ ax.set(xlabel="update u", ylabel="rate / peak rate", ylim=(0, 1.1)); ax.legend()
 # %% [markdown]
 # ## `fit`
 #
-# It takes any module whose call gives a `Loss`, and any data that keep the contract.
+# It takes any module whose call gives a `Loss`, and any data that keep the contract. The loop itself is short, because everything that is about
+# *where* it runs and *what is left behind* is in a context, `Run`: whatever happens inside, a loss that overflows or Ctrl-C, on the way out the bar is closed, accelerate's
+# marks are taken off the model, the model is in evaluation mode and the global random generators go on where they were before.
 
 # %%
 #| exports
+def fit(model, # a module: model(batch) -> Loss(total, parts)
+        data, # a `MultimodalData`
+        updates, # number of optimiser steps
+        batch_size=128, # items per update and process
+        lr=1e-3, # peak learning rate of Adam
+        seed=0, # seeds weights' noise, pairing of items, everything drawn while training
+        device="auto", # auto, cpu, cuda, cuda:N, mps
+        precision="float32", # "float32" or "bf16" (mixed)
+        schedule="warmup_cosine", # "warmup_cosine" or "constant"
+        clip=100.0, # largest norm of the gradient; None for no limit
+        checkpoint=None, # folder for checkpoints; None for none
+        every=200, # updates between checkpoints
+        progress=True, # show a bar with the parts of the loss
+        stop_after=None, # stop (with a checkpoint) after this many updates, as if interrupted
+        callbacks=() # functions of the `Run`, called after each row of the history
+       ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
+    "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
+    how = _checked(model, data, updates=updates, batch_size=batch_size, lr=lr, seed=seed,
+                   precision=precision, schedule=schedule, clip=clip)
+    with Run(model, data, how, device, checkpoint, every, progress, stop_after) as run:
+        for update in run.left:
+            row = run.step(update)
+            if run.logs(update): run.log(row, callbacks)
+            if run.saves(update): run.save(update + 1)
+            if run.stopped: break
+    return pd.DataFrame(run.history)
+
+
+# %% [markdown]
+# What is given is checked before anything is touched.
+
+# %%
+#| exports
+def _checked(model, data, **how):
+    "The settings of a training as numbers of Python's; one line for what can't be trained."
+    for name in ("updates", "batch_size"): how[name] = in_range(name, how[name], low=1, whole=True)
+    how["lr"] = in_range("lr", how["lr"], low=0)
+    one_of("precision", how["precision"], ["float32", "bf16"])
+    one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
+    if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
+    if not isinstance(data, MultimodalData):
+        raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData)")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
+                         "(a model that teaches students is frozen)")
+    return how
+
 def _accelerator(device, precision):
     "An `Accelerator` on `device`; several fits in one process may differ in device and precision."
     from accelerate import Accelerator
@@ -116,89 +164,110 @@ def _marks(model):
     "A function that takes away what accelerate is about to hang on `model`, its bf16 above all."
     names = ["forward", "_original_forward", "_is_accelerate_prepared"]
     before = {k: v for k, v in vars(model).items() if k in names}
-    def release():
+    def release():                 # `unwrap_model(keep_fp32_wrapper=False)` would leave `forward`
         for k in names: vars(model).pop(k, None)
         vars(model).update(before)
     return release
 
 
+# %% [markdown]
+# `Run` is what `fit` and its callbacks hold in their hands. Setting up happens in order, and each step that leaves a trace first says how the trace
+# is removed: that is what `ExitStack` is for.
+
 # %%
 #| exports
-def fit(model, # a module: model(batch) -> Loss(total, parts)
-        data, # a `MultimodalData`
-        updates, # number of optimiser steps
-        batch_size=128, # items per update and process
-        lr=1e-3, # peak learning rate of Adam
-        seed=0, # seeds weights' noise, pairing of items, everything drawn while training
-        device="auto", # auto, cpu, cuda, cuda:N, mps
-        precision="float32", # "float32" or "bf16" (mixed)
-        schedule="warmup_cosine", # "warmup_cosine" or "constant"
-        clip=100.0, # largest norm of the gradient; None for no limit
-        checkpoint=None, # folder for checkpoints; None for none
-        every=200, # updates between checkpoints
-        progress=True, # show a bar with the parts of the loss
-        stop_after=None # stop (with a checkpoint) after this many updates, as if interrupted
-       ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
-    "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
-    count = lambda name, value: in_range(name, value, low=1, whole=True)
-    updates, batch_size = count("updates", updates), count("batch_size", batch_size)
-    every, lr = count("every", every), in_range("lr", lr, low=0)     # numbers of Python's, too
-    one_of("precision", precision, ["float32", "bf16"])
-    one_of("schedule", schedule, ["warmup_cosine", "constant"])
-    if clip is not None: in_range("clip", clip, low=1e-9)
-    if stop_after is not None: in_range("stop_after", stop_after, low=1, whole=True)
-    if not isinstance(data, MultimodalData):
-        raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData)")
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
-                         "(a model that teaches students is frozen)")
-    accelerator = _accelerator(device, precision)
-    settings = dict(updates=updates, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
-                    schedule=schedule, clip=clip, processes=accelerator.num_processes,
-                    data=data.checksum, model=_fingerprint(model))
-    settings = json.loads(json.dumps(settings, default=float))     # as a checkpoint gives them back
-    if checkpoint: _writable(checkpoint)
-    seed_everything(seed, "fit", accelerator.process_index)
-    data = data.to(accelerator.device)
-    optimiser = torch.optim.Adam(trained, lr)
-    factor = lambda u: lr_factor(u, updates, schedule)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-    model.train()
-    release = _marks(model)
-    try:
-        wrapped, optimiser = accelerator.prepare(model, optimiser)
-        accelerator.register_for_checkpointing(scheduler)
-        replay = getattr(model, "replay", None)       # lesson 09: what later updates continue
-        if hasattr(replay, "stored"):
-            replay.stored = None; accelerator.register_for_checkpointing(replay)
-        start, history = 0, []
-        if _latest(checkpoint):
-            start, history = _load_checkpoint(accelerator, _latest(checkpoint), settings)
-        stop = updates if stop_after is None else min(updates, stop_after)
-        limit = math.inf if clip is None else clip
-        bar = _Bar(start, updates, progress and accelerator.is_main_process)
-        for update in range(start, stop):
-            number = update*accelerator.num_processes + accelerator.process_index
-            total, parts = wrapped(data.batch(number, batch_size, seed))
-            if not torch.isfinite(total):
-                raise MmvaeError(f"loss: got {total.item()} at update {update}, "
-                                 f"allowed: finite numbers; a smaller lr than {lr} may help")
-            accelerator.backward(total)
-            norm = accelerator.clip_grad_norm_(model.parameters(), limit)
-            if not torch.isfinite(norm):
-                raise MmvaeError(f"gradient: got norm {norm.item()} at update {update}, "
-                                 f"allowed: finite numbers; a smaller lr than {lr} may help")
-            optimiser.step(); scheduler.step(); optimiser.zero_grad()
-            if update % 10 == 0 or update == updates - 1:
-                row = {"update": update, "total": total.item()}
-                row |= {k: float(v) for k, v in parts.items()}
-                history.append(row); bar.show(update + 1, row)
-            if checkpoint and ((update + 1) % every == 0 or update + 1 == stop):
-                _save_checkpoint(accelerator, checkpoint, update + 1, settings, history)
-    finally: release()
-    bar.close(); model.eval()
-    return pd.DataFrame(history)
+class Run:
+    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
+    def __init__(self, model, # the model in training
+                 data, # a `MultimodalData`
+                 how, # settings, as `fit` checks them
+                 device="auto", checkpoint=None, every=200, progress=True, stop_after=None):
+        count = lambda name, value: in_range(name, value, low=1, whole=True)
+        self.model, self.data, self.how = model, data, how
+        self.checkpoint, self.every, self.progress = checkpoint, count("every", every), progress
+        self.end = how["updates"]
+        if stop_after is not None: self.end = min(self.end, count("stop_after", stop_after))
+        self.accelerator = _accelerator(device, how["precision"])
+        self.settings = dict(how, processes=self.accelerator.num_processes, data=data.checksum,
+                             model=fingerprint(model))
+        self.settings = json.loads(json.dumps(self.settings, default=float))   # as a file gives it
+        self.history, self.row, self.update, self.stopped = [], {}, 0, False
+
+    def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            if self.checkpoint: check_writable(self.checkpoint)
+            undo.enter_context(keeping_random_state())
+            seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
+            undo.callback(self.model.eval); self.model.train()
+            undo.callback(_marks(self.model)); self._prepare()
+            start = self._resume()
+            show = self.progress and self.accelerator.is_main_process
+            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
+            self.left, self.undo = range(start, self.end), undo.pop_all()
+        return self
+
+    def __exit__(self, *error): return self.undo.__exit__(*error)
+
+    def _prepare(self):
+        "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
+        accelerator, how = self.accelerator, self.how
+        self.data = self.data.to(accelerator.device)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(trained, how["lr"])
+        factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)
+        accelerator.register_for_checkpointing(self.scheduler)
+        for more in getattr(self.model, "checkpoint_state", list)():
+            more.reset(); accelerator.register_for_checkpointing(more)
+
+    def _resume(self):
+        "The update to begin with: that after the newest checkpoint, or the first."
+        if not (path := latest(self.checkpoint)): return 0
+        start, self.history = load_checkpoint(self.accelerator, path, self.settings)
+        return start
+
+    def step(self, update) -> dict: # the row of the history
+        "One update: loss, gradient, Adam. `MmvaeError` if a number is not finite."
+        accelerator, how = self.accelerator, self.how
+        number = update*accelerator.num_processes + accelerator.process_index
+        total, parts = self.wrapped(self.data.batch(number, how["batch_size"], how["seed"]))
+        self._finite("loss: got", total, update)
+        accelerator.backward(total)
+        limit = math.inf if how["clip"] is None else how["clip"]
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        self._finite("gradient: got norm", norm, update)
+        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
+        self.update = update
+        return {"update": update, "total": total.detach(), **parts}
+
+    def _finite(self, what, value, update):
+        if torch.isfinite(value): return
+        raise MmvaeError(f"{what} {value.item()} at update {update}, allowed: finite numbers; "
+                         f"a smaller lr than {self.how['lr']} may help")
+
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+
+    def log(self, row, callbacks=()):
+        "Keep a row of the history, call the callbacks, show both."
+        self.row = {k: v if k == "update" else float(v) for k, v in row.items()}
+        self.history.append(self.row)
+        if callbacks:
+            with keeping_random_state():                     # a callback changes no weight
+                for call in callbacks: call(self)
+            self.model.train()
+        self.bar.show(self.update + 1, self.row)
+
+    def stop(self):
+        "End after this update, with a checkpoint if there is a folder for it."
+        self.stopped = True
+
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
+    def save(self, done): # updates done
+        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history)
 
 
 # %%
@@ -259,6 +328,44 @@ assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.para
 assert resumed["update"].tolist() == [0, 10, 20, 30, 39] and "0.0005" in refusal
 
 # %% [markdown]
+# ## Callbacks
+#
+# What one wants beside the training loss differs from project to project: the loss on validation items, a picture, an entry in a log, an early end. A *callback* is
+# a function of the `Run`, called after each row of the history (every ten updates). It may look at `run.model`, add to `run.row`, and call `run.stop()`. It draws from random generators of
+# its own, so a training with callbacks ends in the same weights as one without.
+#
+# Two of them: the validation loss, and a stop when it has not improved for three rows. Both are written so that a resumed run behaves like an uninterrupted
+# one: they remember nothing that is not in `run.history`.
+
+# %%
+held_out, _ = mnist_svhn_text("validation", "rendered").take(200)
+
+def validation(run):
+    "Adds the loss on held-out items to each row."
+    seed_everything(0, "validation")                                # the same noise each time
+    with torch.no_grad(): run.row["validation"] = run.model.eval().loss(held_out).total.item()
+
+def patience(run):
+    "Ends the training after three rows without a new best validation loss."
+    losses = [row["validation"] for row in run.history]
+    if losses.index(min(losses)) < len(losses) - 3: run.stop()
+
+
+# %% [markdown]
+# With a rate that is far too large the validation loss soon gets no better, and the training ends. Its weights are those of a training that was
+# stopped at the same place without any callback.
+
+# %%
+rough = dict(updates=200, batch_size=32, lr=0.1, schedule="constant", progress=False, device="cpu")
+watched, alone = new_vae(), new_vae()
+history = fit(watched, train, **rough, callbacks=[validation, patience])
+ended = history["update"].iloc[-1] + 1
+fit(alone, train, **rough, stop_after=ended)
+for a, b in zip(watched.parameters(), alone.parameters()): assert torch.equal(a, b)
+assert 30 < ended < 200
+print(history[["update", "total", "validation"]].round(1).to_string(index=False))
+
+# %% [markdown]
 # ## Mixed precision and bad input
 #
 # With `precision="bf16"` the matrix products are computed with 8 significant bits; weights and optimiser stay in float32. After 40
@@ -296,8 +403,9 @@ except MmvaeError as e: assert "smaller lr" in str(e)
 #
 # ## Recap
 #
-# - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is.
-# - `save_weights`, `load_weights` and `cached` keep what it made.
+# - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is; it leaves nothing behind but a trained model.
+# - Callbacks see the `Run`: they add to its history and may end it, and change no weight.
+# - [Lesson 06a](06a_checkpoints.ipynb): checkpoints, and `save` and `load` for what was trained.
 #
 # ## Exercises
 #

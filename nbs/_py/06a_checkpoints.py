@@ -1,13 +1,14 @@
 # %% [markdown]
-# # Checkpoints and weights
+# # Checkpoints and files
 #
-# > What survives a kill, and what a colleague can open.
+# > What survives a kill, what a cache may keep, and what a colleague can open.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
 # - what a checkpoint holds, and why its folder knows the model it belongs to;
 # - how weights are kept as numbers and nothing else;
+# - what must stand beside the numbers so that somebody without our code can use them;
 # - how lessons share trained models through a cache.
 #
 # Runs in a few seconds on a laptop CPU.
@@ -18,14 +19,23 @@
 
 # %%
 #| export
-import contextlib, hashlib, json, os, shutil
+import contextlib, functools, hashlib, importlib, inspect, json, os, shutil, sys, warnings
+from dataclasses import asdict
 from pathlib import Path
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from mmvae_nb.core import *
+from mmvae_nb.data import Modality
+from mmvae_nb.networks import ModalitySpec
 
 # %%
 import tempfile
+from mmvae_nb.data import TensorData
+from mmvae_nb.distillation import Students
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import default_specs
+from mmvae_nb.training import fit
 
 
 # %% [markdown]
@@ -36,33 +46,43 @@ import tempfile
 # checkpoint; the one before it is deleted only afterwards. Beside it lie the settings, and a fingerprint of the model's
 # class, options and frozen parts (a student's teacher, say). Resuming with
 # others would silently mix two experiments, so that is refused.
+#
+# Some models carry something from one update to the next that is no weight, such as the unfinished refinements of lesson 09. Such a model has a method
+# `checkpoint_state()` that returns objects with `reset()`, `state_dict()` and `load_state_dict()`: `fit` resets them at the start and keeps them in the checkpoint.
 
 # %%
 #| exports
-def _latest(folder):
+def latest(folder # of checkpoints, or None
+          ):
     "The newest complete checkpoint in `folder`, or None."
     found = sorted(Path(folder).glob("update_*")) if folder else []
     return found[-1] if found else None
 
-def _fingerprint(model):
+def _options(owner):
+    "The attributes that JSON can hold, as text."
+    for k, v in sorted(getattr(owner, "__dict__", {}).items()):
+        with contextlib.suppress(TypeError, ValueError):
+            if k[0] != "_" and k not in ("training", "forward"): yield f"{k}={json.dumps(v)};"
+
+def fingerprint(model # a module
+               ) -> str: # 12 hexadecimal digits
     "Of the model that a checkpoint belongs to: class, options, shapes, and the frozen weights."
-    h = hashlib.sha256()
-    def options(o):
-        "The attributes that JSON can hold."
-        for k, v in sorted(getattr(o, "__dict__", {}).items()):
-            with contextlib.suppress(TypeError, ValueError):
-                if k[0] == "_" or k in ("training", "forward"): continue
-                h.update(f"{k}={json.dumps(v)};".encode())
-    h.update(type(model).__name__.encode()); options(model)
+    h = hashlib.sha256(type(model).__name__.encode())
+    for text in _options(model): h.update(text.encode())
     for n, spec in getattr(model, "specs", {}).items():
         h.update(f"{n}:{type(spec.likelihood).__name__}:{spec.weight};".encode())
-        options(spec.likelihood)
+        for text in _options(spec.likelihood): h.update(text.encode())
     for n, v in model.state_dict().items(): h.update(f"{n}{tuple(v.shape)};".encode())
     frozen = [p.detach().cpu().reshape(-1) for p in model.parameters() if not p.requires_grad]
     for p in frozen: h.update(p.view(torch.uint8).numpy())
     return h.hexdigest()[:12]
 
-def _save_checkpoint(accelerator, folder, update, settings, history):
+def save_checkpoint(accelerator, # accelerate's, which knows model, optimiser and the rest
+                    folder, # of this training's checkpoints
+                    update, # how many updates are done
+                    settings, # what `load_checkpoint` must be asked with
+                    history # list of rows
+                   ):
     "Write the state after `update` updates, whole or not at all; then drop older ones."
     folder = Path(folder)
     final, tmp = folder/f"update_{update:07d}", folder/f".partial_{update:07d}"
@@ -79,7 +99,7 @@ def _save_checkpoint(accelerator, folder, update, settings, history):
 
 # %%
 #| exports
-def _writable(folder):
+def check_writable(folder):
     "Make the checkpoint folder now, rather than fail after hours of training."
     try:
         mine = Path(folder)/f".try_{os.getpid()}"      # several processes may look at once
@@ -88,8 +108,11 @@ def _writable(folder):
     except OSError as e:
         raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
 
-def _load_checkpoint(accelerator, path, settings):
-    "Load the checkpoint at `path`; refuse other settings. Returns (update, history)."
+def load_checkpoint(accelerator, # accelerate's, with the model prepared
+                    path, # one checkpoint, from `latest`
+                    settings # of this training
+                   ) -> tuple: # (updates done, history)
+    "Load a checkpoint; `MmvaeError` if it was made with other settings or another model."
     run = read_json(path/"run.json")
     another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
                          "frozen weights differ), allowed: one of the model given")
@@ -101,6 +124,20 @@ def _load_checkpoint(accelerator, path, settings):
     try: accelerator.load_state(str(path))
     except RuntimeError as e: raise another from e
     return run["update"], run["history"]
+
+
+# %%
+g = torch.Generator().manual_seed(0)
+data = TensorData({"sound": torch.randn(200, 6, generator=g), "motion": torch.randn(200, 3, generator=g)})
+specs = default_specs(data.modalities)
+def new_model(): seed_everything(0, "weights"); return JVAE(specs, latent=4)
+how = dict(updates=20, batch_size=16, device="cpu", progress=False)
+
+model = new_model()
+with tempfile.TemporaryDirectory() as folder:
+    fit(model, data, **how, checkpoint=folder, stop_after=7)
+    assert latest(folder).name == "update_0000007" and latest(Path(folder)/"none") is None
+assert fingerprint(model) == fingerprint(new_model()) != fingerprint(JVAE(specs, latent=4, beta=2.))
 
 
 # %% [markdown]
@@ -130,13 +167,222 @@ def load_weights(model, path):
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    save_weights(vae, f"{folder}/vae.safetensors")
-    again = load_weights(new_vae(), f"{folder}/vae.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), again.parameters()))
-    cut = Path(f"{folder}/vae.safetensors").read_bytes()[:1000]
+    save_weights(model, f"{folder}/jvae.safetensors")
+    again = load_weights(new_model(), f"{folder}/jvae.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+    cut = Path(f"{folder}/jvae.safetensors").read_bytes()[:1000]
     Path(f"{folder}/half.safetensors").write_bytes(cut)
-    try: load_weights(new_vae(), f"{folder}/half.safetensors")
+    try: load_weights(new_model(), f"{folder}/half.safetensors")
     except MmvaeError as e: assert "half.safetensors: not a weight file" in str(e)
+
+
+# %% [markdown]
+# ## A file for a colleague
+#
+# `load_weights` needs the model first, so it needs you to remember how it was made: specs, latent dimensions, options. A colleague can't. `save` therefore writes
+# the recipe beside the numbers, in the header of the same safetensors file, as JSON: the class, its arguments, for each modality the networks and the
+# likelihood with theirs, the vocabulary, the version of this package, and a digest of the weights. Students are saved without their
+# teacher, because encoders and decoders are all that inference needs.
+#
+# Pickle would be shorter. But a pickle runs whatever its author wrote, so opening one is as trusting as running a stranger's program. Our header names functions and
+# `load` decides: models, likelihoods, and the networks of lessons 04 and 16c, of this package only, or of modules that you name in `trusted`.
+# That is why the specs of those lessons are made of `functools.partial`: it says which function it calls, with what. A lambda says
+# neither. `save` warns about it, and such a file is opened with the specs beside it: `load(path, specs=...)`.
+
+# %%
+#| exports
+def _name_of(obj):
+    "Where a function or class is found again, as module:name; None if it has no such name."
+    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
+    found = getattr(sys.modules.get(module), name, None)
+    return f"{module}:{name}" if found is obj and module != "__main__" else None
+
+def _written(call):
+    "A function or class, or a `partial` of one, as JSON can hold it; None for a lambda."
+    call = call if isinstance(call, functools.partial) else functools.partial(call)
+    name, what = _name_of(call.func), {"args": list(call.args), "named": call.keywords}
+    try: return name and {"call": name, **json.loads(_json(what))}
+    except TypeError: return None
+
+def _json(value): return json.dumps(value, default=_number)
+
+def _number(value):
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0: return value.item()   # NumPy's
+    raise TypeError(f"{type(value).__name__} is no number")
+
+def _written_spec(spec):
+    "A `ModalitySpec` as JSON can hold it."
+    kind = type(spec.likelihood)
+    given = {n: getattr(spec.likelihood, n) for n in inspect.signature(kind).parameters
+             if hasattr(spec.likelihood, n)}
+    return {"encoder": _written(spec.encoder), "decoder": _written(spec.decoder),
+            "likelihood": _written(functools.partial(kind, **given)), "weight": spec.weight,
+            "features": spec.features, "hidden": spec.hidden,
+            "modality": asdict(spec.modality) if spec.modality else None}
+
+def _written_arguments(model):
+    "The arguments of `model`, specs apart: (arguments, specs)."
+    arguments = model.arguments()
+    own = getattr(model, "specs", arguments.get("specs"))
+    if "spec" in arguments: own = {arguments["name"]: arguments["spec"]}         # of one modality
+    rest = {k: v for k, v in arguments.items() if k not in ("specs", "spec")}
+    for k, v in rest.items():
+        try: rest[k] = json.loads(_json(v))
+        except TypeError as e:
+            raise MmvaeError(f"model: its argument {k} is a {type(v).__name__}, "
+                             "allowed: numbers, strings and lists of them") from e
+    return rest, {n: _written_spec(s) for n, s in own.items()}
+
+
+# %%
+#| exports
+SCHEMA = 1 # of the header
+
+def save(model, # a `VAE` or `MultimodalVAE`
+         path, # of the file to write, such as "students.safetensors"
+         data=None # a `MultimodalData`: its modalities and class names go with the model
+        ):
+    "Write the model to one file that `load` opens by itself. Students leave their teacher."
+    import mmvae_nb
+    if not isinstance(model, Remembers) or not (kind := _name_of(type(model))):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of "
+                         "a module that can be imported (`save_weights` writes any numbers)")
+    arguments, specs = _written_arguments(model)
+    for n, m in (data.modalities if data else {}).items():
+        if n in specs: specs[n]["modality"] = asdict(m)
+    state = _weights(model)
+    header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,
+              "arguments": arguments, "class_names": list(data.class_names or ()) if data else [],
+              "weights": digest(state)}
+    with atomic_path(path) as tmp: save_file(state, tmp, {"mmvae_nb": _json(header)})
+    if nameless := _nameless(specs):
+        warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local "
+                      "functions, which a file can't name: open it by `load(path, specs=...)`",
+                      stacklevel=2)
+
+def _weights(model):
+    "The weights to save, without those of a `teacher`."
+    return {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
+            if not k.startswith("teacher.")}
+
+def _nameless(specs):
+    return [n for n, s in specs.items() if None in (s["encoder"], s["decoder"], s["likelihood"])]
+
+def describe(path # of a file that `save` wrote
+            ) -> dict: # class, arguments, specs, class_names, version, digest of the weights
+    "What a saved model is, without making it."
+    return _opened(path)[0]
+
+def _opened(path):
+    "Header and weights of a saved model; `MmvaeError` if it is none, or damaged."
+    try:
+        with safe_open(path, "pt") as f:
+            header = json.loads((f.metadata() or {}).get("mmvae_nb", "{}"))
+            state = {k: f.get_tensor(k) for k in f.keys()}
+    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except (OSError, ValueError, SafetensorError) as e:
+        raise MmvaeError(f"{path}: damaged, or no saved model ({str(e)[:80]})") from e
+    if not header:
+        raise MmvaeError(f"{path}: weights without a recipe, allowed: a file written by `save` "
+                         "(`load_weights` takes these)")
+    if header.get("schema") != SCHEMA:
+        raise MmvaeError(f"{path}: got schema {header.get('schema')} (mmvae_nb "
+                         f"{header.get('mmvae_nb')}), allowed: {SCHEMA}")
+    if digest(state) != header.get("weights"):
+        raise MmvaeError(f"{path}: damaged, the weights are not those that were saved")
+    return header, state
+
+
+# %% [markdown]
+# Reading is the careful half. A name in the file is looked up only if it is allowed: nothing of the package that writes files, fetches data or starts jobs can be
+# reached from a header.
+
+# %%
+#| exports
+_makers = ("mmvae_nb.networks", "mmvae_nb.text")  # modules whose functions and layers build networks
+
+def _is_ours(obj, module, what):
+    "May a file name this object of our package, as `what`?"
+    if what == "networks": return module in _makers
+    if not isinstance(obj, type): return False
+    return issubclass(obj, Remembers) if what == "class" else hasattr(obj, "log_prob")
+
+def _found(path, name, what, trusted):
+    "The function or class called `name`, if `load` may call it; `MmvaeError` otherwise."
+    module, _, name = str(name).partition(":")
+    ours = module.split(".")[0] == "mmvae_nb"
+    if not ours and not any(f"{module}.".startswith(f"{t}.") for t in trusted):
+        raise MmvaeError(f"{path}: it calls {module}, allowed: this package, and modules that you "
+                         f"name: `load(path, trusted=({module!r},))`")
+    try: obj = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise MmvaeError(f"{path}: it calls {module}.{name}, which is not there") from e
+    if ours and (getattr(obj, "__module__", "") != module or not _is_ours(obj, module, what)):
+        raise MmvaeError(f"{path}: it calls {module}.{name}, allowed: models, likelihoods and the "
+                         "networks of lessons 04 and 16c")
+    return obj
+
+def _tuples(value):
+    "JSON's lists as the tuples they were."
+    if isinstance(value, dict): return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+def _read_spec(path, spec, trusted):
+    "The `ModalitySpec` that `_written_spec` wrote."
+    def call(key):
+        w, what = spec[key], "likelihood" if key == "likelihood" else "networks"
+        f = _found(path, w["call"], what, trusted)
+        return functools.partial(f, *_tuples(w["args"]), **_tuples(w["named"]))
+    m = spec["modality"] and Modality(**_tuples(spec["modality"]))
+    return ModalitySpec(call("encoder"), spec["features"], call("decoder"), call("likelihood")(),
+                        spec["weight"], spec["hidden"], m)
+
+
+# %%
+#| exports
+def load(path, # of a file that `save` wrote
+         specs=None, # dict: name -> `ModalitySpec`, in place of those in the file
+         trusted=(), # modules of others that the file may call, such as ("my_networks",)
+         device="cpu" # where the model goes
+        ):
+    "The model that `save` wrote, in evaluation mode. Nothing of the file is run."
+    header, state = _opened(path)
+    cls = _found(path, header["class"], "class", trusted)
+    with keeping_random_state():
+        try: model = cls.from_arguments(**_arguments(path, header, specs or {}, trusted))
+        except (KeyError, TypeError, AttributeError) as e:
+            raise MmvaeError(f"{path}: {cls.__name__} can't be made from what it says ({e}); it "
+                             f"is of mmvae_nb {header.get('mmvae_nb')}") from e
+    shapes = lambda s: {k: v.shape for k, v in s.items()}
+    if shapes(_weights(model)) != shapes(state):
+        raise MmvaeError(f"{path}: weights of another model than the {cls.__name__} it names, "
+                         "allowed: the specs it was saved with")
+    model.load_state_dict(state, strict=False)                 # all but a teacher's
+    return model.to(resolve_device(device)).eval()
+
+def _arguments(path, header, given, trusted):
+    "The arguments for `from_arguments`, with the specs of the file or those given."
+    arguments, specs = _tuples(header["arguments"]), header["specs"]
+    for n in given: one_of("specs", n, specs)
+    if lacking := [n for n in _nameless(specs) if n not in given]:
+        raise MmvaeError(f"specs: got none for {', '.join(lacking)}, whose networks {path} can't "
+                         "name, allowed: `load(path, specs=...)` with those it was made with")
+    specs = {n: given.get(n) or _read_spec(path, s, trusted) for n, s in specs.items()}
+    one = "spec" in inspect.signature(_found(path, header["class"], "class", trusted)).parameters
+    return {**arguments, "spec": specs[arguments["name"]]} if one else {**arguments, "specs": specs}
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder)/"students.safetensors"
+    students = Students(model)
+    save(students, path, data)
+    again, size = load(path), path.stat().st_size
+    about = describe(path)
+    batch = {"sound": data.pools["sound"][:3]}
+    assert torch.equal(students.eval().generate(batch)["motion"], again.generate(batch)["motion"])
+assert not any(k.startswith("teacher.encoder") for k in again.state_dict())
+print(about["class"], about["arguments"], f"{size:,} bytes", about["specs"]["sound"]["encoder"], sep="\n")
 
 
 # %% [markdown]
@@ -151,7 +397,7 @@ def cached(name, # what the model is called
            make, # () -> a fresh model
            train, # model -> None, trains it in place
            settings, # anything JSON can hold that the result depends on
-           modules=() # modules of this package whose source the result depends on
+           modules=() # the modules called, such as ("mopoe", "training"); what they use counts, too
           ):
     "The trained model called `name`, from the cache or trained now."
     path = cache_dir("lessons")/f"{name}-{digest(settings, modules)}.safetensors"
@@ -165,7 +411,33 @@ def cached(name, # what the model is called
 calls = []
 with tempfile.TemporaryDirectory() as folder:
     before = os.environ.get("MMVAE_CACHE"); os.environ["MMVAE_CACHE"] = folder
-    quick = lambda m: (calls.append(1), fit(m, train, **{**short, "updates": 2}))
-    one, two, other = [cached("vae", new_vae, quick, {"n": n}, ["vae"]) for n in (2, 2, 3)]
+    quick = lambda m: (calls.append(1), fit(m, data, **{**how, "updates": 2}))
+    one, two, other = [cached("toy", new_model, quick, {"n": n}, ["multimodal_elbo", "training"])
+                       for n in (2, 2, 3)]
     os.environ.pop("MMVAE_CACHE") if before is None else os.environ.update(MMVAE_CACHE=before)
 assert len(calls) == 2 and torch.equal(next(one.parameters()), next(two.parameters()))
+
+# %% [markdown]
+# ## Recap
+#
+# - A checkpoint is for the same run to go on: everything that later updates depend on, and a fingerprint that refuses another model.
+# - `save_weights` writes numbers for who has the model; `save` writes the model, for who has only this package.
+# - A cache's name says what the result rests on: the settings given to `fit`, and the code of the modules called.
+#
+# ## Exercises
+#
+# 1. Why does `load` refuse `mmvae_nb.core:write_json` as an encoder, although it is of this package?
+# 2. The digest of the weights stands in the file it protects. Against what does it help, and against what not?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. Its arguments come from the file, too: it would write a file of the author's choice on your disk. Of the package only what builds networks may be called.
+# 2. Against a copy that broke on the way. Not against somebody who changes weights on purpose, for he can write the digest anew; that takes a
+#    digest or a signature that comes by another way.
+# :::
+#
+# ## References
+#
+# - Hugging Face, [safetensors](https://huggingface.co/docs/safetensors): the format, and why not pickle.
+# - Python, [pickle](https://docs.python.org/3/library/pickle.html): its first warning.

@@ -37,7 +37,8 @@ from mmvae_nb.training import *
 #
 # A handwritten digit, a street number and an English word have something in common: the number.
 # We model them as conditionally independent given one latent $z$,
-# $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. Whatever they share has to be in $z$. The derivation of
+# $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. This is a *multimodal VAE*. Whatever the modalities share has to be in $z$, their *shared representation*;
+# inferring it from one of them and decoding another is *cross-modal generation*. The derivation of
 # lesson 05 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
 #
 # $$
@@ -72,12 +73,18 @@ from mmvae_nb.training import *
 #
 # All multimodal models of this course share decoders, the ELBO (1), and three calls that take any
 # non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. A
-# missing modality is an absent key. What a model can't do for a subset it says by name.
+# missing modality is an absent key. What a model can't do for a subset it says by name. What it is able to do
+# at all stands in a few attributes (`needs_all`, `refines`, `own_decoders`, `teacher`), so that nobody has to ask for its name. One decoder per modality is not
+# a law either: `decode` is one method, to be replaced where a modality has a latent of its own, say.
 
 # %%
 #| exports
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
+    needs_all = False     # can it infer from all modalities only?
+    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 15)?
+    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
+
     def __init__(self, specs, # dict: name -> `ModalitySpec`
                  latent=20, # latent coordinates
                  beta=1.0 # weight of the KL term
@@ -86,10 +93,10 @@ class MultimodalVAE(nn.Module):
         if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
         for n in specs:            # names of torch's submodules, too
             if not n or "." in n or hasattr(nn.ModuleDict(), n):
-                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
-                                 "that are no attribute of torch's ModuleDict")
+                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
+                                 "dot that are no attribute of torch's ModuleDict")
         self.specs, self.latent = dict(specs), in_range("latent", latent, low=1, whole=True)
-        self.beta = in_range("beta", beta, low=0)
+        self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         self.decoders = nn.ModuleDict({n: s.decoder(latent) for n, s in specs.items()})
         learned = {n: s.likelihood for n, s in specs.items() if isinstance(s.likelihood, nn.Module)}
         self.likelihoods = nn.ModuleDict(learned)         # with parameters of their own
@@ -113,17 +120,43 @@ class MultimodalVAE(nn.Module):
                              f"{', '.join(missing)} too and can't do without")
         return have
 
+    def variants(self) -> dict: # suffix of the names of its numbers -> model
+        "The models in this one that are evaluated one by one: itself, if it holds no others."
+        return {"": self}
+
+    def product(self, posteriors, **options): # `options` of `product_of_experts`
+        "One posterior: itself. Several: their product of experts."
+        posteriors = list(posteriors)
+        return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
+
+    def decode(self, z, # latents (batch, latent)
+               modality # a modality's name
+              ): # (batch, ...)
+        "The parameters of a modality's likelihood."
+        return self.decoders[modality](z)
+
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decoders[n](z))
+        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decode(z, n))
                 for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
-    def elbo(self, batch, q, generator=None, path=False):
-        "Eq. (1) per item by one sample, for ANY `q`; `path`: with the KL of lesson 05, eq. (5)."
+    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
+              **terms # name -> (batch,) nats
+             ) -> dict: # of detached scalars
+        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        return {**{n: v.mean().detach() for n, v in terms.items()},
+                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
+
+    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
+             q, # a `Posterior` of its items, wherever it comes from
+             generator=None, # random stream of the sample
+             path=False # with the KL of lesson 05, eq. (5), whose gradient is quieter
+            ): # (batch,) nats
+        "Eq. (1) per item by one sample, for ANY `q`."
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
@@ -133,13 +166,13 @@ class MultimodalVAE(nn.Module):
                  sample=False, # draw z from the posterior instead of taking its mean?
                  generator=None # for the draw
                 ) -> dict: # name -> images in [0, 1] or tokens
-        "The decoders' means for given latents, or for those inferred from a batch."
+        "Decode latents (a tensor); or infer from a batch (a dict) first. Means of the likelihoods."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
         for n in to: one_of("to", n, self.names)
         if isinstance(source, dict):
             q = self.infer(source)
             source = q.rsample(generator=generator) if sample else q.mean
-        return {n: self.specs[n].likelihood.mean(self.decoders[n](source)) for n in to}
+        return {n: self.specs[n].likelihood.mean(self.decode(source, n)) for n in to}
 
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
@@ -155,6 +188,8 @@ class MultimodalVAE(nn.Module):
 #| exports
 class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
+    needs_all = True
+
     def __init__(self, specs, latent=20, beta=1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
@@ -169,8 +204,7 @@ class JVAE(MultimodalVAE):
         q = self.infer(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         total = -(self.weighted(logs) - self.beta*q.kl()).mean()
-        return Loss(total, {"kl": q.kl().mean().detach(),
-                            **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, self.parts(logs, kl=q.kl()))
 
 
 # %%
@@ -218,7 +252,7 @@ for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
 
 # %%
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
+modules = ["multimodal_elbo", "training", "datasets.digits"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)

@@ -73,21 +73,21 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 # The first part does not depend on the student. It is the information that the other modalities have
 # about $z$ and $x_m$ has not, and no distillation removes it. The second is minimised by
 # the Gaussian with the *mean and variance of* $\bar q$: this direction of KL covers (lesson 03). To see it, write
-# $a_l$ and $v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $\sigma_l^2$ for those of the student:
+# $\bar\mu_l$ and $\bar v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $\sigma_l^2$ for those of the student:
 #
 # $$
 # \begin{aligned}
 # \mathrm{KL}(\bar q \,\|\, s_m) &= \mathbb E_{\bar q}[\log \bar q] - \mathbb E_{\bar q}[\log s_m] \\
-#   &= \text{const} + \tfrac12 \sum_l \Big[ \log \sigma_l^2 + \frac{v_l + (a_l - \mu_l)^2}{\sigma_l^2} \Big],
+#   &= \text{const} + \tfrac12 \sum_l \Big[ \log \sigma_l^2 + \frac{\bar v_l + (\bar\mu_l - \mu_l)^2}{\sigma_l^2} \Big],
 # \end{aligned}\tag{3}
 # $$
 #
-# smallest at $\mu_l = a_l$; then the derivative in $\sigma_l^2$, which is $\frac12 (1/\sigma_l^2 - v_l/\sigma_l^4)$, vanishes at $\sigma_l^2 = v_l$.
-# And $v_l$ has two parts, by the law of total variance. With $\mu^{\mathrm{teach}}$ and $\sigma^{\mathrm{teach}}$ for the parameters of one answer,
+# smallest at $\mu_l = \bar\mu_l$; then the derivative in $\sigma_l^2$, which is $\frac12 (1/\sigma_l^2 - \bar v_l/\sigma_l^4)$, vanishes at $\sigma_l^2 = \bar v_l$: taking over
+# mean and variance is called *moment matching*. And $\bar v_l$ has two parts, by the law of total variance. With $\mu^{\mathrm{teach}}$ and $\sigma^{\mathrm{teach}}$ for the parameters of one answer,
 #
 # $$
 # \begin{aligned}
-# v_l = \underbrace{\mathbb E_{x \mid x_m}\big[ (\sigma_l^{\mathrm{teach}})^2 \big]}_{\text{how sure the teacher is}}
+# \bar v_l = \underbrace{\mathbb E_{x \mid x_m}\big[ (\sigma_l^{\mathrm{teach}})^2 \big]}_{\text{how sure the teacher is}}
 #   + \underbrace{\mathrm{Var}_{x \mid x_m}\big[ \mu_l^{\mathrm{teach}} \big]}_{\text{how far its answers lie apart}}.
 # \end{aligned}\tag{4}
 # $$
@@ -132,7 +132,6 @@ for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": re
     ax.plot(z_axis, density(q), "--", label=f"best in {label}")
 ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
 
-
 # %% [markdown]
 # ## Students
 #
@@ -154,8 +153,11 @@ ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
 
 # %%
 #| exports
+NO_TEACHER = ("teacher: got none, as a file leaves it out, allowed: students made by `distill` or "
+              "`Students(teacher)` in this process")
+
 class Students(MultimodalVAE):
-    "One encoder per modality, distilled from a frozen teacher; eq. (1)."
+    "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
                  direction="forward", # KL(teacher || student); "reverse": the other way round
                  divide_prior=False, # divide the surplus priors out of products of students?
@@ -169,7 +171,8 @@ class Students(MultimodalVAE):
         self.target_options = {}
         if steps is not None:
             if not self.refined:
-                raise MmvaeError(f"steps: got {steps}, allowed: None, as this teacher does not refine")
+                raise MmvaeError(f"steps: got {steps}, allowed: None, "
+                                 "as this teacher does not refine")
             self.target_options = {"steps": in_range("steps", steps, low=0, whole=True)}
         self.decoders = teacher.decoders
         encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}
@@ -184,16 +187,30 @@ class Students(MultimodalVAE):
 
     def train(self, mode=True):
         "Training mode for the students only."
-        super().train(mode); self.teacher.eval(); return self
+        super().train(mode)
+        if self.teacher is not None: self.teacher.eval()
+        return self
+
+    def arguments(self) -> dict:
+        "What it takes to infer and generate: a file leaves out the teacher (lesson 06a)."
+        return dict(specs=self.specs, latent=self.latent, beta=self.beta,
+                    direction=self.direction, divide_prior=self.divide_prior)
+
+    @classmethod
+    def from_arguments(cls, specs, latent, beta, **options):
+        "Students without a teacher."
+        new = cls(MultimodalVAE(specs, latent, beta), **options)
+        new.teacher = None
+        return new
 
     def infer(self, batch) -> DiagonalGaussian:
         "One modality: its student. Several: the product of their students."
-        posteriors = [self.encoders[n](batch[n]) for n in self.check(batch)]
-        if len(posteriors) == 1: return posteriors[0]
-        return product_of_experts(posteriors, divide_prior=self.divide_prior)
+        return self.product((self.encoders[n](batch[n]) for n in self.check(batch)),
+                            divide_prior=self.divide_prior)
 
     def targets(self, batch) -> dict:
         "The teacher's posterior for each modality's student, detached."
+        if self.teacher is None: raise MmvaeError(NO_TEACHER)
         with torch.no_grad():
             if self.refined:
                 return self.teacher.targets(batch, **self.target_options)
@@ -227,8 +244,9 @@ def distill(teacher, # a trained model that can infer from everything
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
-    seed_everything(fit_options.get("seed", 0), "students")
-    model = Students(teacher, **(students or {}))
+    with keeping_random_state():
+        seed_everything(fit_options.get("seed", 0), "students")
+        model = Students(teacher, **(students or {}))
     fit(model, data, updates, **fit_options)
     return model
 
@@ -237,7 +255,7 @@ def distill(teacher, # a trained model that can infer from everything
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
 specs = default_specs(train.modalities)
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo"]
+modules = ["multimodal_elbo", "training", "datasets.digits"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 jvae_before = [p.clone() for p in jvae.parameters()]

@@ -118,8 +118,7 @@ class JMVAE(MultimodalVAE):
         "All modalities: the joint encoder. One: its encoder. Some: the product of theirs."
         have = self.check(batch)
         if len(have) == len(self.names): return self.encoder(batch)
-        alone = [self.encoders[n](batch[n]) for n in have]
-        return alone[0] if len(alone) == 1 else product_of_experts(alone)
+        return self.product(self.encoders[n](batch[n]) for n in have)
 
     def divergences(self, batch) -> dict:
         "KL(joint || unimodal) in nats per item, for each modality."
@@ -138,8 +137,7 @@ class JMVAE(MultimodalVAE):
             phase = min(1., (self.updates_seen.item() + 1)/self.warm_up)
         if self.training: self.updates_seen += 1
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
-        return Loss(total, {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
-                            **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))
 
 
 # %%
@@ -179,8 +177,7 @@ assert all(p.grad is None for p in jvae.parameters())
 
 # %%
 run = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "jmvae"]
+modules = ["jmvae", "training", "datasets.digits"]
 test, _ = validation.take(300)
 table = {}
 for alpha in (0., 0.1, 5.):

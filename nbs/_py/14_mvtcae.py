@@ -46,7 +46,7 @@ from mmvae_nb.distillation import *
 # \end{aligned}\tag{1}
 # $$
 #
-# *Why:* $\mathrm{TC}(x) = \sum_m H(x_m) - H(x)$, the same with everything conditioned on $z$, and the difference of the two. In
+# *Why:* with the entropy $H$, the mean of minus the log density, $\mathrm{TC}(x) = \sum_m H(x_m) - H(x)$, the same with everything conditioned on $z$, and the difference of the two. In
 # words: $z$ should know much about *every* modality and, in total, as little as possible. What only one modality
 # has counts once in the sum and once in what is subtracted, so there is nothing to gain from it. For two modalities:
 
@@ -145,8 +145,7 @@ class MVTCAE(MultimodalVAE):
 
     def infer(self, batch) -> DiagonalGaussian:
         "The product of the experts of what is given, without the prior."
-        experts = [self.encoders[n](batch[n]) for n in self.check(batch)]
-        return experts[0] if len(experts) == 1 else product_of_experts(experts)
+        return self.product(self.encoders[n](batch[n]) for n in self.check(batch))
 
     def divergences(self, batch) -> dict:
         "KL(joint || unimodal) in nats per item, for each modality."
@@ -163,8 +162,7 @@ class MVTCAE(MultimodalVAE):
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)
-        return Loss(total.mean(), {"kl": q.kl().mean().detach(), "pull": pull.mean().detach(),
-                                   **{n: -v.mean().detach() for n, v in logs.items()}})
+        return Loss(total.mean(), self.parts(logs, kl=q.kl(), pull=pull))
 
 
 # %% [markdown]
@@ -230,12 +228,12 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 #
 # The product of three experts is narrower than each of them, always: precisions add up. So if each expert is right about its own modality, the product is
 # too narrow; and if the product is right, its experts are too broad. Count precisions, for modalities that are independent given $z$: let $x_m$ add
-# the precision $\tau_m$ to the prior's 1, so that right experts have precision $1 + \tau_m$. Then
+# the precision $1/v_m$ to the prior's 1, so that right experts have precision $1 + 1/v_m$. Then
 #
 # $$
 # \begin{aligned}
-# \underbrace{\sum_m (1 + \tau_m) = M + \sum_m \tau_m}_{\text{product of right experts}} \;>\;
-#   \underbrace{1 + \sum_m \tau_m}_{\text{true joint posterior}}:
+# \underbrace{\sum_m (1 + 1/v_m) = M + \sum_m 1/v_m}_{\text{product of right experts}} \;>\;
+#   \underbrace{1 + \sum_m 1/v_m}_{\text{true joint posterior}}:
 # \end{aligned}\tag{6}
 # $$
 #
@@ -245,8 +243,7 @@ for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["
 
 # %%
 run = dict(updates=500, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
-modules = ["core", "data", "distributions", "networks", "vae", "training", "multimodal_elbo",
-           "mvtcae", "distillation"]
+modules = ["mvtcae", "distillation", "training", "datasets.digits"]
 new = lambda: (seed_everything(0, "mvtcae"), MVTCAE(specs))[1]
 model = cached("mvtcae", new, lambda m: fit(m, train, **run), run, modules)
 taught = dict(run, updates=300)

@@ -20,6 +20,8 @@
 # %%
 #| export
 import math
+from dataclasses import replace
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -236,10 +238,10 @@ def caption_spec(num_tokens, # size of the vocabulary
                 ) -> ModalitySpec:
     "A text that is written word by word, from a plan and a window."
     return ModalitySpec(
-        lambda: CaptionEncoder(num_tokens, length, features, anywhere),
+        partial(CaptionEncoder, num_tokens, length, features, anywhere),
         (4 if anywhere else 8)*features,
-        lambda latent: CaptionDecoder(latent, num_tokens, length, features, window,
-                                      anywhere=anywhere),
+        partial(CaptionDecoder, num_tokens=num_tokens, length=length, features=features,
+                window=window, anywhere=anywhere),
         CaptionLikelihood(pad, banned, end, blank), weight)
 
 def cub_specs(modalities # dict: name -> `Modality`; the first tokens are <pad>, <unk>, <end>
@@ -247,8 +249,10 @@ def cub_specs(modalities # dict: name -> `Modality`; the first tokens are <pad>,
     "Lesson 04's networks for the image, and `caption_spec` for every text."
     specs = default_specs(modalities)
     texts = {n: m for n, m in modalities.items() if m.kind == "text"}
-    return specs | {n: caption_spec(m.num_tokens, m.shape[0], specs[n].weight, pad=0,
-                                    banned=(0, 1), end=2) for n, m in texts.items()}
+    def of(n, m):
+        spec = caption_spec(m.num_tokens, m.shape[0], specs[n].weight, pad=0, banned=(0, 1), end=2)
+        return replace(spec, modality=m)
+    return specs | {n: of(n, m) for n, m in texts.items()}
 
 
 # %% [markdown]
@@ -310,12 +314,13 @@ class TextVAE(nn.Module):
 kinds = {"independent words": (default_specs(train.modalities)["text"], 1.),
          "plan and window": (specs["text"], 1.),
          "plan and window, weighted": (specs["text"], specs["text"].weight)}
+how = dict(updates=900, batch_size=32, lr=3e-3, progress=False)
 three = test.take(3)[0]["text"]
 print("captions", *text.decode(three), sep="\n   ")
 for name, (spec, weight) in kinds.items():
     seed_everything(0)
     vae = cached(f"captions-{name.replace(' ', '-')}", lambda: TextVAE(spec, weight),
-                 lambda m: fit(m, train, 900, 32, 3e-3, progress=False), "900 x 32",
+                 lambda m: fit(m, train, **how), [how, weight],
                  ["text", "vae", "training", "datasets.birds"])
     with torch.no_grad(): q = vae.encoder(three)
     said = text.decode(spec.likelihood.mean(vae.decoder(q.mean)))
@@ -349,7 +354,7 @@ def celeba_specs(modalities # dict: name -> `Modality`
     m = modalities["text"]
     text = caption_spec(m.num_tokens, m.shape[0], 48., features=64, window=8, anywhere=True,
                         blank=m.vocabulary.index("*"))
-    return {**default_specs(modalities), "text": text}
+    return {**default_specs(modalities), "text": replace(text, modality=m)}
 
 
 # %%

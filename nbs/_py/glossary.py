@@ -17,7 +17,7 @@
 #
 # > The words of the field as this course uses them, with the customary Japanese terms.
 #
-# Where two Japanese terms are in use, both are given. The last column says where a word is first explained.
+# Where two Japanese terms are in use, both are given. The last column says which lesson explains a word.
 #
 # ## Models and inference
 #
@@ -25,7 +25,7 @@
 # |---|---|---|---|
 # | amortization gap | 償却ギャップ(アモチゼーションギャップ) | nats of ELBO lost because one network answers for all items | [08](08_amortization_gap.ipynb) |
 # | amortized inference | 償却推論(アモータイズド推論) | inference by a network that maps any item to its posterior | [05](05_vae.ipynb) |
-# | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb) |
+# | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb#the-elbo-first-way-jensen) |
 # | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [08](08_amortization_gap.ipynb) |
 # | conditional independence | 条件付き独立(性) | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
 # | cross-modal generation | クロスモーダル生成 | making one modality from another | [10](10_multimodal_elbo.ipynb) |
@@ -59,9 +59,10 @@
 #
 # | English | 日本語 | meaning here | lesson |
 # |---|---|---|---|
-# | bootstrap interval | ブートストラップ信頼区間 | an interval from redrawing seeds and items | [07](07_metrics.ipynb#is-the-difference-real) |
+# | bootstrap | ブートストラップ法 | an interval from redrawing the items; with three seeds it says little about other seeds | [07](07_metrics.ipynb#is-the-difference-real) |
+# | confidence interval (Student's t) | 信頼区間(t 分布による) | the range that covers the true mean in 95 % of repetitions; here over seeds | [07](07_metrics.ipynb#is-the-difference-real) |
 # | coherence | 一貫性(コヒーレンス) | how often a generated item shows the class that was given | [07](07_metrics.ipynb#coherence) |
-# | entropy | エントロピー | mean of minus the log density, in nats | [03](03_distributions.ipynb) |
+# | entropy | エントロピー | mean of minus the log density, in nats | [14](14_mvtcae.ipynb#what-the-modalities-share) |
 # | Fisher information | フィッシャー情報量 | how fast a distribution changes with its parameters; the unit of the natural gradient | [09](09_iterative_inference.ipynb) |
 # | Fréchet inception distance (FID) | フレシェ・インセプション距離(FID) | distance of two sets of features, each taken for a Gaussian | [07](07_metrics.ipynb#the-fréchet-distance) |
 # | importance sampling | 重点サンプリング | averages under one distribution from samples of another | [07](07_metrics.ipynb#the-importance-weighted-log-likelihood) |
@@ -70,7 +71,7 @@
 # | linear probe | 線形プローブ(線形評価、線形分類による評価) | accuracy of a linear classifier on latents | [07](07_metrics.ipynb#the-linear-probe) |
 # | log-likelihood | 対数尤度 | logarithm of the likelihood, in nats | [03](03_distributions.ipynb#likelihoods) |
 # | moment matching | モーメントマッチング(積率を合わせること) | taking over mean and variance of a distribution | [11](11_distillation.ipynb#the-idea) |
-# | Monte Carlo estimate | モンテカルロ推定 | an average over random samples in place of an integral | [03](03_distributions.ipynb) |
+# | Monte Carlo estimate | モンテカルロ推定 | an average over random samples in place of an integral | [05](05_vae.ipynb#the-gradient-reparameterise) |
 # | mutual information | 相互情報量 | what one variable tells about another, in nats | [14](14_mvtcae.ipynb) |
 # | nat | ナット | unit of information with the natural logarithm; 1 nat is about 1.44 bit | [03](03_distributions.ipynb) |
 # | precision | 精度(分散の逆数。多変量では精度行列) | one over the variance; precisions add in a product of Gaussians | [03](03_distributions.ipynb#product-of-experts) |
@@ -82,11 +83,11 @@
 # |---|---|---|---|
 # | batch | バッチ(ミニバッチ) | the items of one update | [02](02_data.ipynb#what-a-batch-is) |
 # | checkpoint | チェックポイント | all that is needed to go on with a run | [06a](06a_checkpoints.ipynb#checkpoints) |
-# | detach, stop gradient | 勾配の停止(計算グラフからの切り離し) | a value that passes no gradient back | [09](09_iterative_inference.ipynb) |
+# | detach, stop gradient | 勾配の停止(計算グラフからの切り離し) | a value that passes no gradient back | [05](05_vae.ipynb#two-estimators-of-one-gradient) |
 # | group normalisation | グループ正規化 | normalising groups of channels within one item | [04](04_networks.ipynb) |
 # | learning rate | 学習率 | the size of an optimiser's step | [06](06_training.ipynb#the-learning-rate) |
 # | mixed precision | 混合精度 | 16-bit numbers where they do, 32-bit where they must | [06](06_training.ipynb) |
 # | natural gradient | 自然勾配 | the gradient in the units of the distribution | [09](09_iterative_inference.ipynb) |
 # | random seed | 乱数シード | the number from which all chance of a run follows | [06](06_training.ipynb) |
-# | train, validation, test split | 訓練・検証・テスト分割 | items to learn from, to choose settings on, to report on | [02](02_data.ipynb) |
+# | train, validation, test (split) | 訓練・検証・テスト分割 | items to learn from, to choose settings on, to report on | [02](02_data.ipynb) |
 # | warm-up | ウォームアップ | a gentle beginning, of the learning rate or of a term of the loss | [06](06_training.ipynb) |

@@ -17,7 +17,7 @@
 #
 # > One table for the whole series: symbol, meaning, its name in the code, and where it is introduced.
 #
-# Each symbol has one meaning in all lessons. In the code, posteriors and latents have the shape $(B, L)$: $B$ items in a batch,
+# Most symbols have one meaning in all lessons; the few that have two stand in the table twice, with the lessons that use them, and the last paragraph lists them. In the code, posteriors and latents have the shape $(B, L)$: $B$ items in a batch,
 # $L$ latent coordinates. Likelihoods, divergences and bounds have the shape $(B)$, one number per item. All logarithms are natural; likelihoods and
 # divergences are *sums* over coordinates, in nats. $\mathcal N(\cdot, \cdot)$ has the mean and the *variance*. A bar is a mean, a star an optimum, a hat an
 # estimate or something generated.
@@ -43,7 +43,7 @@
 # | $z$, $L$ | latent variable, number of its coordinates | `z`, `latent` | [03](03_distributions.ipynb#notation) |
 # | $p(z) = \mathcal N(0, I)$ | prior | `kl()` | [03](03_distributions.ipynb#notation) |
 # | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]` | [03](03_distributions.ipynb#likelihoods) |
-# | $a(z)$ | what a decoder puts out: means or logits | `params` | [03](03_distributions.ipynb#likelihoods) |
+# | $a(z)$ | what a decoder puts out: means or logits | `params` | [03](03_distributions.ipynb#likelihoods), [08](08_amortization_gap.ipynb) |
 # | $b$ | scale of a Laplace or Gaussian likelihood | `scale` | [03](03_distributions.ipynb#likelihoods) |
 # | $\theta$ | parameters of the decoders | | [05](05_vae.ipynb) |
 # | $w_m$ | weight of modality $m$'s log-likelihood | `weight` | [04](04_networks.ipynb#from-modalities-to-specifications) |
@@ -56,7 +56,7 @@
 # |---|---|---|---|
 # | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
 # | $\lambda = (\mu, \log\sigma^2)$ | its parameters | `mean`, `logvar` | [03](03_distributions.ipynb#notation) |
-# | $\mathcal N(\nu, \mathrm{diag}\,\tau^2)$ | another Gaussian, or (08) the true posterior's mean $\nu$ and a noise of deviation $\tau$ | `other` | [03](03_distributions.ipynb#the-diagonal-gaussian) |
+# | $\mathcal N(\nu, \mathrm{diag}\,\tau^2)$ | another Gaussian; in 08 and 09 $\nu$ is the mean of the true posterior, where that is one | `other` | [03](03_distributions.ipynb#the-diagonal-gaussian), [08](08_amortization_gap.ipynb#a-model-in-which-all-is-known) |
 # | $\epsilon$ | noise of a sample, $z = \mu + \sigma \odot \epsilon$ | in `rsample` | [05](05_vae.ipynb#the-gradient-reparameterise) |
 # | $\mathrm{sg}(\cdot)$ | stop-gradient: the value, with derivative zero | `detach` | [05](05_vae.ipynb#two-estimators-of-one-gradient) |
 # | $p(z \mid x)$ | true posterior | | [05](05_vae.ipynb#the-elbo-second-way-what-is-lost) |
@@ -64,7 +64,7 @@
 # | $q_\phi(z \mid x)$ | posterior of an encoder with parameters $\phi$; of the joint encoder from lesson 10 on | `infer` | [08](08_amortization_gap.ipynb), [10](10_multimodal_elbo.ipynb#the-joint-vae) |
 # | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder | `encoders[m]` | [12](12_jmvae.ipynb#the-objective) |
 # | $q_A(z \mid x_A)$ | product of the experts of subset $A$ | `products` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
-# | $q^*$ | the best diagonal Gaussian of an item, the oracle | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
+# | $q^*$, $\mathcal Q$ | the best diagonal Gaussian of an item, the oracle; the family that it is the best of | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
 # | $J$ | number of components of a mixture | `components` | [03](03_distributions.ipynb#mixture-of-experts) |
 #
 # ## How probable is an item?
@@ -84,25 +84,30 @@
 # | $\lambda_t$, $q_t$ | posterior after $t$ iterations | `trajectory[t]` | [09](09_iterative_inference.ipynb#the-learned-way) |
 # | $\lambda^{(m)}_t$, $q^{(m)}_t$ | the same, started from modality $m$ | `trajectory` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
 # | $g = \nabla_\lambda \mathcal L$ | gradient of the ELBO in $\lambda$ | `elbo_gradient` | [09](09_iterative_inference.ipynb) |
+# | $\gamma$ | gate of a refiner, between the current value (or a step from it) and a proposal | `gate` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $\tilde\lambda$, $\tilde\mu$ | the proposal: a new value | `mean`, `logvar` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $o$, $c$ | network output that makes the step $c \tanh(o)$, and its largest length in deviations | `longest` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
+# | $r_t$ | share of the change that is made at iteration $t$ | `age` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $\bar g_t$ | running mean of an item's gradients | `memory` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
-# | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way), [15](15_multimodal_iterative.ipynb#one-change-of-view) |
 # | $e_m$ | encoder that gives the start from modality $m$ | `encoders[m]` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
 # | $q_{\mathrm{teach}}(z \mid x)$ | what a teacher answers: $q_T$ after refinement, or the joint posterior | `targets` | [11](11_distillation.ipynb#the-idea) |
 # | $s_m(z \mid x_m)$ | student of modality $m$ | `encoders[m]` | [11](11_distillation.ipynb#the-idea) |
-# | $\bar q(z \mid x_m)$ | the teacher's average answer, given $x_m$ only | | [11](11_distillation.ipynb#the-idea) |
+# | $\bar q(z \mid x_m)$; $\bar\mu$, $\bar v$ | the teacher's average answer, given $x_m$ only; its mean and variance | | [11](11_distillation.ipynb#the-idea) |
 #
 # ## Methods, training, metrics
 #
 # | symbol | meaning | in the code | lesson |
 # |---|---|---|---|
-# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors | `alpha` | [12](12_jmvae.ipynb#the-objective) |
+# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors; 14 compares with it | `alpha` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\kappa$ | MVTCAE: share of the second way to write the total correlation (its paper calls it $\alpha$) | `alpha` | [14](14_mvtcae.ipynb#what-the-modalities-share) |
-# | $\mathcal J$ | MVTCAE: the loss, minimised | `loss` | [14](14_mvtcae.ipynb) |
+# | $\mathcal J$ | the loss of a method, minimised, where it is not $-\mathcal L$: JMVAE's and MVTCAE's | `loss` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [14](14_mvtcae.ipynb#what-the-modalities-share) |
 # | $\eta$, $U_0$ | peak learning rate, number of warm-up updates | `lr` | [06](06_training.ipynb#the-learning-rate) |
 # | $\hat x$ | a generated item | `generated` | [07](07_metrics.ipynb#coherence) |
 # | $\Sigma$, $\hat\Sigma$ | covariances of real and generated features | `frechet_distance` | [07](07_metrics.ipynb#the-fréchet-distance) |
 # | $h$, $\Pi$ | features of one side, directions along which the two sides agree | `CanonicalCorrelation` | [07](07_metrics.ipynb#do-a-picture-and-a-sentence-belong-together) |
 #
-# Where an index tells: $w_m$ weighs a modality and $w_k$ a sample, $f_\omega$ is the refiner and $f_r$ a rung. Small letters of a single
-# paragraph ($c$, $C$, $\delta$, $\Delta$, $\rho$, $v_m$) are defined where they stand.
+# *Two meanings, told apart by the index:* $w_m$ weighs a modality and $w_k$ a sample; $f_\omega$ is the refiner and $f_r$ a rung; $\gamma$ is a refiner's gate and $\gamma_r$ the exponent of a rung; $r$ counts rungs and $r_t$ is a share.
+#
+# Small letters of a single paragraph ($c$, $C$, $\delta$, $\Delta$, $\rho$; $v$, $v_m$ for the variance of a noise; $\Phi$ for the normal distribution function) are defined where they stand.

@@ -8,9 +8,8 @@
 
 # %%
 import pandas as pd
-import mmvae_nb.reproduce as reproduce
-from mmvae_nb.core import *
-from mmvae_nb.plotting import *
+from mmvae_nb.experiments.runs import *
+from mmvae_nb.plotting import method_name
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
@@ -22,23 +21,25 @@ scale: str = "smoke"  # name of the scale
 seeds: int = 1  # how many seeds were run
 part: str = "benchmarks"  # which part of the experiments
 
+# %%
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
 
 # %%
 def row(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"])
-            for s in reproduce.seeds_of(method, seeds)]
-    model, p = reproduce.load_run(results, dataset, method, 0)[0], runs[0]["parameters"]
+    runs, model = report.runs(method), report.load(method)
+    p = runs[0]["parameters"]
     kept = all(r["seconds"]/60*r["threads"] <= r["parameters"]["budget"] for r in runs)
     return {"method": method, "name": method_name(method), "device": runs[0]["device"],
             "threads": runs[0]["threads"],
             "parameters_trained": sum(v.numel() for v in model.parameters() if v.requires_grad),
             "updates": runs[0]["updates"], "batch_size": p["batch_size"],
             "seconds": sum(r["seconds"] for r in runs)/len(runs), "within_budget": kept}
-costs = pd.DataFrame([row(m) for m in reproduce.PARTS[part][0]]).set_index("method")
+costs = pd.DataFrame([row(m) for m in report.methods]).set_index("method")
 costs["ms_per_update"] = 1000*costs.seconds/costs.updates
 costs["relative"] = costs.ms_per_update/costs.ms_per_update["jvae"]
-with atomic_path(f"{results}/tables/benchmarks.csv") as tmp: costs.to_csv(tmp, float_format="%.5g")
-costs.set_index("name").round(2)
+report.table(costs, "benchmarks", index=True, float_format="%.5g").set_index("name").round(2)
 
 # %% [markdown]
 # An update of the iterative teacher passes $T + 1$ times through the decoders and back; distilling it needs $T$ passes from each start to make the

@@ -10,12 +10,10 @@
 # The talk does not name the data of its slides 50 and 59; by their place and labels they look like this one.
 
 # %%
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
-from mmvae_nb.metrics import paired_interval
+from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
 # %%
@@ -32,20 +30,14 @@ seeds: int = 1  # how many seeds were run
 part: str = "celeba"  # which part of the experiments
 
 # %%
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
+# %%
 shown = ["mopoe", "mvtcae", "iterative_student"]
 compared = ["mopoe", "mvtcae", "jmvae_student", "iterative_student"]
-device = resolve_device(device)
-test = reproduce.load_data(dataset, "test", source, items, device)
-record = read_json(f"{results}/runs/{dataset}-judges.json")
-methods = reproduce.PARTS[part][0]
-def records(m):
-    "What the runs of a method recorded, one for each seed."
-    return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
-            for s in reproduce.seeds_of(m, seeds)]
-runs = {m: records(m) for m in methods}
-folder = reproduce.figure_folder(results, dataset, source)
-data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}; pictures in {folder}")
+record, test = report.judges(), report.data()
+runs = {m: report.runs(m) for m in report.methods}
 print(test)
 
 
@@ -59,20 +51,16 @@ def trained(m, r):
 pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
 
 # %%
-models = {m: reproduce.load_run(results, dataset, m, 0, device)[0]
-          for m in [*compared, "iterative", "iterative_student_to_10"]}
+models = {m: report.load(m) for m in [*compared, "iterative", "iterative_student_to_10"]}
 batch, _ = test.take(8)
 tidy = lambda texts: [t.strip("*").replace(",", ", ") for t in texts]
 written = lambda tokens: tidy(test.modalities["text"].decode(tokens))
-def rows_for(chosen, given, to):
-    "What each model makes of `to` from `given`, text without padding."
-    rows = reproduce.generated_rows({m: chosen[m] for m in chosen}, test, batch, given, to)
-    return {k: tidy(v) if to == "text" else v for k, v in rows.items()}
-def keep(figure, name):
-    "Save a figure; show it only if it may be published."
-    save_figure(figure, folder/name)
-    if test.real: plt.close(figure)
-note = f"{data_used}, z sampled"
+def rows_for(given, to, name):
+    "What each model makes of `to` from `given`, called `name`; text without padding."
+    rows = generated_rows({m: models[m] for m in shown}, test, batch, given, to)
+    rows = {name if k == f"{given}, given" else k: v for k, v in rows.items()}
+    return {k: tidy(v) if isinstance(v, list) else v for k, v in rows.items()}
+note = f"{report.note}, z sampled"
 
 # %% [markdown]
 # ## Slide 50: faces from texts
@@ -83,8 +71,8 @@ note = f"{data_used}, z sampled"
 # %%
 #| fig-cap: "Faces from attribute texts: the text, its face, and what each method draws."
 #| fig-alt: "Rows of eight drawn faces under their attribute texts: ground truth, MoPoE, MVTCAE, iterative student."
-rows = {"text": written(batch["text"]), **rows_for({m: models[m] for m in shown}, "text", "image")}
-keep(generation_grid(rows, note=note), "slide_50_methods.png")
+rows = rows_for("text", "image", "text")
+report.save(generation_grid(rows, note=note), "slide_50_methods");
 
 # %% [markdown]
 # ## Slide 59: texts from faces
@@ -92,8 +80,8 @@ keep(generation_grid(rows, note=note), "slide_50_methods.png")
 # %%
 #| fig-cap: "Attribute texts from faces: the face, its own text, and what each method writes."
 #| fig-alt: "A row of eight drawn faces; below each the texts of ground truth, MoPoE, MVTCAE and the iterative student."
-rows = {"face": batch["image"], **rows_for({m: models[m] for m in shown}, "image", "text")}
-keep(generation_grid(rows, note=note), "slide_59_image_to_text.png")
+rows = rows_for("image", "text", "face")
+report.save(generation_grid(rows, note=note), "slide_59_image_to_text");
 
 
 # %% [markdown]
@@ -124,14 +112,14 @@ def show_given(given): return written(batch[given]) if given == "text" else batc
 # %%
 #| fig-cap: "Faces from texts over the iterations: the teacher, which sees the face, and the student, which does not."
 #| fig-alt: "Rows of eight drawn faces: texts, true faces, teacher at T = 1, 2, 10, students at T = 1, 2, 10."
-keep(generation_grid(over_t("text", "image"), note=f"{data_used}, mean of z"),
-     "slide_51_over_t_text_to_image.png")
+figure = generation_grid(over_t("text", "image"), note=f"{report.note}, mean of z")
+report.save(figure, "slide_51_over_t_text_to_image");
 
 # %%
 #| fig-cap: "Texts from faces over the iterations: the teacher, which sees the text, and the student, which does not."
 #| fig-alt: "Eight drawn faces; below each its text and the texts by the teacher at T = 1, 2, 10 and by the students at T = 1, 2, 10."
-keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"),
-     "slide_52_over_t_image_to_text.png")
+figure = generation_grid(over_t("image", "text"), note=f"{report.note}, mean of z")
+report.save(figure, "slide_52_over_t_image_to_text");
 
 # %% [markdown]
 # ## The numbers
@@ -140,10 +128,7 @@ keep(generation_grid(over_t("image", "text"), note=f"{data_used}, mean of z"),
 # attributes of other faces. The *floor* of the FID is that of real faces against other real faces. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
 
 # %%
-table = reproduce.write_talk_table(results)
-own = table[table.dataset == dataset]
-with atomic_path(f"{results}/tables/celeba.csv") as tmp:
-    own.to_csv(tmp, index=False, float_format="%.6g")
+own = report.table(report.talk(), "celeba")
 def scores(direction, names):
     "A measure per column: the value, and chance or the FID's floor where that was measured."
     t = own[own.condition.eq(direction) & own.metric.isin(names) & own.method.isin(compared)]
@@ -183,21 +168,16 @@ student = own[own.method.eq("iterative_student_to_10") & own.metric.isin(measure
 student = student.rename(columns={"floor": "chance (FID: floor)"})
 student[["metric", "condition", "value", "chance (FID: floor)"]].round(3)
 
-
 # %% [markdown]
 # ## Differences
 #
-# The iterative student against each of the others over the same test items; the interval holds 95 % of bootstrap draws over items (and seeds, where there are several). With one seed it says nothing about another training.
+# The iterative student against each of the others over the same test items; the interval is Student's t over the seeds that both have (95 %, lesson 07). One seed has none and leaves every difference open.
 
 # %%
-def difference(metric, condition, other):
-    "The paired difference of the iterative student and another method."
-    one = lambda m, s: reproduce.load_items(results, dataset, m, s)[f"{metric}|{condition}"]
-    mean, low, high = paired_interval([one("iterative_student", s) - one(other, s)
-                                       for s in range(seeds)])
-    return {"metric": metric, "against": method_name(other), "better by": mean,
-            "low": low, "high": high,
-            "verdict": "open" if low <= 0 <= high else "iterative ahead" if low > 0 else "behind"}
+records = report.records()
+def against(other, metric, condition):
+    row = difference(records, "iterative_student", other, metric, condition)
+    return {"metric": metric, "against": method_name(other), **row}
 measured = "attribute_agreement" if test.real else "attribute_measured"
 wanted = [(measured, "text->image"), ("attribute_match", "image->text")]
-pd.DataFrame([difference(*w, o) for w in wanted for o in compared[:-1]]).round(3)
+pd.DataFrame([against(o, *w) for w in wanted for o in compared[:-1]]).round(3)

@@ -10,10 +10,7 @@
 
 # %%
 import pandas as pd
-import torch
-import mmvae_nb.reproduce as reproduce
-from mmvae_nb.core import *
-from mmvae_nb.metrics import paired_interval
+from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
 # %%
@@ -30,18 +27,13 @@ seeds: int = 1  # how many seeds were run
 part: str = "cub"  # which part of the experiments
 
 # %%
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
+# %%
 shown = ["mopoe", "jmvae_student", "iterative_student"]
-device = resolve_device(device)
-test = reproduce.load_data(dataset, "test", source, items, device)
-record = read_json(f"{results}/runs/{dataset}-judges.json")
-methods = reproduce.PARTS[part][0]
-def records(m):
-    "What the runs of a method recorded, one for each seed."
-    return [read_json(reproduce.run_paths(results, dataset, m, s)["run"])
-            for s in reproduce.seeds_of(m, seeds)]
-runs = {m: records(m) for m in methods}
-data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}")
+record, test = report.judges(), report.data()
+runs = {m: report.runs(m) for m in report.methods}
 test
 
 
@@ -61,16 +53,20 @@ pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
 # was written about; a caption does not say what the sky looks like, so look for colours, size and bill.
 
 # %%
-models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in shown}
+models = {m: report.load(m) for m in shown}
 batch, _ = test.take(8)
-rows = reproduce.generated_rows(models, test, batch, "text", "image")
-rows = {"caption": test.modalities["text"].decode(batch["text"]), **rows}
+def made(given, to, first, second):
+    "Rows of a figure; what was given and the truth are called `first` and `second`."
+    rows = generated_rows(models, test, batch, given, to)
+    named = {f"{given}, given": first, "ground truth": second}
+    return {named.get(k, k): v for k, v in rows.items()}
+
 
 # %%
 #| fig-cap: "Birds from captions: the caption, the bird it was written about, and what each method draws."
 #| fig-alt: "Five rows of eight: captions, true birds, then birds drawn by MoPoE, the JMVAE student and the iterative student."
-figure = generation_grid(rows, note=f"{data_used}, z sampled")
-save_figure(figure, f"{results}/figures/slide_39_text_to_image.png");
+rows = made("text", "image", "caption", "ground truth")
+report.save(generation_grid(rows, note=f"{report.note}, z sampled"), "slide_39_text_to_image");
 
 # %% [markdown]
 # ## Slide 60: captions about birds
@@ -78,11 +74,8 @@ save_figure(figure, f"{results}/figures/slide_39_text_to_image.png");
 # %%
 #| fig-cap: "Captions about birds: the bird, one of its own captions, and what each method writes."
 #| fig-alt: "A row of eight test birds; below each its caption and the captions written by MoPoE, the JMVAE student and the iterative student."
-rows = reproduce.generated_rows(models, test, batch, "image", "text")
-rows = {"its own caption" if k == "ground truth" else k: v for k, v in rows.items()}
-rows = {"bird": batch["image"], **rows}
-figure = generation_grid(rows, note=f"{data_used}, z sampled")
-save_figure(figure, f"{results}/figures/slide_60_captions.png");
+rows = made("image", "text", "bird", "its own caption")
+report.save(generation_grid(rows, note=f"{report.note}, z sampled"), "slide_60_captions");
 
 # %%
 texts = {method_name(k): v for k, v in rows.items() if k != "bird"}
@@ -96,11 +89,8 @@ for i in range(4): print(*[f"{k}: {v[i]}" for k, v in texts.items()], "", sep="\
 # against other real birds; for the cosine it is chance, the same generated items with other items' partners (real test pairs are the ceiling).
 
 # %%
-table = reproduce.write_talk_table(results)
-own = table[table.dataset == dataset]
-with atomic_path(f"{results}/tables/cub.csv") as tmp:
-    own.to_csv(tmp, index=False, float_format="%.6g")
-print(table_text(own[own.slide.isin([40, 68]) & own.method.isin(methods)]))
+own = report.table(report.talk(), "cub")
+print(table_text(own[own.slide.isin([40, 68]) & own.method.isin(report.methods)]))
 
 # %%
 pd.Series(record["facts"], name="the judge itself").round(3).to_frame()
@@ -138,7 +128,6 @@ scores("text->image, mean of z", agreement)
 language = ["trigram_perplexity", "pad_runs", "caption_words", "distinct_captions"]
 scores("image->text", agreement + language)
 
-
 # %% [markdown]
 # A perplexity *below* that of real captions is no praise: it means that the captions are the most usual ones, over and over. The number of different
 # captions says how far that goes.
@@ -146,23 +135,19 @@ scores("image->text", agreement + language)
 # ## Against the talk
 #
 # Differences between the iterative student and the JMVAE student over the same test items, positive where the talk expects the iterative student ahead. The
-# interval holds 95 % of bootstrap draws over items (and seeds, where there are several). With one seed it says nothing about another training. The two KLs are to two different
+# interval is Student's t over the seeds that both have (95 %, lesson 07); one seed has none and leaves every difference open. The two KLs are to two different
 # teachers: they tell which teacher was imitated more closely, not which student is better.
 
 # %%
-def difference(metric, condition, sign):
-    "The paired difference of the two students."
-    one = lambda m, s: reproduce.load_items(results, dataset, m, s)[f"{metric}|{condition}"]
-    mean, low, high = paired_interval([sign*(one("iterative_student", s) - one("jmvae_student", s))
-                                       for s in range(seeds)])
-    return {"metric": metric, "condition": condition, "better by": mean, "low": low, "high": high,
-            "verdict": ("open" if low <= 0 <= high else
-                        "iterative ahead" if low > 0 else "JMVAE student ahead")}
 both = ["text->image", "image->text"]
 wanted = [(m, direction, 1) for m in ("cosine_similarity", "main_colour") for direction in both]
 wanted += [("teacher_student_kl", n, -1) for n in ("image", "text")]
 if not test.real: wanted += [("attributes_right", direction, 1) for direction in both]
-pd.DataFrame([difference(*w) for w in wanted]).round(3)
+def against_jmvae(metric, condition, sign):
+    row = difference(records, "iterative_student", "jmvae_student", metric, condition, sign)
+    return {"metric": metric, "condition": condition, **row}
+records = report.records()
+pd.DataFrame([against_jmvae(*w) for w in wanted]).round(3)
 
 # %% [markdown]
 # The talk's own experiment on CUB went against its hypothesis: slide 68 has a larger KL for the iterative teacher's students. Ours measures the same thing

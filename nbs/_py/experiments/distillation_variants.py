@@ -12,13 +12,13 @@ import dataclasses
 import pandas as pd
 import torch
 from torch import nn
-import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
 from mmvae_nb.distillation import Students
+from mmvae_nb.experiments.runs import *
+from mmvae_nb.experiments.table import scale_of
 from mmvae_nb.judges.classes import cached_classifier
 from mmvae_nb.metrics import coherence, linear_probe
 from mmvae_nb.networks import UnimodalEncoder
-from mmvae_nb.plotting import *
 from mmvae_nb.training import fit
 
 # %% tags=["parameters"]
@@ -32,17 +32,19 @@ seeds: int = 1  # how many seeds were run
 part: str = "distillation_variants"  # which part of the experiments
 
 # %%
-device = resolve_device(device)
-train, validation = (reproduce.load_data(dataset, s, source, items, device)
-                     for s in ("train", "validation"))
-s = reproduce.SCALES[scale]
-teacher, run = reproduce.load_run(results, dataset, "iterative", 0, device)
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
+# %%
+train, validation = (report.data(s) for s in ("train", "validation"))
+s, device = scale_of(scale, dataset), report.device
+teacher = report.load("iterative")
 how = dict(updates=s.judge_updates, width=s.judge_width, device=device)
 judges = {n: cached_classifier(train, n, **how) for n in train.modalities}
 batch, labels = validation.take(min(600, s.samples))
 pool, pool_labels = train.take(min(2000, s.probe_points))
 names = list(train.modalities)
-print(f"{'real' if train.real else 'rendered'} data, scale {scale}, validation split, "
+print(f"{report.note}, validation split, "
       f"{s.study_updates} updates of {s.batch_size} items")
 
 
@@ -82,10 +84,8 @@ for name, make in variants.items():
     rows[name] = judge(students.eval())
 
 # %%
-variants = pd.DataFrame(rows).T
-with atomic_path(f"{results}/tables/distillation_variants.csv") as tmp:
-    variants.to_csv(tmp, index_label="variant", float_format="%.5g")
-variants.round(3)
+variants = pd.DataFrame(rows).T.rename_axis("variant")
+report.table(variants, "distillation_variants", index=True, float_format="%.5g").round(3)
 
 # %% [markdown]
 # The KL of every row is the forward one, whatever was trained, and towards the teacher at the $T$ of that row.

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-import mmvae_nb.reproduce as reproduce
 from mmvae_nb.core import *
+from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
 # %%
@@ -26,19 +26,12 @@ seeds: int = 1  # how many seeds were run
 part: str = "iterations"  # which part of the experiments
 
 # %%
-device = resolve_device(device)
-test = reproduce.load_data(dataset, "test", source, items, device)
-table = reproduce.write_talk_table(results)
-table = table[table.dataset == dataset]
-teacher, run = reproduce.load_run(results, dataset, "iterative", 0, device)
-students, _ = reproduce.load_run(results, dataset, "iterative_student_over_t", 0, device)
-trained_T, names = run["parameters"]["steps"], list(test.modalities)
-data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}; "
-      f"the teacher was trained with T = {trained_T}")
-def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
-def show(x, to): return test.modalities[to].decode(x) if test.modalities[to].kind == "text" else x
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
 
+# %%
+trained_T = report.runs("iterative")[0]["parameters"]["steps"]
+print(f"the teacher was trained with T = {trained_T}")
 
 # %% [markdown]
 # ## Slides 53 to 58: six directions
@@ -53,73 +46,75 @@ def show(x, to): return test.modalities[to].decode(x) if test.modalities[to].kin
 # same trajectories.
 
 # %%
-batch, labels = test.take(10)
+teacher, students = report.load("iterative"), report.load("iterative_student_over_t")
+batch, labels = report.data().take(10)
 shown_T = [1, 2, 4, 16]
-def drawn(posteriors, to):
-    "What is decoded at each T, below the truth."
-    rows = {"ground truth": show(batch[to], to)}
+def drawn(posteriors, given, to):
+    "What is decoded at each T, below what was given and the truth."
+    rows = {f"{given}, given": report.show(given, batch[given]),
+            "ground truth": report.show(to, batch[to])}
     for t in shown_T:
-        z = posteriors[t].rsample(generator=generator(0, "iterations", device=device))
-        with torch.no_grad(): rows[f"T = {t}"] = show(teacher.generate(z, to=to)[to], to)
+        z = posteriors[t].rsample(generator=generator(0, "iterations", device=report.device))
+        with torch.no_grad(): made = teacher.generate(z, to=to)
+        rows[f"T = {t}"] = report.show(to, made[to])
     return rows
 def draw(slide, given, to):
-    path = teacher.trajectory(batch, given, max(shown_T), generator(0, "refine", device=device))
+    noise = generator(0, "refine", device=report.device)
+    path = teacher.trajectory(batch, given, max(shown_T), noise)
     with torch.no_grad(): single = {t: students.at(t).infer({given: batch[given]}) for t in shown_T}
-    direction = f"{title(given)} -> {title(to)}"
-    blocks = {f"{direction}, teacher: has seen the target": drawn(path, to),
-              f"{direction}, student: sees {title(given)} only": drawn(single, to)}
+    seen = report.title(given)
+    direction = f"{seen} -> {report.title(to)}"
+    blocks = {f"{direction}, teacher: has seen the target": drawn(path, given, to),
+              f"{direction}, student: sees {seen} only": drawn(single, given, to)}
     for who, (name, rows) in zip(("teacher", "student"), blocks.items()):
-        figure = side_by_side({name: rows}, note=f"{data_used}, z sampled")
-        save_figure(figure, f"{results}/figures/slide_{slide}_over_t_{who}.png")
+        figure = side_by_side({name: rows}, note=f"{report.note}, z sampled")
+        report.save(figure, f"slide_{slide}_over_t_{who}")
 
 
 # %%
 #| fig-cap: "Slide 53: svhn to mnist. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(53, "svhn", "mnist")
 
 # %%
 #| fig-cap: "Slide 54: text to mnist. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(54, "text", "mnist")
 
 # %%
 #| fig-cap: "Slide 55: mnist to svhn. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(55, "mnist", "svhn")
 
 # %%
 #| fig-cap: "Slide 56: text to svhn. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(56, "text", "svhn")
 
 # %%
 #| fig-cap: "Slide 57: mnist to text. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(57, "mnist", "text")
 
 # %%
 #| fig-cap: "Slide 58: svhn to text. First the teacher, which has seen the target, then the student."
-#| fig-alt: "Two blocks with the ground truth and what is generated after 1, 2, 4 and 16 iterations."
+#| fig-alt: "Two blocks with what was given, the ground truth and what is generated after 1, 2, 4 and 16 iterations."
 draw(58, "svhn", "text")
 
 # %% [markdown]
 # ## T at test
 #
 # One teacher, trained with one $T$, used with others; and a set of students for each. Means over the three starts, or over
-# directions; bands are one standard deviation over seeds, where there are several.
+# directions, and over the seeds that *both* have; bands are one standard deviation over seeds, where there are several.
 
 # %%
 over = [0, 1, 2, 4, 8, 16]
-def spread(method, metric, suffix, ends=lambda c: True):
-    "Mean over conditions, for each seed: (seeds,)."
-    out = []
-    for s in reproduce.seeds_of(method, seeds):
-        rows = read_json(reproduce.run_paths(results, dataset, method, s)["metrics"])["rows"]
-        found = [r["value"] for r in rows if r["metric"] == metric
-                 and r["condition"].endswith(suffix) and ends(r["condition"])]
-        out.append(np.mean(found) if found else np.nan)
-    return np.array(out)
+all_records = report.records()
+same = on_shared_seeds(all_records, "iterative", "iterative_student_over_t")
+def spread(method, metric, suffix):
+    "Mean over conditions that end in `suffix`, for each seed: (seeds,)."
+    found = same[(same.method == method) & (same.metric == metric)]
+    return found[found.condition.str.endswith(suffix)].groupby("seed").value.mean().to_numpy()
 
 measures = ["negative_elbo", "linear_accuracy", "coherence", "fid", "teacher_student_kl"]
 records = []
@@ -130,13 +125,11 @@ for t in over:
         for metric in measures:
             end = f", t={t}" if metric == "negative_elbo" and method == "iterative" else suffix
             v = spread(method, metric, end)
-            if np.isnan(v).all(): continue
+            if not len(v): continue
             std = v.std(ddof=1) if len(v) > 1 else np.nan
             records.append({"who": label, "T": t, "metric": metric, "value": v.mean(), "std": std,
                             "seeds": len(v)})
-iterations = pd.DataFrame(records)
-with atomic_path(f"{results}/tables/iterations.csv") as tmp:
-    iterations.to_csv(tmp, index=False, float_format="%.6g")
+iterations = report.table(pd.DataFrame(records), "iterations")
 iterations.pivot_table("value", ["metric", "who", "seeds"], "T", sort=False).round(3)
 
 # %%
@@ -156,8 +149,7 @@ for ax, (metric, label) in zip(axes, labels_of.items()):
     ax.set(xlabel="T at test", ylabel=label, xticks=over)
     if metric == "negative_elbo": ax.set_yscale("log")
 axes[0].legend(fontsize=8)
-save_figure(fig, f"{results}/figures/iterations_over_t.png");
-
+report.save(fig, "iterations_over_t");
 
 # %% [markdown]
 # ## T at training
@@ -167,13 +159,12 @@ save_figure(fig, f"{results}/figures/iterations_over_t.png");
 # a posterior that far along, and its steps lead away.
 
 # %%
-def value(method, metric, condition):
-    t = table[(table.method == method) & (table.metric == metric)]
-    return t[t.condition == condition].value.item()
-def mean(m, metric, suffix=""): return np.mean([value(m, metric, n + suffix) for n in names])
+once = all_records[all_records.seed == 0].set_index(["method", "metric", "condition"]).value
+def mean(m, metric, suffix=""):
+    return np.mean([once[m, metric, n + suffix] for n in report.modalities])
 def row(T):
     m = f"iterative_t{T}"
-    record = read_json(reproduce.run_paths(results, dataset, m, 0)["run"])
+    record = report.runs(m)[0]
     return {"T at training": T, "updates": record["updates"], "seconds": record["seconds"],
             **{f"negative ELBO, t={t}": mean(m, "negative_elbo", f", t={t}") for t in over},
             "KL between two refinements": mean(m, "refinement_noise_kl")}
@@ -187,7 +178,7 @@ columns = [f"negative ELBO, t={t}" for t in over]
 lines = {f"trained with T = {T}": (training.loc[T, columns].tolist(), None) for T in training.index}
 ax = line_chart(over, lines, "t at test", "negative ELBO (nats per item)")
 ax.set_ylim(.95*training[columns].min().min(), 2*training[columns[0]].max())
-save_figure(ax.figure, f"{results}/figures/iterations_at_training.png");
+report.save(ax.figure, "iterations_at_training");
 
 # %%
 per_update = training.seconds/training.updates

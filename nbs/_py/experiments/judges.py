@@ -9,7 +9,7 @@
 # %%
 import torch
 from mmvae_nb.core import *
-from mmvae_nb.reproduce import load_data, make_judge
+from mmvae_nb.experiments.runs import load_data, make_judge
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set

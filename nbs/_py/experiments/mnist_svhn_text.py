@@ -5,9 +5,8 @@
 
 # %%
 import pandas as pd
-import torch
-import mmvae_nb.reproduce as reproduce
-from mmvae_nb.core import *
+from mmvae_nb.experiments.runs import *
+from mmvae_nb.experiments.table import METHODS
 from mmvae_nb.plotting import *
 
 # %%
@@ -24,26 +23,22 @@ seeds: int = 1  # how many seeds were run
 part: str = "mnist_svhn_text"  # which part of the experiments
 
 # %%
-device = resolve_device(device)
-test = reproduce.load_data(dataset, "test", source, items, device)
-table = reproduce.write_talk_table(results)
-table = table[table.dataset == dataset]
-data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}")
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
 
 # %%
 students = ["mopoe", "mvtcae", "mvtcae_student", "jmvae", "jmvae_student", "iterative_student"]
-models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in students}
-def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
+models = {m: report.load(m) for m in students}
+test, table = report.data(), report.talk()
 batch, labels = test.take(20)
 first, second = ({n: x[i:i + 10] for n, x in batch.items()} for i in (0, 10))
 def rows(given, to, items=first, sample=True):
-    return reproduce.generated_rows(models, test, items, given, to, sample)
+    return generated_rows(models, test, items, given, to, sample)
 def blocks(to, givens, **options):
-    return {f"{title(g)} -> {title(to)}": rows(g, to, **options) for g in givens}
+    return {f"{report.title(g)} -> {report.title(to)}": rows(g, to, **options) for g in givens}
 def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
-    figure = side_by_side(blocks(to, givens, **options), note=f"{data_used}, {note}", columns=1)
-    save_figure(figure, f"{results}/figures/slide_{slide}_{name}.png")
+    figure = side_by_side(blocks(to, givens, **options), note=f"{report.note}, {note}", columns=1)
+    report.save(figure, f"slide_{slide}_{name}")
 
 
 # %% [markdown]
@@ -55,19 +50,16 @@ def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
 
 # %%
 def described(method):
-    runs = [read_json(reproduce.run_paths(results, dataset, method, s)["run"])
-            for s in reproduce.seeds_of(method, seeds)]
+    runs = report.runs(method)
     mean = lambda field: sum(r[field] for r in runs)/len(runs)
-    model, _ = reproduce.load_run(results, dataset, method, 0)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in report.load(method).parameters() if p.requires_grad)
     return {"method": method_name(method), "trained parameters": trained,
             "updates": runs[0]["updates"],
             "items per update": runs[0]["parameters"]["batch_size"],
             "seconds": round(mean("seconds")),
             "validation loss": round(mean("validation_loss"), 1)}
-methods = pd.DataFrame([described(m) for m in reproduce.PARTS[part][0]]).set_index("method")
-with atomic_path(f"{results}/tables/methods.csv") as tmp: methods.to_csv(tmp)
-methods
+methods = pd.DataFrame([described(m) for m in report.methods])
+report.table(methods, "methods", float_format=None).set_index("method")
 
 # %% [markdown]
 # Seconds are those of one process with one thread on a machine that ran two at a time, the way `make reproduce` runs
@@ -79,7 +71,7 @@ methods
 # so its size cannot be compared with the talk's; the floor, real images against other real images, says where zero lies.
 
 # %%
-wanted = table[table.slide.notna() & table.method.isin(reproduce.PARTS[part][0])]
+wanted = table[table.slide.notna() & table.method.isin(report.methods)]
 print(table_text(wanted))
 
 # %% [markdown]
@@ -90,7 +82,7 @@ print(table_text(wanted))
 
 # %%
 #| fig-cap: "Street numbers generated from a handwritten digit (top) and from a word (bottom), z sampled."
-#| fig-alt: "Two blocks of street numbers: ground truth and one row per method."
+#| fig-alt: "Two blocks of street numbers: what was given, ground truth and one row per method."
 draw(36, "svhn", ["mnist", "text"], name="all_methods")
 
 # %% [markdown]
@@ -108,7 +100,7 @@ draw(44, "svhn", ["mnist", "text"], note="mean of z", sample=False)
 
 # %%
 #| fig-cap: "Handwritten digits generated from a street number (top) and from a word (bottom), z sampled."
-#| fig-alt: "Two blocks of handwritten digits: ground truth and one row per method."
+#| fig-alt: "Two blocks of handwritten digits: what was given, ground truth and one row per method."
 draw(45, "mnist", ["svhn", "text"])
 
 # %% [markdown]
@@ -118,7 +110,7 @@ draw(45, "mnist", ["svhn", "text"])
 
 # %%
 #| fig-cap: "Words generated from a handwritten digit (top) and from a street number (bottom)."
-#| fig-alt: "Two blocks of words in eight letters: ground truth and one row per method."
+#| fig-alt: "Two blocks of words in eight letters: what was given, ground truth and one row per method."
 draw(46, "text", ["mnist", "svhn"])
 
 # %% [markdown]
@@ -128,12 +120,12 @@ draw(46, "text", ["mnist", "svhn"])
 
 # %%
 #| fig-cap: "Street numbers from digits and from words, ten other test items."
-#| fig-alt: "Two blocks of street numbers: ground truth and one row per method."
+#| fig-alt: "Two blocks of street numbers: what was given, ground truth and one row per method."
 draw(47, "svhn", ["mnist", "text"], items=second)
 
 # %%
 #| fig-cap: "Digits from street numbers and from words, ten other test items."
-#| fig-alt: "Two blocks of handwritten digits: ground truth and one row per method."
+#| fig-alt: "Two blocks of handwritten digits: what was given, ground truth and one row per method."
 draw(48, "mnist", ["svhn", "text"], items=second)
 
 # %% [markdown]
@@ -141,7 +133,7 @@ draw(48, "mnist", ["svhn", "text"], items=second)
 
 # %%
 #| fig-cap: "Words from images, ten other test items, from the mean of z."
-#| fig-alt: "Two blocks of words in eight letters: ground truth and one row per method."
+#| fig-alt: "Two blocks of words in eight letters: what was given, ground truth and one row per method."
 draw(49, "text", ["mnist", "svhn"], items=second, note="mean of z", sample=False)
 
 
@@ -152,14 +144,17 @@ draw(49, "text", ["mnist", "svhn"], items=second, note="mean of z", sample=False
 # offsets. *Coherence*: the text classifier finds the right digit.
 
 # %%
-def wide(metric, keep=lambda c: True, methods=tuple(reproduce.METHODS)):
+def wide(metric, keep=lambda c: True, methods=tuple(METHODS)):
     t = table[(table.metric == metric) & table.condition.map(keep) & table.method.isin(methods)]
     if not len(t): return pd.DataFrame()
     def cell(r): return f"{r.value:.3f}" + ("" if pd.isna(r["std"]) else f" ± {r['std']:.3f}")
     cells = t.assign(text=t.apply(cell, axis=1))
     cells = cells.pivot_table("text", "condition", "method", aggfunc="first", sort=False)
-    ordered = [m for m in reproduce.METHODS if m in cells]
-    return cells[ordered].rename(columns=method_name).fillna("")
+    ordered = [m for m in METHODS if m in cells]
+    n = t.groupby("method").n_seeds.max()
+    few = n.index[n < report.seeds]
+    few = {m: f"{method_name(m)} ({n[m]} of {report.seeds} seeds)" for m in few}
+    return cells[ordered].rename(columns=few).rename(columns=method_name).fillna("")
 compared = [*students, "refined_student"]
 to_text = lambda c: c.endswith("->text")
 wide("text_exact", to_text, compared)
@@ -208,5 +203,4 @@ wide("linear_accuracy_500", lambda c: "t=" not in c, compared)
 wide("negative_elbo", lambda c: "t=" not in c and "ascent" not in c, ["jvae", *compared])
 
 # %%
-with atomic_path(f"{results}/tables/mnist_svhn_text.csv") as tmp:
-    table.to_csv(tmp, index=False, float_format="%.6g")
+report.table(table, "mnist_svhn_text");

@@ -9,9 +9,7 @@
 
 # %%
 import pandas as pd
-import torch
-import mmvae_nb.reproduce as reproduce
-from mmvae_nb.core import *
+from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
 # %%
@@ -28,43 +26,39 @@ seeds: int = 1  # how many seeds were run
 part: str = "products_of_students"  # which part of the experiments
 
 # %%
-device = resolve_device(device)
-test = reproduce.load_data(dataset, "test", source, items, device)
-table = reproduce.write_talk_table(results)
-table = table[table.dataset == dataset]
-data_used = f"{'real' if test.real else 'rendered'} data, scale {scale}"
-print(f"{data_used}, {seeds} seed(s), device {device}")
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
 
 # %%
 students = ["mopoe", "mvtcae", "mvtcae_student", "jmvae_student", "iterative_student"]
-models = {m: reproduce.load_run(results, dataset, m, 0, device)[0] for m in students}
-def title(n): return n.upper() if test.modalities[n].kind == "image" else n.capitalize()
+models = {m: report.load(m) for m in students}
+test, table = report.data(), report.talk()
 batch, labels = test.take(10)
 def draw(slide, given, to):
-    heading = ", ".join(title(g) for g in given) + f" -> {title(to)}"
-    rows = reproduce.generated_rows(models, test, batch, given, to)
-    figure = side_by_side({heading: rows}, note=f"{data_used}, plain product, z sampled")
-    save_figure(figure, f"{results}/figures/slide_{slide}_two_given.png")
+    heading = ", ".join(report.title(g) for g in given) + f" -> {report.title(to)}"
+    rows = generated_rows(models, test, batch, given, to)
+    figure = side_by_side({heading: rows}, note=f"{report.note}, plain product, z sampled")
+    report.save(figure, f"slide_{slide}_two_given")
 
 
 # %% [markdown]
 # ## Slides 61 to 63: pictures
 #
-# Ground truth first, the same items and noise for all.
+# What was given first, then the ground truth; the same items and noise for all.
 
 # %%
 #| fig-cap: "Handwritten digits generated from a street number and its word."
-#| fig-alt: "Handwritten digits: ground truth and one row per method."
+#| fig-alt: "Handwritten digits: what was given, ground truth and one row per method."
 draw(61, ["svhn", "text"], "mnist")
 
 # %%
 #| fig-cap: "Street numbers generated from a handwritten digit and its word."
-#| fig-alt: "Street numbers: ground truth and one row per method."
+#| fig-alt: "Street numbers: what was given, ground truth and one row per method."
 draw(62, ["mnist", "text"], "svhn")
 
 # %%
 #| fig-cap: "Words generated from a handwritten digit and a street number."
-#| fig-alt: "Words: ground truth and one row per method."
+#| fig-alt: "Words: what was given, ground truth and one row per method."
 draw(63, ["mnist", "svhn"], "text")
 
 # %% [markdown]
@@ -87,10 +81,8 @@ plain, divided = pairs[~is_divided], pairs[is_divided]
 divided = divided.assign(condition=divided.condition.str.removesuffix(suffix))
 both = plain.merge(divided, on=["metric", "condition", "method"], suffixes=("_plain", "_divided"))
 both["difference"] = both.value_divided - both.value_plain
-with atomic_path(f"{results}/tables/products_of_students.csv") as tmp:
-    columns = ["value_plain", "std_plain", "value_divided", "std_divided", "difference"]
-    columns = ["metric", "condition", "method", *columns]
-    both[columns].to_csv(tmp, index=False, float_format="%.6g")
+columns = ["value_plain", "std_plain", "value_divided", "std_divided", "difference"]
+report.table(both[["metric", "condition", "method", *columns]], "products_of_students")
 lower = {"negative_elbo": True, "fid": True, "linear_accuracy": False, "coherence": False}
 mean = both[both.metric.isin(lower)].groupby(["metric", "method"], sort=False)
 mean = mean[["value_plain", "value_divided", "difference"]].mean()
@@ -103,5 +95,5 @@ for metric, is_lower in lower.items():
           f"equal in {(d == 0).sum()}")
 
 # %% [markdown]
-# MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where one posterior
-# coordinate is close to the prior the division is capped: a product is never broader than its narrowest factor.
+# MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where a posterior is broader
+# than the prior the division means nothing and is capped: the product is then as narrow as its narrowest factor, and its mean not outside of theirs (lesson 03).

@@ -11,10 +11,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
-import mmvae_nb.reproduce as reproduce
-from mmvae_nb.core import *
-from mmvae_nb.metrics import paired_interval
+from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
 # %%
@@ -31,69 +28,44 @@ seeds: int = 1  # how many seeds were run
 part: str = "teacher_student_kl"  # which part of the experiments
 
 # %%
-table = reproduce.write_talk_table(results)
-table = table[table.dataset == dataset]
-data_used = f"{'real' if source == 'real' else 'rendered'} data, scale {scale}"
-kept = {(m, s): reproduce.load_items(results, dataset, m, s)
-        for m in reproduce.PARTS[part][0] for s in reproduce.seeds_of(m, seeds)}
-print(f"{data_used}, {seeds} seed(s)")
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
+# %%
+records = report.records()
+print({m: len(report.seeds_of(m)) for m in report.methods}, "seeds")
 
 # %% [markdown]
 # ## Slide 68: the KL between teacher and student
 
 # %%
-print(table_text(table[(table.slide == 68) & table.method.isin(reproduce.PARTS[part][0])]))
-
+table = report.talk()
+print(table_text(table[(table.slide == 68) & table.method.isin(report.methods)]))
 
 # %% [markdown]
 # ## The hypotheses, in numbers
 #
-# Differences between methods, paired over seeds and test items, so that positive means "as the talk expects". The interval holds 95 % of bootstrap draws over
-# seeds and items. FID has no value per item: there the interval is Student's t over seeds, and missing with a single seed.
-# "Supported" means that the whole interval is above zero, "contradicted" that it is below, "open" everything else.
-
-# %%
-def paired(metric, conditions, a, b, sign):
-    "Interval of sign*(a - b), averaged over conditions; and the number of seeds."
-    both = range(min(len(reproduce.seeds_of(m, seeds)) for m in (a, b)))
-    if metric == "fid":
-        read = lambda m, s: read_json(reproduce.run_paths(results, dataset, m, s)["metrics"])
-        rows = [[read(m, s)["rows"] for s in both] for m in (a, b)]
-        mean = lambda r: np.mean([x["value"] for x in r if x["metric"] == "fid"
-                                  and x["condition"] in conditions])
-        d = np.array([sign*(mean(x) - mean(y)) for x, y in zip(*rows)])
-        if len(both) < 2: return d.mean(), np.nan, np.nan, len(both)
-        return d.mean(), *stats.t.interval(0.95, len(d) - 1, d.mean(), stats.sem(d)), len(both)
-    one = lambda m, s, c: kept[m, s][f"{metric}|{c}"]
-    lead = lambda s: np.mean([sign*(one(a, s, c) - one(b, s, c)) for c in conditions], 0)
-    return *paired_interval([lead(s) for s in both]), len(both)
-
-def verdict(low, high):
-    if np.isnan(low) or low <= 0 <= high: return "open"
-    return "supported" if low > 0 else "contradicted"
-
+# Differences between methods, seed by seed over the same test items, so that positive means "as the talk expects"; only seeds that both methods were run with. The interval is the same for every row: 95 % by
+# Student's t over the differences of the seeds, whose number stands beside it (lesson 07). "Supported" means that the whole interval is above zero, "contradicted" that it is below, "open" everything else.
+# One seed has no interval, so what rests on one seed is open, whatever its size.
 
 # %%
 singles = ["mnist", "svhn", "text"]
 four = ["svhn->mnist", "text->mnist", "mnist->svhn", "text->svhn"]
 six = [*four, "mnist->text", "svhn->text"]
-claims = []
-def claim(text, metric, conditions, a, b, sign):
-    mean, low, high, n = paired(metric, conditions, a, b, sign)
-    claims.append({"claim": text, "metric": metric, "better by": mean, "low": low, "high": high,
-                   "seeds": n, "verdict": verdict(low, high)})
-
 def claims_about(a, b, *rows):
-    for text, metric, conditions, sign in rows: claim(text, metric, conditions, a, b, sign)
+    return [{"claim": text, "metric": metric, **difference(records, a, b, metric, conditions, sign)}
+            for text, metric, conditions, sign in rows]
+
 ahead = "iterative student ahead of JMVAE student, mean of"
-claims_about("iterative_student", "jmvae_student",
+claims = claims_about("iterative_student", "jmvae_student",
     (f"{ahead} four directions", "fid", four, -1),
     (f"{ahead} three modalities", "linear_accuracy", singles, 1),
     (f"{ahead} six directions", "coherence", six, 1),
     ("iterative teacher easier to imitate than JVAE, mean of three modalities",
      "teacher_student_kl", singles, -1))
 ahead = "same decoders: student of refined ahead of JMVAE student"
-claims_about("refined_student", "jmvae_student",
+claims += claims_about("refined_student", "jmvae_student",
     (ahead, "fid", four, -1), (ahead, "linear_accuracy", singles, 1), (ahead, "coherence", six, 1),
     ("same decoders: refined posterior easier to imitate than joint posterior",
      "teacher_student_kl", singles, -1),
@@ -101,11 +73,8 @@ claims_about("refined_student", "jmvae_student",
      "negative_elbo", singles, -1))
 
 # %%
-claims = pd.DataFrame(claims)
-with atomic_path(f"{results}/tables/hypotheses.csv") as tmp:
-    claims.to_csv(tmp, index=False, float_format="%.6g")
-with pd.option_context("display.max_colwidth", 100): display(claims.round(3))
-
+claims = report.table(pd.DataFrame(claims), "hypotheses")
+with pd.option_context("display.max_colwidth", 100): display(claims.round(4))
 
 # %% [markdown]
 # ## Why the KL is what it is
@@ -119,47 +88,57 @@ with pd.option_context("display.max_colwidth", 100): display(claims.round(3))
 # Read it as a sign of how much the teacher's answer depends on its noise.
 
 # %%
-def mean_of(method, metric, condition):
-    v = table[(table.method == method) & (table.metric == metric)]
-    v = v[v.condition == condition].value
-    return v.item() if len(v) else np.nan
 teachers = {"jmvae_student": "jvae", "iterative_student": "iterative", "refined_student": "refined"}
-cause = []
-for student, teacher in teachers.items():
-    for n in singles:
+def causes(*students):
+    "Where the KL of some students comes from, all on the seeds that they share."
+    same = on_shared_seeds(records, *students, *[teachers[s] for s in students])
+    means = same.groupby(["method", "metric", "condition"]).value.mean()
+    value = lambda *key: means.get(key, np.nan)
+    rows = []
+    for student, n in [(s, n) for s in students for n in singles]:
+        teacher = teachers[student]
         c = "all" if teacher == "jvae" else n
-        noise = mean_of(teacher, "refinement_noise_kl", n) if teacher != "jvae" else 0.
-        cause.append({"teacher": method_name(teacher), "from": n,
-                      "KL to the student": mean_of(student, "teacher_student_kl", n),
-                      "KL between two refinements": noise,
-                      "teacher's mean log variance": mean_of(teacher, "teacher_log_variance", c),
-                      "teacher's KL to the prior": mean_of(teacher, "kl_to_prior", c)})
-cause = pd.DataFrame(cause).set_index(["teacher", "from"])
-cause.round(2)
+        noise = 0. if teacher == "jvae" else value(teacher, "refinement_noise_kl", n)
+        rows.append({"teacher": method_name(teacher), "from": n, "seeds": same.seed.nunique(),
+                     "KL to the student": value(student, "teacher_student_kl", n),
+                     "KL between two refinements": noise,
+                     "teacher's mean log variance": value(teacher, "teacher_log_variance", c),
+                     "teacher's KL to the prior": value(teacher, "kl_to_prior", c)})
+    return pd.DataFrame(rows).set_index(["teacher", "from"])
+compared = {"own decoders": causes("jmvae_student", "iterative_student"),
+            "the JVAE's decoders": causes("jmvae_student", "refined_student")}
+pd.concat(compared).round(2)
 
 # %%
-#| fig-cap: "KL from teacher to student, and between two refinements of the same items with other noise."
-#| fig-alt: "Bars for three teachers and three modalities; beside each bar the KL between two refinements of the same items."
-fig, ax = plt.subplots(figsize=(6.5, 3.8))
-y = np.arange(len(cause))[::-1]
-ax.barh(y + .2, cause["KL to the student"], .4, label="teacher to student")
-ax.barh(y - .2, cause["KL between two refinements"], .4, label="teacher to itself, other noise")
-ax.set_yticks(y, [f"{t}, from {n}" for t, n in cause.index], fontsize=8)
-ax.set_xlabel("KL (nats per item)"); ax.legend(fontsize=8)
-save_figure(fig, f"{results}/figures/teacher_student_kl.png");
+#| fig-cap: "KL from teacher to student, and between two refinements of the same items with other noise. Left and right are means over different numbers of seeds; within a panel all are of the same seeds."
+#| fig-alt: "Two panels of bars, for two teachers and three modalities each; beside each bar the KL between two refinements of the same items."
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.2), sharex=True, layout="constrained")
+for ax, (whose, cause) in zip(axes, compared.items()):
+    y = np.arange(len(cause))[::-1]
+    ax.barh(y + .2, cause["KL to the student"], .4, label="teacher to student")
+    noise = cause["KL between two refinements"]
+    ax.barh(y - .2, noise, .4, label="teacher to itself, other noise")
+    ax.set_yticks(y, [f"{t}, from {report.title(n)}" for t, n in cause.index], fontsize=8)
+    ax.set(xlabel="KL (nats per item)", title=f"{whose}, {cause.seeds.iloc[0]} seed(s)")
+axes[1].legend(fontsize=8)
+report.save(fig, "teacher_student_kl");
 
 # %% [markdown]
 # ## Is the refined posterior better than the joint encoder's?
 #
-# On the JVAE's decoders this can be read off directly; the page on the gap does so at length. In short:
+# On the JVAE's decoders this can be read off directly; the page on the gap does so at length. In short, every line on the same seeds, those of the student of refined.
+# (The oracle is dear, so it has fewer test items than the others: column *items*.)
 
 # %%
-joint, oracle = (mean_of("jvae", "negative_elbo", c) for c in ("all", "oracle"))
-steps = read_json(reproduce.run_paths(results, dataset, "refined", 0)["run"])["parameters"]["steps"]
-line = {"joint encoder": joint, "oracle": oracle}
+steps = report.runs("refined")[0]["parameters"]["steps"]
+shown = [("joint encoder", "jvae", "all"), ("oracle", "jvae", "oracle")]
 for n in singles:
-    for t in (steps, 16):
-        line[f"refined from {n}, t={t}"] = mean_of("refined", "negative_elbo", f"{n}, t={t}")
-    line[f"student of joint, {n}"] = mean_of("jmvae_student", "negative_elbo", n)
-    line[f"student of refined, {n}"] = mean_of("refined_student", "negative_elbo", n)
-pd.Series(line, name="negative ELBO (nats)").round(1).to_frame()
+    shown += [(f"refined from {n}, t={t}", "refined", f"{n}, t={t}") for t in (steps, 16)]
+    shown += [(f"student of joint, {n}", "jmvae_student", n),
+              (f"student of refined, {n}", "refined_student", n)]
+same = on_shared_seeds(records, "jvae", "jmvae_student", "refined", "refined_student")
+same = same[same.metric == "negative_elbo"].groupby(["method", "condition"])
+same = same.agg({"value": "mean", "seed": "nunique", "n": "first"})
+same = same.reindex([(m, c) for _, m, c in shown]).set_axis([label for label, *_ in shown])
+same.columns = ["negative ELBO (nats)", "seeds", "items"]
+same.round(1)

@@ -4,12 +4,15 @@
 # > Data set, method, seed and scale are parameters; weights and a record of the run are the result.
 
 # %%
-import pathlib, shutil, time
+import shutil, time
+from pathlib import Path
 import torch
-import mmvae_nb.reproduce as reproduce
+from mmvae_nb.checkpoints import fingerprint, latest, save_weights
 from mmvae_nb.core import *
+from mmvae_nb.experiments.graph import training_sources
+from mmvae_nb.experiments.runs import described, load_data, load_run, make_model, make_specs, run_paths
+from mmvae_nb.experiments.table import METHODS
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.checkpoints import _fingerprint, _latest, save_weights
 from mmvae_nb.training import fit
 
 # %% tags=["parameters"]
@@ -34,21 +37,18 @@ settings: str = "{}"  # the method's class and options, for the record
 parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed,
                   updates=updates, batch_size=batch_size, lr=lr, latent=latent, beta=beta,
                   steps=steps, precision=precision, budget=budget, settings=settings)
-paths = reproduce.run_paths(results, dataset, method, seed)
-device = resolve_device(device)
-train = reproduce.load_data(dataset, "train", source, items, device)
-validation = reproduce.load_data(dataset, "validation", source, items, device)
+paths, device = run_paths(results, dataset, method, seed), resolve_device(device)
+train, validation = (load_data(dataset, s, source, items, device) for s in ("train", "validation"))
 train
 
 # %% [markdown]
 # Students need their trained teacher.
 
 # %%
-specs, teacher = reproduce.make_specs(dataset, train.modalities), None
-teacher_method = reproduce.METHODS[method].teacher
-if teacher_method: teacher, _ = reproduce.load_run(results, dataset, teacher_method, seed, device)
+specs, teacher = make_specs(dataset, train.modalities), METHODS[method].teacher
+if teacher: teacher, _ = load_run(results, dataset, teacher, seed, device)
 seed_everything(seed, method)
-model = reproduce.make_model(method, specs, latent, beta, steps, teacher)
+model = make_model(method, specs, latent, beta, steps, teacher)
 trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"{type(model).__name__}: {trained:,} trained parameters")
 
@@ -57,12 +57,11 @@ print(f"{type(model).__name__}: {trained:,} trained parameters")
 # and the code, so one of another experiment is never picked up.
 
 # %%
-code = ["training", "data", "networks", "distributions", reproduce.DATASETS[dataset].module,
-        reproduce.METHODS[method].module]
-stamp = digest([parameters, train.checksum, _fingerprint(model)], code)
-checkpoint = pathlib.Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
-latest = _latest(checkpoint)
-resumed_at, start = int(latest.name.removeprefix("update_")) if latest else 0, time.time()
+code = [Path(f).read_text(encoding="utf-8") for f in training_sources(dataset, source, method)]
+stamp = digest([parameters, train.checksum, fingerprint(model), code])
+checkpoint = Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
+last = latest(checkpoint)
+resumed_at, start = int(last.name.removeprefix("update_")) if last else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
               checkpoint=checkpoint, every=200)
 seconds = time.time() - start
@@ -81,6 +80,7 @@ save_weights(model, paths["weights"])
 write_json(paths["run"], {
     "parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
     "data": "real" if train.real else "rendered", "checksum": train.checksum,
+    "modalities": described(train.modalities), "class_names": train.class_names,
     "device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(),
     "updates": updates, "resumed_at": resumed_at, "seconds": round(seconds, 1),
     "validation_loss": total.item(),
