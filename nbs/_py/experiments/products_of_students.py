@@ -8,7 +8,6 @@
 # contains the prior once, so a plain product counts it twice. Both are measured here.
 
 # %%
-import pandas as pd
 from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
