@@ -402,9 +402,23 @@ def source_closure(*modules, # names in this package ("mopoe", "datasets.birds")
         if m in found or any(f"{m}.".startswith(f"{w}.") for w in without): continue
         if not (at := _place(m, package, named)): continue
         found.add(m)
-        homes = {_home_of(*i) for i in _imported(*at)}
-        todo += [(h, False) for h in homes if h.startswith(f"{package}.")]
+        todo += [(h, False) for h in _needed(*at) if h.startswith(f"{package}.")]
     return tuple(sorted(found))
+
+def _needed(name, path):
+    "The homes of what a module imports and uses; known as long as no file concerned changes."
+    files = [path, *_import_files(name, path, path.stat().st_mtime_ns)]
+    return _needed_version(name, path, *((s.st_mtime_ns, s.st_size) for s in map(os.stat, files)))
+
+@functools.lru_cache(maxsize=None)
+def _needed_version(name, path, *versions):
+    return {_home_of(*i) for i in _imported(name, path)}
+
+@functools.lru_cache(maxsize=None)
+def _import_files(name, path, version):
+    "The source files of the modules that import lines name."
+    nodes = [n for n in ast.walk(_parsed(path)[1]) if isinstance(n, ast.ImportFrom)]
+    return [f for b in {_base(name, path, n) for n in nodes} if (f := _file_of(b))]
 
 def _place(module, package, named):
     "Absolute name and file of a module; None for one that was not named and is not there."
