@@ -1,7 +1,7 @@
 "Lessons 10-15: the objectives against independent values."
 import itertools, math
 
-import pytest, torch
+import numpy as np, pytest, torch
 
 from mmvae_nb.distillation import Students
 from mmvae_nb.distributions import DiagonalGaussian, Mixture, product_of_experts

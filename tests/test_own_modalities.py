@@ -1,6 +1,6 @@
 "A user's own modalities, networks and likelihoods."
 
-import pytest, torch
+import numpy as np, pytest, torch
 from torch import nn
 
 from mmvae_nb.core import MmvaeError
