@@ -242,8 +242,17 @@ def _teachers(e, posteriors):
         with torch.no_grad(): made = e.model.generate(q.rsample(generator=g))
         for n in e.names: _scores(e, n, made[n], f"{condition}->{n}")
 
+def _inferring(e):
+    "The sections of a model that infers from all modalities at once."
+    if e.model.needs_all:
+        with torch.no_grad(): _width(e, "all", e.model.infer(e.part))
+    if e.model.teacher is None: _joint(e)
+    if e.model.needs_all:
+        with torch.no_grad(): _teachers(e, {"all": e.model.infer(e.batch)})
+
 def _refining(e, distances, validation, along_t):
     "The sections of a model that refines."
+    _refined_twice(e)
     _over_t(e)
     if along_t and e.model.own_decoders: last = _judged_over_t(e, distances)
     else: last = _trajectories(e, e.batch, e.model.steps)[e.model.steps]
@@ -268,13 +277,8 @@ def _sections(e, validation, along_t):
     if not (model.refines or model.needs_all):
         for suffix, m in variants.items(): _from_parts(e, distances, m, suffix)
     for suffix, m in variants.items(): _divergences(e, m, suffix)
-    if model.refines: _refined_twice(e)
-    elif model.needs_all:
-        with torch.no_grad(): _width(e, "all", model.infer(e.part))
-    if not model.refines and model.teacher is None: _joint(e)
     if model.refines: _refining(e, distances, validation, along_t)
-    elif model.needs_all:
-        with torch.no_grad(): _teachers(e, {"all": model.infer(e.batch)})
+    else: _inferring(e)
 
 # %% ../nbs/07b_evaluation.ipynb #7ae7f2ac
 def evaluate(model, # a `MultimodalVAE`, yours or ours; what it can do decides what is measured

@@ -126,8 +126,8 @@ def test_two_hills_are_both_found_from_the_prior():
     def log_joint(z):
         return Normal(z**2, .3).log_prob(x.repeat(len(z)//2, 1)).sum(-1) + Normal(0., 1.).log_prob(z).sum(-1)
     grid = torch.linspace(-6, 6, 20_001, dtype=torch.float64)
-    log_joint = lambda v: Normal(grid**2, .3).log_prob(v) + Normal(0., 1.).log_prob(grid)
-    exact = torch.stack([log_joint(v).logsumexp(0) for v in x[:, 0]])
+    on_grid = lambda v: Normal(grid**2, .3).log_prob(v) + Normal(0., 1.).log_prob(grid)
+    exact = torch.stack([on_grid(v).logsumexp(0) for v in x[:, 0]])
     exact = exact + math.log(12/20_000)
     prior = DiagonalGaussian(torch.zeros_like(x), torch.zeros_like(x))
     both = A.importance_estimate(A.annealed_importance_sampling(log_joint, prior, 50, 400, generator=rng())).log_px
