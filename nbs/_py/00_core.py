@@ -322,14 +322,16 @@ def _file_of(name):
     return next((p for p in found[0 if below else 1:] if p.is_file()), None)
 
 def _parsed(path):
-    "Text, syntax tree and symbol table of a source file."
+    "Text, syntax tree, symbol table and import lines of a source file."
     stat = path.stat()
     return _parsed_version(path, stat.st_mtime_ns, stat.st_size)
 
 @functools.lru_cache(maxsize=None)
 def _parsed_version(path, *version):
     text = path.read_text(encoding="utf-8")
-    return text, ast.parse(text), symtable.symtable(text, str(path), "exec")
+    tree = ast.parse(text)
+    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return text, tree, symtable.symtable(text, str(path), "exec"), imports
 
 def _offers(path):
     "The names in a module's `__all__`; None if it has none."
@@ -359,10 +361,10 @@ def _imported(name, # a module, absolute
               path # its file
              ): # -> pairs: a module (absolute), and the name taken from it; None if it is the module
     "What a module imports and uses."
-    _, tree, table = _parsed(path)
+    _, _, table, imports = _parsed(path)
     used = _used(table) | (_offers(path) or set())
     own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_namespace()}
-    for node in ast.walk(tree):
+    for node in imports:
         if isinstance(node, ast.Import):
             yield from ((a.name, None) for a in node.names
                         if (a.asname or a.name.split(".")[0]) in used)
@@ -385,7 +387,7 @@ def _home_of(module, # absolute
     if name is None or (path := _file_of(module)) is None: return module
     if path.name != "__init__.py": return module
     if _file_of(below): return below
-    for node in ast.walk(_parsed(path)[1]):                # `from mmvae_nb import JVAE`: by its face
+    for node in _parsed(path)[3]:               # `from mmvae_nb import JVAE`: by its face
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             if name in [a.asname or a.name for a in node.names]: return f"{module}.{node.module}"
     return module
