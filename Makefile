@@ -48,31 +48,32 @@ test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experime
 test-all: $(STAMP) ## the same with the slow tests, and those for CUDA where there is a device
 	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1
 
-export: $(STAMP) ## after an edit: mirrors and notebooks in sync, modules exported, metadata cleaned
+export: $(STAMP) ## after an edit: mirrors and notebooks in step (the newer wins), modules exported
 	@$(BIN)/python tools/notebooks.py sync
 
 execute: $(STAMP) ## run every lesson top to bottom and save its outputs (NB=.. for some)
 	@$(BIN)/python tools/notebooks.py execute --jobs $(JOBS) $(NB)
 
-checks: $(STAMP) ## what must hold before a commit: mirrors, saved outputs, exported modules, packages
+checks: $(STAMP) ## what must hold before a commit: mirrors, saved outputs, exported modules, ruff, packages
 	@$(BIN)/python tools/notebooks.py check
+	@$(BIN)/ruff check mmvae_nb tools tests
 	@$(BIN)/python -m pip check
 
 docs: $(STAMP) ## build the site into _docs/ (Quarto where installed, else smalldocs)
-	@$(BIN)/python tools/website.py
+	@$(BIN)/python tools/site_build.py
 
 lab: $(STAMP) ## JupyterLab on the lessons, with a kernel that has the package (ARGS=.. for jupyter)
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (mmvae_nb)" >/dev/null
 	@$(BIN)/jupyter lab nbs $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 cache: $(STAMP) ## run the lessons once, so that a class can enter at any of them (NB=.. for some)
-	@$(BIN)/python tools/classroom.py cache $(NB)
+	@$(BIN)/python tools/times.py cache $(NB)
 
 handouts: $(STAMP) ## the lessons without their solutions, with cells that check the answers, into _handouts/
-	@$(BIN)/python tools/classroom.py handouts $(NB)
+	@$(BIN)/python tools/handouts.py $(NB)
 
 slides: $(STAMP) ## the lessons as slides that need no network, into _slides/
-	@$(BIN)/python tools/classroom.py slides $(NB)
+	@$(BIN)/python tools/slides.py $(NB)
 
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
 	rm -rf .venv _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Multimodal VAEs, step by step: infer one hidden description from any views of a thing, generate any view from it.
+"""Multimodal VAEs: infer one hidden description from any views of a thing, and generate any view.
 
     from mmvae_nb import *
 
@@ -13,15 +13,15 @@
 
 What this module offers is loaded when it is first used. The rest of the house, by storey:
 
-    core  plotting                                        errors, files, seeds, caches; pictures
-    data  datasets.*                                      batches, splits, pairing; digits, birds, faces
-    distributions  networks  text                         posteriors, likelihoods; encoders and decoders
-    vae  training  checkpoints                            one modality; fit; checkpoints, save and load
-    multimodal_elbo  jmvae  mopoe  mvtcae                 the methods, a file each
-    distillation  multimodal_iterative                    students; the refined teacher of the talk
-    amortization_gap  iterative_inference                 what an encoder loses, and how it is won back
-    metrics  judges.*  evaluation                         numbers, who judges them, evaluate any model
-    experiments.*                                         the talk's tables and figures, and more
+    core  plotting                            errors, files, seeds, caches; pictures
+    data  datasets.*                          batches, splits, pairing; digits, birds, faces
+    distributions  networks  text             posteriors, likelihoods; encoders and decoders
+    vae  training  checkpoints                one modality; fit; checkpoints, save and load
+    multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each
+    distillation  multimodal_iterative        students; the refined teacher of the talk
+    amortization_gap  iterative_inference     what an encoder loses, and how it is won back
+    metrics  judges.*  evaluation             numbers, who judges them, evaluate any model
+    experiments.*                             the talk's tables and figures, and more
 
 Each module is exported from the lesson of the same name, which explains it.
 """
@@ -47,12 +47,13 @@ if TYPE_CHECKING:                                         # for editors and type
     from .training import fit
     from .vae import VAE
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE", "Laplace", "MMVAE",
-           "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec", "PairedByKey", "Students",
-           "TensorData", "VAE", "default_specs", "distill", "evaluate", "fit", "load", "mnist_svhn_text",
-           "on_decoders", "save"]
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE", "Laplace",
+           "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
+           "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill",
+           "evaluate", "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
 
-_face = {"checkpoints": "load save", "core": "MmvaeError", "data": "Modality PairedByKey TensorData",
+_face = {"checkpoints": "load save", "core": "MmvaeError",
+         "data": "Modality PairedByKey TensorData",
          "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
          "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
          "jmvae": "JMVAE", "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",

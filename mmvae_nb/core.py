@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MmvaeError', 'one_of', 'in_range', 'atomic_path', 'write_json', 'read_json', 'seed_of', 'generator',
            'seed_everything', 'keeping_random_state', 'data_dirs', 'find_data', 'cache_dir', 'cached_arrays', 'damaged',
-           'absent', 'source_closure', 'digest', 'resolve_device', 'load_torchvision', 'Remembers', 'write_status']
+           'absent', 'source_closure', 'digest', 'resolve_device', 'from_extra', 'load_torchvision', 'Remembers',
+           'write_status']
 
 # %% ../nbs/00_core.ipynb #a1800c8a
 import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
@@ -95,7 +96,7 @@ def seed_everything(*names):
 # %% ../nbs/00_core.ipynb #574c5f97
 @contextlib.contextmanager
 def keeping_random_state():
-    "Within: seed and draw as you like. After: Python, NumPy and torch (all devices) go on as before."
+    "Within: seed and draw. After: Python, NumPy and torch (all devices) go on as before."
     import numpy, torch
     begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
     mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
@@ -103,7 +104,8 @@ def keeping_random_state():
     devices = torch.cuda.get_rng_state_all() if begun else []
     try: yield
     finally:
-        random.setstate(states[0]); numpy.random.set_state(states[1]); torch.set_rng_state(states[2])
+        random.setstate(states[0]); numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])
         if begun: torch.cuda.set_rng_state_all(devices)
         else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
         if mps is not False: torch.mps.set_rng_state(mps)
@@ -169,21 +171,20 @@ def _file_of(name):
     return next((p for p in found[0 if below else 1:] if p.is_file()), None)
 
 def _parsed(path):
-    "Text, syntax tree, symbol table and import lines of a source file."
+    "Text, syntax tree and symbol table of a source file."
     stat = path.stat()
     return _parsed_version(path, stat.st_mtime_ns, stat.st_size)
 
 @functools.lru_cache(maxsize=None)
 def _parsed_version(path, *version):
     text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
-    return text, tree, symtable.symtable(text, str(path), "exec"), imports
+    return text, ast.parse(text), symtable.symtable(text, str(path), "exec")
 
 def _offers(path):
     "The names in a module's `__all__`; None if it has none."
     for node in _parsed(path)[1].body:
-        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__all__" for t in node.targets):
+        names = [getattr(t, "id", "") for t in getattr(node, "targets", [])]
+        if "__all__" in names:
             with contextlib.suppress(ValueError): return set(ast.literal_eval(node.value))
     return None
 
@@ -204,20 +205,18 @@ def _base(name, path, node):
 
 def _imported(name, # a module, absolute
               path # its file
-             ): # -> pairs: a module (absolute), and the name taken from it; None if it is the module
+             ): # -> pairs: a module (absolute), and the name taken from it, or ""
     "What a module imports and uses."
-    _, _, table, imports = _parsed(path)
+    _, tree, table = _parsed(path)
     used = _used(table) | (_offers(path) or set())
     own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_namespace()}
-    for node in imports:
-        if isinstance(node, ast.Import):
-            yield from ((a.name, None) for a in node.names
-                        if (a.asname or a.name.split(".")[0]) in used)
-        if not isinstance(node, ast.ImportFrom): continue
-        base = _base(name, path, node)
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)): continue
+        base = _base(name, path, node) if isinstance(node, ast.ImportFrom) else None
         for a in node.names:
-            if a.name != "*" and (a.asname or a.name) in used: yield base, a.name
-            if a.name == "*" and _of_star(base, used - own): yield base, None
+            if a.name == "*": counts = _of_star(base, used - own)
+            else: counts = (a.asname or a.name.split(".")[0]) in used
+            if counts: yield (base, a.name.strip("*")) if base else (a.name, "")
 
 def _of_star(module, used):
     "Does `from module import *` bring a name that is used? It does if nothing says what it brings."
@@ -225,38 +224,55 @@ def _of_star(module, used):
     return offered is None or bool(offered & used)
 
 def _home_of(module, # absolute
-             name # what is taken from it, or None
+             name # what is taken from it, or ""
             ):
-    "The module that `name` lives in: a module below a package, or where the package takes it from."
+    "The module that `name` lives in: one below a package, or that which the package takes it from."
     below = f"{module}.{name}"
-    if name is None or (path := _file_of(module)) is None: return module
+    if not name or (path := _file_of(module)) is None: return module
     if path.name != "__init__.py": return module
     if _file_of(below): return below
-    for node in _parsed(path)[3]:               # `from mmvae_nb import JVAE`: by its face
+    for node in ast.walk(_parsed(path)[1]):               # `from mmvae_nb import JVAE`: by its face
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             if name in [a.asname or a.name for a in node.names]: return f"{module}.{node.module}"
     return module
 
 def source_closure(*modules, # names in this package ("mopoe", "datasets.birds"), or absolute ones
-                   without=(), # modules (or packages of it) to leave out, with what only they bring
+                   without=(), # modules (or sub-packages) left out, with what only they bring
                    package="mmvae_nb" # the package meant
                   ) -> tuple: # of names as above, sorted; those outside the package are absolute
-    "The modules of the package that `modules` use, directly or through others, and they themselves."
+    "The modules that `modules` use, directly or through others, and they themselves."
     found, todo = set(), [(m, True) for m in modules]
     while todo:
         m, named = todo.pop()
         m = m.removeprefix(f"{package}.")
         if m in found or any(f"{m}.".startswith(f"{w}.") for w in without): continue
-        inside = _file_of(f"{package}.{m}")
-        if not (path := inside or (_file_of(m) if named else None)):
-            if not named: continue                         # other people's, or the package itself
-            raise MmvaeError(f"modules: got {m!r}, allowed: modules of {package} and others that "
-                             "Python finds, with their source")
+        if not (at := _place(m, package, named)): continue
         found.add(m)
-        full = f"{package}.{m}" if inside else m
-        todo += [(h, False) for h in {_home_of(*i) for i in _imported(full, path)}
-                 if h.startswith(f"{package}.")]
+        todo += [(h, False) for h in _needed(*at) if h.startswith(f"{package}.")]
     return tuple(sorted(found))
+
+def _needed(name, path):
+    "The homes of what a module imports and uses; known as long as no file concerned changes."
+    files = [path, *_import_files(name, path, path.stat().st_mtime_ns)]
+    return _needed_version(name, path, *((s.st_mtime_ns, s.st_size) for s in map(os.stat, files)))
+
+@functools.lru_cache(maxsize=None)
+def _needed_version(name, path, *versions):
+    return {_home_of(*i) for i in _imported(name, path)}
+
+@functools.lru_cache(maxsize=None)
+def _import_files(name, path, version):
+    "The source files of the modules that import lines name."
+    nodes = [n for n in ast.walk(_parsed(path)[1]) if isinstance(n, ast.ImportFrom)]
+    return [f for b in {_base(name, path, n) for n in nodes} if (f := _file_of(b))]
+
+def _place(module, package, named):
+    "Absolute name and file of a module; None for one that was not named and is not there."
+    if path := _file_of(f"{package}.{module}"): return f"{package}.{module}", path
+    if not named: return None
+    if path := _file_of(module): return module, path
+    raise MmvaeError(f"modules: got {module!r}, allowed: modules of {package} and others that "
+                     "Python finds, with their source")
 
 # %% ../nbs/00_core.ipynb #57093168
 def _code(module):
@@ -300,11 +316,24 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
     return torch.device(name)
 
 # %% ../nbs/00_core.ipynb #874b4b62
+def from_extra(name, # of the module, such as "papermill"
+               extra="experiments" # the extra of this package that brings it
+              ):
+    "Import and return a module that only an extra brings; `MmvaeError` if it is absent."
+    try: return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if not f"{name}.".startswith(f"{e.name}."): raise             # one that it needs itself
+        raise MmvaeError(f"{name}: not installed, allowed: after "
+                         f"`pip install mmvae_nb[{extra}]`") from e
+
+# %% ../nbs/00_core.ipynb #10a6f2a9
 @functools.lru_cache(maxsize=None)
-def load_torchvision():
+def load_torchvision(needed=True # must it be there? Otherwise None if it is absent
+                    ):
     "Import and return torchvision, declaring the schemas of its missing operators if need be."
     import torch
-    try: import torchvision
+    if not needed and importlib.util.find_spec("torchvision") is None: return None
+    try: torchvision = from_extra("torchvision")
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
@@ -313,7 +342,7 @@ def load_torchvision():
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         load_torchvision.library = library   # a Library undoes its definitions when collected
-        import torchvision
+        torchvision = from_extra("torchvision")
     return torchvision
 
 # %% ../nbs/00_core.ipynb #964b7255

@@ -34,7 +34,8 @@ class Students(MultimodalVAE):
         self.target_options = {}
         if steps is not None:
             if not self.refined:
-                raise MmvaeError(f"steps: got {steps}, allowed: None, as this teacher does not refine")
+                raise MmvaeError(f"steps: got {steps}, allowed: None, "
+                                 "as this teacher does not refine")
             self.target_options = {"steps": in_range("steps", steps, low=0, whole=True)}
         self.decoders = teacher.decoders
         encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}

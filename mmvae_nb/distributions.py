@@ -19,7 +19,9 @@ LOGVAR_RANGE = (-12., 6.)  # a deviation between 0.0025 and 20: wide enough, and
 
 class DiagonalGaussian:
     "A batch of Gaussians with diagonal covariance: `mean` and `logvar` of shape (batch, latent)."
-    def __init__(self, mean, logvar):
+    def __init__(self, mean, # (batch, latent)
+                 logvar # log-variance of the same shape, clamped to LOGVAR_RANGE
+                ):
         if mean.shape != logvar.shape:
             raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, "
                              f"allowed: mean's {tuple(mean.shape)}")
@@ -34,19 +36,23 @@ class DiagonalGaussian:
     def __repr__(self): return f"DiagonalGaussian{tuple(self.mean.shape)}"
     def detach(self): return DiagonalGaussian(self.mean.detach(), self.logvar.detach())
 
-    def rsample(self, n=None, generator=None):
-        "Reparameterised sample: (batch, latent), or (n, batch, latent)."
+    def rsample(self, n=None, # samples per item; None: one, and no first axis
+                generator=None # random stream; torch's own by default
+               ) -> torch.Tensor: # (batch, latent), or (n, batch, latent)
+        "Reparameterised sample: a differentiable function of mean and log-variance."
         m = self.mean
         shape = m.shape if n is None else (n, *m.shape)
         noise = torch.randn(shape, generator=generator, dtype=m.dtype, device=m.device)
         return m + self.std*noise
 
-    def log_prob(self, z):
-        "Log density of `z` (..., batch, latent) in nats, summed over the latent axis; eq. (1)."
+    def log_prob(self, z # (..., batch, latent)
+                ) -> torch.Tensor: # (..., batch) nats
+        "Log density of `z`, summed over the latent axis; eq. (1)."
         return -0.5*(math.log(2*math.pi) + self.logvar + (z - self.mean)**2/self.var).sum(-1)
 
-    def kl(self, other=None):
-        "KL(self || other) in nats per item; against the standard normal prior by default; eq. (2)."
+    def kl(self, other=None # `DiagonalGaussian` of the same shape; None: the standard normal prior
+          ) -> torch.Tensor: # (batch,) nats
+        "KL(self || other) in closed form; eq. (2)."
         if other is None: return 0.5*(self.var + self.mean**2 - 1 - self.logvar).sum(-1)
         ratio = torch.exp(self.logvar - other.logvar)
         return 0.5*(ratio + (self.mean - other.mean)**2/other.var - 1
@@ -86,7 +92,7 @@ class Posterior(Protocol):
 # %% ../nbs/03_distributions.ipynb #ba5b1deb
 def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
                        prior=False, # multiply by the standard normal prior too?
-                       divide_prior=False # divide by the M-1 surplus priors, eq. (4)?
+                       divide_prior=False # divide by the M-1 surplus priors, eq. (4), where proper?
                       ) -> DiagonalGaussian:
     "The normalised product of Gaussian experts, eq. (3)."
     experts = list(experts)
@@ -95,18 +101,24 @@ def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
     means = torch.stack([e.mean for e in experts])
     precision, weighted = precisions.sum(0), (precisions*means).sum(0)
     if prior: precision = precision + 1
-    if divide_prior: precision = torch.maximum(precision - (len(experts) - 1), precisions.amax(0))
-    return DiagonalGaussian(weighted/precision, -torch.log(precision))
+    if not divide_prior: return DiagonalGaussian(weighted/precision, -torch.log(precision))
+    exact, loudest = precision - (len(experts) - 1), precisions.amax(0)
+    improper = (exact < loudest) & (precisions.amin(0) < 1)
+    precision = torch.maximum(exact, loudest)
+    mean, inside = weighted/precision, lambda m: m.clamp(means.amin(0), means.amax(0))
+    return DiagonalGaussian(torch.where(improper, inside(mean), mean), -torch.log(precision))
 
 # %% ../nbs/03_distributions.ipynb #f1f32778
 class Mixture:
     "A uniform mixture of `DiagonalGaussian`s of equal shape."
-    def __init__(self, components):
+    def __init__(self, components # `DiagonalGaussian`s, one at least
+                ):
         self.components = list(components)
         if not self.components: raise MmvaeError("components: got none, allowed: at least one")
 
-    def log_prob(self, z):
-        "Log density of `z` (..., batch, latent) in nats."
+    def log_prob(self, z # (..., batch, latent)
+                ) -> torch.Tensor: # (..., batch) nats
+        "Log density of `z`; eq. (5)."
         logs = torch.stack([c.log_prob(z) for c in self.components])
         return torch.logsumexp(logs, 0) - math.log(len(self.components))
 
@@ -131,42 +143,68 @@ def _alike(params, x):
 
 class Laplace:
     "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
-    def __init__(self, scale=0.75): self.scale = in_range("scale", scale, low=1e-6)
-    def log_prob(self, x, params):
+    def __init__(self, scale=0.75 # b of eq. (6), in units of the data; images are in [0, 1]
+                ): self.scale = in_range("scale", scale, low=1e-6)
+    def log_prob(self, x, # data (batch, ...), uint8 or floats
+                 params # of the same shape: the centre
+                ) -> torch.Tensor: # (batch,) nats
+        "log p(x | params), summed over all but the batch axis."
         x = _alike(params, x)
         return -((x - params).abs()/self.scale + math.log(2*self.scale)).flatten(1).sum(1)
-    def mean(self, params): return params
+    def mean(self, params):
+        "The centre itself, (batch, ...)."
+        return params
     def sample(self, params, generator=None):
+        "One draw, (batch, ...); it can leave [0, 1]."
         u = torch.rand(params.shape, generator=generator, device=params.device) - 0.5
         return params - self.scale*u.sign()*torch.log1p(-2*u.abs().clamp(max=0.4999999))
 
 class Gaussian:
     "Independent Gaussian values around `params`, with a fixed deviation `scale`."
-    def __init__(self, scale=1.0): self.scale = in_range("scale", scale, low=1e-6)
-    def log_prob(self, x, params):
+    def __init__(self, scale=1.0 # b of eq. (6), in units of the data
+                ): self.scale = in_range("scale", scale, low=1e-6)
+    def log_prob(self, x, # data (batch, ...)
+                 params # of the same shape: the centre
+                ) -> torch.Tensor: # (batch,) nats
+        "log p(x | params), summed over all but the batch axis."
         constant = math.log(self.scale) + 0.5*math.log(2*math.pi)
         x = _alike(params, x)
         return -(0.5*((x - params)/self.scale)**2 + constant).flatten(1).sum(1)
-    def mean(self, params): return params
+    def mean(self, params):
+        "The centre itself, (batch, ...)."
+        return params
     def sample(self, params, generator=None):
+        "One draw, (batch, ...)."
         noise = torch.randn(params.shape, generator=generator, device=params.device)
         return params + self.scale*noise
 
 # %% ../nbs/03_distributions.ipynb #0cc80ed9
 class Bernoulli:
     "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
-    def log_prob(self, x, params):
+    def log_prob(self, x, # images (batch, ...), uint8 or floats in [0, 1]
+                 params # logits of the same shape
+                ) -> torch.Tensor: # (batch,) nats
+        "log p(x | params), summed over all but the batch axis."
         nll = F.binary_cross_entropy_with_logits(params, _alike(params, x), reduction="none")
         return -nll.flatten(1).sum(1)
-    def mean(self, params): return torch.sigmoid(params)
+    def mean(self, params):
+        "The probability of white, (batch, ...), in (0, 1)."
+        return torch.sigmoid(params)
     def sample(self, params, generator=None):
+        "One draw, (batch, ...): 0 or 1."
         return torch.bernoulli(torch.sigmoid(params), generator=generator)
 
 class Categorical:
     "Independent tokens, int64 (batch, length); `params` are logits (batch, length, vocabulary)."
-    def log_prob(self, x, params):
+    def log_prob(self, x, # tokens (batch, length), int64
+                 params # logits (batch, length, vocabulary)
+                ) -> torch.Tensor: # (batch,) nats
+        "log p(x | params), summed over the length."
         return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
-    def mean(self, params): return params.argmax(-1)   # the likeliest: a mean of words is no word
+    def mean(self, params):
+        "The likeliest token at each place, (batch, length): a mean of words is no word."
+        return params.argmax(-1)
     def sample(self, params, generator=None):
+        "One draw, (batch, length), each place on its own."
         p = torch.softmax(params, -1).flatten(0, 1)
         return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])

@@ -67,7 +67,7 @@ def frechet_distance(a, # features (n, num_features)
         if x.dim() != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
             raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: (2 or more, {a.shape[-1]})")
         if not x.isfinite().all(): raise MmvaeError(f"{name}: holds values that are not finite")
-    load_torchvision()
+    load_torchvision(needed=False)                # torchmetrics imports it where it is installed
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
     a, b = a.cpu().double(), b.cpu().double()

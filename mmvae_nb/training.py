@@ -117,7 +117,7 @@ class Run:
             undo.callback(_marks(self.model)); self._prepare()
             start = self._resume()
             show = self.progress and self.accelerator.is_main_process
-            self.bar = undo.enter_context(contextlib.closing(_Bar(start, self.how["updates"], show)))
+            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
             self.left, self.undo = range(start, self.end), undo.pop_all()
         return self
 
@@ -127,7 +127,8 @@ class Run:
         "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
         accelerator, how = self.accelerator, self.how
         self.data = self.data.to(accelerator.device)
-        optimiser = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], how["lr"])
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(trained, how["lr"])
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)

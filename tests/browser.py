@@ -18,12 +18,20 @@ class Browser:
         self.process = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            port = self.wait(lambda: (Path(folder)/"DevToolsActivePort").read_text().split()[0], OSError, IndexError)
-            targets = self.wait(lambda: [t for t in requests.get(f"http://127.0.0.1:{port}/json", timeout=5).json()
-                                         if t["type"] == "page"], requests.RequestException)
-            self.socket = websocket.create_connection(targets[0]["webSocketDebuggerUrl"], timeout=patience, suppress_origin=True)
+            said = Path(folder)/"DevToolsActivePort"
+            port = self.wait(lambda: said.read_text().split()[0], OSError, IndexError)
+            self.socket = websocket.create_connection(self.tab(port), timeout=patience, suppress_origin=True)
             for domain in ["Page", "Runtime", "Log", "Network"]: self.send(f"{domain}.enable")
-        except BaseException: self.close(); raise
+        except BaseException:
+            self.close()
+            raise
+
+    def tab(self, port):
+        "The address of the first tab."
+        def pages():
+            targets = requests.get(f"http://127.0.0.1:{port}/json", timeout=5).json()
+            return [t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page"]
+        return self.wait(pages, requests.RequestException)[0]
 
     def wait(self, fn, *errors):
         "What `fn` returns once it is true; `errors` mean not yet."
@@ -46,34 +54,41 @@ class Browser:
     def js(self, code):
         "The value of an expression, awaited if it is a promise."
         r = self.send("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in r: raise RuntimeError(r["exceptionDetails"].get("exception", {}).get("description", code))
+        if "exceptionDetails" in r:
+            raise RuntimeError(r["exceptionDetails"].get("exception", {}).get("description", code))
         return r["result"].get("value")
 
     def size(self, width, height=900):
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                  mobile=False)
 
     def go(self, url):
         "Open a page and wait until it and its fonts are there."
         self.events.clear()
         self.send("Page.navigate", url=url)
-        self.wait(lambda: self.js("document.readyState") == "complete" and self.js("location.href").split("#")[0] == url.split("#")[0], RuntimeError)
+        there = lambda: self.js("location.href").split("#")[0] == url.split("#")[0]
+        self.wait(lambda: self.js("document.readyState") == "complete" and there(), RuntimeError)
         self.js("document.fonts.ready.then(() => true)")
 
     def errors(self):
         "Errors in the console, exceptions, and requests that failed or left this machine."
-        said = []
-        for e in self.events:
-            p = e.get("params", {})
-            if e["method"] == "Runtime.exceptionThrown": said.append(p["exceptionDetails"].get("exception", {}).get("description", "exception"))
-            if e["method"] == "Runtime.consoleAPICalled" and p["type"] in ("error", "assert"):
-                said.append(" ".join(str(a.get("value", a.get("description"))) for a in p["args"]))
-            if e["method"] == "Log.entryAdded" and p["entry"]["level"] == "error": said.append(f"{p['entry']['text']} {p['entry'].get('url', '')}")
-            if e["method"] == "Network.requestWillBeSent":
-                url = p["request"]["url"]
-                if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:")): said.append(f"asks the network: {url}")
-        return said
+        return [said for e in self.events if (said := wrong(e["method"], e.get("params", {})))]
 
     def close(self):
         self.process.terminate()
         try: self.process.wait(10)
         except subprocess.TimeoutExpired: self.process.kill()
+
+
+LOCAL = ("http://127.0.0.1:", "data:", "blob:", "about:")
+
+def wrong(method, p):
+    "What is wrong with an event of the protocol, or None."
+    if method == "Runtime.exceptionThrown":
+        return p["exceptionDetails"].get("exception", {}).get("description", "exception")
+    if method == "Runtime.consoleAPICalled" and p["type"] in ("error", "assert"):
+        return " ".join(str(a.get("value", a.get("description"))) for a in p["args"])
+    if method == "Log.entryAdded" and p["entry"]["level"] == "error":
+        return f"{p['entry']['text']} {p['entry'].get('url', '')}"
+    if method == "Network.requestWillBeSent" and not p["request"]["url"].startswith(LOCAL):
+        return f"asks the network: {p['request']['url']}"

@@ -1,6 +1,5 @@
-"What holds the house together: packaging, lock, mirrors, saved outputs, commands, site."
-import configparser, json, os, re, shutil, subprocess, sys, tomllib
-from pathlib import Path
+"What holds the house together: packaging, lock, mirrors, saved outputs, commands, sizes."
+import ast, configparser, os, re, shutil, subprocess, sys, tomllib, warnings
 
 import pytest
 import yaml
@@ -8,13 +7,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import notebooks as nbs
+from site_helpers import (EXPERIMENTS, LESSONS, MIRRORS, PACKAGE, ROOT, TOOLS, as_json, edit, make, outputs,
+                          python, said_by, targets, text)
 
-ROOT = Path(__file__).resolve().parent.parent
-LESSONS = sorted((ROOT/"nbs").glob("*.ipynb"))
-EXPERIMENTS = sorted((ROOT/"nbs"/"experiments").glob("*.ipynb"))
-MIRRORS = sorted((ROOT/"nbs"/"_py").rglob("*.py"))
-
-def text(name): return (ROOT/name).read_text(encoding="utf-8")
+by_stem = lambda p: p.stem
 
 @pytest.fixture(scope="module")
 def settings():
@@ -45,11 +41,11 @@ def test_settings_and_pyproject_agree(settings, project):
     assert settings["requirements"].split() == project["dependencies"]
 
 def test_lock_pins_what_pyproject_asks_for(project):
-    lines = [l for l in text("requirements.txt").splitlines() if l and not l.startswith("#")]
+    lines = [line for line in text("requirements.txt").splitlines() if line and not line.startswith("#")]
     pins = {}
-    for l in lines:
-        m = re.fullmatch(r"([\w.-]+)==([\w.]+)", l)   # no other operator, no local suffix, no path, no host
-        assert m, l
+    for line in lines:
+        m = re.fullmatch(r"([\w.-]+)==([\w.]+)", line)   # no other operator, no local suffix, no path, no host
+        assert m, line
         pins[canonicalize_name(m[1])] = m[2]
     assert len(pins) == len(lines)
     asked = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
@@ -57,33 +53,47 @@ def test_lock_pins_what_pyproject_asks_for(project):
         assert pins.get(canonicalize_name(r.name)) in r.specifier, f"{r}: {pins.get(canonicalize_name(r.name))}"
 
 def test_commands_and_entry_points(project):
-    assert project["scripts"] == {"mmvae": "mmvae_nb.experiments.cli:main"}
+    module, function = project["scripts"]["mmvae"].split(":")
+    assert module.removeprefix("mmvae_nb.") in nbs.modules() and function == "main"
     assert project["entry-points"]["nbdev"] == {"mmvae_nb": "mmvae_nb._modidx:d"}
+
+def test_ruff_is_the_same_one_everywhere(project):
+    [asked] = [r for r in project["optional-dependencies"]["dev"] if r.startswith("ruff")]
+    assert asked in text("requirements.txt").splitlines()
+
+def test_citation_is_of_this_software(project):
+    cited = yaml.safe_load(text("CITATION.cff"))
+    assert (cited["title"], cited["license"]) == ("mmvae_nb", project["license"])
+    assert f'__version__ = "{cited["version"]}"' in text("mmvae_nb/__init__.py")
+    assert cited["authors"] == [{"name": a["name"]} for a in project["authors"]]
+    assert cited["references"][0]["identifiers"][0]["value"] == "arXiv:2410.11403"
 
 def test_a_python_that_is_too_old_costs_one_line(tmp_path):
     fake = tmp_path/"python3"
     fake.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo Python 3.8.1\nexit 1\n")
     fake.chmod(0o755)
     for name in ["Makefile", "requirements.txt", "pyproject.toml"]: shutil.copy(ROOT/name, tmp_path)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    r = subprocess.run(["make", "venv", f"PYTHON={fake}"], cwd=tmp_path, capture_output=True, text=True, env=env)
-    said = [l for l in r.stderr.splitlines() if not l.startswith("make")]
-    assert r.returncode and len(said) == 1 and "Python 3.11 or newer" in said[0] and "3.8.1" in said[0]
+    r = make("venv", f"PYTHON={fake}", cwd=tmp_path)
+    said = [line for line in r.stderr.splitlines() if not line.startswith("make")]
+    assert r.returncode and len(said) == 1
+    assert "Python 3.11 or newer" in said[0] and "3.8.1" in said[0]
     assert not (tmp_path/".venv").exists()
 
 
 # ---- commands
 
-def targets():
-    phony = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.M)[1]
-    return set(phony.split())
-
 def test_make_help_lists_every_target():
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    r = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, env=env, check=True)
+    r = make("help")
+    assert r.returncode == 0
     listed = set(re.findall(r"^  make ([\w-]+) ", r.stdout, re.M))
     assert listed == targets()
     for t in listed: assert re.search(rf"^{t}:", text("Makefile"), re.M), t
+
+def test_tools_that_are_named_exist():
+    names = ["Makefile", ".ci/run", "README.md", "nbs/_py/lecturer.py", *(f"tools/{p.name}" for p in TOOLS)]
+    named = {m for name in names for m in re.findall(r"tools/\w+\.py", text(name))}
+    assert len(named) > 4
+    assert [n for n in named if not (ROOT/n).exists()] == []
 
 @pytest.mark.parametrize("name", ["README.md", "nbs/_py/index.py", "tools/notebooks.py"])
 def test_commands_in_the_text_exist(name):
@@ -109,18 +119,17 @@ def test_data_sets_are_named_by_the_environment_only(files):
         except UnicodeDecodeError: continue
         assert word not in said, p
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=by_stem)
 def test_saved_outputs_name_no_folder_of_this_machine(path):
     place = re.compile(r"(?<![\w.:/<~-])/[\w.-]+/[\w.-]+")
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        for o in cell.get("outputs", []):
-            said = "".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/plain", []))
-            assert not place.search(said), place.search(said)[0]
+    for o in outputs(path):
+        said = "".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/plain", []))
+        assert not place.search(said), place.search(said)[0]
 
 
 # ---- notebooks
 
-@pytest.mark.parametrize("path", LESSONS + EXPERIMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS + EXPERIMENTS, ids=by_stem)
 def test_mirror_matches(path):
     assert nbs.mirror(path).read_text(encoding="utf-8") == nbs.as_text(path)
 
@@ -129,7 +138,7 @@ def test_every_mirror_has_a_notebook(): assert nbs.orphans() == []
 def test_stamp_survives_cleaning(settings):
     assert nbs.STAMP in settings["allowed_metadata_keys"].split()
 
-@pytest.mark.parametrize("path", MIRRORS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MIRRORS, ids=by_stem)
 def test_maths_is_shown_by_jupyter_and_by_the_site(path):
     prose = re.sub(r"(?m)^# ?", "", path.read_text(encoding="utf-8"))
     for display in re.findall(r"\$\$(.*?)\$\$", prose, re.S):
@@ -145,7 +154,7 @@ def small(tmp_path):
     (tmp_path/"nbs"/"_py"/"experiments").mkdir(parents=True)
     (tmp_path/"nbs"/"experiments").mkdir()
     (tmp_path/"nbs"/"_py"/"00_one.py").write_text(
-        "# %% [markdown]\n# # One\n\n# %%\n#| default_exp one\n\n# %%\n#| exports\ndef one(): return 1\n\n"
+        "# %% [markdown]\n# # One\n\n# %%\n#| default_exp rooms.one\n\n# %%\n#| exports\ndef one(): return 1\n\n"
         "# %%\nimport os, sys\n\n# %%\nprint('lost\\rkept')\nprint('noise', file=sys.stderr)\n\n"
         "# %%\n#| slow\nprint('slow')\n\n# %%\nos.path.realpath(sys.prefix), one()\n", encoding="utf-8")
     (tmp_path/"nbs"/"_py"/"experiments"/"run.py").write_text(
@@ -153,45 +162,56 @@ def small(tmp_path):
     nbs.sync(tmp_path)
     return tmp_path
 
-def edit(path, old, new):
-    before = path.read_text(encoding="utf-8")
-    assert old in before
-    path.write_text(before.replace(old, new), encoding="utf-8")
+def found(root):
+    "What the check says, without the remedies."
+    return [line.split(";")[0] for line in nbs.check(root)]
+
+def test_sync_exports_lessons_only_and_keeps_parameters(small):
+    assert nbs.modules(small) == {"rooms.one"}           # an experiment is no module
+    assert nbs.module_of(small/"nbs"/"00_one.ipynb") == "rooms.one"
+    assert nbs.module_of(small/"nbs"/"experiments"/"run.ipynb") is None
+    cells = as_json(small/"nbs"/"experiments"/"run.ipynb")["cells"]
+    assert cells[0]["metadata"] == {"tags": ["parameters"]}
+
+def test_outputs_are_those_of_this_environment_without_noise(small):
+    lesson = small/"nbs"/"00_one.ipynb"
+    nbs.execute(lesson, timeout=120, root=small)
+    assert nbs.check(small) == []
+    said = ["".join(o.get("text", o.get("data", {}).get("text/plain"))) for o in outputs(lesson)]
+    # stderr, overwritten lines and slow cells left nothing
+    assert said == ["kept\n", f"('{os.path.realpath(sys.prefix)}', 1)"]
 
 def test_check_finds_what_is_out_of_step(small):
     lesson, twin = small/"nbs"/"00_one.ipynb", small/"nbs"/"_py"/"00_one.py"
-    assert (small/"mmvae_nb"/"one.py").exists()
-    assert not (small/"mmvae_nb"/"run.py").exists()   # an experiment is no module
-    assert json.loads((small/"nbs"/"experiments"/"run.ipynb").read_text())["cells"][0]["metadata"] == {"tags": ["parameters"]}
-    assert [l.split(":")[1].split(";")[0] for l in nbs.check(small)] == [" not executed yet"]
+    assert found(small) == ["nbs/00_one.ipynb: not executed yet"]
     nbs.execute(lesson, timeout=120, root=small)
-    assert nbs.check(small) == []
-    outputs = [c["outputs"] for c in json.loads(lesson.read_text())["cells"] if c["cell_type"] == "code"]
-    said = ["".join(o.get("text", o.get("data", {}).get("text/plain"))) for cell in outputs for o in cell]
-    # The kernel is the one of this environment; stderr, overwritten lines and slow cells left nothing
-    assert said == ["kept\n", f"('{os.path.realpath(sys.prefix)}', 1)"]
-
     edit(twin, "# One", "# Uno")                      # prose: the outputs still belong to the code
-    assert [l.split(";")[0] for l in nbs.check(small)] == ["nbs/_py/00_one.py: differs from its notebook"]
+    assert found(small) == ["nbs/_py/00_one.py: differs from its notebook"]
     nbs.sync(small)
     assert nbs.check(small) == [] and "Uno" in lesson.read_text()
 
     edit(twin, "'noise'", "'other noise'")            # code: they do not
     nbs.sync(small)
-    assert [l.split(";")[0] for l in nbs.check(small)] == ["nbs/00_one.ipynb: the saved outputs are of other code"]
+    assert found(small) == ["nbs/00_one.ipynb: the saved outputs are of other code"]
     nbs.execute(lesson, timeout=120, root=small)
     assert nbs.check(small) == []
 
-    edit(small/"mmvae_nb"/"one.py", "return 1", "return 2")
-    assert [l.split(";")[0] for l in nbs.check(small)] == ["mmvae_nb/one.py: changed by nbdev_export"]
+def test_check_finds_modules_that_no_lesson_makes(small):
+    nbs.execute(small/"nbs"/"00_one.ipynb", timeout=120, root=small)
+    edit(small/"mmvae_nb"/"rooms"/"one.py", "return 1", "return 2")
+    assert found(small) == ["mmvae_nb/rooms/one.py: changed by nbdev_export"]
     nbs.sync(small)
-    shutil.copy(lesson, small/"nbs"/"01_two.ipynb")
-    assert any("01_two.ipynb: no mirror" in l for l in nbs.check(small))
+    (small/"mmvae_nb"/"rooms"/"old.py").write_text("x = 1\n")
+    assert "mmvae_nb/rooms/old.py: exported from no lesson" in found(small)
+
+def test_check_finds_a_notebook_without_a_mirror(small):
+    shutil.copy(small/"nbs"/"00_one.ipynb", small/"nbs"/"01_two.ipynb")
+    assert "nbs/01_two.ipynb: no mirror" in found(small)
 
 def test_check_as_a_command(small):
-    r = subprocess.run([sys.executable, ROOT/"tools"/"notebooks.py", "check", "--root", small],
-                       capture_output=True, text=True)
-    assert r.returncode == 1 and "not executed yet" in r.stdout and "1 lessons, 1 experiments: 1 out of step" in r.stdout
+    r = python(ROOT/"tools"/"notebooks.py", "check", "--root", small)
+    assert r.returncode == 1
+    assert "not executed yet" in r.stdout and "1 lessons, 1 experiments: 1 out of step" in r.stdout
 
 def test_a_failing_lesson_is_not_saved(small):
     lesson = small/"nbs"/"00_one.ipynb"
@@ -219,77 +239,97 @@ def test_sidebar_and_home_page_list_every_lesson(settings):
     assert (ROOT/"nbs"/"_quarto.yml").is_symlink() and text("nbs/_quarto.yml") == text("_quarto.yml")
     assert yaml.safe_load(text("_quarto.yml"))["project"]["output-dir"] == settings["doc_path"]
 
-def said_by(path):
-    "The Markdown of a notebook: its prose, and the Markdown its cells put out."
-    parts = []
-    for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if c["cell_type"] == "markdown": parts.append(nbs.source(c))
-        parts += ["".join(o["data"]["text/markdown"]) for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
-    return "\n".join(parts)
+def sections():
+    "Section of the sidebar -> the notebooks in it."
+    entries = yaml.safe_load(text("_quarto.yml"))["website"]["sidebar"]["contents"]
+    return {e["section"]: [x["href"] for x in e["contents"]] for e in entries if "section" in e}
 
-@pytest.fixture
-def results(tmp_path):
-    "A checkout with one report, one table and one figure of its own, and one file that no report names."
-    from PIL import Image
-    root = tmp_path/"root"
-    scale = root/"results"/"quick"
-    for name in ["tables", "figures", "executed"]: (scale/name).mkdir(parents=True)
-    (scale/"tables"/"talk.csv").write_text("slide,value\n37,1.23456789\n")
-    (scale/"tables"/"own.csv").write_text("a,b\nx|y,2\n")
-    Image.new("RGB", (8, 8), "white").save(scale/"figures"/"slide_36_grid.png")
-    (root/"nbs"/"experiments").mkdir(parents=True)
-    nb = {"cells": [{"cell_type": "markdown", "metadata": {}, "source": "# A report\n\n> About it.\n\nWords."},
-                    {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source":
-                     "def draw(slide): save_figure(f, f\"{results}/figures/slide_{slide}_grid.png\")\nx.to_csv(f\"{results}/tables/own.csv\")"},
-                    {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source":
-                     "#| fig-cap: \"A caption.\"\n#| fig-alt: \"What is to be seen.\"\ndraw(36)"}],
-          "metadata": {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
-    (root/"nbs"/"experiments"/"report.ipynb").write_text(json.dumps(nb))
-    return root
+def test_the_workshop_holds_what_is_skipped_at_first():
+    listed = sections()
+    assert listed["Workshop"] == sorted(listed["Workshop"])
+    assert {p.name for p in nbs.numbered() if nbs.in_workshop(p)} <= set(listed["Workshop"])
+    elsewhere = [h for name, hrefs in listed.items() if name != "Workshop" for h in hrefs]
+    assert not [h for h in elsewhere if nbs.in_workshop(ROOT/"nbs"/h)]
 
-def rendered(root, proc):
-    import website
-    pages = website.Results(root)
-    for f in (root/"results").glob("*/figures/*.png"): pages.publish(f, proc)
-    [section] = website.result_pages(proc, pages, root)
-    assert [e["href"] for e in section["contents"]] == ["results/quick/report.ipynb", "results/quick/index.md"]
-    return pages, json.loads((proc/"results"/"quick"/"report.ipynb").read_text())["cells"]
 
-def test_committed_results_become_pages(results, tmp_path):
-    import website
-    proc = tmp_path/"_proc"
-    pages, cells = rendered(results, proc)
-    first, second = [c for c in cells if c["cell_type"] == "code"]
-    assert "code-fold: true" in nbs.source(first) and "code-fold: true" in nbs.source(second)
-    assert "| a | b |\n| --- | ---: |\n| x\\|y | 2 |" in first["outputs"][0]["data"]["text/markdown"]
-    assert '![A caption.](figures/slide_36_grid.png){fig-alt="What is to be seen."}' in second["outputs"][0]["data"]["text/markdown"]
-    assert (proc/"results"/"quick"/"figures"/"slide_36_grid.png").exists()
-    assert any("committed" in nbs.source(c) for c in cells)
-    index = (proc/"results"/"quick"/"index.md").read_text()
-    assert "| 37 | 1.235 |" in index and "(report.ipynb#slide_36_grid)" in index
-    # Links of a notebook to the files lead to the pages that show them; what is not there stays as text
-    say = lambda s: website.to_results(s, pages)
-    assert say("[a](../results/quick/figures/slide_36_grid.png)") == "[a](results/quick/report.ipynb#slide_36_grid)"
-    assert say("[a](../results/quick/tables/talk.csv)") == "[a](results/quick/index.md#talk)"
-    assert say("![a](../results/quick/figures/slide_36_grid.png)") == "![a](results/quick/figures/slide_36_grid.png)"
-    assert say("[a](../results/quick/figures/none.png)") == "a"
+# ---- sizes
 
-def test_an_executed_report_is_shown_as_it_ran(results, tmp_path):
-    nb = json.loads((results/"nbs"/"experiments"/"report.ipynb").read_text())
-    nb["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "it ran"}]
-    (results/"results"/"quick"/"executed"/"report-report.ipynb").write_text(json.dumps(nb))
-    _, cells = rendered(results, tmp_path/"_proc")
-    outputs = [c["outputs"] for c in cells if c["cell_type"] == "code"]
-    assert nbs.source({"source": outputs[1][0]["text"]}) == "it ran"
-    assert outputs[1][1]["data"]["text/markdown"] == '<a id="slide_36_grid"></a>' and not any("committed" in nbs.source(c) for c in cells)
+LINES, BODY, WIDTH = 450, 25, 100
 
-def test_what_a_report_printed_is_shown_with_the_committed_figures(results, tmp_path):
-    nb = json.loads((results/"nbs"/"experiments"/"report.ipynb").read_text())
-    nb["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "it ran"}]
-    kept = results/"results"/"quick"/"reports"/"report.ipynb"
-    kept.parent.mkdir(); kept.write_text(json.dumps(nb))
-    _, cells = rendered(results, tmp_path/"_proc")
-    first, second = [c["outputs"] for c in cells if c["cell_type"] == "code"]
-    assert nbs.source({"source": first[0]["text"]}) == "it ran" and "x\\|y" not in str(first)
-    assert "figures/slide_36_grid.png" in second[0]["data"]["text/markdown"]
-    assert not any("committed" in nbs.source(c) for c in cells)
+@pytest.mark.parametrize("path", PACKAGE + TOOLS, ids=by_stem)
+def test_no_file_and_no_function_is_too_long(path):
+    source = path.read_text(encoding="utf-8")
+    assert source.count("\n") <= LINES
+    long = []
+    for n in ast.walk(ast.parse(source)):
+        if not isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)): continue
+        body = n.body[1:] if ast.get_docstring(n) and len(n.body) > 1 else n.body
+        size = body[-1].end_lineno - body[0].lineno + 1
+        if size > BODY: long.append(f"{n.name}: {size} lines")
+    assert long == []
+
+def test_no_line_of_exported_code_is_too_wide():
+    wide = []
+    for path in PACKAGE:
+        code = re.split(r"(?m)^# %% (?!auto).*$", path.read_text(encoding="utf-8"))[1:]   # before it: nbdev's lines
+        lines = [line for cell in code for line in cell.splitlines()]
+        wide += [f"{path.relative_to(ROOT)}: {line}" for line in lines if len(line) > WIDTH]
+    assert wide == []
+
+@pytest.mark.parametrize("path", PACKAGE, ids=by_stem)
+def test_a_module_compiles_without_a_warning(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+def test_ruff_finds_nothing():
+    r = python("-m", "ruff", "check", "--output-format", "concise", "mmvae_nb", "tools", "tests", cwd=ROOT)
+    assert r.returncode == 0, r.stdout
+
+
+# ---- walls: who imports whom
+
+def exported(module):
+    "The names in the `__all__` of a module of ours."
+    tree = ast.parse((ROOT/"mmvae_nb"/(module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
+    made = [n.value for n in tree.body if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"]
+    return set(ast.literal_eval(made[0])) if made else set()
+
+def imported(path, node):
+    "The module of ours that an import statement names, dotted; else None."
+    if not isinstance(node, ast.ImportFrom): return None
+    inside = ["mmvae_nb", *path.relative_to(ROOT/"mmvae_nb").with_suffix("").parts]
+    parts = inside[:-node.level] if node.level else []
+    full = ".".join([*parts, *filter(None, [node.module])])
+    return full.removeprefix("mmvae_nb.") if full.startswith("mmvae_nb.") else None
+
+@pytest.mark.parametrize("path", PACKAGE, ids=by_stem)
+def test_every_import_of_a_module_of_ours_is_used(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    unused = []
+    for n in ast.walk(tree):
+        module = imported(path, n)
+        if module is None: continue
+        for a in n.names:
+            names = exported(module) if a.name == "*" else {a.asname or a.name}
+            if not names & used: unused.append(f"{module}.{a.name}")
+    assert unused == []
+
+def test_nobody_imports_upwards():
+    "No circle, and nobody but the experiments knows of experiments, of data sets or of judges."
+    arrows = {}
+    for path in PACKAGE:
+        module = ".".join(path.relative_to(ROOT/"mmvae_nb").with_suffix("").parts)
+        found = {imported(path, n) for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))} - {None, module}
+        arrows[module] = found & nbs.modules()
+        package = module.split(".")[0]
+        known = {"experiments": {"experiments", "judges", "datasets"}, "judges": {"judges", "datasets"},
+                 "datasets": {"datasets"}}.get(package, set())
+        above = {m for m in arrows[module] if "." in m and m.split(".")[0] not in known}
+        assert not above, f"{module} imports {above}"
+    left = dict(arrows)
+    while left:
+        free = [m for m, needs in left.items() if not needs & left.keys()]
+        assert free, f"a circle among {sorted(left)}"
+        for m in free: del left[m]

@@ -1,11 +1,9 @@
 "Every lesson runs from top to bottom, each in a process of its own."
-import os, re, subprocess, sys
-from pathlib import Path
+import os, re
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-LESSONS = sorted((ROOT/"nbs").glob("*.ipynb"))
+from site_helpers import LESSONS, ROOT, python
 SLOW = [p for p in LESSONS if re.search(r'"#\| *slow', p.read_text(encoding="utf-8"))]
 RUN = """
 import sys, pathlib, nbdev.test as nt
@@ -16,8 +14,7 @@ sys.exit(not nt.test_nb(pathlib.Path(path), skip_flags=flags)[0])
 def run(path, *skip, timeout):
     # The backend is left to the lesson, as in Jupyter
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
-    r = subprocess.run([sys.executable, "-c", RUN, str(path), *skip], cwd=ROOT, env=env,
-                       capture_output=True, text=True, timeout=timeout)
+    r = python("-c", RUN, path, *skip, cwd=ROOT, env=env, timeout=timeout)
     assert r.returncode == 0, f"{path.name} fails:\n{r.stdout[-2000:]}\n{r.stderr[-6000:]}"
 
 @pytest.mark.timeout(700)

@@ -2,9 +2,10 @@
 
     python tools/notebooks.py sync               after an edit of a notebook or its mirror
     python tools/notebooks.py execute [PATH ..]  run lessons top to bottom and save their outputs
-    python tools/notebooks.py check              one line for each thing out of step; exit code 1 if any
+    python tools/notebooks.py check              a line for each thing out of step; exit code 1
 """
-import argparse, contextlib, hashlib, io, json, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, contextlib, hashlib, io, json, os, re, shutil, subprocess, sys
+import tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +19,19 @@ STAMP = "outputs_of"  # the key in a notebook's metadata; named in settings.ini 
 def lessons(root=ROOT):
     "The notebooks whose outputs are saved: the home page and the lessons, in order."
     return sorted((root/"nbs").glob("*.ipynb"))
+
+def numbered(root=ROOT):
+    "The lessons proper, course and workshop: those with a number."
+    return [p for p in lessons(root) if p.stem[:2].isdigit()]
+
+def in_workshop(path):
+    "Is this lesson one of apparatus, skipped at first? 00, 01, and those with a letter."
+    return bool(re.match(r"0[01]_|\d\d[a-z]_", path.stem))
+
+def module_of(path):
+    "The dotted module that a notebook exports to (`vae`, `datasets.digits`), or None."
+    code = "\n".join(source(c) for c in read(path)["cells"] if c["cell_type"] == "code")
+    return (m := re.search(r"(?m)^#\| *default_exp +([\w.]+)", code)) and m[1]
 
 def experiments(root=ROOT):
     "The notebooks that papermill runs with parameters; they are saved without outputs."
@@ -80,9 +94,10 @@ def clean(path, root=ROOT):
 
 def sync(root=ROOT):
     "Bring notebooks and mirrors in step (the newer of the two wins), export, clean."
-    for path in [mirror(p, root) for p in lessons(root) + experiments(root)] + orphans(root):
-        pair = path if path.exists() else root/"nbs"/path.relative_to(root/"nbs"/"_py").with_suffix(".ipynb")
-        jupytext("--quiet", "--sync", pair)
+    for nb in lessons(root) + experiments(root):
+        twin = mirror(nb, root)
+        jupytext("--quiet", "--sync", twin if twin.exists() else nb)
+    for twin in orphans(root): jupytext("--quiet", "--sync", twin)
     nbdev("nbdev_export", root)
     for path in lessons(root) + experiments(root):
         clean(path, root)
@@ -101,7 +116,7 @@ def skipped(cell, flags):
     return found.get("eval") == "false" or bool(flags & set(found))
 
 def tidy(outputs):
-    "Leave out of a cell's outputs what is of no use to a reader: stderr, progress bars, their traces."
+    "Leave out of outputs what is of no use to a reader: stderr, progress bars, their traces."
     kept = []
     for o in outputs:
         if o["output_type"] == "stream":
@@ -112,14 +127,9 @@ def tidy(outputs):
         kept.append(o)
     return kept
 
-def execute(path, timeout=900, flags=("slow", "cuda"), root=ROOT):
-    "Run one notebook in a fresh kernel and save its outputs; the seconds it took."
-    import nbformat
+def runner(nb, folder, timeout, flags):
+    "A client that runs `nb` in `folder` but for the cells that `flags` name."
     from nbclient import NotebookClient
-    path, start = Path(path).resolve(), time.time()
-    twin = mirror(path, root)
-    if twin.exists() and twin.read_text(encoding="utf-8") != as_text(path):
-        raise RuntimeError("differs from its mirror: run `make export` first")
 
     class Runner(NotebookClient):
         async def async_execute_cell(self, cell, cell_index, **kwargs):
@@ -128,10 +138,19 @@ def execute(path, timeout=900, flags=("slow", "cuda"), root=ROOT):
                 return cell
             return await super().async_execute_cell(cell, cell_index, **kwargs)
 
+    return Runner(nb, timeout=timeout, kernel_name="python3", record_timing=False,
+                  coalesce_streams=True, extra_arguments=["--IPKernelApp.log_level=40"],
+                  resources={"metadata": {"path": str(folder)}})
+
+def execute(path, timeout=900, flags=("slow", "cuda"), root=ROOT):
+    "Run one notebook in a fresh kernel and save its outputs; the seconds it took."
+    import nbformat
+    path, start = Path(path).resolve(), time.time()
+    twin = mirror(path, root)
+    if twin.exists() and twin.read_text(encoding="utf-8") != as_text(path):
+        raise RuntimeError("differs from its mirror: run `make export` first")
     nb = nbformat.read(path, as_version=4)
-    Runner(nb, timeout=timeout, kernel_name="python3", record_timing=False, coalesce_streams=True,
-           extra_arguments=["--IPKernelApp.log_level=40"],
-           resources={"metadata": {"path": str(path.parent)}}).execute()
+    runner(nb, path.parent, timeout, flags).execute()
     for c in nb.cells:
         if c.cell_type == "code": c.outputs = tidy(c.outputs)
     nb.metadata[STAMP] = code_digest(nb)
@@ -140,7 +159,7 @@ def execute(path, timeout=900, flags=("slow", "cuda"), root=ROOT):
     nbformat.write(nb, part)
     clean(part, root)
     os.replace(part, path)
-    if twin.exists(): os.utime(twin)   # the mirror stays the newer of the two, so edits of it count
+    if twin.exists(): os.utime(twin)   # the mirror stays the newer, so edits of it count
     return time.time() - start
 
 def execute_all(paths, jobs=2, timeout=900, slow=False):
@@ -195,6 +214,18 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*"))
             if p.is_file() and not skip & set(p.parts)}
 
+def modules(root=ROOT):
+    "The modules of the package, sub-packages too, by their dotted names."
+    package = root/"mmvae_nb"
+    found = (p.relative_to(package).with_suffix("") for p in package.rglob("*.py"))
+    return {".".join(p.parts) for p in found if not p.name.startswith("_")}
+
+def check_modules(root=ROOT):
+    "Every module is exported from a lesson: `nbdev_export` leaves one alone that no lesson makes."
+    made = {module_of(p) for p in lessons(root)}
+    for name in sorted(modules(root) - made):
+        yield f"mmvae_nb/{name.replace('.', '/')}.py: exported from no lesson; delete it"
+
 def check_generated(root=ROOT):
     "`nbdev_export` and `nbdev_clean` would change nothing (tried on a copy)."
     with tempfile.TemporaryDirectory() as tmp:
@@ -204,38 +235,47 @@ def check_generated(root=ROOT):
             shutil.copytree(root/folder, tmp/folder, symlinks=True,
                             ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
         for command in ["nbdev_export", "nbdev_clean"]:
-            before = contents(tmp)
-            nbdev(command, tmp)
+            before, _ = contents(tmp), nbdev(command, tmp)
             after = contents(tmp)
-            for name in sorted(set(before) | set(after)):
+            for name in sorted(before.keys() | after.keys()):
                 if before.get(name) != after.get(name):
                     yield f"{name}: changed by {command}; run `make export`"
 
 def check(root=ROOT):
     "Everything out of step, one line each."
-    return [line for part in (check_outputs, check_mirrors, check_generated) for line in part(root)]
+    parts = (check_outputs, check_mirrors, check_modules, check_generated)
+    return [line for part in parts for line in part(root)]
 
 
-def main(argv=None):
+def parser():
+    "The commands and their options."
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(dest="command", required=True)
-    sub.add_parser("sync", help="mirrors and notebooks in step, modules exported, metadata cleaned")
+    s = sub.add_parser("sync", help="mirrors and notebooks in step, modules exported, all cleaned")
+    s.set_defaults(run=lambda a: sync())
     e = sub.add_parser("execute", help="run lessons in fresh kernels and save their outputs")
     e.add_argument("paths", nargs="*", type=Path, help="notebooks (default: every lesson)")
     e.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     e.add_argument("--timeout", type=int, default=900, help="seconds a cell may take (default 900)")
     e.add_argument("--slow", action="store_true", help="run cells marked `#| slow` too")
+    e.set_defaults(run=lambda a: int(bool(
+        execute_all(a.paths or lessons(), a.jobs, a.timeout, a.slow))))
     c = sub.add_parser("check", help="list what is out of step; exit code 1 if anything is")
     c.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
-    args = p.parse_args(argv)
-    if args.command == "sync": return sync()
-    if args.command == "execute":
-        return int(execute_all(args.paths or lessons(), args.jobs, args.timeout, args.slow) > 0)
-    found = check(args.root.resolve())
+    c.set_defaults(run=lambda a: report(a.root.resolve()))
+    return p
+
+def report(root):
+    "Print what is out of step; exit code 1 if anything is."
+    found = check(root)
     for line in found: print(line)
-    print(f"{len(lessons(args.root))} lessons, {len(experiments(args.root))} experiments: "
+    print(f"{len(lessons(root))} lessons, {len(experiments(root))} experiments: "
           + (f"{len(found)} out of step" if found else "all in step"))
     return int(bool(found))
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    return args.run(args)
 
 
 if __name__ == "__main__": sys.exit(main())

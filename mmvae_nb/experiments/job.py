@@ -30,7 +30,7 @@ def run_job(job, # a `Job`
 
 def _run_notebook(job, results):
     "Execute a job's notebook and keep its copies."
-    import papermill
+    papermill = from_extra("papermill")
     executed = results/"executed"/f"{job.name.split('-', 1)[1]}.ipynb"
     failed, part = executed.with_suffix(".failed.ipynb"), executed.with_suffix(".part.ipynb")
     try:
@@ -59,7 +59,8 @@ def _status_file(path):
 # %% ../../nbs/18d_jobs.ipynb #e6c0180f
 def _execute(source, target, parameters):
     "Run a notebook by papermill; a kernel that doesn't start gets a second chance."
-    import logging, papermill
+    import logging
+    papermill = from_extra("papermill")
     logging.getLogger("papermill").setLevel(logging.ERROR)
     for last in (False, True):
         try: return papermill.execute_notebook(

@@ -198,9 +198,11 @@ class OpenReport:
 
     def title(self, name):
         "A modality's name in a heading: MNIST, SVHN, Text."
-        known = {n: n.upper() if m.kind == "image" else n.capitalize()
-                 for n, m in self.modalities.items()}
-        return known.get(name, str(name))
+        record = self.runs(self.methods[0])[0]
+        kinds = {m["name"]: m["kind"] for m in record.get("modalities", [])}
+        kinds = kinds or dict(mnist="image", svhn="image", text="text")   # an old record has none
+        if name not in kinds: return str(name)
+        return name.upper() if kinds[name] == "image" else name.capitalize()
 
     def show(self, name, x):
         "Items of a modality as a figure wants them: text as strings."

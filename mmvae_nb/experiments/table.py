@@ -219,11 +219,12 @@ def parts_of(dataset # a key of DATASETS
     return [name for name, r in REPORTS.items() if r.dataset == dataset]
 
 # %% ../../nbs/18_reproduce.ipynb #5388e030
-def register(methods={}, # name -> `Method`
-             datasets={}, # name -> `Dataset`
-             reports={} # name -> `Report`
+def register(methods=(), # dict: name -> `Method`
+             datasets=(), # dict: name -> `Dataset`
+             reports=() # dict: name -> `Report`
             ):
-    "Add entries to METHODS, DATASETS and REPORTS; `MmvaeError` for what can't be, and none is added."
+    "Add entries to the three tables; `MmvaeError` for what can't be, and then none is added."
+    methods, datasets, reports = map(dict, (methods, datasets, reports))
     for kind, cls, table, new in (("method", Method, METHODS, methods),
                                   ("dataset", Dataset, DATASETS, datasets),
                                   ("report", Report, REPORTS, reports)):
@@ -271,7 +272,7 @@ def full_name(module # of this package, such as "datasets.birds", or any that ca
         try: found = importlib.util.find_spec(name)
         except (ImportError, ValueError, AttributeError): continue
         if found: return name
-    raise MmvaeError(f"module: got {module!r}, allowed: one of mmvae_nb, or one that can be imported")
+    raise MmvaeError(f"module: got {module!r}, allowed: one of mmvae_nb, or one that Python finds")
 
 def find(path # "module.name", such as "judges.birds.BirdJudge"
         ):
@@ -302,6 +303,7 @@ def load_plugins(named=None # modules, comma-separated; by default what MMVAE_PL
         try: importlib.import_module(name)
         except MmvaeError: raise
         except Exception as e:
-            raise MmvaeError(f"MMVAE_PLUGINS: {name} can't be imported ({type(e).__name__}: {e})") from e
+            why = f"{type(e).__name__}: {e}"
+            raise MmvaeError(f"MMVAE_PLUGINS: {name} can't be imported ({why})") from e
 
 load_plugins()

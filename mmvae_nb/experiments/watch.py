@@ -25,6 +25,7 @@ def _says_nothing_to_do(text):
 # %% ../../nbs/18e_watch.ipynb #ae75c3c0
 def _snakemake(options, cores):
     "The command that starts Snakemake."
+    from_extra("snakemake")
     return [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()),
             "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input",
             "--config", *[f"{k}={v}" for k, v in options.words().items()]]
@@ -78,7 +79,7 @@ def _read(process, log, steps):
 
 def _stop(process, patience=10):
     "End Snakemake when its jobs have ended. Interrupted, it can hang: without jobs it is killed."
-    import psutil
+    psutil = from_extra("psutil")
     process.terminate()
     idle, snakemake = 0., psutil.Process(process.pid)
     while process.poll() is None:

@@ -199,8 +199,9 @@ class VAE(Remembers, nn.Module):
             raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
         return self.encoder(batch[self.name])
 
-    def generate(self, z):
-        "The decoder's mean for latents (batch, latent), or for a batch's posterior mean."
+    def generate(self, z # latents (batch, latent), or a batch (dict): its posterior's mean
+                ) -> dict: # name -> (batch, ...), images in [0, 1]
+        "Decode latents; or infer from a batch first. Means of the likelihood."
         z = self.infer(z).mean if isinstance(z, dict) else z
         return {self.name: self.likelihood.mean(self.decoder(z))}
 

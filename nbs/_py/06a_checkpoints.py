@@ -242,11 +242,11 @@ def save(model, # a `VAE` or `MultimodalVAE`
          path, # of the file to write, such as "students.safetensors"
          data=None # a `MultimodalData`: its modalities and class names go with the model
         ):
-    "Write the model to one file that `load` opens without any recipe. Students leave their teacher."
+    "Write the model to one file that `load` opens by itself. Students leave their teacher."
     import mmvae_nb
     if not isinstance(model, Remembers) or not (kind := _name_of(type(model))):
-        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of a "
-                         "module that can be imported (`save_weights` writes any module's numbers)")
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of "
+                         "a module that can be imported (`save_weights` writes any numbers)")
     arguments, specs = _written_arguments(model)
     for n, m in (data.modalities if data else {}).items():
         if n in specs: specs[n]["modality"] = asdict(m)
@@ -256,8 +256,9 @@ def save(model, # a `VAE` or `MultimodalVAE`
               "weights": digest(state)}
     with atomic_path(path) as tmp: save_file(state, tmp, {"mmvae_nb": _json(header)})
     if nameless := _nameless(specs):
-        warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local functions, which a "
-                      "file can't name: open it by `load(path, specs=...)`", stacklevel=2)
+        warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local "
+                      "functions, which a file can't name: open it by `load(path, specs=...)`",
+                      stacklevel=2)
 
 def _weights(model):
     "The weights to save, without those of a `teacher`."
@@ -298,7 +299,7 @@ def _opened(path):
 
 # %%
 #| exports
-_makers = ("mmvae_nb.networks", "mmvae_nb.text")  # modules whose functions and layers build networks
+_makers = ("mmvae_nb.networks", "mmvae_nb.text")  # their functions and layers build networks
 
 def _is_ours(obj, module, what):
     "May a file name this object of our package, as `what`?"
@@ -350,8 +351,8 @@ def load(path, # of a file that `save` wrote
     with keeping_random_state():
         try: model = cls.from_arguments(**_arguments(path, header, specs or {}, trusted))
         except (KeyError, TypeError, AttributeError) as e:
-            raise MmvaeError(f"{path}: {cls.__name__} can't be made from what it says ({e}); it is of "
-                             f"mmvae_nb {header.get('mmvae_nb')}") from e
+            raise MmvaeError(f"{path}: {cls.__name__} can't be made from what it says ({e}); it "
+                             f"is of mmvae_nb {header.get('mmvae_nb')}") from e
     shapes = lambda s: {k: v.shape for k, v in s.items()}
     if shapes(_weights(model)) != shapes(state):
         raise MmvaeError(f"{path}: weights of another model than the {cls.__name__} it names, "

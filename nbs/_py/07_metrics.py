@@ -209,7 +209,7 @@ def frechet_distance(a, # features (n, num_features)
         if x.dim() != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
             raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: (2 or more, {a.shape[-1]})")
         if not x.isfinite().all(): raise MmvaeError(f"{name}: holds values that are not finite")
-    load_torchvision()
+    load_torchvision(needed=False)                # torchmetrics imports it where it is installed
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
     a, b = a.cpu().double(), b.cpu().double()
@@ -559,7 +559,7 @@ assert probes[-1].mean() > probes[3].mean() + 0.02 > probes[0].mean()
 #
 # $$\begin{aligned} \bar d \;\pm\; t_{n-1}\, \frac{\hat\sigma}{\sqrt n} \end{aligned}$$
 #
-# covers the true mean in 95 % of cases, with $t_{n-1}$ the 97.5 % point of the distribution: 4.3 for three seeds, 2.8 for five, and 1.96 only for very many. `seed_interval` computes it. Every interval of this course's tables
+# covers the true mean in 95 % of cases (a 95 % *confidence interval*), with $t_{n-1}$ the 97.5 % point of the distribution: 4.3 for three seeds, 2.8 for five, and 1.96 only for very many. `seed_interval` computes it. Every interval of this course's tables
 # is of this kind, with the number of seeds beside it. One seed gives none: then a difference is *open*, however many items it was measured on, since the items say nothing about another training.
 
 # %%

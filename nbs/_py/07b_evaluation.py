@@ -108,7 +108,7 @@ class _Bench:
         return type(parts[0]).cat(parts)
 
 def _features(judge, device):
-    "For each kind of image the FID's features: of the judge, and of Inception if its file is there."
+    "The FID's features for each kind of image: the judge's, and Inception's if there is its file."
     features = {n: [f] for n, f in getattr(judge, "features", {}).items()}
     with contextlib.suppress(MmvaeError):
         inception = inception_features(device=device) if features else None

@@ -188,14 +188,14 @@ class Refiner(nn.Module):
     "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
-                 longest=3.0, # c: longest step, in deviations of the posterior
-                 decay=0.9, # of the running mean of gradients
-                 calm=16 # age in steps from which on steps shrink as calm/age
+                 max_step=3.0, # c: longest step, in deviations of the posterior
+                 momentum=0.9, # share of the old in the running mean of gradients
+                 decay_after=16 # age in steps from which on steps shrink as decay_after/age
                 ):
         super().__init__()
-        self.latent, self.longest = latent, longest
-        self.decay = in_range("decay", decay, low=0, high=0.999)
-        self.calm = in_range("calm", calm, low=1)
+        self.latent, self.max_step = latent, max_step
+        self.momentum = in_range("momentum", momentum, low=0, high=0.999)
+        self.decay_after = in_range("decay_after", decay_after, low=1)
         self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -205,21 +205,22 @@ class Refiner(nn.Module):
         "Memory, (batch, 2*latent + 1): running means of gradients, and the number of steps."
         new = torch.cat([g_mean, g_logvar], -1)
         if memory is None: memory = new.new_zeros(len(new), 2*self.latent + 1)
-        return torch.cat([self.decay*memory[:, :-1] + (1 - self.decay)*new, memory[:, -1:] + 1], -1)
+        means = self.momentum*memory[:, :-1] + (1 - self.momentum)*new
+        return torch.cat([means, memory[:, -1:] + 1], -1)
 
     def forward(self, q, g_mean, g_logvar, memory=None):
         "The next posterior, and the memory to hand in with the next gradient."
         memory = self.remember(g_mean, g_logvar, memory)
         age = memory[:, -1:]
-        past_m, past_v = (memory[:, :-1]/(1 - self.decay**age)).chunk(2, -1)
+        past_m, past_v = (memory[:, :-1]/(1 - self.momentum**age)).chunk(2, -1)
         inputs = [q.std*g_mean, g_logvar, q.std*past_m, past_v]
         inputs = [*map(symlog, inputs), q.mean, q.logvar, 0.5*age.log()]
         out = self.out(self.body(torch.cat(inputs, -1))).float()
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
-        step_m = q.mean + q.std*self.longest*torch.tanh(step_m)
+        step_m = q.mean + q.std*self.max_step*torch.tanh(step_m)
         step_v = q.logvar + torch.tanh(step_v)
-        rate = (self.calm/age).clamp(max=1.)
+        rate = (self.decay_after/age).clamp(max=1.)
         mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
         mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
         return DiagonalGaussian(mean, logvar), memory
@@ -237,7 +238,7 @@ for make in (MarinoRefiner, Refiner):
     assert (both.mean - q.mean).abs().max() < .3          # the gate starts near 1
 old = memory.clone(); old[:, -1] = 63.                    # ours, at the 64th step: a quarter of it
 late, _ = refiner(q, g_mean, g_logvar, old)
-refiner.calm = 1000; whole, _ = refiner(q, g_mean, g_logvar, old)
+refiner.decay_after = 1000; whole, _ = refiner(q, g_mean, g_logvar, old)
 torch.testing.assert_close(late.mean - q.mean, (whole.mean - q.mean)/4)
 again = refiner.remember(2*g_mean, g_logvar, memory)      # ours: mean of g, 2 g, weighted 9 to 10
 torch.testing.assert_close(again[:, :1]/(1 - .9**2), g_mean*(.9 + 2)/1.9)
@@ -259,7 +260,7 @@ assert again[0, -1] == 2
 #| exports
 Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, memory
 
-def _quieter(q, g_mean):
+def _normalised_backward(q, g_mean):
     "`q` itself; what comes back through it is divided by the size of `g_mean` in `q`'s units."
     w = (1 + (q.std*g_mean).detach().pow(2).mean(-1, keepdim=True)).rsqrt()
     mean, logvar = (w*v + ((1 - w)*v).detach() for v in (q.mean, q.logvar))
@@ -274,21 +275,34 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
           ):
     "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (1)."
     in_range("steps", steps, low=0, whole=True); one_of("keep", keep, [False, "all", "refiner"])
-    trajectory, elbos, g_mean = [start], [], None
-    for t in range(steps + bool(keep)):
-        q = trajectory[-1] if g_mean is None or not keep else _quieter(trajectory[-1], g_mean)
-        if t == steps and keep == "all": elbos.append(elbo(q)); break
-        value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
-        if keep == "refiner":   # the same value, and the same gradient in q
-            moved = ((q.mean, g_mean), (q.logvar, g_logvar))
-            value = value + sum((p - p.detach())*g for p, g in moved).sum(-1)
+    if keep: return _refine_to_train(elbo, start, refiner, steps, keep, memory)
+    trajectory = [start]
+    for _ in range(steps):
+        _, *gradients = elbo_gradient(elbo, trajectory[-1])
+        with torch.no_grad(): q, memory = refiner(trajectory[-1].detach(), *gradients, memory)
+        trajectory.append(q)
+    return [q.detach() for q in trajectory]
+
+def _refine_to_train(elbo, start, refiner, steps, keep, memory):
+    "The same with graphs, and with the ELBO of every q_t, q_T included, to train on."
+    trajectory, elbos, q = [start], [], start
+    for t in range(steps + 1):
+        value, *gradients = _elbo_to_train(elbo, q, keep, last=t == steps)
         elbos.append(value)
         if t == steps: break
-        with torch.set_grad_enabled(bool(keep)):
-            q, memory = refiner(trajectory[-1].detach(), g_mean, g_logvar, memory)
-        trajectory.append(q)
-    if not keep: return [q.detach() for q in trajectory]
+        with torch.enable_grad(): new, memory = refiner(trajectory[-1].detach(), *gradients, memory)
+        trajectory.append(new)
+        q = _normalised_backward(new, gradients[0])
     return Refinement(trajectory, elbos, memory if memory is None else memory.detach())
+
+def _elbo_to_train(elbo, q, keep, last):
+    "The ELBO with a graph, and its gradients in `q`'s parameters (not needed at the last q)."
+    if last and keep == "all": return elbo(q), None, None
+    value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
+    if keep == "refiner":   # the same value, and the same gradient in q
+        moved = ((q.mean, g_mean), (q.logvar, g_logvar))
+        value = value + sum((p - p.detach())*g for p, g in moved).sum(-1)
+    return value, g_mean, g_logvar
 
 
 # %%
@@ -355,7 +369,8 @@ class Replay:
         i = torch.randperm(len(old_q), device=old_q.mean.device)[:count]
         fresh, again = len(q) - len(i), lambda x: x[i].to(q.mean.device)
         batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
-        q = DiagonalGaussian.cat([q[:fresh], DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))])
+        continued = DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))
+        q = DiagonalGaussian.cat([q[:fresh], continued])
         if old_memory is None: return batch, q, None
         memory = again(old_memory)
         return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])

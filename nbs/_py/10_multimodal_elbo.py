@@ -93,8 +93,8 @@ class MultimodalVAE(Remembers, nn.Module):
         if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
         for n in specs:            # names of torch's submodules, too
             if not n or "." in n or hasattr(nn.ModuleDict(), n):
-                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
-                                 "that are no attribute of torch's ModuleDict")
+                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
+                                 "dot that are no attribute of torch's ModuleDict")
         self.specs, self.latent = dict(specs), in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         self.decoders = nn.ModuleDict({n: s.decoder(latent) for n, s in specs.items()})

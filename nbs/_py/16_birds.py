@@ -202,7 +202,7 @@ def word_vectors(data, # training data with captions
     m, (tokens, _) = data.modalities["text"], data.items("text")
     version = digest([data.checksum, size, epochs, seed], ["judges.birds"])
     def trained():
-        from gensim.models import FastText
+        FastText = from_extra("gensim.models").FastText
         sentences = [s.split() for s in m.decode(tokens)]
         net = FastText(sentences, vector_size=size, min_count=1, epochs=epochs, workers=1,
                        seed=seed_of(seed, "words") % 2**32, bucket=20000)

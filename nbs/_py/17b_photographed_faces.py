@@ -271,7 +271,8 @@ def real_faces(split # train, validation or test
     rows, rule = _celeba_split(part, person)
     rows = rows[split]
     stat, wanted = paths[0].stat(), [names[i] for i in rows.tolist()]
-    key = digest([str(paths[0].resolve()), stat.st_size, stat.st_mtime_ns, wanted], ["datasets.faces"])
+    key = digest([str(paths[0].resolve()), stat.st_size, stat.st_mtime_ns, wanted],
+                 ["datasets.faces"])
     path = cache_dir("data")/f"celeba-{split}-{key}.npz"
     x = cached_arrays(path, lambda: {"x": _read_images(paths[0], wanted)})["x"]
     return torch.from_numpy(x), y[rows], person[rows], rule

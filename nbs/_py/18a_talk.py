@@ -86,7 +86,7 @@ _columns = ["slide", "dataset", "metric", "condition", "method", "talk_value", "
 _key = _columns[1:5]                                     # what a row is about
 
 def metric_rows(results # results folder of a scale, such as "results/quick"
-               ): # -> DataFrame: dataset, metric, condition, method, seed, data, device, value, n, ...
+               ): # -> DataFrame: dataset, metric, condition, method, seed, value, n, ...
     "Every number of every evaluation found, one row for each seed."
     import pandas as pd
     found = []

@@ -58,6 +58,7 @@ assert _says_nothing_to_do("Nothing to be done (all requested files are present)
 #| exports
 def _snakemake(options, cores):
     "The command that starts Snakemake."
+    from_extra("snakemake")
     return [sys.executable, "-m", "snakemake", "--cores", str(cores or os.cpu_count()),
             "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input",
             "--config", *[f"{k}={v}" for k, v in options.words().items()]]
@@ -127,7 +128,7 @@ def _read(process, log, steps):
 
 def _stop(process, patience=10):
     "End Snakemake when its jobs have ended. Interrupted, it can hang: without jobs it is killed."
-    import psutil
+    psutil = from_extra("psutil")
     process.terminate()
     idle, snakemake = 0., psutil.Process(process.pid)
     while process.poll() is None:

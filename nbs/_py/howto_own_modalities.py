@@ -54,13 +54,8 @@ np.save("right.npy", images[:, :, 4:].reshape(-1, 32))
 from dataclasses import replace
 import numpy as np
 import torch
+from mmvae_nb import Gaussian, IterativeTeacher, TensorData, default_specs, distill, fit, save
 from mmvae_nb.core import seed_everything
-from mmvae_nb.data import TensorData
-from mmvae_nb.distillation import distill
-from mmvae_nb.distributions import Gaussian
-from mmvae_nb.multimodal_iterative import IterativeTeacher
-from mmvae_nb.networks import default_specs
-from mmvae_nb.training import fit, save_weights
 
 arrays = {"left": np.load("left.npy"), "right": np.load("right.npy")}    # row i: the same item
 train = {name: a[:1200] for name, a in arrays.items()}
@@ -75,7 +70,7 @@ seed_everything(0, "teacher")
 teacher = IterativeTeacher(specs, latent=8, steps=2, hidden=128)
 fit(teacher, data, updates=600, **run)
 students = distill(teacher, data, updates=300, **run)
-save_weights(students, "students.safetensors")
+save(students, "students.safetensors")                                   # one file: numbers and recipe
 
 with torch.no_grad():
     made = students.generate({"left": test["left"]}, to="right")["right"]     # needs no right half
@@ -83,7 +78,10 @@ with torch.no_grad():
 np.save("right_from_left.npy", made)
 
 # %% [markdown]
-# `JVAE(specs, latent=8)` (from `mmvae_nb.multimodal_elbo`) in place of `IterativeTeacher` trains several times faster and is the
+# A colleague who has the package opens the file by `load("students.safetensors")` and needs none of the lines above: specs, scale and options are in it, and
+# nothing that could be run (lesson 06a).
+#
+# `JVAE(specs, latent=8)` in place of `IterativeTeacher` trains several times faster and is the
 # baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and lesson 04 show one.
 #
 # ## Did it work?

@@ -88,16 +88,28 @@ def opening(path):
     quote = " ".join(re.findall(r"(?m)^> (.+)$", text))
     return re.search(r"(?m)^# (.+)$", text)[1], quote, " ".join(time[1].split()) if time else ""
 
-lines = ["| | lesson | in one line | time |", "|---|---|---|---|"]
-lessons = [p for p in sorted(Path(".").glob("[0-9][0-9]_*.ipynb"))]
-for p in lessons[2:] + lessons[:2]:                 # 00 and 01 hold plumbing; they can wait
-    name, quote, time = opening(p)
-    lines.append(f"| {p.name[:2]} | [{name}]({p.name}) | {quote} | {time} |")
-assert len(lines) > 16
-Markdown("\n".join(lines))
+def listed(paths):
+    "A table of lessons."
+    lines = ["| | lesson | in one line | time |", "|---|---|---|---|"]
+    for p in paths:
+        name, quote, time = opening(p)
+        lines.append(f"| {p.name.split('_')[0]} | [{name}]({p.name}) | {quote} | {time} |")
+    return Markdown("\n".join(lines))
+
+lessons = sorted(Path(".").glob("[0-9][0-9]*_*.ipynb"))
+course = [p for p in lessons if re.match(r"\d\d_", p.name) and p.name[:2] not in ("00", "01")]
+workshop = [p for p in lessons if p not in course]
+assert len(course) > 16
+listed(course)
 
 # %% [markdown]
-# Lessons 02 to 15 are the course, in order; what follows applies and reproduces it; 00 and 01 hold plumbing and pictures and can be skipped at first.
+# Lessons 02 to 15 are the course, in order; what follows applies and reproduces it.
+#
+# **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
+
+# %%
+#| echo: false
+listed(workshop)
 
 # %%
 #| echo: false

@@ -23,16 +23,23 @@ import mmvae_nb
 #
 # Processor seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
 # the one it has just filled. One thread on a slow machine that had other work to do: by the clock it takes longer while others compute, and
-# less on a newer machine or with more threads. Measure yours with `python tools/classroom.py time`; it replaces the rows of the table.
+# less on a newer machine or with more threads. Measure yours with `python tools/times.py time`; it replaces the rows of the table.
 
 # %%
 file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
 times = pd.read_csv(file, index_col="lesson")
-times
+workshop = times.index.str.match(r"0[01]_|\d\d[a-z]_")     # with a letter, or plumbing
+times[~workshop]
+
 
 # %%
-total = (times.sum()/60).round(1)
-print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches {total.filled_cache_s}")
+def total(times):
+    "How many lessons, and their minutes with empty and with filled caches."
+    minutes = (times.sum()/60).round(1)
+    return (f"{len(times)} lessons: {minutes.empty_cache_s} minutes, "
+            f"with filled caches {minutes.filled_cache_s}")
+print("the course,", total(times[~workshop]))
+print("the workshop,", total(times[workshop]))
 
 # %% [markdown]
 # ## The room
@@ -119,7 +126,7 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 # | 45 | [15](15_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
 # | 62 | 15: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
 # | 70 | 15: exercise *climb by hand* | handout | |
-# | 80 | 15: What the experiments found; [18](18_reproduce.ipynb): The table beside the talk's | shown | What would you run next, to settle what is left open? |
+# | 80 | 15: What the experiments found; [18a](18a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
 #
 # [14](14_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 13 if 12 is
 # left out.
@@ -165,7 +172,7 @@ print(f"{len(times)} lessons: {total.empty_cache_s} minutes, with filled caches 
 # (`nbgrader generate_assignment`, `autograde`, `export`), make the source of an assignment with
 #
 # ```bash
-# .venv/bin/python tools/classroom.py handouts --with-solutions --out COURSE/source/NAME nbs/03_distributions.ipynb
+# .venv/bin/python tools/handouts.py --with-solutions --out COURSE/source/NAME nbs/03_distributions.ipynb
 # ```
 #
 # Each check is worth one point, the written answers none until you say so. The class can see the checks,

@@ -64,7 +64,7 @@
 # | $q_\phi(z \mid x)$ | posterior of an encoder with parameters $\phi$; of the joint encoder from lesson 10 on | `infer` | [08](08_amortization_gap.ipynb), [10](10_multimodal_elbo.ipynb#the-joint-vae) |
 # | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder | `encoders[m]` | [12](12_jmvae.ipynb#the-objective) |
 # | $q_A(z \mid x_A)$ | product of the experts of subset $A$ | `products` | [13](13_mopoe.ipynb#every-subset-has-an-opinion) |
-# | $q^*$ | the best diagonal Gaussian of an item, the oracle | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
+# | $q^*$, $\mathcal Q$ | the best diagonal Gaussian of an item, the oracle; the family that it is the best of | `gradient_ascent` | [08](08_amortization_gap.ipynb#the-best-gaussian-climb-for-each-item) |
 # | $J$ | number of components of a mixture | `components` | [03](03_distributions.ipynb#mixture-of-experts) |
 #
 # ## How probable is an item?
@@ -89,7 +89,7 @@
 # | $o$, $c$ | network output that makes the step $c \tanh(o)$, and its largest length in deviations | `longest` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $r_t$ | share of the change that is made at iteration $t$ | `age` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $\bar g_t$ | running mean of an item's gradients | `memory` | [09](09_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
-# | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way) |
+# | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [09](09_iterative_inference.ipynb#the-learned-way), [15](15_multimodal_iterative.ipynb#one-change-of-view) |
 # | $e_m$ | encoder that gives the start from modality $m$ | `encoders[m]` | [15](15_multimodal_iterative.ipynb#one-change-of-view) |
 # | $q_{\mathrm{teach}}(z \mid x)$ | what a teacher answers: $q_T$ after refinement, or the joint posterior | `targets` | [11](11_distillation.ipynb#the-idea) |
 # | $s_m(z \mid x_m)$ | student of modality $m$ | `encoders[m]` | [11](11_distillation.ipynb#the-idea) |
@@ -99,7 +99,7 @@
 #
 # | symbol | meaning | in the code | lesson |
 # |---|---|---|---|
-# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors | `alpha` | [12](12_jmvae.ipynb#the-objective) |
+# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors; 14 compares with it | `alpha` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\kappa$ | MVTCAE: share of the second way to write the total correlation (its paper calls it $\alpha$) | `alpha` | [14](14_mvtcae.ipynb#what-the-modalities-share) |
 # | $\mathcal J$ | the loss of a method, minimised, where it is not $-\mathcal L$: JMVAE's and MVTCAE's | `loss` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [14](14_mvtcae.ipynb#what-the-modalities-share) |
@@ -110,4 +110,4 @@
 #
 # *Two meanings, told apart by the index:* $w_m$ weighs a modality and $w_k$ a sample; $f_\omega$ is the refiner and $f_r$ a rung; $\gamma$ is a refiner's gate and $\gamma_r$ the exponent of a rung; $r$ counts rungs and $r_t$ is a share.
 #
-# Small letters of a single paragraph ($c$, $C$, $\delta$, $\Delta$, $\rho$; $v$, $v_m$ for the variance of a noise) are defined where they stand.
+# Small letters of a single paragraph ($c$, $C$, $\delta$, $\Delta$, $\rho$; $v$, $v_m$ for the variance of a noise; $\Phi$ for the normal distribution function) are defined where they stand.

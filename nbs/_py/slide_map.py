@@ -19,15 +19,12 @@
 #
 # The talk is Oshima, Suzuki and Matsuo, *Improving multimodal information integration with iterative amortized inference* (October
 # 2023, in Japanese). The paper that followed a year later is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024). Slides are counted from 1 to 74 in the order of
-# the published file; the last five are spares. Its numbers are [in lesson 18](18_reproduce.ipynb#the-talks-numbers), and
+# the published file; the last five are spares. Its numbers are [in lesson 18a](18a_talk.ipynb#what-the-talk-reports), and
 # [one table](../results/real/tables/talk.csv) has each of them beside ours. What is not there yet has no link.
 
 # %%
 #| code-fold: true
 #| code-summary: "The map, as data"
-L = {"00": "00_core", "01": "01_plotting", "02": "02_data", "03": "03_distributions", "05": "05_vae", "07": "07_metrics", "08": "08_amortization_gap",
-     "09": "09_iterative_inference", "10": "10_multimodal_elbo", "11": "11_distillation", "12": "12_jmvae", "13": "13_mopoe", "14": "14_mvtcae",
-     "15": "15_multimodal_iterative", "16": "16_birds", "17": "17_faces", "18": "18_reproduce"}
 # first and last slide | what it shows | lesson#section ... | tables and reports (figures are found by the slide's number)
 MAP = """
 1 1 | title | index |
@@ -52,7 +49,7 @@ MAP = """
 32 32 | so the iterative students may be better | 15#what-the-experiments-found | table:hypotheses
 33 33 | the two hypotheses | 15#what-the-experiments-found | table:hypotheses
 34 34 | what is compared, and by which measures | 18#methods 07 |
-35 35 | the data: MNIST-SVHN-Text and CUB | 02#the-triples 02#the-real-sets 16 |
+35 35 | the data: MNIST-SVHN-Text and CUB | 02#the-triples 02a#the-real-sets 16 |
 36 36 | street numbers from a digit, and from a word | 15#what-the-experiments-found | report:headline
 37 37 | FID in four directions | 07#the-fréchet-distance | table:headline
 38 38 | linear classification of the latents | 07#the-linear-probe | table:headline
@@ -94,6 +91,9 @@ MAP = """
 import re
 from pathlib import Path
 from IPython.display import Markdown
+from mmvae_nb.experiments.table import REPORTS, SCALES
+
+L = {p.stem.split("_")[0]: p.stem for p in sorted(Path(".").glob("[0-9][0-9]*_*.ipynb"))}
 
 def headings(name):
     "The headings of a lesson or report by their anchors; empty if there is none such."
@@ -107,24 +107,31 @@ def lesson(entry):
     "A link to a section of a lesson, or to the lesson."
     number, _, anchor = entry.partition("#")
     name = L.get(number, number)
-    if not Path(f"{name}.ipynb").exists(): return f"{number} {name[3:].replace('_', ' ')}"
     said = headings(name)[anchor] if anchor else title(name)      # an anchor that is not there ends here
     return f"[{number if number in L else 'home:'} {said}]({name}.ipynb{'#' + anchor if anchor else ''})"
 
-def newest(folder, pattern):
-    "The files of `results/` that match, from the largest scale that has any."
-    found = (sorted(Path("../results", s, folder).glob(pattern)) for s in ["paper", "real", "quick"])
-    return next((f for f in found if f), [])
+def newest(folder, name):
+    "The file of `results/` from the largest scale that has it, as a list."
+    suffix = "png" if folder == "figures" else "csv"
+    found = (Path("../results")/s/folder/f"{name}.{suffix}" for s in reversed(SCALES))
+    return [f for f in found if f.exists()][:1]
+
+def of_slides(first, last):
+    "The figures of these slides that reports say they make."
+    numbers = {f"slide_{n:02d}_" for n in range(first, last + 1)}
+    listed = sorted(f for r in REPORTS.values() for f in r.figures)
+    return [f for name in listed if name[:9] in numbers for f in newest("figures", name)]
 
 def made(first, last, entries):
-    "Links to figures, tables and reports."
-    files = [f for n in range(first, last + 1) for f in newest("figures", f"slide_{n:02d}_*.png")]
-    kinds = {"fig": ("figures", "{}.png"), "table": ("tables", "{}.csv")}
-    for kind, name in (e.split(":") for e in entries if not e.startswith("report:")):
-        files += newest(kinds[kind][0], kinds[kind][1].format(name))
+    "Links to figures, tables and reports; a name that no report lists ends here."
+    kinds, files, reports = {"fig": "figures", "table": "tables"}, of_slides(first, last), []
+    for kind, name in (e.split(":") for e in entries):
+        if kind == "report": reports.append(REPORTS[name].notebook); continue
+        assert any(name in getattr(r, kinds[kind]) for r in REPORTS.values()), name
+        files += newest(kinds[kind], name)
     links = [f"[{f.stem.removeprefix('slide_').replace('_', ' ')}]({f.as_posix()})" for f in files]
-    reports = [e[7:] for e in entries if e.startswith("report:") and Path(f"experiments/{e[7:]}.ipynb").exists()]
-    return ", ".join(links + [f"[report: {title('experiments/' + r)}](experiments/{r}.ipynb)" for r in reports])
+    return ", ".join(links + [f"[report: {title('experiments/' + r)}](experiments/{r}.ipynb)"
+                              for r in reports])
 
 
 # %%

@@ -11,7 +11,6 @@
 import dataclasses
 import pandas as pd
 import torch
-from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.distillation import Students
 from mmvae_nb.experiments.runs import *

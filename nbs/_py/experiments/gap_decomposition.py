@@ -133,7 +133,8 @@ def targets(n):
     worse = late.negative_elbo - middle.negative_elbo
     say = lambda met: "met" if met else "missed"
     interval = f"{early.lead:.1f} ({early.low:.1f} to {early.high:.1f})"
-    return {"start": n, "seeds": early.seeds, "lead at 8 (nats)": interval, "ahead": say(early.low > 0),
+    return {"start": n, "seeds": early.seeds,
+            "lead at 8 (nats)": interval, "ahead": say(early.low > 0),
             "closed at 16": f"{100*middle.closed:.0f} %", "75 % closed": say(middle.closed >= .75),
             f"from 16 to {last} (nats)": round(worse, 1), "no divergence": say(worse <= 1)}
 reached = pd.DataFrame([targets(n) for n in names]).set_index("start")

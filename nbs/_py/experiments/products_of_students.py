@@ -8,7 +8,6 @@
 # contains the prior once, so a plain product counts it twice. Both are measured here.
 
 # %%
-import pandas as pd
 from mmvae_nb.experiments.runs import *
 from mmvae_nb.plotting import *
 
@@ -95,5 +94,5 @@ for metric, is_lower in lower.items():
           f"equal in {(d == 0).sum()}")
 
 # %% [markdown]
-# MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where one posterior
-# coordinate is close to the prior the division is capped: a product is never broader than its narrowest factor.
+# MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where a posterior is broader
+# than the prior the division means nothing and is capped: the product is then as narrow as its narrowest factor, and its mean not outside of theirs (lesson 03).

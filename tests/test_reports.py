@@ -1,0 +1,149 @@
+"The reports: what a notebook may do, what it saves, and that the committed tables are those of the committed records."
+import ast, io, json, re
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+from scipy import stats
+
+from mmvae_nb.core import MmvaeError, write_json
+from mmvae_nb.experiments.runs import difference, matched, on_shared_seeds, open_report
+from mmvae_nb.experiments.table import METHODS, REPORTS, run_paths, seeds_of
+
+ROOT = Path(__file__).parent.parent
+REAL = ROOT/"results"/"real"
+
+
+def cells(part):
+    nb = json.loads((ROOT/f"nbs/experiments/{REPORTS[part].notebook}.ipynb").read_text(encoding="utf-8"))
+    return ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
+
+def calls(part):
+    "Every call in a report: (name of the function or method, its node)."
+    for n in ast.walk(ast.parse("\n".join(cells(part)))):
+        if isinstance(n, ast.Call):
+            yield getattr(n.func, "id", getattr(n.func, "attr", "")), n
+
+def texts(node):
+    "What an argument may be: a string, or the pattern of an f-string."
+    if isinstance(node, ast.Constant): return re.escape(node.value)
+    return "".join(re.escape(v.value) if isinstance(v, ast.Constant) else ".+" for v in node.values)
+
+@pytest.mark.parametrize("part", REPORTS)
+def test_a_report_opens_itself_and_writes_nothing_by_hand(part):
+    source, called = cells(part), [name for name, _ in calls(part)]
+    assert called.count("open_report") == 1
+    opening = next(i for i, c in enumerate(source) if "open_report(" in c)
+    assert source[opening].startswith("report = open_report(") and "dataset: str" in source[opening - 1]
+    by_hand = {"save_figure", "savefig", "to_csv", "atomic_path", "write_json", "write_talk_table", "load_run",
+               "load_items", "run_paths", "paired_interval"}
+    assert not by_hand & set(called)
+
+@pytest.mark.parametrize("part", REPORTS)
+def test_a_report_saves_what_the_ledger_lists_and_no_more(part):
+    for method, listed in (("save", REPORTS[part].figures), ("table", REPORTS[part].tables)):
+        saved = [texts(n.args[1]) for name, n in calls(part)
+                 if name == method and getattr(n.func.value, "id", "") == "report"]
+        assert saved or not listed
+        for name in listed: assert any(re.fullmatch(s, name) for s in saved), f"{name} is not saved"
+        for s in saved: assert any(re.fullmatch(s, name) for name in listed), f"{s} is not listed"
+
+@pytest.fixture
+def records(tmp_path):
+    "Two methods with three seeds, one with seed 0 only."
+    values = {"jmvae_student": [4., 5., 9.], "iterative_student": [1., 3., 2.], "refined_student": [3.]}
+    for m, row in values.items():
+        for seed, v in enumerate(row):
+            rows = [dict(metric="fid", condition=c, value=v + i, n=10) for i, c in enumerate(("a", "b"))]
+            write_json(run_paths(tmp_path, "mnist_svhn_text", m, seed)["metrics"], dict(
+                dataset="mnist_svhn_text", method=m, seed=seed, data="rendered", device="cpu", rows=rows))
+    report = open_report("mnist_svhn_text", "mnist_svhn_text", "smoke", "rendered", tmp_path, 3)
+    return report.records()
+
+def test_a_difference_is_students_t_over_the_seeds_that_both_have(records):
+    d = difference(records, "iterative_student", "jmvae_student", "fid", ["a", "b"], sign=-1)
+    low, high = stats.ttest_rel([4, 5, 9], [1, 3, 2]).confidence_interval(.95)
+    assert np.allclose([d["better by"], d["low"], d["high"]], [4, low, high]) and d["seeds"] == 3 and d["verdict"] == "open"
+
+def test_only_shared_seeds_are_compared_and_one_seed_leaves_all_open(records):
+    one = difference(records, "refined_student", "jmvae_student", "fid", "a", sign=-1)
+    assert one["better by"] == 1 and one["seeds"] == 1 and one["verdict"] == "open" and np.isnan(one["low"])
+    same = on_shared_seeds(records, "refined_student", "jmvae_student", "iterative_student")
+    assert set(same.seed) == {0} and same.groupby("method").value.mean().to_dict() == {
+        "iterative_student": 1.5, "jmvae_student": 4.5, "refined_student": 3.5}
+    later = records[~((records.method == "jmvae_student") & (records.seed == 0))]
+    for refused in (lambda: matched(later, "refined_student", "jmvae_student", "fid", "a"),
+                    lambda: difference(later, "refined_student", "jmvae_student", "fid", "a"),
+                    lambda: on_shared_seeds(later, "refined_student", "jmvae_student")):
+        with pytest.raises(MmvaeError, match="^seeds: got refined_student.*allowed: at least one in common$"): refused()
+
+def recomputed(part):
+    "The tables that a report makes of the committed records, its notebook run as it is."
+    import matplotlib; matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    tables = {}
+    parameters = dict(dataset="mnist_svhn_text", source="real", items=None, results=str(REAL), device="cpu",
+                      scale="real", seeds=3, part=part)
+    space = {"display": lambda *a: None}
+    for source in cells(part):
+        if "dataset: str" in source: space.update(parameters); continue
+        exec(compile(source, part, "exec"), space)
+        report = space.get("report")
+        if report is not None:                       # from here on nothing reaches the committed files
+            report.save = lambda figure, name: plt.close(figure)
+            report.table = lambda frame, name, **how: tables.setdefault(name, frame)
+    return tables
+
+@pytest.mark.parametrize("part", ["teacher_student_kl", "gap_decomposition"])
+def test_committed_tables_are_those_of_the_committed_records(part):
+    found = recomputed(part)
+    assert set(found) == set(REPORTS[part].tables)
+    for name, frame in found.items():
+        again = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")))
+        pd.testing.assert_frame_equal(again, pd.read_csv(REAL/"tables"/f"{name}.csv"))
+
+def metric(method, name, conditions):
+    "Mean over conditions for each seed, from the files themselves."
+    out = []
+    for seed in seeds_of(method, 3):
+        rows = json.loads(run_paths(REAL, "mnist_svhn_text", method, seed)["metrics"].read_text())["rows"]
+        out.append(np.mean([r["value"] for r in rows if r["metric"] == name and r["condition"] in conditions]))
+    return np.array(out)
+
+def test_the_verdicts_are_those_of_a_t_test():
+    "Every row of hypotheses.csv, computed by SciPy from the records; linear accuracy is open."
+    claims = pd.read_csv(REAL/"tables/hypotheses.csv")
+    singles, four = ["mnist", "svhn", "text"], ["svhn->mnist", "text->mnist", "mnist->svhn", "text->svhn"]
+    of = {"fid": (four, -1), "linear_accuracy": (singles, 1), "coherence": ([*four, "mnist->text", "svhn->text"], 1),
+          "teacher_student_kl": (singles, -1), "negative_elbo": (singles, -1)}
+    for c in claims.itertuples():
+        a = "refined_student" if c.claim.startswith("same decoders") else "iterative_student"
+        conditions, sign = of[c.metric]
+        a, b = metric(a, c.metric, conditions), metric("jmvae_student", c.metric, conditions)
+        d = sign*(a - b[:len(a)])
+        assert np.isclose(c[3], d.mean(), rtol=1e-4) and c.seeds == len(d)
+        if len(d) == 1: assert np.isnan([c.low, c.high]).all() and c.verdict == "open"; continue
+        low, high = stats.ttest_1samp(d, 0).confidence_interval(.95)
+        assert np.allclose([c.low, c.high], [low, high], rtol=1e-4)
+        assert c.verdict == ("supported" if low > 0 else "contradicted" if high < 0 else "open")
+    accuracy = claims[claims.metric.eq("linear_accuracy") & claims.claim.str.startswith("iterative")].iloc[0]
+    assert accuracy.verdict == "open" and accuracy.low < 0 < accuracy.high
+
+def test_targets_set_before_a_run_are_met_or_missed():
+    study = pd.read_csv(REAL/"tables/gap_decomposition.csv")
+    ours = study[study.method == "our refiner"].set_index(["start", "steps"])
+    met = {n: (ours.loc[(n, 8)].low > 0, ours.loc[(n, 16)].closed >= .75,
+               ours.loc[(n, 64)].negative_elbo - ours.loc[(n, 16)].negative_elbo <= 1) for n in ("mnist", "svhn", "text")}
+    lesson = (ROOT/"nbs/_py/15_multimodal_iterative.py").read_text(encoding="utf-8")
+    said = dict(re.findall(r"(?s)\*([^*]+)\*: (met|missed)", lesson.replace("\n# ", " ")))
+    names = ["Ahead from every modality within 8 steps", "75 % of the gap closed within 16 steps", "No divergence at 64 steps"]
+    assert said == {n: "met" if all(m[i] for m in met.values()) else "missed" for i, n in enumerate(names)}
+
+def test_marino_and_the_student_of_refined_are_compared_on_their_seed():
+    study = pd.read_csv(REAL/"tables/gap_decomposition.csv")
+    assert METHODS["refined_marino"].one_seed
+    marino = study[study.method == "Marino's refiner"]
+    joint = metric("jvae", "negative_elbo", ["all"])
+    assert (marino.seeds == 1).all() and np.allclose(marino.joint_encoder, joint[0], rtol=1e-5)
+    for n, refined, student in (("mnist", 6121.4, 6200.5), ("svhn", 5681.0, 5812.8), ("text", 4433.5, 4397.5)):
+        assert abs(metric("refined_student", "negative_elbo", [n])[0] - refined) < .05
+        assert abs(metric("jmvae_student", "negative_elbo", [n])[0] - student) < .05

@@ -1,0 +1,144 @@
+"""Build the site: lessons, reports of the experiments, reference of the modules.
+
+    python tools/site_build.py [--out _docs] [--strict]
+
+Quarto renders it where installed, else smalldocs does. Notebooks are shown with their saved
+outputs; nothing is run. What is rendered lies in `_proc/`: the notebooks without nbdev's
+directives, a page for each report of each scale's committed results, and `_quarto.yml` with a
+sidebar of what is there. Nothing in the site points outside it but ordinary links: KaTeX comes
+from `site/katex`.
+"""
+import argparse, base64, io, os, re, shutil, subprocess, sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import yaml
+from nbdev.config import get_config
+from PIL import Image
+
+from notebooks import ROOT, lessons, module_of
+from site_pages import page
+from site_reference import grouped, reference
+from site_results import Results, result_pages
+
+
+# ---- what is rendered
+
+def present(entries, proc, say=True):
+    "The entries of a sidebar or navbar whose page exists; a section to be filled later stays."
+    kept = []
+    for e in entries:
+        if "contents" in e:
+            inner = present(e["contents"], proc, say)
+            if inner or not e["contents"]: kept.append({**e, "contents": inner})
+        elif "://" in e["href"] or (proc/e["href"]).exists(): kept.append(e)
+        elif say: print(f"left out of the sidebar, no such page: {e['href']}")
+    return kept
+
+def lesson_pages(proc, pages, config, modules, root):
+    "Write the pages of the lessons, each with links to its notebook and its module's reference."
+    repo = config["website"]["repo-url"]
+    for nb in lessons(root):
+        links, module = f"[Notebook]({repo}/blob/main/nbs/{nb.name})", module_of(nb)
+        if module in modules: links += f" · [Reference of `mmvae_nb.{module}`]({modules[module]})"
+        page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
+
+def navigation(config, proc, results, modules):
+    "Fill the sidebar, and leave out of it and the navbar what is not there."
+    bar, top = config["website"]["sidebar"], config["website"]["navbar"]
+    bar["contents"] = present(bar["contents"], proc)
+    for side in top: top[side] = present(top[side], proc, say=False)
+    for name, entries in [("Results", results), ("Reference", grouped(modules))]:
+        section = next((e for e in bar["contents"] if e.get("section") == name), None)
+        if section is None: bar["contents"].append({"section": name, "contents": entries})
+        else: section["contents"] += entries
+
+def prepare(proc, quarto=False, root=ROOT):
+    "Fill the folder `proc` with what is to be rendered; warnings."
+    shutil.rmtree(proc, ignore_errors=True)
+    proc.mkdir(parents=True)
+    get_config.cache_clear()
+    config = yaml.safe_load((root/"_quarto.yml").read_text(encoding="utf-8"))
+    config["smalldocs"]["api"]["root"] = str(root)
+    config["project"]["resources"] = ["results/**/*.csv"]
+    if quarto: config["format"]["html"]["html-math-method"] = "katex"
+    def write():
+        text = yaml.safe_dump(config, sort_keys=False)
+        (proc/"_quarto.yml").write_text(text, encoding="utf-8")
+    write()
+    shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex", "*.j2"))
+    pages = Results(root)
+    pages.publish(proc)
+    results, modules = result_pages(proc, pages), reference(proc, config, root)
+    config["smalldocs"] = {"linkify": True}   # the reference is there; names in prose link to it
+    lesson_pages(proc, pages, config, modules, root)
+    navigation(config, proc, results, modules)
+    write()
+    return [f"left over, listed by no report: {f.relative_to(root)}" for f in pages.left_over]
+
+
+# ---- what was rendered
+
+def offline(out, root=ROOT):
+    "Serve KaTeX from inside the site, and no font from elsewhere."
+    shutil.copytree(root/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
+    for f in [*out.rglob("*.html"), *out.rglob("*.css")]:
+        text = f.read_text(encoding="utf-8")
+        here = "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex"
+        new = re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", here, text)
+        if f.suffix == ".css": new = re.sub(r"@import\s+url\([\"']?https?://[^)]*\)\s*;", "", new)
+        if new != text: f.write_text(new, encoding="utf-8")
+
+def sized(out):
+    "Give pictures their size, so that text does not move when they come; files load when near."
+    def new(m, folder):
+        src = m[1]
+        if src.startswith("data:image/svg") or "://" in src or " width=" in m[0]: return m[0]
+        inside = src.startswith("data:")
+        data = io.BytesIO(base64.b64decode(src.split(",", 1)[1])) if inside else folder/unquote(src)
+        width, height = Image.open(data).size
+        lazy = "" if inside else ' loading="lazy"'
+        return m[0].replace("<img ", f'<img width="{width}" height="{height}"{lazy} ', 1)
+    for file in out.rglob("*.html"):
+        text, at = file.read_text(encoding="utf-8"), file.parent
+        changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
+        if changed != text: file.write_text(changed, encoding="utf-8")
+
+def render(proc, quarto):
+    "Render `proc`; the warnings."
+    if not quarto:
+        from smalldocs.site import build
+        return build(proc, quiet=True).warnings
+    r = subprocess.run([quarto, "render", str(proc)], stderr=subprocess.PIPE, text=True)
+    if r.returncode: raise SystemExit(f"quarto render failed:\n{r.stderr[-4000:]}")
+    said = re.sub(r"\x1b\[[0-9;]*m", "", r.stderr)
+    return [line for line in said.splitlines() if re.match(r"\[?WARN", line)]
+
+def build(out, proc, root=ROOT):
+    "Build the site into `out` by way of `proc`; warnings."
+    quarto = shutil.which("quarto")
+    warnings = prepare(proc, bool(quarto), root) + render(proc, quarto)
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(proc/"_docs", out)
+    offline(out, root)
+    sized(out)
+    return warnings
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--out", type=Path, default=ROOT/"_docs",
+                   help="where the site goes (default _docs)")
+    p.add_argument("--proc", type=Path, default=ROOT/"_proc",
+                   help="a folder for what is rendered (default _proc)")
+    p.add_argument("--strict", action="store_true", help="exit 1 if there was a warning")
+    args = p.parse_args(argv)
+    out, proc = args.out.resolve(), args.proc.resolve()
+    os.chdir(ROOT)   # where nbdev looks for settings.ini
+    warnings = build(out, proc)
+    for w in warnings: print(f"warning: {w}")
+    print(f"{len(list(out.rglob('*.html')))} pages in {out}")
+    return int(args.strict and bool(warnings))
+
+
+if __name__ == "__main__": sys.exit(main())
