@@ -97,7 +97,7 @@ def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
     for j in jobs_for("quick"):
         if role(j) == "train": assert modules_of(j) - everybodys == own.get(j.parameters["method"], refining), j.name
         if role(j) == "evaluate": assert {"metrics", "judges.classes", METHODS[j.parameters["method"]].module} <= modules_of(j)
-        if role(j) == "judges": assert {"metrics", "judges.classes"} <= modules_of(j) <= {"metrics", "judges.classes", "core", "data",
+        if role(j) == "judges": assert {"metrics", "judges.classes"} <= modules_of(j) <= {"metrics", "judges.classes", "core", "data", "checkpoints",
                                                                                            "datasets.digits", "datasets.street_numbers", "networks", "distributions"}
 
 def test_reports_rest_on_what_they_import(at_root):

@@ -54,7 +54,16 @@ def sources(notebook, # as in `Job`
     if not Path(path).is_file(): raise MmvaeError(f"notebook: got {path}, which is not there")
     uses = [m for m in _modules_of(path, os.stat(path).st_mtime_ns)
             if not m.startswith("mmvae_nb.experiments.")]
-    return path, *_files(source_closure(*modules, *uses, without=("experiments", *without)))
+    named = frozenset([*modules, *uses])
+    return path, *_files(_closure(named, ("experiments", *without), _package_version()))
+
+@functools.lru_cache(maxsize=None)
+def _closure(modules, without, version): return source_closure(*modules, without=without)
+
+def _package_version():
+    "Another number when a module of the package has been written."
+    package = Path(importlib.util.find_spec("mmvae_nb").origin).parent
+    return hash(tuple((str(p), p.stat().st_mtime_ns) for p in sorted(package.rglob("*.py"))))
 
 def _files(modules):
     "The source files of modules, seen from the current folder."
