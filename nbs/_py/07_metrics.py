@@ -50,6 +50,7 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distributions import DiagonalGaussian
 from mmvae_nb.judges.classes import cached_classifier
 from mmvae_nb.plotting import *
+import torch.nn.functional as F
 
 # %%
 set_style()

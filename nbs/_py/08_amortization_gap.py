@@ -39,6 +39,7 @@ from mmvae_nb.plotting import *
 from mmvae_nb.training import *
 from mmvae_nb.vae import *
 set_style()
+from mmvae_nb.checkpoints import cached
 
 
 # %% [markdown]

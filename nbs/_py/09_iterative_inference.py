@@ -33,6 +33,7 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.networks import *
 from mmvae_nb.training import *
 from mmvae_nb.amortization_gap import *
+from mmvae_nb.checkpoints import cached
 
 
 # %% [markdown]

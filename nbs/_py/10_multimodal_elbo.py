@@ -30,6 +30,7 @@ from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 import torch
 from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
 
 
 # %% [markdown]

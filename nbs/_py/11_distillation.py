@@ -32,6 +32,8 @@ import matplotlib.pyplot as plt
 from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.checkpoints import cached
+from mmvae_nb.judges.classes import cached_classifier
 
 # %% [markdown]
 # ## The idea

@@ -31,6 +31,7 @@ import pandas as pd
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
 from mmvae_nb.distillation import *
+from mmvae_nb.checkpoints import cached
 
 # %% [markdown]
 # ## The idea

@@ -32,6 +32,7 @@ import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
 
 # %% [markdown]
 # ## Every subset has an opinion

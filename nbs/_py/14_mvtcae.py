@@ -32,6 +32,7 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 import torch
 from mmvae_nb.training import *
 from mmvae_nb.distillation import *
+from mmvae_nb.checkpoints import cached
 
 # %% [markdown]
 # ## What the modalities share

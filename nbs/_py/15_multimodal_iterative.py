@@ -37,6 +37,7 @@ from mmvae_nb.metrics import *
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
 
 # %% [markdown]
 # ## One change of view
