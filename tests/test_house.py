@@ -7,8 +7,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import notebooks as nbs
-from site_helpers import (EXPERIMENTS, LESSONS, MIRRORS, PACKAGE, ROOT, TOOLS, as_json, edit, make, outputs,
-                          python, said_by, targets, text)
+import site_build
+from site_helpers import (EXPERIMENTS, LESSONS, MIRRORS, PACKAGE, ROOT, TOOLS, as_json, edit, make, notebook,
+                          outputs, python, said_by, targets, text)
 
 by_stem = lambda p: p.stem
 
@@ -230,10 +231,23 @@ def sidebar():
         for e in entries: yield from [e["href"]] if "href" in e else hrefs(e["contents"])
     return list(hrefs(yaml.safe_load(text("_quarto.yml"))["website"]["sidebar"]["contents"]))
 
+def test_a_lesson_that_the_sidebar_does_not_name_is_put_into_its_section(tmp_path):
+    (tmp_path/"nbs").mkdir()
+    for name in ("05_vae", "06_flow", "06a_knots"):
+        notebook(tmp_path/"nbs"/f"{name}.ipynb", f"# {name[2:]}")
+    entries = [{"section": "Course", "contents": [{"text": "05 VAE", "href": "05_vae.ipynb"}]},
+               {"section": "Workshop", "contents": []}]
+    site_build.complete(entries, tmp_path)
+    assert [[e["href"] for e in s["contents"]] for s in entries] == [
+        ["05_vae.ipynb", "06_flow.ipynb"], ["06a_knots.ipynb"]]
+    site_build.complete(entries, tmp_path)
+    assert len(site_build.listed(entries)) == 3
+
 def test_sidebar_and_home_page_list_every_lesson(settings):
     names = {p.name for p in LESSONS}
     # the sidebar may name pages to come: what is not there is left out of the site
-    assert names <= set(sidebar()) and len(sidebar()) == len(set(sidebar()))
+    assert len(sidebar()) == len(set(sidebar()))
+    assert names - set(sidebar()) <= {p.name for p in nbs.numbered()}    # those the build puts in
     linked = set(re.findall(r"\]\((\w+\.ipynb)[)#]", said_by(ROOT/"nbs"/"index.ipynb")))
     assert linked == names - {"index.ipynb"}, "the home page is out of date: make execute NB=nbs/index.ipynb"
     assert (ROOT/"nbs"/"_quarto.yml").is_symlink() and text("nbs/_quarto.yml") == text("_quarto.yml")

@@ -16,8 +16,8 @@ import yaml
 from nbdev.config import get_config
 from PIL import Image
 
-from notebooks import ROOT, lessons, module_of
-from site_pages import page
+from notebooks import ROOT, in_workshop, lessons, module_of, numbered
+from site_pages import page, title_of
 from site_reference import grouped, reference
 from site_results import Results, result_pages
 
@@ -43,9 +43,23 @@ def lesson_pages(proc, pages, config, modules, root):
         if module in modules: links += f" · [Reference of `mmvae_nb.{module}`]({modules[module]})"
         page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
 
-def navigation(config, proc, results, modules):
+def listed(entries):
+    "The pages that the entries of a sidebar name."
+    return {h for e in entries for h in ([e["href"]] if "href" in e else listed(e["contents"]))}
+
+def complete(entries, root=ROOT):
+    "Put lessons that no entry names into the section Course or, with a letter, Workshop; in place."
+    known = listed(entries)
+    for nb in [nb for nb in numbered(root) if nb.name not in known]:
+        name = "Workshop" if in_workshop(nb) else "Course"
+        section = next(e["contents"] for e in entries if e.get("section") == name)
+        section.append({"text": f"{nb.name.split('_')[0]} {title_of(nb)}", "href": nb.name})
+        section.sort(key=lambda e: e["href"])
+
+def navigation(config, proc, results, modules, root=ROOT):
     "Fill the sidebar, and leave out of it and the navbar what is not there."
     bar, top = config["website"]["sidebar"], config["website"]["navbar"]
+    complete(bar["contents"], root)
     bar["contents"] = present(bar["contents"], proc)
     for side in top: top[side] = present(top[side], proc, say=False)
     for name, entries in [("Results", results), ("Reference", grouped(modules))]:
@@ -72,7 +86,7 @@ def prepare(proc, quarto=False, root=ROOT):
     results, modules = result_pages(proc, pages), reference(proc, config, root)
     config["smalldocs"] = {"linkify": True}   # the reference is there; names in prose link to it
     lesson_pages(proc, pages, config, modules, root)
-    navigation(config, proc, results, modules)
+    navigation(config, proc, results, modules, root)
     write()
     return [f"left over, listed by no report: {f.relative_to(root)}" for f in pages.left_over]
 
