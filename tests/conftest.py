@@ -50,10 +50,12 @@ def project(tmp_path, monkeypatch):
 def interrupt(folder):
     "Start the smoke run of a copy of the project and press Ctrl-C while the first models are being trained."
     from helpers import MAIN, SMOKE, environment, files, half_written
-    process = subprocess.Popen([sys.executable, "-c", MAIN, "reproduce", *SMOKE, "--part", "headline"], cwd=folder, text=True,
-                               start_new_session=True, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", MAIN, "reproduce", *SMOKE, "--part", "headline"], cwd=folder,
+                               text=True, start_new_session=True, env=environment(folder),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     root, deadline = folder/"results"/"smoke", time.time() + 300
-    while not list(root.glob("status/*-train.json")) and process.poll() is None and time.time() < deadline: time.sleep(0.2)
+    while not list(root.glob("status/*-train.json")) and process.poll() is None and time.time() < deadline:
+        time.sleep(0.2)
     time.sleep(1)
     with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -66,7 +68,8 @@ def timed(folder, *argv):
     r = run(*argv, cwd=folder, env=environment(folder), timeout=1100)
     log = root/"logs"/"snakemake.log"
     return dict(code=r.returncode, out=r.stdout, err=r.stderr, seconds=time.time() - start, times=times(root),
-                ran=re.findall(r"^(?:local)?rule (\S+):", log.read_text(), re.M), talk=(root/"tables"/"talk.csv").read_text())
+                ran=re.findall(r"^(?:local)?rule (\S+):", log.read_text(), re.M),
+                talk=(root/"tables"/"talk.csv").read_text())
 
 def build(folder):
     "The smoke runs that the tests look at."

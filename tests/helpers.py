@@ -13,7 +13,8 @@ SMOKE = ["--scale", "smoke"]
 PARTS = {p: REPORTS[p] for p in parts_of(DATA)}
 DIGIT_METHODS = [m for m in METHODS if any(m in r.methods for r in PARTS.values())]
 FIGURES = [f"figures/{f}.png" for r in PARTS.values() for f in r.figures]
-REPORT_FILES = FIGURES + [f"tables/{t}.csv" for r in PARTS.values() for t in r.tables] + [f"reports/{r.notebook}.ipynb" for r in PARTS.values()]
+REPORT_FILES = (FIGURES + [f"tables/{t}.csv" for r in PARTS.values() for t in r.tables]
+                + [f"reports/{r.notebook}.ipynb" for r in PARTS.values()])
 HEADLINE = PARTS["headline"].methods
 TALK_METHODS = ["mopoe", "jmvae_student", "iterative_student"]
 MAIN = "import sys; from mmvae_nb.experiments.cli import main; sys.exit(main())"
@@ -28,7 +29,8 @@ def role(job):
 
 def files(folder): return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
-def half_written(folder): return [f for f in files(folder) if Path(f).name.startswith(".") or ".part" in f or f.endswith(".tmp")]
+def half_written(folder):
+    return [f for f in files(folder) if Path(f).name.startswith(".") or ".part" in f or f.endswith(".tmp")]
 
 def times(folder):
     "Modification times of the results, by name."
@@ -57,8 +59,8 @@ def one_error(text, *words):
     return lines[0]
 
 def run(*argv, cwd, env=None, timeout=600):
-    return subprocess.run([sys.executable, "-c", MAIN, *map(str, argv)], cwd=cwd, capture_output=True, text=True, timeout=timeout,
-                          env={**os.environ, **(env or {})})
+    return subprocess.run([sys.executable, "-c", MAIN, *map(str, argv)], cwd=cwd, capture_output=True, text=True,
+                          timeout=timeout, env={**os.environ, **(env or {})})
 
 
 # ---- a copy of the project, so that nothing here touches the real one
@@ -74,7 +76,8 @@ def environment(folder, *more, **variables):
     "For a process in a copy of the project; `more` folders with modules."
     drop = ("MMVAE_STATUS", "MMVAE_RESULTS", "MMVAE_PLUGINS")
     path = os.pathsep.join(map(str, [folder, *more]))
-    return {**{k: v for k, v in os.environ.items() if k not in drop}, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    return {**{k: v for k, v in os.environ.items() if k not in drop},
+            "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
 def set_smoke(folder, **fields):
     "Change what scale `smoke` says, in the copy's own table."
@@ -84,9 +87,11 @@ def set_smoke(folder, **fields):
 
 def snakemake(folder, part="headline", seeds=1, device="cpu", dataset=DATA):
     "Jobs that Snakemake would run, asked as `reproduce` asks it."
-    r = subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--rerun-incomplete", "--dry-run",
-                        "--rerun-triggers", "mtime", "params", "input", "--config", "scale=smoke", f"dataset={dataset}", f"part={part}", f"seeds={seeds}",
-                        "results=results", f"device={device}"], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
+    r = subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--rerun-incomplete",
+                        "--dry-run", "--rerun-triggers", "mtime", "params", "input", "--config", "scale=smoke",
+                        f"dataset={dataset}", f"part={part}", f"seeds={seeds}",
+                        "results=results", f"device={device}"],
+                       cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stdout + r.stderr
     said = r.stdout + r.stderr
     names = {n.removeprefix(f"{dataset}-") for n in re.findall(r"^(?:local)?rule (\S+):", said, re.M)} - {"all"}

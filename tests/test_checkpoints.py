@@ -47,7 +47,8 @@ few = functools.partial(specs, names=("numbers", "word"))
 def refined(): return IterativeTeacher(few(), 4, steps=2, hidden=8)
 
 MAKE = {"jvae": lambda: JVAE(few(), 4, beta=0.5), "jmvae": lambda: JMVAE(few(), 4, alpha=0.2, warm_up=3),
-        "mopoe": lambda: MoPoE(few(), latent=4, exact=True), "mvae": lambda: MVAE(few(), 4), "mmvae": lambda: MMVAE(few(), 4),
+        "mopoe": lambda: MoPoE(few(), latent=4, exact=True),
+        "mvae": lambda: MVAE(few(), 4), "mmvae": lambda: MMVAE(few(), 4),
         "mvtcae": lambda: MVTCAE(few(), 4, alpha=0.5), "iterative": refined,
         "marino": lambda: IterativeTeacher(few(), 4, steps=1, hidden=8, refiner="marino", decoders="last"),
         "on_decoders": lambda: on_decoders(MVTCAE(few(), 4), steps=2, hidden=8),
@@ -96,7 +97,8 @@ def test_a_model_comes_back_bit_by_bit(name, tmp_path):
     assert torch.equal(before, torch.get_rng_state()) and type(again) is type(model) and not again.training
     assert all(torch.equal(a, b) for a, b in zip(numbers(model, batch), numbers(again, batch)))
     assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
-    for o in ("latent", "beta", "alpha", "warm_up", "exact", "steps", "train_decoders", "divide_prior", "direction", "over", "subsets"):
+    for o in ("latent", "beta", "alpha", "warm_up", "exact", "steps", "train_decoders", "divide_prior", "direction",
+              "over", "subsets"):
         assert getattr(again, o, None) == getattr(model, o, None), o
     save(again, tmp_path/"twice.safetensors")                       # and what came back can be saved
     assert describe(tmp_path/"twice.safetensors")["weights"] == describe(path)["weights"]
@@ -139,7 +141,8 @@ def test_another_process_generates_the_same(tmp_path):
                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert run.returncode == 0, run.stderr[-2000:]
     theirs, own = torch.load(tmp_path/"made.pt"), students.generate(given)
-    assert torch.equal(theirs["z"], students.infer(given).mean) and all(torch.equal(theirs["made"][n], own[n]) for n in own)
+    assert torch.equal(theirs["z"], students.infer(given).mean)
+    assert all(torch.equal(theirs["made"][n], own[n]) for n in own)
     assert "mmvae_nb.experiments" not in run.stdout and "mmvae_nb.metrics" not in run.stdout
 
 def test_vocabulary_and_class_names_go_along(tmp_path):
@@ -161,7 +164,8 @@ def test_students_leave_their_teacher_behind(name, tmp_path):
     save_weights(model, tmp_path/"all")
     kept = load_file(tmp_path/"m")
     needed = sum(p.numel() for part in (model.encoders, model.decoders) for p in part.parameters())
-    assert {k.split(".")[0] for k in kept} == {"encoders", "decoders"} and sum(v.numel() for v in kept.values()) == needed
+    assert {k.split(".")[0] for k in kept} == {"encoders", "decoders"}
+    assert sum(v.numel() for v in kept.values()) == needed
     size = (tmp_path/"m").stat().st_size
     assert 4*needed < size < 4*needed + 20_000 and size < (tmp_path/"all").stat().st_size
     again = load(tmp_path/"m")
@@ -182,7 +186,8 @@ def test_students_of_each_t_come_back(tmp_path):
 # ---- networks of one's own
 
 def own_specs():
-    return {n: ModalitySpec(lambda k=k: nn.Sequential(nn.Linear(k, 7), nn.ReLU()), 7, lambda latent, k=k: nn.Linear(latent, k), Gaussian())
+    return {n: ModalitySpec(lambda k=k: nn.Sequential(nn.Linear(k, 7), nn.ReLU()), 7,
+                            lambda latent, k=k: nn.Linear(latent, k), Gaussian())
             for n, k in {"sound": 4, "motion": 2}.items()}
 
 def test_lambdas_are_told_in_one_line_and_given_again(tmp_path):
@@ -193,7 +198,8 @@ def test_lambdas_are_told_in_one_line_and_given_again(tmp_path):
     one_line(e)
     batch = {"sound": torch.randn(2, 4), "motion": torch.randn(2, 2)}
     assert torch.equal(load(path, specs=own_specs()).infer(batch).mean, model.infer(batch).mean)
-    with pytest.raises(MmvaeError, match="specs: got 'smell', allowed: sound, motion"): load(path, specs={"smell": own_specs()["sound"]})
+    with pytest.raises(MmvaeError, match="specs: got 'smell', allowed: sound, motion"):
+        load(path, specs={"smell": own_specs()["sound"]})
     other = {**own_specs(), "sound": own_specs()["motion"]}
     with pytest.raises(MmvaeError, match="weights of another model"): load(path, specs=other)
 
@@ -228,9 +234,10 @@ def path(tmp_path):
     save(made("jvae"), tmp_path/"m.safetensors")
     return tmp_path/"m.safetensors"
 
-@pytest.mark.parametrize("damage, words", [("missing", "no such file"), ("empty", "damaged"), ("half", "damaged"), ("text", "damaged"),
-                                           ("folder", "damaged"), ("a weight", "the weights are not those"),
-                                           ("weights only", "weights without a recipe"), ("schema", "got schema 99")])
+@pytest.mark.parametrize("damage, words", [
+    ("missing", "no such file"), ("empty", "damaged"), ("half", "damaged"), ("text", "damaged"), ("folder", "damaged"),
+    ("a weight", "the weights are not those"), ("weights only", "weights without a recipe"),
+    ("schema", "got schema 99")])
 def test_a_damaged_file_gets_one_line(damage, words, path):
     whole = path.read_bytes()
     if damage == "missing": path.unlink()
@@ -253,8 +260,9 @@ def test_another_model_than_the_weights_gets_one_line(change, words, path):
     with pytest.raises(MmvaeError) as e: load(path)
     assert one_line(e).startswith(str(path)) and words in str(e.value)
 
-@pytest.mark.parametrize("call", ["os:system", "builtins:eval", "mmvae_nb.core:write_json", "mmvae_nb.networks:write_json",
-                                  "mmvae_nb.networks:torch", "subprocess:run", "mmvae_nb.core:load_torchvision", "torch:load", ":", "x"])
+@pytest.mark.parametrize("call", [
+    "os:system", "builtins:eval", "mmvae_nb.core:write_json", "mmvae_nb.networks:write_json", "mmvae_nb.networks:torch",
+    "subprocess:run", "mmvae_nb.core:load_torchvision", "torch:load", ":", "x"])
 @pytest.mark.parametrize("where", ["class", "encoder", "likelihood"])
 def test_a_file_can_call_nothing_but_models_and_networks(call, where, path, tmp_path):
     def change(h):
@@ -271,16 +279,19 @@ def test_nothing_in_the_file_is_a_pickle_or_code(path):
     end = max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
     assert 8 + size + end == len(raw) and set(header["__metadata__"]) == {"mmvae_nb"}
     about = json.loads(header["__metadata__"]["mmvae_nb"])
-    assert about["schema"] == SCHEMA and about["weights"] == digest(load_file(path)) and about["class"] == "mmvae_nb.multimodal_elbo:JVAE"
+    assert about["schema"] == SCHEMA and about["weights"] == digest(load_file(path))
+    assert about["class"] == "mmvae_nb.multimodal_elbo:JVAE"
 
 class Here(JVAE):
     "Can be found again in this test module, takes an argument that JSON can't hold."
     def __init__(self, specs, latent, act=None): super().__init__(specs, latent)
 
 def test_what_cannot_be_saved_is_refused_in_one_line(tmp_path):
-    with pytest.raises(MmvaeError, match="model: got a Linear, allowed: a VAE or MultimodalVAE") as e: save(nn.Linear(2, 2), tmp_path/"m")
+    with pytest.raises(MmvaeError, match="model: got a Linear, allowed: a VAE or MultimodalVAE") as e:
+        save(nn.Linear(2, 2), tmp_path/"m")
     one_line(e)
-    with pytest.raises(MmvaeError, match="model: its argument act is a ReLU") as e: save(Here(few(), 4, nn.ReLU()), tmp_path/"m")
+    with pytest.raises(MmvaeError, match="model: its argument act is a ReLU") as e:
+        save(Here(few(), 4, nn.ReLU()), tmp_path/"m")
     one_line(e)
     class Local(JVAE): pass
     with pytest.raises(MmvaeError, match="model: got a Local"): save(Local(few(), 4), tmp_path/"m")

@@ -54,26 +54,29 @@ def test_imports_inside_functions_count_for_what_stands_there(house):
     assert closure("a") == ("a", "b") and closure("idle") == ("idle",)
 
 def test_sub_packages_and_circles(house):
-    closure = house(**{"toyhouse/data/__init__": "", "toyhouse/data/birds": "from ..core import x\nfrom .sounds import y\nz = x, y",
-                       "toyhouse/data/sounds": "from toyhouse.data import birds\ny = lambda: birds.z", "toyhouse/core": "x = 1"})
+    closure = house(**{"toyhouse/data/__init__": "",
+                       "toyhouse/data/birds": "from ..core import x\nfrom .sounds import y\nz = x, y",
+                       "toyhouse/data/sounds": "from toyhouse.data import birds\ny = lambda: birds.z",
+                       "toyhouse/core": "x = 1"})
     assert closure("data.birds") == ("core", "data.birds", "data.sounds") == closure("data.sounds")
 
 def test_a_name_of_the_packages_face_leads_to_its_module(house):
-    closure = house(**{"toyhouse/__init__": "from .b import f\nfrom .c import *", "toyhouse/b": "f = 1", "toyhouse/c": "",
-                       "method": "from toyhouse import f\nimport beside\nprint(f, beside)", "beside": "from toyhouse.c import x\nx"})
+    closure = house(**{"toyhouse/__init__": "from .b import f\nfrom .c import *", "toyhouse/b": "f = 1",
+                       "toyhouse/c": "", "method": "from toyhouse import f\nimport beside\nprint(f, beside)",
+                       "beside": "from toyhouse.c import x\nx"})
     assert closure("method") == ("b", "method")            # of others' modules the named ones only
 
 def test_modules_left_out_take_with_them_what_only_they_bring(house):
-    files = {"toyhouse/a": "from . import b, c\nb, c", "toyhouse/b": "from . import d, e\nd, e", "toyhouse/c": "from . import e\ne",
-             "toyhouse/d": "", "toyhouse/e": "", "toyhouse/judges/__init__": "", "toyhouse/judges/x": "from .. import d\nd",
-             "toyhouse/f": "from .judges import x\nx"}
+    files = {"toyhouse/a": "from . import b, c\nb, c", "toyhouse/b": "from . import d, e\nd, e",
+             "toyhouse/c": "from . import e\ne", "toyhouse/d": "", "toyhouse/e": "", "toyhouse/judges/__init__": "",
+             "toyhouse/judges/x": "from .. import d\nd", "toyhouse/f": "from .judges import x\nx"}
     closure = house(**files)
     assert closure("a", without=["b"]) == ("a", "c", "e") and closure("a") == ("a", "b", "c", "d", "e")
     assert closure("f", without=["judges"]) == ("f",) and closure("f") == ("d", "f", "judges.x")
 
 def test_nothing_is_run(house, capsys):
-    closure = house(**{"toyhouse/__init__": "print('package')", "toyhouse/a": "print('a'); from .b import f; f", "toyhouse/b": "1/0",
-                       "other": "print('other'); from toyhouse.a import x; x"})
+    closure = house(**{"toyhouse/__init__": "print('package')", "toyhouse/a": "print('a'); from .b import f; f",
+                       "toyhouse/b": "1/0", "other": "print('other'); from toyhouse.a import x; x"})
     assert closure("other") == ("a", "b", "other") and not capsys.readouterr().out
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.at.all", "mmvae_nb.nothing", "", "time"])
@@ -84,7 +87,8 @@ def test_modules_that_are_not_there_get_one_line(name):
 
 # ---- this package
 
-MODULES = sorted(".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in PACKAGE.rglob("*.py") if p.name[0] != "_")
+MODULES = sorted(".".join(p.relative_to(PACKAGE).with_suffix("").parts)
+                 for p in PACKAGE.rglob("*.py") if p.name[0] != "_")
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_closure_lies_within_what_the_import_lines_say(module):
@@ -103,7 +107,8 @@ def test_the_closure_lies_within_what_the_import_lines_say(module):
         return seen
     assert module in source_closure(module) and set(source_closure(module)) <= lines(module, set())
 
-@pytest.mark.parametrize("module", ["mopoe", "mvtcae", "jmvae", "multimodal_elbo", "multimodal_iterative", "distillation"])
+@pytest.mark.parametrize("module", [
+    "mopoe", "mvtcae", "jmvae", "multimodal_elbo", "multimodal_iterative", "distillation"])
 def test_models_rest_on_no_judge_no_drawing_and_no_measure(module):
     closure = source_closure(module)
     assert not [m for m in closure if m.split(".")[0] in ("judges", "datasets", "metrics", "plotting", "experiments")]

@@ -254,7 +254,7 @@ def test_encode_refuses_what_it_does_not_know():
     for bad in ["ninetynine", "größe"]:
         with pytest.raises(MmvaeError) as e: text.encode([bad])
         assert bad in one_line(e)
-    with pytest.raises(MmvaeError): D.Modality("a", "image", (1, 28, 28)).num_tokens
+    with pytest.raises(MmvaeError): _ = D.Modality("a", "image", (1, 28, 28)).num_tokens
 
 def test_a_vocabulary_may_be_a_list():
     text = D.Modality("a", "text", (3,), ["<pad>", "red", "bird"])

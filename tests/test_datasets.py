@@ -36,7 +36,8 @@ def test_a_data_set_keeps_the_scales_settings_where_it_asks_for_none():
         for d in OTHERS:
             changed = {**DATASETS[d].settings.get("*", {}), **DATASETS[d].settings.get(scale, {})}
             own = scale_of(scale, d)
-            for field in s.__dataclass_fields__: assert getattr(own, field) == changed.get(field, getattr(s, field)), (d, scale, field)
+            for field in s.__dataclass_fields__:
+                assert getattr(own, field) == changed.get(field, getattr(s, field)), (d, scale, field)
 
 def test_pictures_of_real_faces_go_where_git_does_not_look(at_root):
     ignored = (ROOT/".gitignore").read_text().split()
@@ -112,7 +113,8 @@ def test_the_table_has_every_row_of_the_talk_for_the_data_set(finished):
     here = talk.dataset == dataset
     assert len(talk) == 52 and talk[here].value.notna().all() and talk[~here].value.isna().all()
     assert (talk.dataset == dataset).sum() == (10 if dataset == "cub" else 0)
-    assert set(own.method) == set(REPORTS[dataset].methods) and (own.data == "rendered").all() and np.isfinite(own.value).all()
+    assert set(own.method) == set(REPORTS[dataset].methods)
+    assert (own.data == "rendered").all() and np.isfinite(own.value).all()
     fid = own[own.metric == "fid"]
     assert len(fid) and (fid.floor > 0).all() and fid.features.str.contains("classifier").all()
     for n in ("image", "text"): assert len(own[(own.metric == "teacher_student_kl") & (own.condition == n)]) >= 2
@@ -128,7 +130,8 @@ def test_scores_are_what_the_judge_says_of_the_weights_on_disk(finished, monkeyp
     judge = make_judge(dataset, *sets[:2], s.judge_updates, s.judge_width)
     batch, labels = sets[2].take(s.samples)
     with torch.no_grad(): made = model.generate({"image": batch["image"]}, to="text")["text"]
-    rows = {(r["metric"], r["condition"]): r for r in read_json(run_paths(results, dataset, "mopoe", 0)["metrics"])["rows"]}
+    rows = {(r["metric"], r["condition"]): r
+            for r in read_json(run_paths(results, dataset, "mopoe", 0)["metrics"])["rows"]}
     found = judge.scores("text", made, batch, labels)
     for metric, value in found.items():
         row = rows[metric, "image->text, mean of z"]

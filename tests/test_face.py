@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 
 import mmvae_nb
-from mmvae_nb.core import MmvaeError, from_extra, load_torchvision, source_closure
+from mmvae_nb.core import MmvaeError, from_extra, source_closure
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/"mmvae_nb"
 FACE = (PACKAGE/"__init__.py").read_text(encoding="utf-8")
-MODULES = sorted(".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in PACKAGE.rglob("*.py") if p.name[0] != "_")
+MODULES = sorted(".".join(p.relative_to(PACKAGE).with_suffix("").parts)
+                 for p in PACKAGE.rglob("*.py") if p.name[0] != "_")
 PROJECT = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]
-WANTED = """Modality TensorData PairedByKey ModalitySpec default_specs Gaussian Laplace Bernoulli Categorical VAE JVAE JMVAE MoPoE MVAE
-MMVAE MVTCAE IterativeTeacher on_decoders Students distill fit evaluate save load mnist_svhn_text MmvaeError""".split()
+WANTED = """Modality TensorData PairedByKey ModalitySpec default_specs Gaussian Laplace Bernoulli Categorical VAE JVAE
+JMVAE MoPoE MVAE MMVAE MVTCAE IterativeTeacher on_decoders Students distill fit evaluate save load mnist_svhn_text
+MmvaeError""".split()
 
 def python(code, *flags):
     run = subprocess.run([sys.executable, *flags, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -33,12 +35,13 @@ def test_a_name_is_that_of_the_module_that_defines_it(name):
     assert found is getattr(module, name) and found.__module__ == module.__name__
 
 def test_importing_loads_nothing():
-    heavy = "import sys, mmvae_nb; dir(mmvae_nb); print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'pandas')])"
+    heavy = ("import sys, mmvae_nb; dir(mmvae_nb); "
+             "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'pandas')])")
     assert python(heavy).strip() == "[]"
     assert python("import sys; from mmvae_nb import MmvaeError; print('torch' in sys.modules)").strip() == "False"
 
 def test_a_name_that_is_not_offered_is_an_ordinary_attribute_error():
-    with pytest.raises(AttributeError, match="module 'mmvae_nb' has no attribute 'jvae_'"): mmvae_nb.jvae_
+    with pytest.raises(AttributeError, match="module 'mmvae_nb' has no attribute 'jvae_'"): _ = mmvae_nb.jvae_
     with pytest.raises(ImportError): exec("from mmvae_nb import Jvae")
 
 def test_a_star_brings_all_names_and_no_others():
@@ -49,7 +52,8 @@ def test_editors_see_what_is_loaded_late():
     "The imports for type checkers, the list and the table say the same."
     [block] = [n for n in ast.parse(FACE).body if isinstance(n, ast.If)]
     seen = {a.name: node.module for node in block.body for a in node.names}
-    assert seen == mmvae_nb._where and sorted(mmvae_nb.__all__) == sorted(seen) and mmvae_nb.__all__ == sorted(mmvae_nb.__all__)
+    assert seen == mmvae_nb._where
+    assert sorted(mmvae_nb.__all__) == sorted(seen) and mmvae_nb.__all__ == sorted(mmvae_nb.__all__)
 
 def test_a_method_of_others_by_the_face_rests_on_its_module(tmp_path, monkeypatch):
     (tmp_path/"toyface.py").write_text("from mmvae_nb import MVTCAE, MmvaeError\nclass Mine(MVTCAE): pass\n")
@@ -73,7 +77,8 @@ def test_the_example_works_as_it_stands(tmp_path, monkeypatch):
     code = "\n".join(l[4:] for l in "\n".join(lines).splitlines())
     space = {}
     exec(re.sub(r"updates=\d+", "updates=2, device='cpu', progress=False", code), space)
-    assert space["pictures"].shape == (8, 3, 32, 32) and space["load"]("students.safetensors").names == ["mnist", "svhn", "text"]
+    assert space["pictures"].shape == (8, 3, 32, 32)
+    assert space["load"]("students.safetensors").names == ["mnist", "svhn", "text"]
 
 
 # ---- the packages behind it
@@ -98,8 +103,10 @@ def packages(kind):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_a_module_imports_is_brought(module):
-    "At once: by the package itself. Late, or for the experiments: by an extra, through `from_extra` or with a line of its own."
-    at_once, late = ({NAMES.get(n, n) for n in names} - set(sys.stdlib_module_names) - {"mmvae_nb"} for names in imported(module))
+    """At once: by the package itself. Late, or for the experiments: by an extra, through `from_extra` or with a line
+    of its own."""
+    at_once, late = ({NAMES.get(n, n) for n in names} - set(sys.stdlib_module_names) - {"mmvae_nb"}
+                     for names in imported(module))
     assert at_once <= packages("core"), at_once - packages("core")
     allowed = packages("core") | packages("inception") | ({"nbformat"} if module.startswith("experiments") else set())
     assert late <= allowed, late - allowed

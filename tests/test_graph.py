@@ -19,9 +19,12 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
     assert len(set(outputs)) == len(outputs) > 0 and len({j.name for j in jobs}) == len(jobs)
     made = set()
     for j in jobs:
-        for f in j.inputs: assert f in made or Path(f).is_file() and (role(j) == "talk" or not f.startswith("results")), (j.name, f)
+        for f in j.inputs:
+            assert f in made or Path(f).is_file() and (role(j) == "talk" or not f.startswith("results")), (j.name, f)
         assert all(f.startswith(f"results/{scale}/") for f in j.outputs)
-        if role(j) != "talk": assert (ROOT/"nbs"/"experiments"/f"{j.notebook}.ipynb").is_file() and f"nbs/experiments/{j.notebook}.ipynb" in j.inputs
+        if role(j) != "talk":
+            assert (ROOT/"nbs"/"experiments"/f"{j.notebook}.ipynb").is_file()
+            assert f"nbs/experiments/{j.notebook}.ipynb" in j.inputs
         assert json.loads(json.dumps(j.parameters)) == j.parameters
         made |= set(j.outputs)
     methods = {m for p in (PARTS if part == "all" else [part]) for m in PARTS[p].methods}
@@ -59,12 +62,17 @@ def offered(module):
     names = set()
     for node in ast.parse((ROOT/"mmvae_nb"/f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)): names.add(node.name)
-        if isinstance(node, ast.Assign): names |= {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        if isinstance(node, ast.Assign):
+            names |= {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
     return names - {"__all__"}
 
-def names_in(text): return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute)}
+def names_in(text):
+    return ({n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+            | {n.attr for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute)})
 
-def code_of(notebook): return "\n".join(c.source for c in nbformat.read(ROOT/f"nbs/experiments/{notebook}.ipynb", 4).cells if c.cell_type == "code")
+def code_of(notebook):
+    return "\n".join(c.source for c in nbformat.read(ROOT/f"nbs/experiments/{notebook}.ipynb", 4).cells
+                     if c.cell_type == "code")
 
 def named_by_table(dataset, method):
     "Modules that the tables of lesson 18 name for a training."
@@ -73,12 +81,15 @@ def named_by_table(dataset, method):
 
 @pytest.mark.parametrize("dataset, scale", itertools.product(DATASETS, ["quick", "real"]))
 def test_a_training_rests_on_nothing_that_it_does_not_use(dataset, scale, at_root):
-    "Of every data set, drawn and real, and every method: each module is used by another of the inputs, the notebook or the table."
+    """Of every data set, drawn and real, and every method: each module is used by another of the inputs, the notebook
+    or the table."""
     for method in METHODS:
         train = next(j for j in jobs_for(scale, dataset, methods=[method]) if j.name.endswith(f"-{method}-0-train"))
         modules = modules_of(train)
-        assert not {m for m in modules if m.startswith(("judges", "experiments")) or m in ("plotting", "metrics", "evaluation")}, (method, modules)
-        if scale == "real": assert not modules & {"datasets.drawn_birds", "datasets.drawn_faces", "datasets.street_numbers"}
+        assert not {m for m in modules if m.startswith(("judges", "experiments"))
+                    or m in ("plotting", "metrics", "evaluation")}, (method, modules)
+        if scale == "real":
+            assert not modules & {"datasets.drawn_birds", "datasets.drawn_faces", "datasets.street_numbers"}
         used = {m: names_in((ROOT/"mmvae_nb"/f"{m.replace('.', '/')}.py").read_text(encoding="utf-8")) for m in modules}
         for m in modules - named_by_table(dataset, method):
             by_others = set().union(names_in(code_of("train")), *(used[o] for o in modules - {m}))
@@ -90,15 +101,19 @@ def test_drawn_data_rests_on_what_draws_it(dataset, at_root):
         if role(j) != "talk": assert set(DATASETS[dataset].drawn) <= modules_of(j), j.name
 
 def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
-    everybodys = {"core", "data", "distributions", "networks", "vae", "training", "checkpoints", "multimodal_elbo", "distillation",
-                  "datasets.digits", "datasets.street_numbers"}
-    own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(), "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}
+    everybodys = {"core", "data", "distributions", "networks", "vae", "training", "checkpoints", "multimodal_elbo",
+                  "distillation", "datasets.digits", "datasets.street_numbers"}
+    own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(),
+           "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}
     refining = {"multimodal_iterative", "iterative_inference"}
     for j in jobs_for("quick"):
         if role(j) == "train": assert modules_of(j) - everybodys == own.get(j.parameters["method"], refining), j.name
-        if role(j) == "evaluate": assert {"metrics", "judges.classes", METHODS[j.parameters["method"]].module} <= modules_of(j)
-        if role(j) == "judges": assert {"metrics", "judges.classes"} <= modules_of(j) <= {"metrics", "judges.classes", "core", "data", "checkpoints",
-                                                                                           "datasets.digits", "datasets.street_numbers", "networks", "distributions"}
+        if role(j) == "evaluate":
+            assert {"metrics", "judges.classes", METHODS[j.parameters["method"]].module} <= modules_of(j)
+        if role(j) == "judges":
+            assert {"metrics", "judges.classes"} <= modules_of(j) <= {
+                "metrics", "judges.classes", "core", "data", "checkpoints", "datasets.digits",
+                "datasets.street_numbers", "networks", "distributions"}
 
 def test_reports_rest_on_what_they_import(at_root):
     for j in [j for d in DATASETS for j in jobs_for("quick", d)]:
@@ -109,7 +124,9 @@ def test_reports_rest_on_what_they_import(at_root):
 
 def test_a_training_checkpoint_is_named_after_the_same_files(at_root):
     for j in jobs_for("real", "cub"):
-        if role(j) == "train": assert training_sources("cub", "real", j.parameters["method"]) == tuple(f for f in j.inputs if not f.startswith("results"))
+        if role(j) == "train":
+            assert training_sources("cub", "real", j.parameters["method"]) == tuple(
+                f for f in j.inputs if not f.startswith("results"))
 
 
 # ---- settings
@@ -120,7 +137,8 @@ CHANGED = { # field of a scale -> another value, and the jobs that it concerns
     "study_updates": (5, {"train of a study"}), "batch_size": (8, {"train of a model", "train of students"}),
     "steps": (3, {"train of a model", "train of students"}), "lr": (1e-3, {"train of a model", "train of students"}),
     "latent": (8, {"train of a model", "train of students"}), "beta": (2.0, {"train of a model", "train of students"}),
-    "precision": ("bf16", {"train of a model", "train of students"}), "probe_points": (90, {"evaluate"}), "samples": (70, {"evaluate"}),
+    "precision": ("bf16", {"train of a model", "train of students"}),
+    "probe_points": (90, {"evaluate"}), "samples": (70, {"evaluate"}),
     "oracle_items": (30, {"evaluate"}),
     "judge_updates": (11, {"judges", "evaluate"}), "judge_width": (24, {"judges", "evaluate"})}
 
@@ -154,11 +172,12 @@ def test_a_changed_method_reaches_the_parameters_of_its_jobs(change, at_root, mo
 
 def test_methods_bring_their_teachers_and_no_report(at_root):
     jobs = jobs_for("smoke", methods=["iterative_student", "iterative_student"])
-    assert [j.name.removeprefix(f"{DATA}-") for j in jobs] == ["judges", "iterative-0-train", "iterative-0-evaluate",
-                                                              "iterative_student-0-train", "iterative_student-0-evaluate", "talk"]
+    assert [j.name.removeprefix(f"{DATA}-") for j in jobs] == [
+        "judges", "iterative-0-train", "iterative-0-evaluate", "iterative_student-0-train",
+        "iterative_student-0-evaluate", "talk"]
     parts = {j.name for j in jobs_for("smoke", part="all")}
     assert {j.name for j in jobs} < parts
-    for name, m in METHODS.items():                          # each method can be made
+    for name in METHODS:                                     # each method can be made
         made = jobs_for("smoke", methods=[name], results="elsewhere", device="cuda:3")
         assert made[-2].parameters["method"] == name and made[-2].parameters["device"] == "cuda:3"
         assert all(f.startswith("elsewhere/smoke/") for j in made for f in j.outputs)
@@ -178,7 +197,8 @@ def test_budgets_and_sizes_are_sane():
 @pytest.mark.parametrize("call, words", [
     (lambda: jobs_for("huge"), "scale: got 'huge', allowed: smoke, quick, real, paper"),
     (lambda: jobs_for("smoke", dataset="mnist"), "dataset: got 'mnist', allowed: mnist_svhn_text"),
-    (lambda: jobs_for("smoke", part="slides"), "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
+    (lambda: jobs_for("smoke", part="slides"),
+     "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
     (lambda: jobs_for("smoke", seeds=0), "seeds: got 0, allowed: a whole number at least 1"),
     (lambda: jobs_for("smoke", seeds=1.5), "seeds: got 1.5"),
     (lambda: jobs_for("smoke", methods=["mopoe", "vae"]), "method: got 'vae', allowed: mopoe, jvae"),

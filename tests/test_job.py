@@ -9,7 +9,8 @@ from mmvae_nb.experiments.graph import Job
 from mmvae_nb.experiments.job import run_job
 
 FAILS = {
-    "ours": ("from mmvae_nb.core import MmvaeError\nraise MmvaeError('items: got 5, allowed: more')", "items: got 5, allowed: more"),
+    "ours": ("from mmvae_nb.core import MmvaeError\nraise MmvaeError('items: got 5, allowed: more')",
+             "items: got 5, allowed: more"),
     "python's": ("raise KeyError('x')", "KeyError: 'x'"),
     "two lines": ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
     "no text": ("raise ValueError()", "ValueError:"),
@@ -56,14 +57,17 @@ def test_a_kernel_that_does_not_start_gets_a_second_chance(project, monkeypatch)
 
 def test_what_a_report_printed_is_kept_without_pictures(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
-    notebook(project, "number: int = 1  # a number", "display({'image/png': 'AAAA', 'text/plain': 'a figure'}, raw=True); print('number', number)")
+    notebook(project, "number: int = 1  # a number",
+             "display({'image/png': 'AAAA', 'text/plain': 'a figure'}, raw=True); print('number', number)")
     run_job(Job(f"{DATA}-odd-report", "odd", {"number": 2}, (), ()), "out")
-    kinds = lambda path: [k for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) for k in o.get("data", {"text": 0})]
+    kinds = lambda path: [k for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])
+                          for k in o.get("data", {"text": 0})]
     assert "image/png" in kinds("out/executed/odd-report.ipynb") and kinds("out/reports/odd.ipynb") == ["text"]
 
 def test_a_job_that_works_leaves_a_tidy_notebook(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
-    notebook(project, "number: int = 1  # a number", "import sys; print('noise', file=sys.stderr); print('number', number + 40)")
+    notebook(project, "number: int = 1  # a number",
+             "import sys; print('noise', file=sys.stderr); print('number', number + 40)")
     run_job(Job(f"{DATA}-odd-0-train", "odd", {"number": 2}, (), ()), "out")
     nb = nbformat.read("out/executed/odd-0-train.ipynb", 4)
     outputs = [o for c in nb.cells for o in c.get("outputs", [])]
@@ -75,7 +79,8 @@ def test_a_job_that_works_leaves_a_tidy_notebook(project, monkeypatch):
 def test_the_talk_job_needs_no_notebook(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
     row = dict(metric="fid", condition="svhn->mnist", value=2., n=10)
-    write_json(Path("out/runs/a-metrics.json"), dict(dataset=DATA, method="mopoe", seed=0, data="rendered", device="cpu", rows=[row]))
+    write_json(Path("out/runs/a-metrics.json"),
+               dict(dataset=DATA, method="mopoe", seed=0, data="rendered", device="cpu", rows=[row]))
     run_job(Job("cub-talk", "", {"results": "out"}, (), ()), "out")
     assert "194.49,2," in Path("out/tables/talk.csv").read_text()
     assert files("out") == ["runs/a-metrics.json", "status/cub-talk.json", "tables/talk.csv"]

@@ -9,8 +9,8 @@ MIRRORS = {re.match(r"\d\d[a-z]?", p.name)[0]: p for p in sorted((NBS/"_py").glo
 NOTATION = (NBS/"_py/notation.py").read_text(encoding="utf-8")
 GLOSSARY = (NBS/"_py/glossary.py").read_text(encoding="utf-8")
 FORMULA = r"(?s)\$\$.+?\$\$|\$[^$\n]+?\$"
-LETTER = (r"\\(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|phi|chi|psi|omega"
-          r"|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega)(?![A-Za-z])|\\mathcal ?\{?[A-Z]\}?")
+LETTER = (r"\\(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|phi|chi|psi"
+          r"|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega)(?![A-Za-z])|\\mathcal ?\{?[A-Z]\}?")
 
 
 def prose(path):
@@ -84,5 +84,6 @@ def test_the_lesson_that_explains_a_word_has_it(row):
     anchor = re.search(r"\((\w+)\.ipynb#([^)]+)\)", row[3])
     if anchor:
         heads = re.findall(r"(?m)^# #+ (.+)$", (NBS/f"_py/{anchor[1]}.py").read_text(encoding="utf-8"))
-        ids = {re.sub(r"[^\w -]", "", re.sub(r"\$[^$]*\$|\{[^}]*\}", "", h)).strip().lower().replace(" ", "-") for h in heads}
+        ids = {re.sub(r"[^\w -]", "", re.sub(r"\$[^$]*\$|\{[^}]*\}", "", h)).strip().lower().replace(" ", "-")
+               for h in heads}
         assert anchor[2] in ids, f"{anchor[2]}: no such heading in {anchor[1]}"

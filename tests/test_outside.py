@@ -25,8 +25,8 @@ def two_views(split, source, items=None, device="cpu"):
     g = torch.Generator().manual_seed({"train": 0, "validation": 1, "test": 2}[split])
     y = torch.arange(items or 400) % 4
     view = lambda width: torch.eye(4)[y] @ torch.ones(4, width).tril() + .1*torch.randn(len(y), width, generator=g)
-    return TensorData({"left": view(6), "right": view(9)}, labels=y, name="two_views", split=split, class_names=list("abcd"),
-                      provenance={"left": "made up"}).to(device)
+    return TensorData({"left": view(6), "right": view(9)}, labels=y, name="two_views", split=split,
+                      class_names=list("abcd"), provenance={"left": "made up"}).to(device)
 
 class Judge:
     "How near a generated item is to the true one."
@@ -35,10 +35,12 @@ class Judge:
     def scores(self, to, made, batch, labels): return {"distance": (made - batch[to]).pow(2).mean(1).cpu()}
     def facts(self): return {}
 
-register(methods={"mine": Method("toy", "Mine", label="My method", colour="#333333"), "together": Method("toy", "Together"),
+register(methods={"mine": Method("toy", "Mine", label="My method", colour="#333333"),
+                  "together": Method("toy", "Together"),
                   "mine_student": Method("distillation", "Students", teacher="together", updates="student_updates")},
          datasets={"two_views": Dataset("toy", "two_views", judge="toy.Judge")},
-         reports={"near": Report("toy_report.ipynb", ("mine", "together", "mine_student"), ("near",), dataset="two_views")})
+         reports={"near": Report("toy_report.ipynb", ("mine", "together", "mine_student"), ("near",),
+                                 dataset="two_views")})
 '''
 REPORT = ['''dataset: str = ""  # all of these are given by the job
 source: str = ""
@@ -63,7 +65,8 @@ def toy(folder):
 
 @pytest.mark.timeout(900)
 def test_a_toy_method_and_a_toy_data_set_go_through_the_graph_to_tables(tmp_path):
-    "In under 40 lines outside the package: a method, one that needs all modalities, its student, data, judge and report."
+    """In under 40 lines outside the package: a method, one that needs all modalities, its student, data, judge and
+    report."""
     folder = copy_project(tmp_path/"p"); toy(folder)
     how = dict(cwd=folder, env=environment(folder, MMVAE_PLUGINS="toy"))
     argv = ["reproduce", "--scale", "smoke", "--dataset", "two_views"]
@@ -75,7 +78,8 @@ def test_a_toy_method_and_a_toy_data_set_go_through_the_graph_to_tables(tmp_path
     own = talk[talk.dataset == "two_views"].set_index(["method", "metric", "condition"]).value
     assert own.notna().all() and len(talk) == 52 + len(own)
     assert {"left->right", "right->left"} <= set(own["mine", "distance"].index)
-    assert not {"left", "right"} & set(own["together", "negative_elbo"].index) and "all" in own["together", "negative_elbo"].index
+    assert not {"left", "right"} & set(own["together", "negative_elbo"].index)
+    assert "all" in own["together", "negative_elbo"].index
     assert {"left", "right"} == set(own["mine_student", "teacher_student_kl"].index)
     assert (root/"reports"/"toy_report.ipynb").exists()
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.name != "lock"}
@@ -87,7 +91,8 @@ def test_a_toy_method_and_a_toy_data_set_go_through_the_graph_to_tables(tmp_path
 
 def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path):
     (tmp_path/"broken.py").write_text("import nothing_of_that_name\n")
-    for name, why in {"missing": "No module named 'missing'", "broken": "No module named 'nothing_of_that_name'"}.items():
+    for name, why in {"missing": "No module named 'missing'",
+                      "broken": "No module named 'nothing_of_that_name'"}.items():
         r = run("table", "--scale", "smoke", cwd=tmp_path, env={"MMVAE_PLUGINS": name})
         assert r.returncode == 2 and r.stdout == ""
         assert r.stderr == f"mmvae: MMVAE_PLUGINS: {name} can't be imported (ModuleNotFoundError: {why})\n"
@@ -96,7 +101,8 @@ def test_what_an_outside_module_uses_counts_as_source(tmp_path, monkeypatch, at_
     toy(tmp_path); monkeypatch.syspath_prepend(tmp_path)
     for kind in ("METHODS", "DATASETS", "REPORTS"): monkeypatch.setattr(table, kind, dict(getattr(table, kind)))
     for module in ("runs", "graph"):
-        for kind in ("METHODS", "DATASETS", "REPORTS"): monkeypatch.setattr(f"mmvae_nb.experiments.{module}.{kind}", getattr(table, kind))
+        for kind in ("METHODS", "DATASETS", "REPORTS"):
+            monkeypatch.setattr(f"mmvae_nb.experiments.{module}.{kind}", getattr(table, kind))
     load_plugins(" toy ")
     for name, used in {"mine": "mopoe", "together": "multimodal_elbo"}.items():
         train = next(j for j in jobs_for("smoke", "two_views", methods=[name]) if j.name.endswith("train"))
@@ -107,9 +113,11 @@ def test_what_an_outside_module_uses_counts_as_source(tmp_path, monkeypatch, at_
     (dict(datasets={"cub": Dataset("mine", "cub")}), "dataset: got 'cub', which is taken"),
     (dict(reports={"headline": Report("mine", ("mopoe",))}), "report: got 'headline', which is taken"),
     (dict(reports={"all": Report("mine", ("mopoe",))}), "report: got the name 'all'"),
-    (dict(methods={"a-b": Method("mine", "Mine")}), "method: got the name 'a-b', allowed: letters, digits, underscores"),
+    (dict(methods={"a-b": Method("mine", "Mine")}),
+     "method: got the name 'a-b', allowed: letters, digits, underscores"),
     (dict(methods={"x": Method("mine", "Mine", teacher="vae")}), "teacher of method x: got 'vae', allowed: mopoe"),
-    (dict(methods={"x": Method("m", "M", teacher="y"), "y": Method("m", "M", teacher="x")}), "teacher of method x: got 'x', taught by itself"),
+    (dict(methods={"x": Method("m", "M", teacher="y"), "y": Method("m", "M", teacher="x")}),
+     "teacher of method x: got 'x', taught by itself"),
     (dict(methods={"x": Method("m", "M", updates="epochs")}), "updates of method x: got 'epochs'"),
     (dict(methods={"x": "Mine"}), "method x: got a str, allowed: Method"),
     (dict(reports={"x": Report("mine", ("mopoe", "vae"))}), "methods of report x: got 'vae'"),

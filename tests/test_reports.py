@@ -62,7 +62,8 @@ def records(tmp_path):
 def test_a_difference_is_students_t_over_the_seeds_that_both_have(records):
     d = difference(records, "iterative_student", "jmvae_student", "fid", ["a", "b"], sign=-1)
     low, high = stats.ttest_rel([4, 5, 9], [1, 3, 2]).confidence_interval(.95)
-    assert np.allclose([d["better by"], d["low"], d["high"]], [4, low, high]) and d["seeds"] == 3 and d["verdict"] == "open"
+    assert np.allclose([d["better by"], d["low"], d["high"]], [4, low, high])
+    assert d["seeds"] == 3 and d["verdict"] == "open"
 
 def test_only_shared_seeds_are_compared_and_one_seed_leaves_all_open(records):
     one = difference(records, "refined_student", "jmvae_student", "fid", "a", sign=-1)
@@ -132,10 +133,12 @@ def test_targets_set_before_a_run_are_met_or_missed():
     study = pd.read_csv(REAL/"tables/gap_decomposition.csv")
     ours = study[study.method == "our refiner"].set_index(["start", "steps"])
     met = {n: (ours.loc[(n, 8)].low > 0, ours.loc[(n, 16)].closed >= .75,
-               ours.loc[(n, 64)].negative_elbo - ours.loc[(n, 16)].negative_elbo <= 1) for n in ("mnist", "svhn", "text")}
+               ours.loc[(n, 64)].negative_elbo - ours.loc[(n, 16)].negative_elbo <= 1)
+           for n in ("mnist", "svhn", "text")}
     lesson = (ROOT/"nbs/_py/15_multimodal_iterative.py").read_text(encoding="utf-8")
     said = dict(re.findall(r"(?s)\*([^*]+)\*: (met|missed)", lesson.replace("\n# ", " ")))
-    names = ["Ahead from every modality within 8 steps", "75 % of the gap closed within 16 steps", "No divergence at 64 steps"]
+    names = ["Ahead from every modality within 8 steps", "75 % of the gap closed within 16 steps",
+             "No divergence at 64 steps"]
     assert said == {n: "met" if all(m[i] for m in met.values()) else "missed" for i, n in enumerate(names)}
 
 def test_marino_and_the_student_of_refined_are_compared_on_their_seed():

@@ -15,7 +15,8 @@ def recomputed(folder):
     for path in sorted(Path(folder).glob("runs/*-metrics.json")):
         record = read_json(path)
         for r in record["rows"]:
-            values.setdefault((record["dataset"], r["metric"], r["condition"], record["method"]), []).append((record["seed"], r["value"], r["n"], record))
+            values.setdefault((record["dataset"], r["metric"], r["condition"], record["method"]), []).append(
+                (record["seed"], r["value"], r["n"], record))
     return values
 
 def consistent(folder):
@@ -55,7 +56,8 @@ def test_committed_tables_are_what_their_records_say(folder):
     if being_written(folder): pytest.skip("a run is writing here")
     t, s = consistent(folder), SCALES[folder.name]
     theirs, talk = t.iloc[:52], talk_numbers()
-    for c in ("slide", "dataset", "metric", "condition", "method", "talk_value"): assert theirs[c].tolist() == talk[c].tolist()
+    for c in ("slide", "dataset", "metric", "condition", "method", "talk_value"):
+        assert theirs[c].tolist() == talk[c].tolist()
     assert set(t.data.dropna()) == {s.source}                  # scales are never mixed
 
 @committed
@@ -66,9 +68,11 @@ def test_committed_runs_keep_their_budget_and_say_how_they_were_made(folder):
     for path in runs:
         run = read_json(path)
         s = scale_of(folder.name, run["dataset"])
-        if folder.name in ("real", "paper"): assert run["seconds"] <= 60*run["parameters"]["budget"], f"{path.name}: {run['seconds']} s"
+        if folder.name in ("real", "paper"):
+            assert run["seconds"] <= 60*run["parameters"]["budget"], f"{path.name}: {run['seconds']} s"
         assert run["updates"] == run["parameters"]["updates"] == getattr(s, METHODS[run["method"]].updates)
-        assert run["data"] == s.source and len(run["checksum"]) == 12 and run["torch"] and run["device"] and run["seconds"] > 0
+        assert run["data"] == s.source and len(run["checksum"]) == 12
+        assert run["torch"] and run["device"] and run["seconds"] > 0
         assert path.stem == f"{run['dataset']}-{run['method']}-{run['seed']}"
         metrics = read_json(path.with_name(f"{path.stem}-metrics.json"))
         assert metrics["checksum"] == run["checksum"] and metrics["data"] == run["data"]

@@ -8,22 +8,31 @@ from mmvae_nb.experiments.talk import talk_numbers, talk_rows, write_talk_table
 
 # (slide, data, metric, method): how many, and their sum - added up by hand from the slides
 SUMS = {
-    (37, DATA, "fid", "mopoe"): (4, 887.67), (37, DATA, "fid", "jmvae_student"): (4, 236.9), (37, DATA, "fid", "iterative_student"): (4, 207.65),
+    (37, DATA, "fid", "mopoe"): (4, 887.67), (37, DATA, "fid", "jmvae_student"): (4, 236.9),
+    (37, DATA, "fid", "iterative_student"): (4, 207.65),
     (38, DATA, "linear_accuracy", "mopoe"): (3, 2.7748), (38, DATA, "linear_accuracy", "jmvae_student"): (3, 2.7264),
     (38, DATA, "linear_accuracy", "iterative_student"): (3, 2.7747),
-    (40, "cub", "fid", "mopoe"): (1, 311.319), (40, "cub", "fid", "jmvae_student"): (1, 195.425), (40, "cub", "fid", "iterative_student"): (1, 191.425),
-    (40, "cub", "cosine_similarity", "mopoe"): (1, -0.004795), (40, "cub", "cosine_similarity", "jmvae_student"): (1, 0.003665),
+    (40, "cub", "fid", "mopoe"): (1, 311.319), (40, "cub", "fid", "jmvae_student"): (1, 195.425),
+    (40, "cub", "fid", "iterative_student"): (1, 191.425),
+    (40, "cub", "cosine_similarity", "mopoe"): (1, -0.004795),
+    (40, "cub", "cosine_similarity", "jmvae_student"): (1, 0.003665),
     (40, "cub", "cosine_similarity", "iterative_student"): (1, 0.00796),
-    (64, DATA, "fid", "mopoe"): (2, 449.48), (64, DATA, "fid", "jmvae_student"): (2, 119.746), (64, DATA, "fid", "iterative_student"): (2, 116.808),
+    (64, DATA, "fid", "mopoe"): (2, 449.48), (64, DATA, "fid", "jmvae_student"): (2, 119.746),
+    (64, DATA, "fid", "iterative_student"): (2, 116.808),
     (65, DATA, "linear_accuracy", "mopoe"): (3, 2.9453), (65, DATA, "linear_accuracy", "jmvae_student"): (3, 2.9701),
     (65, DATA, "linear_accuracy", "iterative_student"): (3, 2.9763),
-    (68, DATA, "teacher_student_kl", "jmvae_student"): (3, 178.313), (68, DATA, "teacher_student_kl", "iterative_student"): (3, 166.966),
-    (68, "cub", "teacher_student_kl", "jmvae_student"): (2, 351.576), (68, "cub", "teacher_student_kl", "iterative_student"): (2, 749.169)}
+    (68, DATA, "teacher_student_kl", "jmvae_student"): (3, 178.313),
+    (68, DATA, "teacher_student_kl", "iterative_student"): (3, 166.966),
+    (68, "cub", "teacher_student_kl", "jmvae_student"): (2, 351.576),
+    (68, "cub", "teacher_student_kl", "iterative_student"): (2, 749.169)}
 
-SINGLE = [(37, "svhn->mnist", "mopoe", 194.49), (37, "text->mnist", "iterative_student", 38.691), (37, "mnist->svhn", "jmvae_student", 65.407),
-          (37, "text->svhn", "mopoe", 246.85), (38, "svhn", "jmvae_student", 0.7540), (38, "text", "mopoe", 0.9992),
-          (38, "mnist", "iterative_student", 0.9811), (64, "text+mnist->svhn", "mopoe", 252.50), (64, "svhn+text->mnist", "iterative_student", 44.026),
-          (65, "svhn+text", "jmvae_student", 0.9900), (65, "mnist+svhn", "iterative_student", 0.9857), (68, "svhn", "iterative_student", 51.836)]
+SINGLE = [(37, "svhn->mnist", "mopoe", 194.49), (37, "text->mnist", "iterative_student", 38.691),
+          (37, "mnist->svhn", "jmvae_student", 65.407), (37, "text->svhn", "mopoe", 246.85),
+          (38, "svhn", "jmvae_student", 0.7540), (38, "text", "mopoe", 0.9992),
+          (38, "mnist", "iterative_student", 0.9811),
+          (64, "text+mnist->svhn", "mopoe", 252.50), (64, "svhn+text->mnist", "iterative_student", 44.026),
+          (65, "svhn+text", "jmvae_student", 0.9900), (65, "mnist+svhn", "iterative_student", 0.9857),
+          (68, "svhn", "iterative_student", 51.836)]
 
 def test_the_talks_numbers():
     t = talk_numbers()
@@ -45,10 +54,12 @@ def test_seeds_are_averaged(tmp_path):
         row = dict(metric="fid", condition="svhn->mnist", value=value, n=10, floor=0.5, features="f")
         (tmp_path/"runs").mkdir(exist_ok=True)
         (tmp_path/"runs"/f"{DATA}-mopoe-{seed}-metrics.json").write_text(json.dumps(dict(
-            dataset=DATA, method="mopoe", seed=seed, data="rendered", device="cpu", rows=[row, {**row, "metric": "own", "value": 3.0}])))
+            dataset=DATA, method="mopoe", seed=seed, data="rendered", device="cpu",
+            rows=[row, {**row, "metric": "own", "value": 3.0}])))
     t = write_talk_table(tmp_path)
     first = t.iloc[0]
-    assert (first.slide, first.talk_value, first.value, first.n_seeds, first.n, first.floor) == (37, 194.49, 3.0, 3, 10, 0.5)
+    assert (first.slide, first.talk_value, first.value, first.n_seeds, first.n, first.floor) == (
+        37, 194.49, 3.0, 3, 10, 0.5)
     assert abs(first["std"] - math.sqrt(7)) < 1e-12 and t.iloc[1:52].value.isna().all()
     assert len(t) == 53 and t.iloc[52].metric == "own" and pd.isna(t.iloc[52].talk_value) and t.iloc[52]["std"] == 0
     assert len(pd.read_csv(tmp_path/"tables"/"talk.csv")) == 53
