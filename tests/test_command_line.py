@@ -1,5 +1,6 @@
 """The command line and the run it starts: bad input, absent data, a Snakemake that hangs."""
 import fcntl, gzip, inspect, struct, subprocess, sys, time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np, pytest
