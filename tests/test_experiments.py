@@ -1,6 +1,5 @@
 """The notebooks that papermill runs: explained parameters, known to the graph, smoke-sized by default."""
 import ast, itertools, re
-from pathlib import Path
 
 import nbformat, papermill, pytest
 
