@@ -32,18 +32,18 @@ def notebook_file(notebook # file name in nbs/experiments without ending, or the
 @functools.lru_cache(maxsize=None)
 def _modules_of(path, changed):
     "The modules of this package that a notebook imports and uses."
-    cells = read_json(path)["cells"]
-    lines = [l for c in cells if c["cell_type"] == "code"
-             for l in "".join(c["source"]).splitlines() if not l.startswith(("%", "!"))]
-    tree = ast.parse("\n".join(lines))
-    used, found = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}, set()
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.Import, ast.ImportFrom)): continue
-        names = {a.asname or a.name.split(".")[0] for a in node.names}
-        if not names & {*used, "*"}: continue
-        if isinstance(node, ast.Import): found |= {a.name for a in node.names}
-        else: found.add(node.module or "")
-    return tuple(sorted(f for f in found if f.startswith("mmvae_nb.")))
+    code = [c for c in read_json(path)["cells"] if c["cell_type"] == "code"]
+    lines = "\n".join("".join(c["source"]) for c in code).splitlines()
+    nodes = list(ast.walk(ast.parse("\n".join(l for l in lines if not l.startswith(("%", "!"))))))
+    used = {"*", *(n.id for n in nodes if isinstance(n, ast.Name))}
+    found = {m for n in nodes for m in _imported(n, used)}
+    return tuple(sorted(m for m in found if m.startswith("mmvae_nb.")))
+
+def _imported(node, used):
+    "The modules that an import line names, if a name of it is used."
+    if not isinstance(node, (ast.Import, ast.ImportFrom)): return ()
+    if not {a.asname or a.name.split(".")[0] for a in node.names} & used: return ()
+    return [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
 
 def sources(notebook, # as in `Job`
             modules, # whose code the job runs by name: of this package, or absolute

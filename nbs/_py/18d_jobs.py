@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Running one job
 #
-# > papermill executes a notebook; what it left is tidied, and what went wrong is said in one line.
+# > papermill executes a notebook; what it left is tidied, what went wrong is said in one line.
 #
 # ::: {.callout-note}
 # ## You will learn

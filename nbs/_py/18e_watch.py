@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Running a graph
 #
-# > Snakemake decides what is out of date and in which order it runs; we start it, watch it, and say in one line how far it is.
+# > Snakemake decides what is run; we start it, watch it, and say in one line how far it is.
 #
 # ::: {.callout-note}
 # ## You will learn
@@ -156,9 +156,9 @@ def reproduce(scale="quick", # a key of SCALES
              ) -> list: # the `Job`s of the graph, run or not
     "Bring the results of a part up to date; `MmvaeError` with the message of the job that failed."
     options = Options(scale, dataset, part, seeds, tuple(methods or ()), str(results), device)
-    jobs, root = jobs_for(**vars(options)), Path(results)/scale
     if not Path("Snakefile").exists():
         raise MmvaeError("Snakefile: not in this folder; run from the project's root")
+    jobs, root = jobs_for(**vars(options)), Path(results)/scale
     command, started = _snakemake(options, cores), time.time()
     with _only_one(root):
         if not _outdated(command): return jobs
