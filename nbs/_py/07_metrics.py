@@ -514,7 +514,8 @@ round(probe, 3), round(float(norm.cdf(1.0)), 3)
 
 # %% [markdown]
 # What it can't tell. Put four clouds on the corners of a square, opposite ones of the same class:
-# every point's class can be known from $z$, yet no straight cut gets more than three clouds right.
+# every point's class can be known from $z$, yet no straight cut gets more than three clouds right. A logistic regression need not find
+# even that cut: opposite corners pull it in opposite directions, so it may stay at chance, a half, as it does here (0.51).
 # And since it only wants the class, a $z$ that has kept *nothing but* the class scores 1. A high
 # value is no sign that the pictures will be any good.
 
