@@ -228,9 +228,10 @@ def _ascent(e, validation, rates=(0.03, 0.1, 0.3, 1.0)):
     for steps in (1, 2) if e.trial else (1, 2, 4, 8, 16, 32, 64):
         seed_everything(e.seed, "ascent")
         with torch.no_grad(): held, here = e.model.starts(held_out), e.model.starts(e.few)
-        tried = {n: [_nelbo(e, _ascended(e, held_out, held[n], steps, lr=lr), held_out).mean().item()
-                     for lr in rates] for n in e.names}
-        best = {n: rates[min(range(len(rates)), key=v.__getitem__)] for n, v in tried.items()}
+        tried = {(n, lr): _nelbo(e, _ascended(e, held_out, held[n], steps, lr=lr), held_out)
+                 for n in e.names for lr in rates}
+        losses = {k: v.mean().item() for k, v in tried.items()}
+        best = {n: min(rates, key=lambda lr, n=n, loss=losses: loss[n, lr]) for n in e.names}
         for n in e.names:
             q = _ascended(e, e.few, here[n], steps, lr=best[n])
             e.add("negative_elbo", f"{n}, ascent={steps}", _nelbo(e, q, e.few), len(q))

@@ -536,7 +536,7 @@ crosswise, plain
 
 # %%
 #| fig-cap: "Linear probe on noisy features of MNIST digits: more points, higher accuracy."
-#| fig-alt: "A line that rises from 50 to 3,800 points and flattens, with a band that narrows."
+#| fig-alt: "A line that rises from 50 points, hardly between 500 and 1,000, and again to 3,800, with a band that narrows."
 def noisy_features(data):
     images, labels = data.items("mnist")
     features = judges["mnist"].features(images)

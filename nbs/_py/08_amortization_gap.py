@@ -526,8 +526,8 @@ print("approximation + amortization, and the KL on the grid:",
       round(total.mean().item(), 2), round(kl.mean().item(), 2))
 
 # %%
-#| fig-cap: "True posteriors (grey) of three test digits under a VAE with two latents, with the Gaussian where the climb ended and the encoder's. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills. Right: the largest amortization gap."
-#| fig-alt: "Three panels with grey density and two ellipses each; in the middle the density has two separate peaks, and on the right the encoder's ellipse lies beside the peak."
+#| fig-cap: "True posteriors (grey) of three test digits under a VAE with two latents, with the Gaussian where the climb ended and the encoder's. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
+#| fig-alt: "Three panels with grey density and two ellipses each; in the middle both lie below the one peak that shows, and on the right the encoder's lies between the peak and a second, paler one."
 typical = (total - total.median()).abs().argmin().item()
 shown = {"typical": typical, "approximation": gaps_2d["approximation"].argmax().item(),
          "amortization": gaps_2d["amortization"].argmax().item()}
