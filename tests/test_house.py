@@ -292,9 +292,12 @@ def test_no_line_of_exported_code_is_too_wide():
 
 @pytest.mark.parametrize("path", PACKAGE, ids=by_stem)
 def test_a_module_compiles_without_a_warning(path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         compile(path.read_text(encoding="utf-8"), str(path), "exec")
+        assert [str(w.message) for w in said] == []
+        compile(r"'\l'", "a bad escape", "exec")                   # such as this one
+        assert len(said) == 1
 
 def test_ruff_finds_nothing():
     r = python("-m", "ruff", "check", "--output-format", "concise", "mmvae_nb", "tools", "tests", cwd=ROOT)
