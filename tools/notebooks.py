@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "python3", "language": "python", "name": "python3"}
 STAMP = "outputs_of"  # the key in a notebook's metadata; named in settings.ini too
 
 
@@ -86,6 +87,7 @@ def clean(path, root=ROOT):
     cfg, times, nb = get_config(path=root), path.stat(), read_nb(path)
     clean_nb(nb, cfg.clear_all, cfg.get("allowed_metadata_keys").split(),
              cfg.get("allowed_cell_metadata_keys").split(), cfg.clean_ids)
+    nb["metadata"].setdefault("kernelspec", KERNEL)   # one made from its mirror lacks it
     write_nb(nb, path)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 

@@ -495,3 +495,9 @@ oracle.round(1)
 # 2. Coherence near one over the number of classes; KL between posteriors from single modalities and the joint one near zero, since all are near the prior; the FID far above its floor. The accuracy of the probe
 #    need not be near chance: even random features of a digit tell something of its class.
 # :::
+#
+# ## References
+#
+# - G. Alain, Y. Bengio, [Understanding intermediate layers using linear classifier probes](https://arxiv.org/abs/1610.01644), 2016: what a linear probe tells, and what it does not.
+# - Y. Shi and others, [Variational mixture-of-experts autoencoders for multimodal deep generative models](https://arxiv.org/abs/1911.03393), 2019: coherence of what is generated across modalities.
+# - T. Sutter and others, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021: the protocol (probe, coherence, likelihood) that the field follows.
