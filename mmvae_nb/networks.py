@@ -147,7 +147,8 @@ class ConvText(nn.Module):
             nn.ReLU(), nn.Flatten())
         self.features = features*(1 if length == 8 else length//4)
     def forward(self, tokens): # int64 (batch, length)
-        return self.net(self.embedding(tokens).transpose(1, 2))
+        with torch.autocast(tokens.device.type, enabled=False):   # too small to gain by bf16
+            return self.net(self.embedding(tokens).transpose(1, 2))
 
 class DeconvText(nn.Module):
     "z -> logits (batch, length, num_tokens), each place by itself."
@@ -164,7 +165,7 @@ class DeconvText(nn.Module):
             nn.ReLU(), nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features),
             nn.ReLU(), nn.Conv1d(features, num_tokens, 1))
     def forward(self, z): # (batch, latent)
-        return self.net(z).transpose(1, 2)
+        with torch.autocast(z.device.type, enabled=False): return self.net(z).transpose(1, 2)
 
 # %% ../nbs/04_networks.ipynb #f7c3cd0b
 def image_spec(shape, # of one image: (C, H, W)
