@@ -18,15 +18,14 @@ from .vae import *
 # %% ../nbs/09_iterative_inference.ipynb #f3660760
 def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO in nats
                   q, # the posterior to evaluate at
-                  keep=False # keep the graph, so that the ELBO can be trained on as well?
+                  also=() # tensors in which the gradient of the sum over the batch is wanted, too
                  ):
-    "The ELBO of each item at `q` (detached unless `keep`), and its gradient in `q`'s parameters."
+    "The ELBO of each item at `q`, detached, and its gradients in `q`'s parameters (and `also`)."
     with torch.enable_grad():
-        if not keep or not q.mean.requires_grad:
-            q = DiagonalGaussian(*(p.detach().requires_grad_() for p in (q.mean, q.logvar)))
-        value = elbo(q)
-        g_mean, g_logvar = torch.autograd.grad(value.sum(), [q.mean, q.logvar], retain_graph=keep)
-    return (value if keep else value.detach()), g_mean.detach(), g_logvar.detach()
+        mean, logvar = (p.detach().requires_grad_() for p in (q.mean, q.logvar))
+        value = elbo(DiagonalGaussian(mean, logvar))
+        gradients = torch.autograd.grad(value.sum(), [mean, logvar, *also], allow_unused=bool(also))
+    return value.detach(), *gradients
 
 # %% ../nbs/09_iterative_inference.ipynb #5181b02b
 def _body(inputs, hidden):
@@ -105,7 +104,7 @@ class Refiner(nn.Module):
         return DiagonalGaussian(mean, logvar), memory
 
 # %% ../nbs/09_iterative_inference.ipynb #8f69c492
-Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, memory
+Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, mean ELBOs, memory
 
 def _normalised_backward(q, g_mean):
     "`q` itself; what comes back through it is divided by the size of `g_mean` in `q`'s units."
@@ -113,16 +112,28 @@ def _normalised_backward(q, g_mean):
     mean, logvar = (w*v + ((1 - w)*v).detach() for v in (q.mean, q.logvar))
     return DiagonalGaussian(mean, logvar)
 
+class _Known(torch.autograd.Function):
+    "A value whose gradients in `inputs` are known: none is computed on the way back."
+    @staticmethod
+    def forward(ctx, value, gradients, *inputs):
+        ctx.gradients = gradients
+        return value.clone()
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, above):
+        return None, None, *(g if g is None else above*g for g in ctx.gradients)
+
 def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            start, # q_0
            refiner, # module: (q, g_mean, g_logvar, memory) -> (next q, memory)
            steps, # T
-           keep=False, # for training: "all" keeps every graph, "refiner" only the refiner's
+           keep=False, # keep the refiner's graph and the ELBOs, to train on?
+           parameters=(), # with `keep`: what is trained of the model behind `elbo`
            memory=None # the refiner's, to go on where an earlier refinement stopped
           ):
     "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (1)."
-    in_range("steps", steps, low=0, whole=True); one_of("keep", keep, [False, "all", "refiner"])
-    if keep: return _refine_to_train(elbo, start, refiner, steps, keep, memory)
+    in_range("steps", steps, low=0, whole=True)
+    if keep: return _refine_to_train(elbo, start, refiner, steps, list(parameters), memory)
     trajectory = [start]
     for _ in range(steps):
         _, *gradients = elbo_gradient(elbo, trajectory[-1])
@@ -130,26 +141,19 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
         trajectory.append(q)
     return [q.detach() for q in trajectory]
 
-def _refine_to_train(elbo, start, refiner, steps, keep, memory):
-    "The same with graphs, and with the ELBO of every q_t, q_T included, to train on."
+def _refine_to_train(elbo, start, refiner, steps, parameters, memory):
+    "The same with the refiner's graph, and with the mean ELBO of every q_t, q_T included."
     trajectory, elbos, q = [start], [], start
-    for t in range(steps + 1):
-        value, *gradients = _elbo_to_train(elbo, q, keep, last=t == steps)
-        elbos.append(value)
-        if t == steps: break
-        with torch.enable_grad(): new, memory = refiner(trajectory[-1].detach(), *gradients, memory)
+    for _ in range(steps):
+        value, g_mean, g_logvar, *more = elbo_gradient(elbo, q, parameters)
+        known = [g if g is None else g/len(value) for g in (g_mean, g_logvar, *more)]
+        elbos.append(_Known.apply(value.mean(), known, q.mean, q.logvar, *parameters))
+        with torch.enable_grad():
+            new, memory = refiner(trajectory[-1].detach(), g_mean, g_logvar, memory)
+            q = _normalised_backward(new, g_mean)
         trajectory.append(new)
-        q = _normalised_backward(new, gradients[0])
+    elbos.append(elbo(q).mean())
     return Refinement(trajectory, elbos, memory if memory is None else memory.detach())
-
-def _elbo_to_train(elbo, q, keep, last):
-    "The ELBO with a graph, and its gradients in `q`'s parameters (not needed at the last q)."
-    if last and keep == "all": return elbo(q), None, None
-    value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
-    if keep == "refiner":   # the same value, and the same gradient in q
-        moved = ((q.mean, g_mean), (q.logvar, g_logvar))
-        value = value + sum((p - p.detach())*g for p, g in moved).sum(-1)
-    return value, g_mean, g_logvar
 
 # %% ../nbs/09_iterative_inference.ipynb #c10d9b5f
 class Replay:
@@ -217,7 +221,7 @@ class RefinerTraining(nn.Module):
         q, memory = self.start(batch), None
         if self.training: batch, q, memory = self.replay.mix(batch, q)
         elbo = lambda q: self.model.elbo(batch, q, path=True)
-        done = refine(elbo, q, self.refiner, self.steps, "refiner", memory)
+        done = refine(elbo, q, self.refiner, self.steps, keep=True, memory=memory)
         if self.training: self.replay.store(batch, done.trajectory[-1], done.memory)
-        means = torch.stack([e.mean() for e in done.elbos])
+        means = torch.stack(done.elbos)
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})

@@ -6,7 +6,7 @@
 __all__ = ['IterativeTeacher', 'on_decoders', 'nelbo_over_t', 'StudentsOverT']
 
 # %% ../nbs/15_multimodal_iterative.ipynb #d2cd20b0
-import contextlib
+import itertools
 import torch
 from torch import nn
 from .core import *
@@ -18,15 +18,6 @@ from .multimodal_elbo import *
 from .distillation import *
 
 # %% ../nbs/15_multimodal_iterative.ipynb #61209a66
-@contextlib.contextmanager
-def _fixed(module, fixed):
-    "Within: the module's parameters collect no gradient, if `fixed`."
-    trained = [p for p in module.parameters() if p.requires_grad] if fixed else []
-    for p in trained: p.requires_grad_(False)
-    try: yield
-    finally:
-        for p in trained: p.requires_grad_(True)
-
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
@@ -78,48 +69,47 @@ class IterativeTeacher(MultimodalVAE):
         "q_T, refined from `start` (the first modality by default)."
         return self.trajectory(batch, start or self.names[0], steps, generator)[-1]
 
-    def trajectories(self, batch, steps=None, generator=None) -> list: # of dicts, for t = 0, ..., T
+    def trajectories(self, batch, steps=None, generator=None,
+                     groups=None # name -> indices of the items that start there; None: all do
+                    ) -> list: # of dicts, for t = 0, ..., T
         "q_t from each start. All starts are refined side by side."
         self.check(batch, all=True)
-        start = DiagonalGaussian.cat(list(self.starts(batch).values()))
-        stacked = {n: torch.cat([batch[n]]*len(self.names)) for n in self.names}
-        qs = refine(lambda q: self.elbo(stacked, q, generator, path=True), start, self.refiner,
+        groups = groups or dict.fromkeys(self.names, slice(None))
+        starts = [self.encoders[n](batch[n][i]) for n, i in groups.items()]
+        stacked = {n: torch.cat([batch[n][i] for i in groups.values()]) for n in self.names}
+        qs = refine(lambda q: self.elbo(stacked, q, generator, path=True),
+                    DiagonalGaussian.cat(starts), self.refiner,
                     self.steps if steps is None else steps)
-        size = len(start)//len(self.names)
-        return [{n: q[i*size:(i + 1)*size] for i, n in enumerate(self.names)} for q in qs]
+        ends = list(itertools.accumulate(map(len, starts), initial=0))
+        return [{n: q[a:b] for n, a, b in zip(groups, ends, ends[1:])} for q in qs]
 
-    def targets(self, batch, steps=None, generator=None) -> dict:
+    def targets(self, batch, steps=None, generator=None, groups=None) -> dict:
         "q_T from each start: what each student should imitate."
-        return self.trajectories(batch, steps, generator)[-1]
+        return self.trajectories(batch, steps, generator, groups)[-1]
 
     def loss(self, batch) -> Loss:
         "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
         self.check(batch, all=True)
         q = Mixture(self.starts(batch).values()).pick()
         continues = self.training and self.replay.share > 0
-        elbos = self._continued(batch, q) if continues else self._climbed(batch, q)[1]
+        elbos = self._continued(batch, q) if continues else self._climbed(batch, q).elbos
         means = torch.stack(elbos)
         return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
 
-    def _climbed(self, batch, q, keep="all", memory=None):
-        "A `Refinement` to train on, and its mean ELBOs at t = 0..T."
-        last = self.train_decoders == "last"
-        with _fixed(self.decoders, last):
-            done = refine(lambda q: self.elbo(batch, q, path=True), q, self.refiner, self.steps,
-                          keep, memory)
-        elbos = [e.mean() for e in done.elbos]
-        if last:                                # a term of value zero that trains the decoders only
-            term = self.elbo(batch, done.trajectory[-1].detach(), path=True).mean()
-            elbos[-1] = elbos[-1] + term - term.detach()
-        return done, elbos
+    def _climbed(self, batch, q, memory=None):
+        "A `Refinement` to train on; at t < T it trains the decoders only if all t do."
+        own = [*self.decoders.parameters(), *self.likelihoods.parameters()]
+        trained = [p for p in own if p.requires_grad and self.train_decoders != "last"]
+        return refine(lambda q: self.elbo(batch, q, path=True), q, self.refiner, self.steps,
+                      keep=True, parameters=trained, memory=memory)
 
     def _continued(self, batch, q):
         "The mean ELBOs where a share of the items continues earlier refinements."
         first = self.elbo(batch, q).mean()      # t = 0, also of those that make room
         items, q, memory = self.replay.mix(batch, q)
-        done, elbos = self._climbed(items, q, "all" if self.own_decoders else "refiner", memory)
+        done = self._climbed(items, q, memory)
         self.replay.store(items, done.trajectory[-1], done.memory)
-        return [first, *elbos[1:]]
+        return [first, *done.elbos[1:]]
 
 # %% ../nbs/15_multimodal_iterative.ipynb #a92263a3
 def on_decoders(model, # a trained `MultimodalVAE`
@@ -204,16 +194,11 @@ class StudentsOverT(MultimodalVAE):
         "KL(q_T || student), summed over T; each item teaches the students of one start at random."
         if self.teacher is None: raise MmvaeError(NO_TEACHER)
         self.teacher.check(batch, all=True)
-        n_items = len(batch[self.names[0]])
-        groups = dict(zip(self.names, torch.randperm(n_items).tensor_split(len(self.names))))
-        own = {n: batch[n][i.to(batch[n].device)] for n, i in groups.items()}  # what a start sees
-        order = torch.cat(list(groups.values()))
-        items = {n: x[order.to(x.device)] for n, x in batch.items()}
-        with torch.no_grad():
-            start = DiagonalGaussian.cat([self.teacher.encoders[n](own[n]) for n in self.names])
-            path = self.teacher.trajectory(items, start, max(self.over))
+        groups = one_each(self.names, batch[self.names[0]])
+        with torch.no_grad(): path = self.teacher.trajectories(batch, max(self.over), groups=groups)
         kls = {}
         for t in self.over:
-            mine = DiagonalGaussian.cat([self.encoders[f"T={t}"][n](own[n]) for n in self.names])
-            kls[t] = len(self.names)*path[t].kl(mine).mean()
+            students = self.encoders[f"T={t}"]
+            mine = {n: students[n](batch[n][i]) for n, i in groups.items()}
+            kls[t] = sum(path[t][n].kl(mine[n]).mean() for n in mine)
         return Loss(sum(kls.values()), {f"T={t}": v.detach() for t, v in kls.items()})

@@ -64,7 +64,7 @@ def test_a_refinement_can_be_continued(no_noise):
     model, batch = spread(IterativeTeacher(vector_specs(), 4, hidden=8)), vectors()
     elbo, start = lambda q: model.elbo(batch, q, path=True), model.encoders["a"](batch["a"]).detach()
     whole = refine(elbo, start, model.refiner, 5)[-1]
-    first = refine(elbo, start, model.refiner, 2, keep="refiner")
+    first = refine(elbo, start, model.refiner, 2, keep=True)
     close(refine(elbo, first.trajectory[-1].detach(), model.refiner, 3, memory=first.memory)[-1].mean, whole.mean)
     assert (refine(elbo, first.trajectory[-1].detach(), model.refiner, 3)[-1].mean - whole.mean).abs().max() > 1e-6
 

@@ -51,15 +51,14 @@ from mmvae_nb.checkpoints import cached
 #| exports
 def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO in nats
                   q, # the posterior to evaluate at
-                  keep=False # keep the graph, so that the ELBO can be trained on as well?
+                  also=() # tensors in which the gradient of the sum over the batch is wanted, too
                  ):
-    "The ELBO of each item at `q` (detached unless `keep`), and its gradient in `q`'s parameters."
+    "The ELBO of each item at `q`, detached, and its gradients in `q`'s parameters (and `also`)."
     with torch.enable_grad():
-        if not keep or not q.mean.requires_grad:
-            q = DiagonalGaussian(*(p.detach().requires_grad_() for p in (q.mean, q.logvar)))
-        value = elbo(q)
-        g_mean, g_logvar = torch.autograd.grad(value.sum(), [q.mean, q.logvar], retain_graph=keep)
-    return (value if keep else value.detach()), g_mean.detach(), g_logvar.detach()
+        mean, logvar = (p.detach().requires_grad_() for p in (q.mean, q.logvar))
+        value = elbo(DiagonalGaussian(mean, logvar))
+        gradients = torch.autograd.grad(value.sum(), [mean, logvar, *also], allow_unused=bool(also))
+    return value.detach(), *gradients
 
 
 # %% [markdown]
@@ -254,12 +253,13 @@ assert again[0, -1] == 2
 # Two details of training. *Far items shout:* an item thousands of nats from its optimum has gradients
 # a hundred times larger than one that is nearly there, and the refiner would learn from the former only. So what reaches the
 # refiner from each step is divided by the size of the gradient it was shown, $\sqrt{1 + \overline{(\sigma \odot g)^2}}$; the
-# loss itself is unchanged. *A frozen model needs one backward pass, not two:* the gradient of $\mathcal L$ in $\lambda_t$, which
-# the refiner was shown, is also all that training the refiner needs (`keep="refiner"`).
+# loss itself is unchanged. *Each ELBO needs one backward pass, not two:* the gradient of $\mathcal L$ in $\lambda_t$, which
+# the refiner was shown, is also what training the refiner needs. If the model is trained with it (`parameters`), the same pass gives the model's gradients as well.
+# So each value goes into the loss with its gradients known (`_Known`), and its graph is gone before the next step. Only $q_T$, after which no refiner comes, is left to the loss's own backward pass.
 
 # %%
 #| exports
-Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, their ELBOs, memory
+Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, mean ELBOs, memory
 
 def _normalised_backward(q, g_mean):
     "`q` itself; what comes back through it is divided by the size of `g_mean` in `q`'s units."
@@ -267,16 +267,28 @@ def _normalised_backward(q, g_mean):
     mean, logvar = (w*v + ((1 - w)*v).detach() for v in (q.mean, q.logvar))
     return DiagonalGaussian(mean, logvar)
 
+class _Known(torch.autograd.Function):
+    "A value whose gradients in `inputs` are known: none is computed on the way back."
+    @staticmethod
+    def forward(ctx, value, gradients, *inputs):
+        ctx.gradients = gradients
+        return value.clone()
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, above):
+        return None, None, *(g if g is None else above*g for g in ctx.gradients)
+
 def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            start, # q_0
            refiner, # module: (q, g_mean, g_logvar, memory) -> (next q, memory)
            steps, # T
-           keep=False, # for training: "all" keeps every graph, "refiner" only the refiner's
+           keep=False, # keep the refiner's graph and the ELBOs, to train on?
+           parameters=(), # with `keep`: what is trained of the model behind `elbo`
            memory=None # the refiner's, to go on where an earlier refinement stopped
           ):
     "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (1)."
-    in_range("steps", steps, low=0, whole=True); one_of("keep", keep, [False, "all", "refiner"])
-    if keep: return _refine_to_train(elbo, start, refiner, steps, keep, memory)
+    in_range("steps", steps, low=0, whole=True)
+    if keep: return _refine_to_train(elbo, start, refiner, steps, list(parameters), memory)
     trajectory = [start]
     for _ in range(steps):
         _, *gradients = elbo_gradient(elbo, trajectory[-1])
@@ -284,26 +296,19 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
         trajectory.append(q)
     return [q.detach() for q in trajectory]
 
-def _refine_to_train(elbo, start, refiner, steps, keep, memory):
-    "The same with graphs, and with the ELBO of every q_t, q_T included, to train on."
+def _refine_to_train(elbo, start, refiner, steps, parameters, memory):
+    "The same with the refiner's graph, and with the mean ELBO of every q_t, q_T included."
     trajectory, elbos, q = [start], [], start
-    for t in range(steps + 1):
-        value, *gradients = _elbo_to_train(elbo, q, keep, last=t == steps)
-        elbos.append(value)
-        if t == steps: break
-        with torch.enable_grad(): new, memory = refiner(trajectory[-1].detach(), *gradients, memory)
+    for _ in range(steps):
+        value, g_mean, g_logvar, *more = elbo_gradient(elbo, q, parameters)
+        known = [g if g is None else g/len(value) for g in (g_mean, g_logvar, *more)]
+        elbos.append(_Known.apply(value.mean(), known, q.mean, q.logvar, *parameters))
+        with torch.enable_grad():
+            new, memory = refiner(trajectory[-1].detach(), g_mean, g_logvar, memory)
+            q = _normalised_backward(new, g_mean)
         trajectory.append(new)
-        q = _normalised_backward(new, gradients[0])
+    elbos.append(elbo(q).mean())
     return Refinement(trajectory, elbos, memory if memory is None else memory.detach())
-
-def _elbo_to_train(elbo, q, keep, last):
-    "The ELBO with a graph, and its gradients in `q`'s parameters (not needed at the last q)."
-    if last and keep == "all": return elbo(q), None, None
-    value, g_mean, g_logvar = elbo_gradient(elbo, q, keep == "all")
-    if keep == "refiner":   # the same value, and the same gradient in q
-        moved = ((q.mean, g_mean), (q.logvar, g_logvar))
-        value = value + sum((p - p.detach())*g for p, g in moved).sum(-1)
-    return value, g_mean, g_logvar
 
 
 # %%
@@ -335,16 +340,28 @@ ax.plot(*path.T, ".-", label="q_0 ... q_40")
 ax.plot(x[0, 0]/2, torch.tensor(.5).log(), "k*", ms=12, label="true posterior")
 ax.set(xlabel="mean", ylabel="log-variance"); ax.legend();
 
+
 # %% [markdown]
-# Both ways of keeping graphs give the refiner the same gradient:
+# The gradients that come out of one pass are those of the plain way, which keeps every graph and goes back through all of them at the end. `scale` stands for a parameter of the model.
 
 # %%
-grads = {}
-for keep in ("all", "refiner"):
-    ascend = Ascend(); kept = refine(known, q, ascend, 3, keep=keep)
-    torch.testing.assert_close(torch.stack(kept.elbos), values[:4])
-    torch.stack(kept.elbos).sum().backward(); grads[keep] = ascend.rate.grad
-torch.testing.assert_close(grads["all"], grads["refiner"]); assert grads["all"] > 0
+def plain(elbo, q, refiner, steps):
+    "The mean ELBOs of q_0, ..., q_T, with all graphs."
+    elbos, at = [elbo(q).mean()], q
+    for _ in range(steps):
+        _, *gradients = elbo_gradient(elbo, at)
+        new, _ = refiner(at.detach(), *gradients)
+        elbos.append(elbo(_normalised_backward(new, gradients[0])).mean()); at = new
+    return elbos
+
+grads, scale = {}, nn.Parameter(torch.tensor(.9))
+scaled = lambda q: scale*known(q)
+for way in ("plain", "one pass"):
+    ascend = Ascend()
+    if way == "plain": elbos = plain(scaled, q, ascend, 3)
+    else: elbos = refine(scaled, q, ascend, 3, keep=True, parameters=[scale]).elbos
+    grads[way] = torch.autograd.grad(torch.stack(elbos).sum(), [ascend.rate, scale])
+torch.testing.assert_close(grads["plain"], grads["one pass"]); assert grads["plain"][0] > 0
 
 
 # %% [markdown]
@@ -422,9 +439,9 @@ class RefinerTraining(nn.Module):
         q, memory = self.start(batch), None
         if self.training: batch, q, memory = self.replay.mix(batch, q)
         elbo = lambda q: self.model.elbo(batch, q, path=True)
-        done = refine(elbo, q, self.refiner, self.steps, "refiner", memory)
+        done = refine(elbo, q, self.refiner, self.steps, keep=True, memory=memory)
         if self.training: self.replay.store(batch, done.trajectory[-1], done.memory)
-        means = torch.stack([e.mean() for e in done.elbos])
+        means = torch.stack(done.elbos)
         return Loss(-means[1:].mean(), {"first": -means[0].detach(), "last": -means[-1].detach()})
 
 

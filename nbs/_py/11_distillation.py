@@ -158,19 +158,30 @@ ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
 NO_TEACHER = ("teacher: got none, as a file leaves it out, allowed: students made by `distill` or "
               "`Students(teacher)` in this process")
 
+def one_each(names, # of modalities
+             items # (batch, ...): how many there are to share out, and where they lie
+            ) -> dict: # name -> indices of its share, or all where there are fewer items than names
+    "Share out the items of a batch at random, as evenly as can be."
+    if len(items) < len(names): return dict.fromkeys(names, slice(None))
+    order = torch.randperm(len(items), device=items.device)
+    return dict(zip(names, order.tensor_split(len(names))))
+
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
                  direction="forward", # KL(teacher || student); "reverse": the other way round
                  divide_prior=False, # divide the surplus priors out of products of students?
                  warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
-                 steps=None # T of a teacher that refines (lesson 15); None for its own
+                 steps=None, # T of a teacher that refines (lesson 15); None for its own
+                 starts="one" # where such a teacher starts for an item: from "one", or from "all"
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
         self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
         self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
+        self.in_groups = one_of("starts", starts, ["one", "all"]) == "one"
+        self.in_groups &= getattr(teacher, "refines", False)
         if steps is not None:
             if not self.refined:
                 raise MmvaeError(f"steps: got {steps}, allowed: None, "
@@ -210,31 +221,38 @@ class Students(MultimodalVAE):
         return self.product((self.encoders[n](batch[n]) for n in self.check(batch)),
                             divide_prior=self.divide_prior)
 
-    def targets(self, batch) -> dict:
+    def targets(self, batch, groups=None) -> dict:
         "The teacher's posterior for each modality's student, detached."
         if self.teacher is None: raise MmvaeError(NO_TEACHER)
         with torch.no_grad():
-            if self.refined:
-                return self.teacher.targets(batch, **self.target_options)
+            asked = {} if groups is None else {"groups": groups}
+            if self.refined: return self.teacher.targets(batch, **asked, **self.target_options)
             joint = self.teacher.infer(batch).detach()
             return {n: joint for n in self.names}
 
-    def divergences(self, batch) -> dict:
+    def divergences(self, batch,
+                    groups=None # name -> indices of the items that its student sees; None: all
+                   ) -> dict:
         "KL between teacher and student in nats per item, for each modality."
         self.check(batch, all=True)
-        targets, out = self.targets(batch), {}
+        targets, out = self.targets(batch, groups), {}
         for n in self.names:
-            s = self.encoders[n](batch[n])
+            s = self.encoders[n](batch[n] if groups is None else batch[n][groups[n]])
             out[n] = targets[n].kl(s) if self.direction == "forward" else s.kl(targets[n])
         return out
 
     def loss(self, batch) -> Loss:
         "The mean divergence, summed over students (they share nothing: each has its own gradient)."
-        kls = {n: v.mean() for n, v in self.divergences(batch).items()}
+        groups = one_each(self.names, batch[self.check(batch)[0]]) if self.in_groups else None
+        kls = {n: v.mean() for n, v in self.divergences(batch, groups).items()}
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 
 
 # %% [markdown]
+# One thing about cost. The JVAE answers for an item once, and all students learn from that answer. The teacher of lesson 15 answers by a search of its own for
+# *each* start, so teaching $M$ students costs $M$ searches an item. With `starts="one"` the items of a batch are shared out, and each teaches one student only: the expected gradient is the
+# same, an update costs a third, and so more items are seen in the same time.
+#
 # `distill` makes the students and trains them; it takes what `fit` takes.
 
 # %%
@@ -283,6 +301,9 @@ torch.testing.assert_close(backwards.divergences(batch)["text"],
                            backwards.encoders["text"](batch["text"]).kl(jvae.infer(batch)))
 try: Students(jvae, warm_start=True)
 except MmvaeError as e: assert "warm_start" in str(e)
+shares = one_each(["a", "b", "c"], torch.zeros(8))
+assert sorted(map(len, shares.values())) == [2, 3, 3]
+assert torch.equal(torch.cat(list(shares.values())).sort().values, torch.arange(8))
 
 # %% [markdown]
 # ## What the students can do
