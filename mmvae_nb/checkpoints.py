@@ -43,6 +43,15 @@ def fingerprint(model # a module
     for p in frozen: h.update(p.view(torch.uint8).numpy())
     return h.hexdigest()[:12]
 
+def _each_tensor_once(models, states, folder):
+    "What accelerate is about to write, without copies: students and their teacher share decoders."
+    for state in states:
+        seen = set()
+        for name, v in list(state.items()):
+            place = v.untyped_storage().data_ptr(), v.storage_offset(), v.numel()
+            if v.numel() and place in seen: del state[name]
+            seen.add(place)
+
 def save_checkpoint(accelerator, # accelerate's, which knows model, optimiser and the rest
                     folder, # of this training's checkpoints
                     update, # how many updates are done
@@ -54,7 +63,9 @@ def save_checkpoint(accelerator, # accelerate's, which knows model, optimiser an
     final, tmp = folder/f"update_{update:07d}", folder/f".partial_{update:07d}"
     if accelerator.is_main_process: shutil.rmtree(tmp, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(tmp))
+    once = accelerator.register_save_state_pre_hook(_each_tensor_once)
+    try: accelerator.save_state(str(tmp))
+    finally: once.remove()
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process: return
     write_json(tmp/"run.json", {"settings": settings, "update": update, "history": history})
