@@ -32,6 +32,7 @@ class Rows:
 class _Bench:
     "What every section needs: the model, the items, the judge, and the rows so far."
     size = 500      # items inferred at once, and items whose ELBO is measured
+    slice = 64      # items refined at once: few enough for the processor's caches
     def __init__(self, model, train, test, judge, samples, probe_points, oracle_items, seed, tell):
         self.model, self.train, self.test, self.judge = model, train, test, judge
         self.seed, self.tell, self.rows, self.items = seed, tell, [], {}
@@ -54,8 +55,12 @@ class _Bench:
         if value.ndim: self.items[f"{metric}|{condition}"] = value.astype(np.float32)
         self.rows.append({"metric": metric, "condition": condition, "value": float(value.mean()),
                           "n": int(self.samples if n is None else n), **more})
+        self.say(f"{metric} {condition}")
+
+    def say(self, text):
+        "Tell how far the evaluation is."
         step = len(self.rows)
-        self.tell(step=step, total=max(60, step + 1), text=f"{metric} {condition}")
+        self.tell(step=step, total=max(60, step + 1), text=text)
 
     def infer(self, infer, data, names):
         "The posterior that `infer` gives for some modalities of a batch, slice by slice."
@@ -186,9 +191,18 @@ def _refined_twice(e):
         _width(e, n, first[n])
 
 # %% ../nbs/07b_evaluation.ipynb #9fdf6a28
+def _slices(e, data, what):
+    "The items of a batch, few at a time, with word of how far it is."
+    count = len(data[e.names[0]])
+    for i in range(0, count, e.slice):
+        e.say(f"{what}: {i} of {count} items")
+        yield slice(i, i + e.slice), {n: x[i:i + e.slice] for n, x in data.items()}
+
 def _ascended(e, data, q, steps, **how):
     "Gradient ascent on the ELBO of `data`, from `q`."
-    return gradient_ascent(lambda q: e.model.elbo(data, q, path=True), q, steps, **how)
+    climb = lambda part, q: gradient_ascent(lambda q: e.model.elbo(part, q, path=True), q, steps,
+                                            **how)
+    return DiagonalGaussian.cat([climb(part, q[i]) for i, part in _slices(e, data, "ascent")])
 
 def _joint(e):
     "The joint posterior, and the oracle of a model whose inference needs all modalities."
@@ -203,7 +217,8 @@ def _joint(e):
 def _trajectories(e, data, t):
     "Posteriors at every t, from every start: a list of dicts."
     seed_everything(e.seed, "refine")
-    return e.model.trajectories(data, t)
+    parts = [e.model.trajectories(p, t) for _, p in _slices(e, data, f"refining to t = {t}")]
+    return [{n: DiagonalGaussian.cat([p[n] for p in at]) for n in e.names} for at in zip(*parts)]
 
 def _over_t(e):
     longest = 64 if e.oracle_items and not e.trial else 16
