@@ -57,9 +57,14 @@ def _status_file(path):
         if before: os.environ["MMVAE_STATUS"] = before
 
 # %% ../../nbs/18d_jobs.ipynb #e6c0180f
+# glibc gives the memory of large tensors back after each update and faults it in again at the next
+_KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30),
+                 "MALLOC_TOP_PAD_": str(2**28)}
+
 def _execute(source, target, parameters):
     "Run a notebook by papermill; a kernel that doesn't start gets a second chance."
     import logging
+    for name, value in _KEEPS_MEMORY.items(): os.environ.setdefault(name, value)   # the kernel's
     papermill = from_extra("papermill")
     logging.getLogger("papermill").setLevel(logging.ERROR)
     for last in (False, True):

@@ -34,7 +34,7 @@ class Scale:
     lr: float = 2e-3 # peak learning rate, one cycle
     latent: int = 20 # latent coordinates
     beta: float = 1.0 # weight of the KL term
-    precision: str = "float32" # or "bf16"
+    precision: str = "auto" # bf16 where the machine has it fast (lesson 06), else float32
     oracle_items: int = 250 # test items that get a free Gaussian each, on the JVAE's decoders
     device: str = "auto"
 
@@ -43,8 +43,7 @@ SCALES = { # from the smallest to the largest
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
-    "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600,
-                   precision="bf16"),
+    "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
 
 # %% ../../nbs/18_reproduce.ipynb #9f8b19fd

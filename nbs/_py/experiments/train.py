@@ -13,7 +13,7 @@ from mmvae_nb.experiments.graph import training_sources
 from mmvae_nb.experiments.runs import described, load_data, load_run, make_model, make_specs, run_paths
 from mmvae_nb.experiments.table import METHODS
 from mmvae_nb.plotting import line_chart
-from mmvae_nb.training import fit
+from mmvae_nb.training import fit, resolve_precision
 
 # %% tags=["parameters"]
 dataset: str = "mnist_svhn_text"  # name of the data set
@@ -29,15 +29,16 @@ lr: float = 0.002  # peak learning rate
 latent: int = 20  # latent coordinates
 beta: float = 1.0  # weight of the KL term
 steps: int = 2  # T, for the iterative teacher
-precision: str = "float32"  # float32 or bf16
+precision: str = "float32"  # float32, bf16, or auto
 budget: float = 1.0  # core-minutes this training should keep to
 settings: str = "{}"  # the method's class and options, for the record
 
 # %%
+device, precision = resolve_device(device), resolve_precision(precision, device)
 parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed,
                   updates=updates, batch_size=batch_size, lr=lr, latent=latent, beta=beta,
                   steps=steps, precision=precision, budget=budget, settings=settings)
-paths, device = run_paths(results, dataset, method, seed), resolve_device(device)
+paths = run_paths(results, dataset, method, seed)
 train, validation = (load_data(dataset, s, source, items, device) for s in ("train", "validation"))
 train
 
