@@ -13,7 +13,7 @@ STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | 
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run reproduce data table test test-all export execute checks docs lab cache handouts slides clean
+.PHONY: help venv run reproduce tuning data table test test-all export execute checks docs lab cache handouts slides clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ run: $(STAMP) ## the headline comparison on two CPU cores, then its table
 
 reproduce: $(STAMP) ## any part of the experiments: SCALE=smoke|quick|real|paper [DATASET=..] [PART=..] [SEEDS=..]
 	@$(BIN)/mmvae reproduce --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET)) $(if $(PART),--part $(PART)) $(if $(SEEDS),--seeds $(SEEDS))
+
+tuning: $(STAMP) ## the search for settings on validation items (real digits; hours)
+	@MMVAE_PLUGINS=mmvae_nb.experiments.tuning $(BIN)/mmvae reproduce --scale tuning --part tuning
 
 data: $(STAMP) ## list the data that was found: counts, shapes, provenance, terms
 	@$(BIN)/mmvae data

@@ -184,6 +184,7 @@ def _talk_job(root, dataset, jobs):
 def _model_jobs(s, root, common, method, seed, judges):
     "Train and evaluate one method with one seed."
     dataset, source, m = common["dataset"], common["source"], METHODS[method]
+    s = dataclasses.replace(s, **settings_of(method))
     paths = {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
     teacher = [str(run_paths(root, dataset, m.teacher, seed)["weights"])] if m.teacher else []
     common = {**common, "method": method, "seed": seed}
@@ -197,14 +198,15 @@ def _model_jobs(s, root, common, method, seed, judges):
 
 def _training(s, m):
     "What a training is told, besides the data."
-    fields = ("batch_size", "lr", "latent", "beta", "steps", "precision", "budget")
-    recipe = {k: v for k, v in dataclasses.asdict(m).items() if k not in ("label", "colour")}
+    fields = ("batch_size", "lr", "latent", "beta", "steps", "text_weight", "precision", "budget")
+    told = ("label", "colour", "settings")                    # to the reader, or field by field
+    recipe = {k: v for k, v in dataclasses.asdict(m).items() if k not in told}
     return {"updates": getattr(s, m.updates), **{k: getattr(s, k) for k in fields},
             "settings": json.dumps(recipe, sort_keys=True)}
 
 def _evaluation(s):
     "What an evaluation is told, besides the run."
-    fields = ("probe_points", "samples", "oracle_items", "judge_updates", "judge_width")
+    fields = ("probe_points", "samples", "oracle_items", "judge_updates", "judge_width", "split")
     return {k: getattr(s, k) for k in fields}
 
 # %% ../../nbs/18c_graph.ipynb #f0e56a4f

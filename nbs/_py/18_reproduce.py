@@ -24,7 +24,7 @@
 #
 # This lesson is about *what* is run. How names become models, models jobs, and jobs a run that can be interrupted is told on six short
 # workshop pages: [the talk's numbers](18a_talk.ipynb), [runs](18b_runs.ipynb), [the graph](18c_graph.ipynb), [a job](18d_jobs.ipynb),
-# [watching](18e_watch.ipynb) and [the command line](18f_command_line.ipynb).
+# [watching](18e_watch.ipynb), [the command line](18f_command_line.ipynb) and [the search for settings](18g_tuning.ipynb).
 
 # %%
 #| default_exp experiments.table
@@ -67,6 +67,8 @@ class Scale:
     beta: float = 1.0 # weight of the KL term
     precision: str = "auto" # bf16 where the machine has it fast (lesson 06), else float32
     oracle_items: int = 250 # test items that get a free Gaussian each, on the JVAE's decoders
+    text_weight: float = 1.0 # a factor on the weights of texts
+    split: str = "test" # what is measured on; "validation" where settings are chosen
     device: str = "auto"
 
 
@@ -99,6 +101,7 @@ class Method:
     one_seed: bool = False # is one seed enough?
     label: str = "" # name in print; that of lesson 01, or the key, by default
     colour: str = "" # "#rrggbb" in every figure; by default that of lesson 01, or any
+    settings: dict = dataclasses.field(default_factory=dict) # fields of `Scale` that differ for it
 
 
 # %%
@@ -147,6 +150,13 @@ def teachers_of(method # a key of METHODS
     "The teacher of a method, preceded by its own teacher, and so on."
     t = METHODS[method].teacher
     return [*teachers_of(t), t] if t else []
+
+def settings_of(method # a key of METHODS
+               ) -> dict: # fields of `Scale`
+    "What differs for a method; students measure their teacher's model, so they share what it is."
+    shared = [{k: v for k, v in METHODS[t].settings.items() if k in ("latent", "beta", "text_weight")}
+              for t in teachers_of(method)]
+    return {k: v for s in [*shared, METHODS[method].settings] for k, v in s.items()}
 
 def seeds_of(method, seeds): # of `seeds` seeds, those that `method` is run with
     "The seeds of a method: 0, 1, ..."
@@ -359,13 +369,15 @@ assert slides == {36, 39, *range(44, 64)}                    # every figure slid
 #| exports
 def register(methods=(), # dict: name -> `Method`
              datasets=(), # dict: name -> `Dataset`
-             reports=() # dict: name -> `Report`
+             reports=(), # dict: name -> `Report`
+             scales=() # dict: name -> `Scale`
             ):
-    "Add entries to the three tables; `MmvaeError` for what can't be, and then none is added."
-    methods, datasets, reports = map(dict, (methods, datasets, reports))
+    "Add entries to the four tables; `MmvaeError` for what can't be, and then none is added."
+    methods, datasets, reports, scales = map(dict, (methods, datasets, reports, scales))
     for kind, cls, table, new in (("method", Method, METHODS, methods),
                                   ("dataset", Dataset, DATASETS, datasets),
-                                  ("report", Report, REPORTS, reports)):
+                                  ("report", Report, REPORTS, reports),
+                                  ("scale", Scale, SCALES, scales)):
         for name, entry in new.items(): _check_entry(kind, cls, table, name, entry)
     known = {**METHODS, **methods}
     for name, m in methods.items(): _check_method(name, m, known)
@@ -373,7 +385,8 @@ def register(methods=(), # dict: name -> `Method`
     for name, r in reports.items():
         one_of(f"dataset of report {name}", r.dataset, {**DATASETS, **datasets})
         for m in r.methods: one_of(f"methods of report {name}", m, known)
-    METHODS.update(methods); DATASETS.update(datasets); REPORTS.update(reports)
+    METHODS.update(methods); DATASETS.update(datasets)
+    REPORTS.update(reports); SCALES.update(scales)
 
 def _check_entry(kind, cls, table, name, entry):
     "Is this an entry, under a name that is free?"
@@ -392,6 +405,7 @@ _fields = {f.name: f for f in dataclasses.fields(Scale)}
 def _check_method(name, method, known):
     "Are its teachers known, and its length of training?"
     one_of(f"updates of method {name}", method.updates, [f for f in _fields if "updates" in f])
+    for field in method.settings: one_of(f"settings of method {name}", field, _fields)
     seen, t = {name}, method.teacher
     while t is not None:
         t = one_of(f"teacher of method {name}", t, known)

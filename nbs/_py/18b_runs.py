@@ -19,6 +19,7 @@
 # %%
 #| export
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from mmvae_nb.core import *
@@ -54,10 +55,13 @@ def load_data(dataset, # a key of DATASETS
     return find(f"{d.module}.{d.make}")(split, source, items=items, device=device)
 
 def make_specs(dataset, # a key of DATASETS
-               modalities # dict: name -> `Modality`
+               modalities, # dict: name -> `Modality`
+               text_weight=1.0 # a factor on the weights of texts
               ) -> dict: # name -> `ModalitySpec`
     "The networks of a data set."
-    return find(_dataset(dataset).specs)(modalities)
+    specs = find(_dataset(dataset).specs)(modalities)
+    texts = [n for n, m in modalities.items() if m.kind == "text"] if text_weight != 1 else []
+    return specs | {n: replace(specs[n], weight=text_weight*specs[n].weight) for n in texts}
 
 def make_judge(dataset, # a key of DATASETS
                train, # `MultimodalData` that the judge learns from
@@ -126,7 +130,8 @@ def load_run(results, # results folder of a scale, such as "results/quick"
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
-    specs = make_specs(dataset, _modalities({**run, "parameters": {**p, "dataset": dataset}}))
+    modalities = _modalities({**run, "parameters": {**p, "dataset": dataset}})
+    specs = make_specs(dataset, modalities, p.get("text_weight", 1.0))
     how = p["latent"], p["beta"], p["steps"]
     def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
     return load_weights(fresh(method), paths["weights"]).to(resolve_device(device)), run

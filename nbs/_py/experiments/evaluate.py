@@ -27,19 +27,20 @@ samples: int = 80  # test items
 oracle_items: int = 250  # test items that get a free Gaussian each, 0 for none
 judge_updates: int = 10  # updates of the digit classifiers
 judge_width: int = 16  # channels of their first layer
+split: str = "test"  # what is measured on; "validation" where settings are chosen
 
 # %%
 device = resolve_device(device)
 model, run = load_run(results, dataset, method, seed, device)
-train, validation, test = (load_data(dataset, split, source, items, device)
-                           for split in ("train", "validation", "test"))
+train, validation, measured = (load_data(dataset, s, source, items, device)
+                               for s in ("train", "validation", split))
 judge = make_judge(dataset, train, validation, judge_updates, judge_width, device)
 
 # %% [markdown]
 # The short trainings that only compare settings (one seed) are not judged at every $t$.
 
 # %%
-rows = evaluate(model, train, test, judge, validation, samples, probe_points, oracle_items, seed,
+rows = evaluate(model, train, measured, judge, validation, samples, probe_points, oracle_items, seed,
                 along_t=not METHODS[method].one_seed)
 rows.frame
 
@@ -48,6 +49,6 @@ paths = run_paths(results, dataset, method, seed)
 with atomic_path(paths["items"]) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **rows.items)
 write_json(paths["metrics"], {
     "dataset": dataset, "method": method, "seed": seed, "data": run["data"],
-    "checksum": train.checksum, "device": str(device), "torch": torch.__version__,
+    "checksum": train.checksum, "split": split, "device": str(device), "torch": torch.__version__,
     "rows": rows.rows})
 print(f"{len(rows.rows)} numbers")

@@ -12,7 +12,7 @@ from mmvae_nb.core import *
 from mmvae_nb.experiments.graph import training_sources
 from mmvae_nb.experiments.runs import described, load_data, load_run, make_model, make_specs, run_paths
 from mmvae_nb.experiments.table import METHODS
-from mmvae_nb.plotting import line_chart
+from mmvae_nb.plotting import plt
 from mmvae_nb.training import fit, resolve_precision
 
 # %% tags=["parameters"]
@@ -29,6 +29,7 @@ lr: float = 0.002  # peak learning rate
 latent: int = 20  # latent coordinates
 beta: float = 1.0  # weight of the KL term
 steps: int = 2  # T, for the iterative teacher
+text_weight: float = 1.0  # a factor on the weights of texts
 precision: str = "float32"  # float32, bf16, or auto
 budget: float = 1.0  # core-minutes this training should keep to
 settings: str = "{}"  # the method's class and options, for the record
@@ -37,7 +38,8 @@ settings: str = "{}"  # the method's class and options, for the record
 device, precision = resolve_device(device), resolve_precision(precision, device)
 parameters = dict(dataset=dataset, source=source, items=items, method=method, seed=seed,
                   updates=updates, batch_size=batch_size, lr=lr, latent=latent, beta=beta,
-                  steps=steps, precision=precision, budget=budget, settings=settings)
+                  steps=steps, text_weight=text_weight, precision=precision, budget=budget,
+                  settings=settings)
 paths = run_paths(results, dataset, method, seed)
 train, validation = (load_data(dataset, s, source, items, device) for s in ("train", "validation"))
 train
@@ -46,7 +48,8 @@ train
 # Students need their trained teacher.
 
 # %%
-specs, teacher = make_specs(dataset, train.modalities), METHODS[method].teacher
+specs = make_specs(dataset, train.modalities, text_weight)
+teacher = METHODS[method].teacher
 if teacher: teacher, _ = load_run(results, dataset, teacher, seed, device)
 seed_everything(seed, method)
 model = make_model(method, specs, latent, beta, steps, teacher)
@@ -61,22 +64,30 @@ print(f"{type(model).__name__}: {trained:,} trained parameters")
 code = [Path(f).read_text(encoding="utf-8") for f in training_sources(dataset, source, method)]
 stamp = digest([parameters, train.checksum, fingerprint(model), code])
 checkpoint = Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
-last = latest(checkpoint)
+last, (held_out, _) = latest(checkpoint), validation.take(500)
+
+def on_validation(run):
+    "Adds the loss on held-out items to a row of the history, about 40 times in a training."
+    if run.update % max(10, updates//400*10): return
+    seed_everything(seed, "validation")
+    with torch.no_grad(): run.row["validation"] = run.model.eval().loss(held_out).total.item()
+
 resumed_at, start = int(last.name.removeprefix("update_")) if last else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
-              checkpoint=checkpoint, every=200)
+              checkpoint=checkpoint, every=200, callbacks=[on_validation])
 seconds = time.time() - start
 if resumed_at < updates: seconds /= 1 - resumed_at/updates    # what the whole training takes at this pace
 
 # %%
-#| fig-cap: "The training loss."
-line_chart(history["update"].tolist(), {method: (history["total"].tolist(), None)},
-           "update", "loss (nats per item)");
+#| fig-cap: "The loss on training and validation items."
+seen = history.dropna(subset=["validation"]) if "validation" in history else history[:0]
+plt.plot(history["update"], history["total"], lw=.7, label="training")
+plt.plot(seen["update"], seen.get("validation", []), "k.-", label="validation")
+plt.gca().set(xlabel="update", ylabel="loss (nats per item)"); plt.legend();
 
 # %%
-items_held_out, _ = validation.take(500)
 seed_everything(seed, "validation")
-total, parts = model.eval().loss(items_held_out)
+total, parts = model.eval().loss(held_out)
 save_weights(model, paths["weights"])
 write_json(paths["run"], {
     "parameters": parameters, "seed": seed, "method": method, "dataset": dataset,
@@ -86,6 +97,7 @@ write_json(paths["run"], {
     "updates": updates, "resumed_at": resumed_at, "seconds": round(seconds, 1),
     "validation_loss": total.item(),
     "validation_parts": {k: v.item() for k, v in parts.items()},
-    "history": history.iloc[:: max(1, len(history)//40)].round(3).to_dict("records")})
+    "history": [{k: round(v, 3) for k, v in row.items() if v == v}
+                for row in history.iloc[:: max(1, len(history)//40)].to_dict("records")]})
 shutil.rmtree(checkpoint, ignore_errors=True)
 print(f"validation loss {total.item():.1f} nats; {seconds:.0f} s")
