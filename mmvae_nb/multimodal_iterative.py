@@ -27,13 +27,16 @@ class IterativeTeacher(MultimodalVAE):
                  refiner="ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
                  decoders="mean", # trained on the "mean" over t, the "last" step only, or "frozen"
                  hidden=512, # width of the refiner
-                 replay=0.0 # share of a batch that continues earlier refinements (lesson 09)
+                 replay=0.0, # share of a batch that continues earlier refinements (lesson 09)
+                 without=() # ingredients that "ours" is to do without (lesson 09)
                 ):
         super().__init__(specs, latent, beta)
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.train_decoders = one_of("decoders", decoders, ["mean", "last", "frozen"])
         kinds = {"ours": Refiner, "marino": MarinoRefiner}
-        self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden)
+        left_out = {"without": tuple(without)} if without else {}
+        if left_out: one_of("refiner", refiner, ["ours"])
+        self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden, **left_out)
         self.replay = Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         self.own_decoders = decoders != "frozen"

@@ -18,6 +18,7 @@
 
 # %%
 #| export
+import math
 from collections import namedtuple
 import torch
 from torch import nn
@@ -177,6 +178,8 @@ class MarinoRefiner(nn.Module):
 # as $1/t$ do (Robbins and Monro, 1951: their sum is infinite, so they reach any place, and the sum of their squares is finite, so the noise
 # averages out). That keeps hundreds of iterations from drifting; it does not help a refiner that goes
 # astray before that because it never met items that old.
+#
+# Each of the four ingredients (units, memory, bound on the step, calming) can be left out by `without=`, so that an experiment can say what it is good for.
 
 # %%
 #| exports
@@ -184,18 +187,25 @@ def symlog(x):
     "sign(x) log(1 + |x|): odd, monotone, linear near zero."
     return x.sign()*torch.log1p(x.abs())
 
+INGREDIENTS = ("units", "memory", "bound", "calming") # of the refiner; each can be left out
+
 class Refiner(nn.Module):
     "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
                  max_step=3.0, # c: longest step, in deviations of the posterior
                  momentum=0.9, # share of the old in the running mean of gradients
-                 decay_after=16 # age in steps from which on steps shrink as decay_after/age
+                 decay_after=16, # age in steps from which on steps shrink as decay_after/age
+                 without=() # of INGREDIENTS: what to leave out, to see what it is good for
                 ):
         super().__init__()
+        self.without = tuple(one_of("without", w, INGREDIENTS) for w in without)
+        if "memory" in without: momentum = 0.
+        if "calming" in without: decay_after = math.inf
         self.latent, self.max_step = latent, max_step
         self.momentum = in_range("momentum", momentum, low=0, high=0.999)
-        self.decay_after = in_range("decay_after", decay_after, low=1)
+        self.decay_after = decay_after if math.isinf(decay_after) else \
+            in_range("decay_after", decay_after, low=1)
         self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -213,13 +223,15 @@ class Refiner(nn.Module):
         memory = self.remember(g_mean, g_logvar, memory)
         age = memory[:, -1:]
         past_m, past_v = (memory[:, :-1]/(1 - self.momentum**age)).chunk(2, -1)
-        inputs = [q.std*g_mean, g_logvar, q.std*past_m, past_v]
-        inputs = [*map(symlog, inputs), q.mean, q.logvar, 0.5*age.log()]
+        unit = torch.ones_like(q.std) if "units" in self.without else q.std
+        told = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
+        inputs = [unit*g_mean, g_logvar, unit*past_m, past_v]
+        inputs = [*map(symlog, inputs), q.mean, q.logvar, told]
         out = self.out(self.body(torch.cat(inputs, -1))).float()
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
-        step_m = q.mean + q.std*self.max_step*torch.tanh(step_m)
-        step_v = q.logvar + torch.tanh(step_v)
+        bound = (lambda x: x) if "bound" in self.without else torch.tanh
+        step_m, step_v = q.mean + unit*self.max_step*bound(step_m), q.logvar + bound(step_v)
         rate = (self.decay_after/age).clamp(max=1.)
         mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
         mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
@@ -243,6 +255,11 @@ torch.testing.assert_close(late.mean - q.mean, (whole.mean - q.mean)/4)
 again = refiner.remember(2*g_mean, g_logvar, memory)      # ours: mean of g, 2 g, weighted 9 to 10
 torch.testing.assert_close(again[:, :1]/(1 - .9**2), g_mean*(.9 + 2)/1.9)
 assert again[0, -1] == 2
+for left_out in INGREDIENTS:                # each changes what an old item is told to do
+    seed_everything(0, "refiner"); poorer = Refiner(1, hidden=16, without=[left_out])
+    seed_everything(0, "refiner"); refiner = Refiner(1, hidden=16)
+    assert not torch.equal(poorer(q, g_mean, g_logvar, old)[0].mean,
+                           refiner(q, g_mean, g_logvar, old)[0].mean)
 
 # %% [markdown]
 # ## Iterating
