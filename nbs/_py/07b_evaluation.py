@@ -88,7 +88,7 @@ class _Bench:
         self.points, self.point_labels = train.take(probe_points)
         self.part = self.first(self.batch, self.size)  # for the ELBO
         self.oracle_items, self.few = oracle_items, self.first(self.part, oracle_items)
-        self.features = _features(judge, self.device)
+        self.features = _features(judge, self.device, self.trial)
 
     @staticmethod
     def first(data, n): return {m: x[:n] for m, x in data.items()}
@@ -112,13 +112,15 @@ class _Bench:
         parts = [infer({n: data[n][i:i + self.size] for n in names}) for i in starts]
         return type(parts[0]).cat(parts)
 
-def _features(judge, device):
-    "The FID's features for each kind of image: the judge's, and Inception's if there is its file."
-    features = {n: [f] for n, f in getattr(judge, "features", {}).items()}
-    with contextlib.suppress(MmvaeError):
-        inception = inception_features(device=device) if features else None
-        for n in features: features[n].append(inception)
-    return features
+def _features(judge, device, trial):
+    "The FID's features: image -> {metric: the judge's, and what general ones are there}."
+    own = getattr(judge, "features", {})
+    general = {}
+    for metric, make in {} if trial or not own else _GENERAL.items():
+        with contextlib.suppress(MmvaeError): general[metric] = make(device=device)
+    return {n: {"fid": f, **general} for n, f in own.items()}
+
+_GENERAL = {"fid_imagenet": imagenet_features, "fid_inception": inception_features}
 
 
 # %% [markdown]
@@ -134,7 +136,7 @@ class _Distances:
     "The FIDs of generated images, each beside its floor."
     def __init__(self, e):
         self.e = e
-        self.real = {n: [extract_features(e.batch[n], f) for f in fs]
+        self.real = {n: {k: extract_features(e.batch[n], f) for k, f in fs.items()}
                      for n, fs in e.features.items()}
         self.floors = {n: self.fids(n, self.others()[n]) for n in e.features}
 
@@ -143,14 +145,15 @@ class _Distances:
         if self.e.same_classes: return self.e.train.take(self.e.samples)[0]
         return {n: x[self.e.samples:] for n, x in self.e.test.take(2*self.e.samples)[0].items()}
 
-    def fids(self, n, made):
-        return [frechet_distance(r, extract_features(made, f))
-                for r, f in zip(self.real[n], self.e.features[n])]
+    def fids(self, n, made, general=True):
+        return {k: frechet_distance(self.real[n][k], extract_features(made, f))
+                for k, f in self.e.features[n].items() if general or k == "fid"}
 
     def add(self, n, made, direction):
-        for f, value, floor in zip(self.e.features[n], self.fids(n, made), self.floors[n]):
-            name = "fid" if f is self.e.features[n][0] else "fid_inception"
-            self.e.add(name, direction, value, floor=floor, features=f.name)
+        "General features are slow: only for samples of what one or two modalities give."
+        for k, value in self.fids(n, made, general="," not in direction).items():
+            name = self.e.features[n][k].name
+            self.e.add(k, direction, value, floor=self.floors[n][k], features=name)
 
 
 # %%
