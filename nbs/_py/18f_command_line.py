@@ -106,6 +106,8 @@ def _reproduce_parser(commands):
     p = commands.add_parser("reproduce", help="bring results up to date")
     _graph(p)
     p.add_argument("--cores", type=int, help="jobs at a time")
+    p.add_argument("--in-process", action="store_true", help="without a scheduler (lesson 18h)")
+    p.add_argument("--minutes", type=float, help="of a slice, with --in-process")
     p.set_defaults(run=_reproduce)
 
 def _reproduce(a):
@@ -113,7 +115,14 @@ def _reproduce(a):
     from mmvae_nb.experiments.graph import Options
     from mmvae_nb.experiments.table import REPORTS
     from mmvae_nb.experiments.watch import reproduce
-    reproduce(**vars(Options.read(vars(a))), cores=a.cores)
+    options = vars(Options.read(vars(a)))
+    if a.in_process:
+        from mmvae_nb.experiments.graph import jobs_for
+        from mmvae_nb.experiments.in_process import run_in_process
+        if run_in_process(jobs_for(**options), a.minutes): return
+    elif a.minutes is not None:
+        raise MmvaeError("minutes: got it without --in-process, allowed: both, or neither")
+    else: reproduce(**options, cores=a.cores)
     _print_table(a, None if a.methods else REPORTS.get(a.part))
 
 def _job_parser(commands):
