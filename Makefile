@@ -10,10 +10,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN   := .venv/bin
 # The stamp's name holds a checksum of what is installed, so a changed lock asks for a new stamp.
 STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
+# The peer's: what it pins, and .venv, whose packages (torch above all) it sees through a path file.
+BENCH := .venv-bench/.installed-$(shell cat tools/bench-requirements.txt requirements.txt | cksum | tr ' ' '-')
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run reproduce tuning data table test test-all export execute checks docs lab cache handouts slides clean
+.PHONY: help venv run reproduce tuning data table test test-all export execute checks docs lab cache handouts slides bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -78,5 +80,16 @@ handouts: $(STAMP) ## the lessons without their solutions, with cells that check
 slides: $(STAMP) ## the lessons as slides that need no network, into _slides/
 	@$(BIN)/python tools/slides.py $(NB)
 
+bench: $(BENCH) ## time and memory beside multivae and a floor, into results/bench; 25 minutes (ARGS=--quick: two)
+	@.venv-bench/bin/python tools/bench.py $(ARGS)
+	@$(BIN)/python tools/notebooks.py execute --jobs 1 nbs/bench.ipynb
+
+$(BENCH): $(STAMP)
+	@$(BIN)/python -m venv --clear .venv-bench
+	@$(BIN)/python -c 'import os, sysconfig; print(sysconfig.get_path("purelib"), os.getcwd(), sep="\n")' > \
+	  "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	@.venv-bench/bin/python -m pip install --quiet --no-deps -r tools/bench-requirements.txt && touch $@ || \
+	  echo "The peer could not be installed: ours and the floor are measured without it" >&2
+
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
-	rm -rf .venv _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-bench _bench _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info

@@ -7,6 +7,8 @@ import pytest
 
 import notebooks as nbs
 from site_helpers import LESSONS, ROOT, as_json, cells, markdown, outputs, python
+from site_results import BESIDE
+
 pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def test_no_warnings_and_every_page(built):
         assert re.search(rf'href="(\./)?{path.stem}\.html"', home), f"{path.stem}: no link on the home page"
     for module in nbs.modules(): assert (out/"api"/f"{module}.html").exists(), module
     for scale in filter(Path.is_dir, (ROOT/"results").iterdir()):
-        assert (out/"results"/scale.name/"index.html").exists()
+        assert (out/"results"/scale.name/"index.html").exists() == (scale.name not in BESIDE)
 
 @pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
 def test_smalldocs_check_finds_nothing(built):

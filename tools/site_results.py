@@ -12,6 +12,7 @@ from notebooks import ROOT
 from site_pages import lighter, page, title_of
 
 KINDS = {"figures": ".png", "tables": ".csv"}
+BESIDE = {"bench"} # folders of `results/` that are no scale: a page of their own shows them
 WHOLE = {"talk"}   # tables of no one report: shown in a scale's list of files
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(?:png|csv)\)")
 REPORT = re.compile(r"\[([^\]]*)\]\(experiments/(\w+)\.ipynb\)")
@@ -41,8 +42,8 @@ class Results:
         self.root, self.reports = root, REPORTS if reports is None else reports
         self.pictures = {}                       # (scale, stem) -> path of a picture on the site
         self.shown, self.left_over = {}, []      # scale -> {report: [files]}; files of no report
-        for scale in by_size(p.name for p in (root/"results").glob("*") if p.is_dir()):
-            self.shown[scale] = self.of_scale(scale)
+        found = {p.name for p in (root/"results").glob("*") if p.is_dir()}
+        for scale in by_size(found - BESIDE): self.shown[scale] = self.of_scale(scale)
 
     def of_scale(self, scale):
         "Report -> its files, in the ledger's order; under None what belongs to the whole scale."

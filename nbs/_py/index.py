@@ -118,6 +118,7 @@ more = {"howto_own_modalities": "from two arrays on disk to trained students",
         "notation": "every symbol of the series",
         "glossary": "the field's terms in English and Japanese",
         "faq": "short answers, with measured numbers",
+        "bench": "what every method costs, beside another library and a floor",
         "lecturer": "for those who teach from this course"}
 there = {n: said for n, said in more.items() if Path(f"{n}.ipynb").exists()}
 pages = [p.stem for p in sorted(Path(".").glob("[a-z]*.ipynb"))]
