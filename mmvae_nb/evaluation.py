@@ -214,6 +214,8 @@ def _joint(e):
     if not (e.model.needs_all and e.oracle_items and isinstance(q, DiagonalGaussian)): return
     seed_everything(e.seed, "oracle")
     best = _ascended(e, e.few, q[:e.oracle_items], 8 if e.trial else 600)
+    same_items = _nelbo(e, q[:e.oracle_items], e.few)
+    e.add("negative_elbo", "all, the oracle's items", same_items, len(best))
     e.add("negative_elbo", "oracle", _nelbo(e, best, e.few), len(best))
 
 # %% ../nbs/07b_evaluation.ipynb #74c9245c

@@ -217,5 +217,5 @@ def test_without_the_peer_the_rest_is_measured(data, monkeypatch):
     assert list(found) == [("ours", "float32"), ("floor", "float32")]
 
 def test_a_mistake_in_the_settings_is_said(data):
-    with pytest.raises(MmvaeError, match="precision"):
-        cases.settings(cases.model_of("jvae", data), data, 4, "float7")
+    with pytest.raises(MmvaeError, match="batch_size"):
+        cases.settings(cases.model_of("jvae", data), data, 0, "float32")

@@ -528,10 +528,10 @@ print(f"encoder {nelbo(start):.1f}, oracle {nelbo(oracle):.1f} nats; closed in 4
 
 
 # %% [markdown]
-# What to see. The gap is small here, 1.2 nats of 442: one network serves these simple digits almost as well as a posterior for each. Our refiner
-# closes 73 % of it within four steps and stays about there up to 16, beyond the $T = 4$ of its training. Plain Adam gets *worse* first: its first step moves every
+# What to see. The gap is small here, 1.3 nats of 442: one network serves these simple digits almost as well as a posterior for each. Our refiner
+# closes 71 % of it within four steps and stays about there up to 16, beyond the $T = 4$ of its training. Plain Adam gets *worse* first: its first step moves every
 # parameter by its learning rate, here 0.1, however close the optimum is. That is the trouble with steps that know
-# nothing of the posterior's units. Marino's refiner has hardly left its start (3 %) after these 250 updates. With longer training it does: lesson 15 has
+# nothing of the posterior's units. Marino's refiner has not left its start (0 %) after these 250 updates. With longer training it does: lesson 15 has
 # both refiners after 2,400 updates each. One seed and 200 digits, so read the shapes of the curves and not the last digit.
 
 # %% [markdown]
