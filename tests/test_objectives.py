@@ -183,7 +183,7 @@ def test_crmvaes_divergences_are_mvtcaes_and_its_encoders_reconstruct_only_thems
     close(model.loss(batch).total, half)
 
 def test_crmvaes_objective_is_no_bound():
-    "An item that contradicts itself; decoders are the identity. The evidence by torch, the objective's value by hand (-21.85)."
+    "An item that contradicts itself; decoders are the identity. Evidence by torch, objective by hand (-21.85)."
     model = CRMVAE(vector_specs((1., 1.), (1., 1.), {"a": 1, "b": 1}), 1)
     batch = {"a": torch.tensor([[5.]]), "b": torch.tensor([[-5.]])}
     for n, x in batch.items():
