@@ -42,22 +42,22 @@ if TYPE_CHECKING:                                         # for editors and type
     from .mopoe import MMVAE, MVAE, MoPoE
     from .multimodal_elbo import JVAE
     from .multimodal_iterative import IterativeTeacher, on_decoders
-    from .mvtcae import MVTCAE
+    from .mvtcae import CRMVAE, MVTCAE
     from .networks import ModalitySpec, default_specs
     from .training import fit
     from .vae import VAE
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE", "Laplace",
-           "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
-           "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill",
-           "evaluate", "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
+__all__ = ["Bernoulli", "CRMVAE", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE",
+           "Laplace", "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
+           "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill", "evaluate",
+           "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
 
 _face = {"checkpoints": "load save", "core": "MmvaeError",
          "data": "Modality PairedByKey TensorData",
          "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
          "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
          "jmvae": "JMVAE", "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",
-         "multimodal_iterative": "IterativeTeacher on_decoders", "mvtcae": "MVTCAE",
+         "multimodal_iterative": "IterativeTeacher on_decoders", "mvtcae": "CRMVAE MVTCAE",
          "networks": "ModalitySpec default_specs", "training": "fit", "vae": "VAE"}
 _where = {name: module for module, names in _face.items() for name in names.split()}
 

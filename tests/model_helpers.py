@@ -8,11 +8,11 @@ from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.distillation import Students
 from mmvae_nb.distributions import DiagonalGaussian, Gaussian
 from mmvae_nb.iterative_inference import Refiner, RefinerTraining
-from mmvae_nb.jmvae import JMVAE
+from mmvae_nb.jmvae import JMVAE, JVAEWithStudents
 from mmvae_nb.mopoe import MMVAE, MVAE, MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.multimodal_iterative import IterativeTeacher, on_decoders
-from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.mvtcae import CRMVAE, MVTCAE
 from mmvae_nb.networks import ModalitySpec, default_specs
 
 LATENT, BATCH, NAMES = 6, 8, ["mnist", "svhn", "text"]
@@ -27,6 +27,7 @@ def iterative(specs, latent=LATENT, **options): return IterativeTeacher(specs, l
 MAKE = {
     "jvae": JVAE,
     "jmvae": JMVAE,
+    "jvae_with_students": JVAEWithStudents,
     "mopoe": MoPoE,
     "mvae": MVAE,
     "mmvae": MMVAE,
@@ -36,6 +37,7 @@ MAKE = {
     "iterative_last": lambda s, z: iterative(s, z, decoders="last"),
     "iterative_frozen": lambda s, z: iterative(s, z, decoders="frozen"),
     "mvtcae": MVTCAE,
+    "crmvae": CRMVAE,
     "mvtcae_students": lambda s, z: Students(MVTCAE(s, z)),
     "iterative_on_decoders": lambda s, z: on_decoders(JVAE(s, z), steps=2, hidden=32, replay=0.0),
     "jvae_students": lambda s, z: Students(JVAE(s, z)),

@@ -12,11 +12,11 @@ from mmvae_nb.core import MmvaeError, Remembers, digest
 from mmvae_nb.data import Modality, TensorData
 from mmvae_nb.distillation import Students, distill
 from mmvae_nb.distributions import Gaussian
-from mmvae_nb.jmvae import JMVAE
+from mmvae_nb.jmvae import JMVAE, JVAEWithStudents
 from mmvae_nb.mopoe import MMVAE, MVAE, MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.multimodal_iterative import IterativeTeacher, StudentsOverT, on_decoders
-from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.mvtcae import CRMVAE, MVTCAE
 from mmvae_nb.networks import ModalitySpec, default_specs
 from mmvae_nb.text import celeba_specs, cub_specs
 from mmvae_nb.training import fit
@@ -50,6 +50,7 @@ MAKE = {"jvae": lambda: JVAE(few(), 4, beta=0.5), "jmvae": lambda: JMVAE(few(), 
         "mopoe": lambda: MoPoE(few(), latent=4, exact=True),
         "mvae": lambda: MVAE(few(), 4), "mmvae": lambda: MMVAE(few(), 4),
         "mvtcae": lambda: MVTCAE(few(), 4, alpha=0.5), "iterative": refined,
+        "crmvae": lambda: CRMVAE(few(), 4, 0.7), "jvae_with_students": lambda: JVAEWithStudents(few(), 4, share=0.2),
         "marino": lambda: IterativeTeacher(few(), 4, steps=1, hidden=8, refiner="marino", decoders="last"),
         "on_decoders": lambda: on_decoders(MVTCAE(few(), 4), steps=2, hidden=8),
         "students": lambda: Students(JVAE(few(), 4), divide_prior=True),

@@ -126,7 +126,8 @@ def test_training_mode_changes_no_result(method, specs, batch, no_noise):
     a, b = model.train().infer(batch), model.eval().infer(batch)
     assert torch.equal(a.mean, b.mean) and torch.equal(a.logvar, b.logvar)
 
-@pytest.mark.parametrize("method", ["jvae", "jmvae", "mvae", "mopoe_exact", "jvae_students", "iterative_students"])
+@pytest.mark.parametrize("method", [
+    "jvae", "jmvae", "mvae", "mopoe_exact", "crmvae", "jvae_students", "iterative_students"])
 def test_the_loss_is_the_mean_of_the_items_losses(method, model, batch, no_noise):
     alone = torch.stack([model.loss(part(batch, NAMES, slice(i, i + 1))).total for i in range(BATCH)])
     assert alone.std() > 1e-3*alone.mean().abs()
@@ -155,7 +156,8 @@ def belongs(names, *parts): return {n for n in names if n.split(".")[0] in parts
     ("mopoe", ("encoders", "decoders")), ("mvae", ("encoders", "decoders")), ("mmvae", ("encoders", "decoders")),
     ("iterative", ("encoders", "decoders", "refiner")), ("iterative_marino", ("encoders", "decoders", "refiner")),
     ("iterative_last", ("encoders", "decoders", "refiner")), ("iterative_frozen", ("encoders", "refiner")),
-    ("mvtcae", ("encoders", "decoders")), ("mvtcae_students", ("encoders",)),
+    ("mvtcae", ("encoders", "decoders")), ("mvtcae_students", ("encoders",)), ("crmvae", ("encoders", "decoders")),
+    ("jvae_with_students", ("encoder", "encoders", "decoders")),
     ("iterative_on_decoders", ("encoders", "refiner")),
     ("jvae_students", ("encoders",)), ("iterative_students", ("encoders",)),
     ("iterative_students_warm", ("encoders",))])

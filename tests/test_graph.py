@@ -41,7 +41,10 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
 
 TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"], "iterative_student": ["iterative"],
                "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
-               "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"]}
+               "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"],
+               "refined_student_t16": ["jvae", "jmvae_student", "refined"], "crmvae_student": ["crmvae"],
+               "jvae_unimodal_decoders_student": ["jvae_unimodal_decoders"],
+               "iterative_last_student": ["iterative_last"]}
 
 def test_students_wait_for_their_own_teacher(at_root):
     for j in jobs_for("real", part="all"):

@@ -5,11 +5,11 @@ import numpy as np, pytest, torch
 
 from mmvae_nb.distillation import Students
 from mmvae_nb.distributions import DiagonalGaussian, Mixture, product_of_experts
-from mmvae_nb.jmvae import JMVAE
+from mmvae_nb.jmvae import JMVAE, JVAEWithStudents
 from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.multimodal_iterative import IterativeTeacher
-from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.mvtcae import CRMVAE, MVTCAE
 from model_helpers import *
 
 
@@ -148,6 +148,96 @@ def test_mvtcaes_subsets_are_products_and_its_loss_is_linear_in_alpha(no_noise):
     alone = [low.infer({n: batch[n]}) for n in SIZES]
     close(low.infer(batch).mean, product_of_experts(alone).mean)
     close(sum(v.mean() for v in low.divergences(batch).values()), low.loss(batch).parts["pull"])
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [{"a": 3}, SIZES, THREE], ids=["one", "two", "three"])
+def test_crmvaes_loss_is_the_closed_form_of_linear_decoders(sizes):
+    "MultiVae's formula as it stands, times M + 1; with one modality it is the negative ELBO."
+    torch.manual_seed(1)
+    model, batch, M = spread(CRMVAE(vector_specs(sizes=sizes), 4, beta=1.7)), vectors(3, sizes=sizes), len(sizes)
+    own = {n: model.encoders[n](batch[n]) for n in sizes}
+    tau = sum(1/e.var for e in own.values())
+    q = DiagonalGaussian(sum(e.mean/e.var for e in own.values())/tau, -tau.log())
+    said = lambda n, p: model.specs[n].weight*expected_log_p(model.specs[n], model.decoders[n], batch[n], p.mean, p.var)
+    theirs = (sum(-said(n, q) - said(n, own[n]) for n in sizes)/(2*(M + 1))
+              + 1.7*(prior_kl(q) + sum(pair_kl(q, e) for e in own.values()))/(M + 1)).mean()
+    losses = torch.stack([model.loss({n: x.repeat(100, 1) for n, x in batch.items()}).total for _ in range(200)])
+    error = losses.std()/len(losses)**0.5
+    assert error < 0.1 and abs(losses.mean() - (M + 1)*theirs) < 4*error
+    if M == 1: close((M + 1)*theirs, (1.7*prior_kl(q) - said("a", q)).mean())
+
+def test_crmvaes_divergences_are_mvtcaes_and_its_encoders_reconstruct_only_themselves(no_noise):
+    torch.manual_seed(1)
+    model, batch, M = spread(CRMVAE(vector_specs(sizes=THREE), 4)), vectors(sizes=THREE), 3
+    other = MVTCAE(vector_specs(sizes=THREE), 4, alpha=M/(M + 1)); other.load_state_dict(model.state_dict())
+    a, b = model.loss(batch), other.loss(batch)
+    joint = sum(s.weight*b.parts[n] for n, s in model.specs.items())
+    close((M + 1)*b.total.detach() - M*joint, (a.total - (joint + a.parts["own"])/2).detach(), 1e-4, 1e-4)
+    close(a.parts["kl"], b.parts["kl"]); close(a.parts["pull"], b.parts["pull"])
+    model.beta = 0.                                            # what is left are reconstructions
+    q = product_of_experts([model.encoders[n](x) for n, x in batch.items()])
+    half = -0.5*log_p(model, batch, q.mean).mean()
+    for n in THREE:
+        own, z = {n: batch[n]}, model.encoders[n](batch[n]).mean
+        half = half - 0.5*model.weighted(model.log_likelihoods(own, z)).mean()
+    close(model.loss(batch).total, half)
+
+def test_crmvaes_objective_is_no_bound():
+    "An item that contradicts itself; decoders are the identity. Evidence by torch, objective by hand (-21.85)."
+    model = CRMVAE(vector_specs((1., 1.), (1., 1.), {"a": 1, "b": 1}), 1)
+    batch = {"a": torch.tensor([[5.]]), "b": torch.tensor([[-5.]])}
+    for n, x in batch.items():
+        model.encoders[n].forward = lambda x: DiagonalGaussian(2*x/3, torch.full_like(x, math.log(4)))
+        model.decoders[n].weight.data.fill_(1.); model.decoders[n].bias.data.zero_()
+    x = torch.cat(list(batch.values()), 1)
+    evidence = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2) + 1).log_prob(x).item()
+    with torch.no_grad(): value = -model.loss({n: v.repeat(40000, 1) for n, v in batch.items()}).total.item()
+    assert abs(value + 21.851) < 0.15 and abs(evidence + 27.387) < 1e-3
+
+def with_students(share, sizes=THREE):
+    torch.manual_seed(1)
+    return spread(JVAEWithStudents(vector_specs(sizes=sizes), 4, beta=0.8, share=share))
+
+def slopes(model, batch, loss=None, seed=3):
+    "Gradients of a loss, by name of parameter; zero where there is none."
+    torch.manual_seed(seed)
+    loss = model.loss(batch).total if loss is None else loss
+    names, parameters = zip(*model.named_parameters())
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {n: torch.zeros_like(p) if g is None else g for n, p, g in zip(names, parameters, found)}
+
+@pytest.mark.parametrize("share", [0., 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("drawn", [0, 2])
+def test_who_learns_what_in_a_jvae_with_students(share, drawn, no_noise, monkeypatch):
+    "Each group of parameters against its own line of eq. (4), by autograd from the formula."
+    model, batch = with_students(share), vectors(sizes=THREE)
+    monkeypatch.setattr(Mixture, "pick", lambda self, generator=None: self.components[drawn])
+    got = slopes(model, batch)
+    q, students = model.encoder(batch), {n: model.encoders[n](x) for n, x in batch.items()}
+    elbo = (log_p(model, batch, q.mean) - 0.8*prior_kl(q)).mean()
+    joint = slopes(model, batch, -elbo)
+    fixed = q.detach()
+    pull = slopes(model, batch, sum(pair_kl(fixed, s) for s in students.values()).mean())
+    z = list(students.values())[drawn].mean.detach()
+    alone = slopes(model, batch, -log_p(model, batch, z).mean())
+    for n in got:
+        part = n.split(".")[0]
+        wanted = {"encoder": joint[n], "encoders": pull[n]}.get(part, (1 - share)*joint[n] + share*alone[n])
+        close(got[n], wanted, 1e-4, 1e-5)
+    assert any((alone[n] - joint[n]).abs().max() > 0.1 for n in got if n.startswith("decoders"))
+    assert all((got[n].abs().sum() > 0) for n in got if n.startswith("encoders") and n.endswith("weight"))
+
+@torch.no_grad()
+def test_the_total_of_a_jvae_with_students_is_the_formula_and_all_students_are_drawn(no_noise, monkeypatch):
+    model, batch = with_students(0.3), vectors(sizes=THREE)
+    q, students = model.infer(batch), [model.infer({n: x}) for n, x in batch.items()]
+    joint, pull = log_p(model, batch, q.mean), sum(pair_kl(q, s) for s in students)
+    alone, items = torch.stack([log_p(model, batch, s.mean) for s in students]), torch.arange(11)
+    drawn = torch.tensor([0, 1, 2, 2, 0, 1, 1, 0, 2, 1, 0])
+    monkeypatch.setattr(torch, "randint", lambda *a, **k: drawn)
+    loss = model.loss(batch)
+    close(loss.total, (0.8*prior_kl(q) + pull - 0.7*joint - 0.3*alone[drawn, items]).mean())
+    close(loss.parts["students"], -alone[drawn, items].mean()); close(loss.parts["pull"], pull.mean())
 
 def test_a_mixture_picks_every_component_equally_often_and_whole():
     parts = [DiagonalGaussian(torch.full((6000, 2), float(k)), torch.full((6000, 2), -float(k))) for k in range(3)]

@@ -307,7 +307,7 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 # ## Recap
 #
 # MoPoE mixes products over all subsets; its bound is the mean over subsets of ELBOs that must explain everything. It handles
-# any subset without students, and pays in sharpness.
+# any subset without students, and pays in sharpness. (CRMVAE in lesson 14 lets each expert reconstruct what it *has* seen, and so pays no floor.)
 #
 # ## Exercises
 #

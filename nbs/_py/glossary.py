@@ -28,6 +28,7 @@
 # | approximate posterior | 近似事後分布 | the distribution $q$ that stands in for the true posterior | [05](05_vae.ipynb#the-elbo-first-way-jensen) |
 # | approximation gap | 近似ギャップ | nats lost because the best Gaussian is not the true posterior | [08](08_amortization_gap.ipynb) |
 # | conditional independence | 条件付き独立(性) | given $z$, the modalities tell nothing more about each other | [10](10_multimodal_elbo.ipynb) |
+# | coordination-based model | 協調型モデル(定訳なし) | a model that draws unimodal posteriors to the joint one, without a mixture: JMVAE-kl, MVTCAE, CRMVAE | [14](14_mvtcae.ipynb#crmvae-decode-from-each-encoder-alone) |
 # | cross-modal generation | クロスモーダル生成 | making one modality from another | [10](10_multimodal_elbo.ipynb) |
 # | decoder, generative model | デコーダ(復号器)、生成モデル | the network from $z$ to the parameters of a likelihood | [05](05_vae.ipynb) |
 # | distillation | 蒸留(知識蒸留) | training one network to imitate what another one answers | [11](11_distillation.ipynb) |

@@ -5,7 +5,7 @@
 #
 # A multimodal VAE learns one hidden description of things seen in several ways, say a handwritten digit, a street number and a word, and
 # generates any view from it. To find that description (*inference*) it was trained to look at all views; when some are missing, inference suffers.
-# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE) and *multimodal iterative amortized inference* from first principles, and run again the experiments
+# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE, CRMVAE) and *multimodal iterative amortized inference* from first principles, and run again the experiments
 # of the talk that proposed it (Oshima, Suzuki and Matsuo, October 2023; *the talk*, on these pages). The paper that followed is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized
 # Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024).
 #

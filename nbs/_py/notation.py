@@ -101,7 +101,7 @@
 # |---|---|---|---|
 # | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors; 14 compares with it | `alpha` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\kappa$ | MVTCAE: share of the second way to write the total correlation (its paper calls it $\alpha$) | `alpha` | [14](14_mvtcae.ipynb#what-the-modalities-share) |
-# | $\mathcal J$ | the loss of a method, minimised, where it is not $-\mathcal L$: JMVAE's and MVTCAE's | `loss` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
+# | $\mathcal J$ | the loss of a method, minimised, where it is not $-\mathcal L$: JMVAE's, MVTCAE's and CRMVAE's | `loss` | [12](12_jmvae.ipynb#the-objective), [14](14_mvtcae.ipynb) |
 # | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [14](14_mvtcae.ipynb#what-the-modalities-share) |
 # | $\eta$, $U_0$ | peak learning rate, number of warm-up updates | `lr` | [06](06_training.ipynb#the-learning-rate) |
 # | $\hat x$ | a generated item | `generated` | [07](07_metrics.ipynb#coherence) |
