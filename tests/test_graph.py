@@ -4,13 +4,13 @@ from pathlib import Path
 
 import nbformat, pytest
 
-from helpers import DATA, PARTS, ROOT, role
+from helpers import DATA, ROOT, role
 from mmvae_nb.core import MmvaeError
 from mmvae_nb.experiments.graph import jobs_for, training_sources
 from mmvae_nb.experiments.runs import load_run, make_model
-from mmvae_nb.experiments.table import DATASETS, METHODS, SCALES, Scale, teachers_of
+from mmvae_nb.experiments.table import DATASETS, METHODS, REPORTS, SCALES, Scale, parts_of, teachers_of
 
-GRAPHS = list(itertools.product(SCALES, [*PARTS, "all"], [None, 1, 2]))
+GRAPHS = list(itertools.product(SCALES, [*parts_of(DATA), "all"], [None, 1, 2]))
 
 @pytest.mark.parametrize("scale, part, seeds", GRAPHS)
 def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_root):
@@ -27,24 +27,26 @@ def test_a_graph_is_in_order_and_makes_every_file_once(scale, part, seeds, at_ro
             assert f"nbs/experiments/{j.notebook}.ipynb" in j.inputs
         assert json.loads(json.dumps(j.parameters)) == j.parameters
         made |= set(j.outputs)
-    methods = {m for p in (PARTS if part == "all" else [part]) for m in PARTS[p].methods}
+    parts = parts_of(DATA, scale) if part == "all" else [part]
+    methods = {m for p in parts for m in REPORTS[p].methods}
     methods |= {t for m in methods for t in TEACHERS_OF.get(m, [])}
     n = SCALES[scale].seeds if seeds is None else seeds
     once = ("iterative_t", "iterative_student_over_t", "refined_")                          # studies with one seed
     count = lambda methods: sum(1 if m.startswith(once) else n for m in methods)
-    reports = len(PARTS) if part == "all" else 1
-    assert len(jobs) == 2 + 2*count(methods) + reports        # judges, talk; train and evaluate each; reports
+    assert len(jobs) == 2 + 2*count(methods) + len(parts)        # judges, talk; train and evaluate each; reports
     assert role(jobs[-1]) == "talk" and {f for f in made if f.endswith("-metrics.json")} <= set(jobs[-1].inputs)
     for j in jobs:
         if role(j) == "report":                                # a report waits for every method and seed
-            assert sum(f.endswith("-metrics.json") for f in j.inputs) == count(PARTS[j.parameters["part"]].methods)
+            assert sum(f.endswith("-metrics.json") for f in j.inputs) == count(REPORTS[j.parameters["part"]].methods)
 
 TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"], "iterative_student": ["iterative"],
                "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
                "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"],
                "refined_student_t16": ["jvae", "jmvae_student", "refined"], "crmvae_student": ["crmvae"],
                "jvae_unimodal_decoders_student": ["jvae_unimodal_decoders"],
-               "iterative_last_student": ["iterative_last"]}
+               "iterative_last_student": ["iterative_last"],
+               **{f"iterative_without_{w}_student": [f"iterative_without_{w}"]
+                  for w in ("units", "memory", "bound", "calming")}}
 
 def test_students_wait_for_their_own_teacher(at_root):
     for j in jobs_for("real", part="all"):
@@ -141,6 +143,7 @@ CHANGED = { # field of a scale -> another value, and the jobs that it concerns
     "steps": (3, {"train of a model", "train of students"}), "lr": (1e-3, {"train of a model", "train of students"}),
     "latent": (8, {"train of a model", "train of students"}), "beta": (2.0, {"train of a model", "train of students"}),
     "precision": ("bf16", {"train of a model", "train of students"}),
+    "text_weight": (.5, {"train of a model", "train of students"}), "split": ("validation", {"evaluate"}),
     "probe_points": (90, {"evaluate"}), "samples": (70, {"evaluate"}),
     "oracle_items": (30, {"evaluate"}),
     "judge_updates": (11, {"judges", "evaluate"}), "judge_width": (24, {"judges", "evaluate"})}

@@ -93,15 +93,23 @@ METHODS = {
                              label="Iterative teacher, decoders from t = T only"),
     "iterative_last_student": Method(**_students, teacher="iterative_last", colour="#997700",
                                      label="Iterative student, decoders from t = T only"),
+    # controls: what is each ingredient of the refiner good for?
+    **{f"iterative_without_{w}": Method(
+        "multimodal_iterative", "IterativeTeacher", options={"without": [w]}, uses_steps=True,
+        label=f"Iterative teacher without {w}") for w in ("units", "memory", "bound", "calming")},
+    **{f"iterative_without_{w}_student": Method(
+        **_students, teacher=f"iterative_without_{w}", label=f"Iterative student without {w}")
+       for w in ("units", "memory", "bound", "calming")},
     # on the JVAE's decoders: only inference differs
     "refined": Method(**_refined, label="Refined, JVAE's decoders"),
     "refined_marino": Method(**_refined, options={"refiner": "marino"}, one_seed=True,
                              label="Marino's refiner, JVAE's decoders"),
     "refined_student": Method(**_students, teacher="refined", one_seed=True,
-                              label="Student of refined, JVAE's decoders"),
+                              label="Student of refined, JVAE's decoders", colour="#556b2f"),
     "refined_student_t16": Method(**_students, teacher="refined", options={"steps": 16},
                                   one_seed=True,
-                                  label="Student of refined at T = 16, JVAE's decoders"),
+                                  label="Student of refined at T = 16, JVAE's decoders",
+                                  colour="#9acd32"),
     # how many iterations, at test and at training
     "iterative_student_over_t": Method(**_study, cls="StudentsOverT", teacher="iterative",
                                        label="Iterative students, one for each T"),
@@ -200,6 +208,7 @@ class Report:
     figures: tuple = () # figures/NAME.png
     dataset: str = "mnist_svhn_text" # a key of DATASETS
     slides: tuple = () # of the talk, whose numbers it is about
+    scales: tuple = () # those at which it is a part of "all"; () for every
 
 # %% ../../nbs/18_reproduce.ipynb #936ffffc
 def _slides(*named): return tuple(f"slide_{n}_{what}" for n, what in named)
@@ -228,6 +237,14 @@ REPORTS = {
          *(f"iterative_t{t}" for t in (1, 2, 4, 8))), ("iterations",),
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
+    "attribution": Report("attribution",
+        ("jmvae_student", "iterative_student", "mmvae", "crmvae", "jvae_unimodal_decoders_student",
+         "iterative_last_student", "refined_student", "refined_student_t16"),
+        ("attribution",), ("attribution",), scales=("real", "paper")),
+    "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
+        f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
+        for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
+        scales=("real", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),
@@ -240,11 +257,13 @@ REPORTS = {
         "celeba"),
 }
 
-def parts_of(dataset # a key of DATASETS
+def parts_of(dataset, # a key of DATASETS
+             scale=None # only those that are a part of "all" at this key of SCALES
             ) -> list: # keys of REPORTS
     "The reports on a data set."
     one_of("dataset", dataset, DATASETS)
-    return [name for name, r in REPORTS.items() if r.dataset == dataset]
+    return [name for name, r in REPORTS.items() if r.dataset == dataset
+            and (scale is None or not r.scales or scale in r.scales)]
 
 # %% ../../nbs/18_reproduce.ipynb #5388e030
 def register(methods=(), # dict: name -> `Method`

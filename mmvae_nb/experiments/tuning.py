@@ -65,7 +65,7 @@ def score(rows # a DataFrame with columns metric, condition and value, of one mo
     "How good a trial is, on validation items."
     pick = lambda metric, pattern: rows.value[(rows.metric == metric)
                                               & rows.condition.str.fullmatch(pattern)].mean()
-    accuracy, coherence = pick("linear_accuracy", r"\w+"), pick("coherence", r"\w+->\w+")
+    accuracy, coherence = pick("linear_accuracy", r"\w+"), pick("coherence", r"(?!all)\w+->\w+")
     return {"accuracy": accuracy, "coherence": coherence, "score": (accuracy + coherence)/2}
 
 # %% ../../nbs/18g_tuning.ipynb #68c877b9

@@ -88,7 +88,7 @@ class _Bench:
         self.points, self.point_labels = train.take(probe_points)
         self.part = self.first(self.batch, self.size)  # for the ELBO
         self.oracle_items, self.few = oracle_items, self.first(self.part, oracle_items)
-        self.features = _features(judge, self.device, self.trial)
+        self.features = _features(judge, self.device, self.samples)
 
     @staticmethod
     def first(data, n): return {m: x[:n] for m, x in data.items()}
@@ -112,11 +112,10 @@ class _Bench:
         parts = [infer({n: data[n][i:i + self.size] for n in names}) for i in starts]
         return type(parts[0]).cat(parts)
 
-def _features(judge, device, trial):
-    "The FID's features: image -> {metric: the judge's, and what general ones are there}."
-    own = getattr(judge, "features", {})
-    general = {}
-    for metric, make in {} if trial or not own else _GENERAL.items():
+def _features(judge, device, samples):
+    "The FID's features: image -> {metric: the judge's, and general ones where n is not small}."
+    own, general = getattr(judge, "features", {}), {}
+    for metric, make in _GENERAL.items() if own and samples >= 1000 else ():
         with contextlib.suppress(MmvaeError): general[metric] = make(device=device)
     return {n: {"fid": f, **general} for n, f in own.items()}
 

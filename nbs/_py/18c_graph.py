@@ -191,7 +191,7 @@ def jobs_for(scale, # a key of SCALES
     "The experiments of a part at a scale."
     s, root = scale_of(scale, dataset), Path(results)/scale
     seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
-    parts = _wanted_parts(dataset, part, methods)
+    parts = _wanted_parts(scale, dataset, part, methods)
     wanted = methods or dict.fromkeys(m for p in parts for m in REPORTS[p].methods)
     for m in wanted: one_of("method", m, METHODS)
     wanted = dict.fromkeys(t for m in wanted for t in [*teachers_of(m), m])
@@ -204,13 +204,13 @@ def jobs_for(scale, # a key of SCALES
     jobs += [_report_job(root, {**reported, "part": p}) for p in parts]
     return [*jobs, _talk_job(root, dataset, jobs)]
 
-def _wanted_parts(dataset, part, methods):
+def _wanted_parts(scale, dataset, part, methods):
     "The reports to make: none where only some methods are asked for."
     known = parts_of(dataset)
     one_of("part", part, [*known, "all"])
     if methods: return []
     if not known: raise MmvaeError(f"part: {dataset} has no report; say which methods")
-    return known if part == "all" else [part]
+    return parts_of(dataset, scale) if part == "all" else [part]
 
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 # another seed would give.
 
 # %%
-import pandas as pd
+import matplotlib.pyplot as plt, pandas as pd
 from mmvae_nb.experiments.runs import *
 from mmvae_nb.experiments.tuning import STUDENTS, grid, score, speaker
 from mmvae_nb.plotting import *
