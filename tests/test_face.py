@@ -114,7 +114,7 @@ def test_what_a_module_imports_is_brought(module):
 def test_what_the_experiments_bring_is_used():
     "By `from_extra`, as the kernel of the notebooks, or by its command."
     text = "\n".join((PACKAGE/f"{m.replace('.', '/')}.py").read_text() for m in MODULES)
-    asked = {n.split(".")[0] for n in re.findall(r'from_extra\("([\w.]+)"', text)}
+    asked = {n.split(".")[0].replace("_", "-") for n in re.findall(r'from_extra\("([\w.]+)"', text)}
     assert asked | {"ipykernel"} == packages("experiments")
     assert not packages("experiments") & packages("core")
 

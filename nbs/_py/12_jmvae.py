@@ -237,8 +237,7 @@ class JVAEWithStudents(JMVAE):
         self.share = in_range("share", share, low=0, high=.9)
 
     def loss(self, batch) -> Loss:
-        """The gradients of eq. (4). Parts: unweighted, from the joint posterior, but `students`: the
-        weighted loss of all modalities from one drawn student per item. All in nats per item."""
+        "The gradients of eq. (4). Parts from the joint posterior; `students`: the sum of the KLs."
         self.check(batch, all=True)
         q, students = self.encoder(batch), [self.encoders[n](batch[n]) for n in self.names]
         z, s = q.rsample(), self.share

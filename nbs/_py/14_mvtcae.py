@@ -320,8 +320,7 @@ class CRMVAE(MVTCAE):
         super().__init__(specs, latent, beta, alpha=len(specs)/(len(specs) + 1))
 
     def loss(self, batch) -> Loss:
-        """Eq. (7): `total` in weighted nats per item, M + 1 times MultiVae's loss. Parts: unweighted,
-        from the joint posterior, but `own`: the weighted sum of what each encoder alone loses."""
+        "Eq. (7), M + 1 times MultiVae's: `total` in weighted nats per item, its parts unweighted."
         self.check(batch, all=True)
         experts = {n: self.encoders[n](batch[n]) for n in self.names}
         q = product_of_experts(list(experts.values()))

@@ -184,9 +184,10 @@ def teachers_of(method # a key of METHODS
 def settings_of(method # a key of METHODS
                ) -> dict: # fields of `Scale`
     "What differs for a method; students measure their teacher's model, so they share what it is."
-    shared = [{k: v for k, v in METHODS[t].settings.items() if k in ("latent", "beta", "text_weight")}
-              for t in teachers_of(method)]
-    return {k: v for s in [*shared, METHODS[method].settings] for k, v in s.items()}
+    of_the_model, found = ("latent", "beta", "text_weight"), {}
+    for t in teachers_of(method):
+        found |= {k: v for k, v in METHODS[t].settings.items() if k in of_the_model}
+    return found | METHODS[method].settings
 
 def seeds_of(method, seeds): # of `seeds` seeds, those that `method` is run with
     "The seeds of a method: 0, 1, ..."

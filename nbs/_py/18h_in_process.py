@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Without a scheduler
 #
-# > The same jobs in this very process, in slices of some minutes: for a machine where nothing can be installed.
+# > The same jobs in this very process, in slices: for a machine where nothing can be installed.
 #
 # ::: {.callout-note}
 # ## You will learn
