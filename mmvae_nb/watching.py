@@ -6,16 +6,15 @@
 __all__ = ['ALIKE', 'Validation', 'validation_of', 'spread']
 
 # %% ../nbs/06b_watching.ipynb #e1da236c
-import math
+import contextlib, math
 from collections.abc import Iterable, Iterator, Mapping
 import torch
-from torch.nn import functional as F
 from .core import *
 from .data import MultimodalData, as_float
 
 # %% ../nbs/06b_watching.ipynb #728c3f1b
 class Validation:
-    "A callback: held-out items' loss in the history, an early end, and the best weights."
+    "What `fit(validation=...)` calls: held-out items' loss, an early end, the best weights."
     def __init__(self, data, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
                  every=10, # updates between two looks, a multiple of 10
                  patience=None, # looks without a new best that end the training; None: never
@@ -105,16 +104,18 @@ def spread(model, # has `specs`, `infer` and `decode`, as a `MultimodalVAE`
           ) -> dict: # modality -> 0 (all reconstructions alike) to about 1
     "Variance between items of what posterior means are decoded to, as a share of the data's."
     if not all(hasattr(model, a) for a in ("specs", "infer", "decode")): return {}
-    with keeping_random_state():
-        try:
-            z = model.infer(batch).mean
-            made = {n: s.likelihood.mean(model.decode(z, n)) for n, s in model.specs.items()}
-        except Exception: return {}                # a model of one's own may know neither
-    pairs = {n: (made[n], batch[n]) for n in made if n in batch and len(batch[n]) > 1}
-    shares = {n: _variance(a)/_variance(b) for n, (a, b) in pairs.items() if a.shape == b.shape}
-    return {n: v.item() for n, v in shares.items() if v == v}
+    found = {}
+    with keeping_random_state(), contextlib.suppress(Exception):   # a model of one's own may know
+        z = model.infer(batch).mean                                # neither; that ends no training
+        for n, spec in model.specs.items():
+            made = spec.likelihood.mean(model.decode(z, n))
+            if n not in batch or made.shape != batch[n].shape: continue
+            tokens = made.dtype == batch[n].dtype == torch.int64
+            share = (_variance(made, tokens)/_variance(batch[n], tokens)).item()
+            if math.isfinite(share): found[n] = share
+    return found
 
-def _variance(x):
-    "Between items, in the mean over values; tokens by their one-hot codes."
-    if x.dtype == torch.int64: return F.one_hot(x).float().var(0).sum(-1).mean()
-    return as_float(x).flatten(1).var(0).mean()
+def _variance(x, tokens):
+    "Between items, in the mean over values; of tokens, the share of pairs of items that differ."
+    if tokens: return (x[:256, None] != x[None, :256]).float().mean()
+    return (as_float(x) if x.dtype == torch.uint8 else x.float()).var(0).mean()

@@ -96,7 +96,7 @@ def test_looks_come_with_rows_of_the_history(asked, got):
 
 # ---- an early end, and the best weights
 
-LOSSES = [5., 4., 4., 6., 3., 7., 3., 8., float("nan"), 2., 1.]
+LOSSES = [float("nan"), 5., 4., 4., 6., 3., 7., 3., 8., 2., 1.]
 
 def ends(losses, patience):
     "(rows until the end, place of the best row), by brute force."
@@ -180,7 +180,7 @@ def test_killed_between_the_best_look_and_the_end(tmp_path):
 def test_who_has_more_patience_may_go_on(tmp_path):
     how = dict(SCRIPTED, validation=held_out(), every_validation=10, checkpoint=tmp_path, keep="best")
     first, second, whole = Scripted(), Scripted(), Scripted()
-    assert len(fit(first, tensors(), patience=2, **how)) == ends(LOSSES, 2)[0] == 4
+    assert len(fit(first, tensors(), patience=2, **how)) == ends(LOSSES, 2)[0] == 5
     assert fit(second, tensors(), patience=99, **how).validation.tolist()[-1] == 1.
     fit(whole, tensors(), **{**how, "checkpoint": None})
     assert same(bits(second), bits(whole))
@@ -252,18 +252,19 @@ def test_epochs_are_passes_over_the_data(n, batch, k, epochs, updates):
     assert fit(Line(), loader, epochs=epochs, accumulate=k, **QUIET)["update"].iloc[-1] + 1 == updates
 
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_accumulated_batches_are_one_large_batch(clip):
-    "Without noise, to rounding: 4 batches of 8 are the rows of one of 32, two updates an epoch."
-    how = dict(lr=0.03, clip=clip, **QUIET)
+@pytest.mark.parametrize("optimiser", [None, torch.optim.SGD])
+def test_accumulated_batches_are_one_large_batch(optimiser, clip):
+    "Without noise, to rounding: 4 batches of 8 are the rows of one of 32. SGD sees a factor that Adam does not."
+    how = dict(lr=0.03, clip=clip, optimiser=optimiser, **QUIET)
     small, large, data = Line(), Line(), tensors()
     a, b = fit(small, data, 12, 8, accumulate=4, **how), fit(large, data, 12, 32, **how)
     near(bits(small), bits(large))
     torch.testing.assert_close(torch.tensor(a.to_numpy()), torch.tensor(b.to_numpy()), rtol=1e-4, atol=1e-6)
     rates = [0.03*lr_factor(u, 12) for u in range(12)]
     fours = [[data.batch(4*u + i, 8) for i in range(4)] for u in range(12)]
-    near(bits(small), bits(adam_by_hand(Line(), fours, rates, clip)))
+    if not optimiser: near(bits(small), bits(adam_by_hand(Line(), fours, rates, clip)))
     other = Line(); fit(other, data, 12, 8, **how)
-    assert not torch.allclose(other.map.weight, small.map.weight, atol=1e-3)
+    assert not torch.allclose(other.map.weight, small.map.weight, rtol=0, atol=1e-4)
 
 def test_accumulation_continues_where_it_stopped(tmp_path):
     how = dict(batch_size=8, accumulate=3, lr=0.01, **QUIET)
@@ -470,7 +471,7 @@ def test_an_interrupted_training_leaves_the_best_weights():
     model = Scripted()
     with pytest.raises(KeyboardInterrupt) as e:
         fit(model, tensors(), validation=held_out(), every_validation=10, keep="best", callbacks=[press], **SCRIPTED)
-    assert e.value.history.validation.tolist() == LOSSES[:8] and model.done == 41
+    assert e.value.history.validation.tolist()[1:] == LOSSES[1:8] and model.done == 51
 
 
 # ---- all alike
@@ -496,6 +497,8 @@ def test_the_spread_is_a_share_of_the_variance():
     made["words"][:, 1] = 0
     assert {n: round(v, 5) for n, v in spread(Fixed(made), batch).items()} == {
         "copy": 1, "half": .25, "one": .2, "same": 0, "words": 1, "words alike": 0, "pixels": .16}
+    counts = {"counts": torch.tensor([[10**6], [0], [10**6], [0]])}         # whole numbers whose mean is none
+    assert spread(Fixed({"counts": counts["counts"]/2}), counts) == {"counts": pytest.approx(.25)}
     assert spread(Line(), batch) == {} == spread(JVAE(vector_specs(), 2), {"no": x})
 
 def linear(n=512):

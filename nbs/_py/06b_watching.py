@@ -18,10 +18,9 @@
 
 # %%
 #| export
-import math
+import contextlib, math
 from collections.abc import Iterable, Iterator, Mapping
 import torch
-from torch.nn import functional as F
 from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData, as_float
 
@@ -45,7 +44,7 @@ from mmvae_nb.vae import Loss
 # %%
 #| exports
 class Validation:
-    "A callback: held-out items' loss in the history, an early end, and the best weights."
+    "What `fit(validation=...)` calls: held-out items' loss, an early end, the best weights."
     def __init__(self, data, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
                  every=10, # updates between two looks, a multiple of 10
                  patience=None, # looks without a new best that end the training; None: never
@@ -146,7 +145,7 @@ assert not impatient.over(row(3., 2., 2.5)) and impatient.over(row(3., 2., 2.5, 
 #
 # A model can get better for hundreds of updates and still make the same of every item: it has learnt the mean of the data, and the posterior says nothing yet, or
 # nothing any more. The sum of losses falls, so one does not see it there. It is seen at once where reconstructions of different items are compared. `spread` does: for each modality the variance
-# between items of what is made from posterior means, as a share of the variance of the data. For tokens it is the variance of their one-hot codes. A constant gives 0; a perfect
+# between items of what is made from posterior means, as a share of the variance of the data. For tokens it is the share of pairs of items that differ, place by place. A constant gives 0; a perfect
 # copy gives 1. `fit` looks at it once, at its end, and warns below one per cent.
 
 # %%
@@ -159,19 +158,21 @@ def spread(model, # has `specs`, `infer` and `decode`, as a `MultimodalVAE`
           ) -> dict: # modality -> 0 (all reconstructions alike) to about 1
     "Variance between items of what posterior means are decoded to, as a share of the data's."
     if not all(hasattr(model, a) for a in ("specs", "infer", "decode")): return {}
-    with keeping_random_state():
-        try:
-            z = model.infer(batch).mean
-            made = {n: s.likelihood.mean(model.decode(z, n)) for n, s in model.specs.items()}
-        except Exception: return {}                # a model of one's own may know neither
-    pairs = {n: (made[n], batch[n]) for n in made if n in batch and len(batch[n]) > 1}
-    shares = {n: _variance(a)/_variance(b) for n, (a, b) in pairs.items() if a.shape == b.shape}
-    return {n: v.item() for n, v in shares.items() if v == v}
+    found = {}
+    with keeping_random_state(), contextlib.suppress(Exception):   # a model of one's own may know
+        z = model.infer(batch).mean                                # neither; that ends no training
+        for n, spec in model.specs.items():
+            made = spec.likelihood.mean(model.decode(z, n))
+            if n not in batch or made.shape != batch[n].shape: continue
+            tokens = made.dtype == batch[n].dtype == torch.int64
+            share = (_variance(made, tokens)/_variance(batch[n], tokens)).item()
+            if math.isfinite(share): found[n] = share
+    return found
 
-def _variance(x):
-    "Between items, in the mean over values; tokens by their one-hot codes."
-    if x.dtype == torch.int64: return F.one_hot(x).float().var(0).sum(-1).mean()
-    return as_float(x).flatten(1).var(0).mean()
+def _variance(x, tokens):
+    "Between items, in the mean over values; of tokens, the share of pairs of items that differ."
+    if tokens: return (x[:256, None] != x[None, :256]).float().mean()
+    return (as_float(x) if x.dtype == torch.uint8 else x.float()).var(0).mean()
 
 
 # %% [markdown]
