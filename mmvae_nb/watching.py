@@ -15,7 +15,7 @@ from .data import MultimodalData, as_float
 # %% ../nbs/06b_watching.ipynb #728c3f1b
 class Validation:
     "What `fit(validation=...)` calls: held-out items' loss, an early end, the best weights."
-    def __init__(self, data, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
+    def __init__(self, data, # `MultimodalData`, a dict batch, or an iterable of them
                  every=10, # updates between two looks, a multiple of 10
                  patience=None, # looks without a new best that end the training; None: never
                  keep="last", # "best": the model ends with the weights of the best look

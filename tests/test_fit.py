@@ -432,7 +432,7 @@ print(peak() - before)
     r = python(run, tmp_path/"large")
     (tmp_path/"large").unlink()
     assert r.returncode == 0, r.stderr[-2000:]
-    assert float(r.stdout) < 500
+    assert float(r.stdout) < 500, r.stdout
 
 @pytest.mark.slow
 def test_a_mapped_file_is_data_without_a_copy(tmp_path):

@@ -45,7 +45,7 @@ from mmvae_nb.vae import Loss
 #| exports
 class Validation:
     "What `fit(validation=...)` calls: held-out items' loss, an early end, the best weights."
-    def __init__(self, data, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
+    def __init__(self, data, # `MultimodalData`, a dict batch, or an iterable of them
                  every=10, # updates between two looks, a multiple of 10
                  patience=None, # looks without a new best that end the training; None: never
                  keep="last", # "best": the model ends with the weights of the best look
