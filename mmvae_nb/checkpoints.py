@@ -92,13 +92,21 @@ def load_checkpoint(accelerator, # accelerate's, with the model prepared
     another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
                          "frozen weights differ), allowed: one of the model given")
     if run["settings"].get("model") != settings["model"]: raise another
-    for name, value in settings.items():
-        if run["settings"].get(name) != value:
-            raise MmvaeError(f"{name}: got {value!r}, allowed: {run['settings'].get(name)!r}, "
-                             f"which the checkpoint in {path.parent} was made with")
+    if name := _differs(settings, run):
+        hint = " (more of them with schedule='constant')" if name == "updates" else ""
+        raise MmvaeError(f"{name}: got {settings.get(name)!r}, allowed: "
+                         f"{run['settings'].get(name)!r}, which the checkpoint in {path.parent} "
+                         f"was made with{hint}")
     try: accelerator.load_state(str(path))
     except RuntimeError as e: raise another from e
     return run["update"], run["history"]
+
+def _differs(settings, run):
+    "The first setting that a checkpoint does not agree on. A constant rate can go on for longer."
+    for name in {**settings, **run["settings"]}:
+        if settings.get(name) == run["settings"].get(name): continue
+        constant = name == "updates" and settings["schedule"] == "constant"
+        if not (constant and settings["updates"] >= run["update"]): return name
 
 # %% ../nbs/06a_checkpoints.ipynb #4c2491ac
 def save_weights(model, path):

@@ -97,14 +97,22 @@ class IterativeTeacher(MultimodalVAE):
         continues = self.training and self.replay.share > 0
         elbos = self._continued(batch, q) if continues else self._climbed(batch, q).elbos
         means = torch.stack(elbos)
-        return Loss(-means.mean(), {f"t={t}": -means[t].detach() for t in (0, self.steps)})
+        steps = {f"t={t}": -means[t].detach() for t in (0, self.steps)}
+        return Loss(-means.mean(), {**steps, **self._parts})
 
     def _climbed(self, batch, q, memory=None):
         "A `Refinement` to train on; at t < T it trains the decoders only if all t do."
         own = [*self.decoders.parameters(), *self.likelihoods.parameters()]
         trained = [p for p in own if p.requires_grad and self.train_decoders != "last"]
-        return refine(lambda q: self.elbo(batch, q, path=True), q, self.refiner, self.steps,
-                      keep=True, parameters=trained, memory=memory)
+        seen = {}
+        def elbo(q):               # `self.elbo(batch, q, path=True)`, and what it is the sum of
+            z = q.rsample()
+            seen["kl"], seen["logs"] = path_kl(q, z), self.log_likelihoods(batch, z)
+            return self.weighted(seen["logs"]) - self.beta*seen["kl"]
+        done = refine(elbo, q, self.refiner, self.steps, keep=True, parameters=trained,
+                      memory=memory)
+        self._parts = self.parts(seen["logs"], kl=done.trajectory[-1].kl())     # those of q_T
+        return done
 
     def _continued(self, batch, q):
         "The mean ELBOs where a share of the items continues earlier refinements."

@@ -334,6 +334,11 @@ line = Line()
 with torch.no_grad(): line.map.weight += int(rank)           # ranks start apart: one of them must give way
 history = fit(line, tensors(), 6, **how)
 save_weights(line, f"{folder}/line-{rank}.safetensors")
+fours, listed, look = Line(), Line(), dict(validation=tensors(20), every_validation=10, patience=1)
+fit(fours, tensors(), 6, **how, accumulate=2)
+history = fit(listed, [tensors().batch(u, 8, 4) for u in range(8)], 6, **how, **look)
+assert history.validation.notna().sum() == 2
+save_weights(fours, f"{folder}/fours-{rank}.safetensors"); save_weights(listed, f"{folder}/listed-{rank}.safetensors")
 
 from mmvae_nb.distillation import Students
 from mmvae_nb.jmvae import JMVAE
@@ -372,12 +377,16 @@ def test_two_processes_train_one_model(tmp_path):
     assert run.returncode == 0, run.stderr[-9000:]
     weights = {p.stem: load_file(p) for p in tmp_path.glob("*.safetensors")}
     names = {n.rsplit("-", 1)[0] for n in weights}
-    assert len(names) == 8
+    assert len(names) == 10
     for n in names: assert same(weights[f"{n}-0"], weights[f"{n}-1"]), n
     # two processes of batch 8: the mean of two gradients, on batches 2u and 2u + 1; rank 0's first weights
     data, rates = tensors(), [0.03*lr_factor(u, 6) for u in range(6)]
     by_hand = adam_by_hand(Line(), [[data.batch(2*u, 8, 4), data.batch(2*u + 1, 8, 4)] for u in range(6)], rates)
     near(weights["line-0"], bits(by_hand))
+    wrapped = [[data.batch((2*u + i) % 8, 8, 4) for i in range(2)] for u in range(6)]  # epoch by epoch
+    near(weights["listed-0"], bits(adam_by_hand(Line(), wrapped, rates)))
+    fours = [[data.batch(4*u + i, 8, 4) for i in range(4)] for u in range(6)]
+    near(weights["fours-0"], bits(adam_by_hand(Line(), fours, rates)))
     alone = Line()
     fit(alone, data, 6, 8, lr=0.03, seed=4, **QUIET)
     assert (alone.map.weight - weights["line-0"]["map.weight"]).abs().max() > 1e-3

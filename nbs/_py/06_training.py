@@ -18,15 +18,17 @@
 
 # %%
 #| export
-import contextlib, json, math, os, time
+import contextlib, json, math, os, time, warnings
+from collections.abc import Iterable, Iterator, Mapping
 import pandas as pd
 import torch
 from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData
 from mmvae_nb.checkpoints import *
+from mmvae_nb.watching import *
 
 # %%
-import tempfile
+import functools, tempfile
 from dataclasses import replace
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -120,15 +122,16 @@ assert resolve_precision("auto", "cpu") in ("bf16", "float32")
 #
 # It takes any module whose call gives a `Loss`, and any data that keep the contract. The loop itself is short, because everything that is about
 # *where* it runs and *what is left behind* is in a context, `Run`: whatever happens inside, a loss that overflows or Ctrl-C, on the way out the bar is closed, accelerate's
-# marks are taken off the model, the model is in evaluation mode and the global random generators go on where they were before.
+# marks are taken off the model, the model is in evaluation mode and the global random generators go on where they were before. An error, Ctrl-C too, carries the rows so
+# far as its `history`. It is not swallowed, because what comes after `fit` in a script would take the half for a whole; with a `checkpoint` the same call goes on.
 
 # %%
 #| exports
 def fit(model, # a module: model(batch) -> Loss(total, parts)
-        data, # a `MultimodalData`
-        updates, # number of optimiser steps
-        batch_size=128, # items per update and process
-        lr=1e-3, # peak learning rate of Adam
+        data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader`
+        updates=None, # number of optimiser steps; or say `epochs`
+        batch_size=128, # items per batch and process; an iterable brings its own
+        lr=1e-3, # peak learning rate
         seed=0, # seeds weights' noise, pairing of items, everything drawn while training
         device="auto", # auto, cpu, cuda, cuda:N, mps
         precision="float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
@@ -138,17 +141,30 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         every=200, # updates between checkpoints
         progress=True, # show a bar with the parts of the loss
         stop_after=None, # stop (with a checkpoint) after this many updates, as if interrupted
-        callbacks=() # functions of the `Run`, called after each row of the history
+        callbacks=(), # functions of the `Run`, called after each row of the history
+        epochs=None, # passes over the data, in place of `updates`
+        accumulate=1, # batches per update and process, whose gradients are averaged
+        optimiser=None, # function (parameters, lr) -> `torch.optim.Optimizer`; None for Adam
+        validation=None, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
+        every_validation=None, # updates between looks at them, in tens; None: about 40 looks
+        patience=None, # looks without a new best loss that end the training; None: never
+        keep=None # weights at the end: "best" or "last"; None: "best" if there is `patience`
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
-    "Train `model` in place by Adam; resumes from `checkpoint` if there is one."
-    how = _checked(model, data, updates=updates, batch_size=batch_size, lr=lr, seed=seed,
-                   precision=resolve_precision(precision, device), schedule=schedule, clip=clip)
-    with Run(model, data, how, device, checkpoint, every, progress, stop_after) as run:
+    "Train `model` in place; resumes from `checkpoint` if there is one."
+    data = _numbered(data)
+    how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
+                   precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
+                   accumulate=accumulate)
+    watch = validation_of(validation, every_validation, patience, keep, how)
+    if watch: callbacks = [watch, *callbacks]
+    with Run(model, data, how, device, checkpoint, every, progress, stop_after,
+             optimiser, watch) as run:
         for update in run.left:
             row = run.step(update)
             if run.logs(update): run.log(row, callbacks)
             if run.saves(update): run.save(update + 1)
             if run.stopped: break
+    run.look_back()
     return pd.DataFrame(run.history)
 
 
@@ -157,18 +173,28 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
 
 # %%
 #| exports
-def _checked(model, data, **how):
+def _checked(model, data, updates, epochs, **how):
     "The settings of a training as numbers of Python's; one line for what can't be trained."
-    for name in ("updates", "batch_size"): how[name] = in_range(name, how[name], low=1, whole=True)
+    for name in ("batch_size", "accumulate"):
+        how[name] = in_range(name, how[name], low=1, whole=True)
     how["lr"] = in_range("lr", how["lr"], low=0)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
     if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
-    if not isinstance(data, MultimodalData):
-        raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData)")
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
-    return how
+    return {"updates": _updates(data, updates, epochs, how), **how}
+
+def _updates(data, updates, epochs, how):
+    "The number of updates, or how many the passes over the data take."
+    if (updates is None) == (epochs is None):
+        raise MmvaeError(f"updates: got {updates}, and epochs {epochs}, allowed: one of the two")
+    if epochs is None: return in_range("updates", updates, low=1, whole=True)
+    batches = in_range("epochs", epochs, low=1, whole=True)
+    batches *= data.batches_per_epoch(how["batch_size"])
+    return math.ceil(batches/(how["accumulate"]*_processes()))
+
+def _processes(): return int(os.environ.get("WORLD_SIZE", 1))
 
 def _accelerator(device, precision):
     "An `Accelerator` on `device`; several fits in one process may differ in device and precision."
@@ -176,17 +202,25 @@ def _accelerator(device, precision):
     from accelerate.state import AcceleratorState, PartialState
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
-    launched = int(os.environ.get("WORLD_SIZE", 1)) > 1
     mixed = {"float32": "no", "bf16": "bf16"}[precision]
-    if not launched:
+    if _processes() == 1:
         device = resolve_device(device)
         if device.type == "cuda": torch.cuda.set_device(device)
         return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
     return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
 
-def _can_fuse(parameters):
-    "Is Adam's one pass over all parameters there for them?"
-    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+def _adam(parameters, lr):
+    "Adam, in one pass over all parameters where that is there for them."
+    can = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.Adam(parameters, lr, fused=can)
+
+def _name(optimiser):
+    "An optimiser and its options as text, for a checkpoint to compare."
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise MmvaeError(f"optimiser: got a function that gives a {type(optimiser).__name__}, "
+                         "allowed: one that gives a torch.optim.Optimizer")
+    options = {k: v for k, v in optimiser.defaults.items() if k != "lr" and v}
+    return f"{type(optimiser).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
 
 @contextlib.contextmanager
 def _coarse_products(how):
@@ -218,15 +252,19 @@ class Run:
     def __init__(self, model, # the model in training
                  data, # a `MultimodalData`
                  how, # settings, as `fit` checks them
-                 device="auto", checkpoint=None, every=200, progress=True, stop_after=None):
+                 device="auto", checkpoint=None, every=200, progress=True, stop_after=None,
+                 optimiser=None, # as `fit` takes it
+                 watch=None): # a `Validation`
         count = lambda name, value: in_range(name, value, low=1, whole=True)
         self.model, self.data, self.how = model, data, how
         self.checkpoint, self.every, self.progress = checkpoint, count("every", every), progress
+        self.new_optimiser, self.watch, self.batch = optimiser, watch, None
         self.end = how["updates"]
         if stop_after is not None: self.end = min(self.end, count("stop_after", stop_after))
         self.accelerator = _accelerator(device, how["precision"])
         self.settings = dict(how, processes=self.accelerator.num_processes, data=data.checksum,
-                             model=fingerprint(model))
+                             model=fingerprint(model), **(watch.settings() if watch else {}))
+        if how["accumulate"] == 1: del self.settings["accumulate"]   # as in older checkpoints
         self.settings = json.loads(json.dumps(self.settings, default=float))   # as a file gives it
         self.history, self.row, self.update, self.stopped = [], {}, 0, False
 
@@ -237,14 +275,18 @@ class Run:
             seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
             undo.callback(self.model.eval); self.model.train()
             undo.callback(_marks(self.model)); undo.enter_context(_coarse_products(self.how))
+            if self.watch: undo.callback(self.watch.restore, self.model)
             self._prepare()
             start = self._resume()
+            if self.watch and self.watch.over(self.history): self.end = start
             show = self.progress and self.accelerator.is_main_process
             self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
             self.left, self.undo = range(start, self.end), undo.pop_all()
         return self
 
-    def __exit__(self, *error): return self.undo.__exit__(*error)
+    def __exit__(self, kind, error, trace):
+        if error is not None: error.history = pd.DataFrame(self.history)
+        return self.undo.__exit__(kind, error, trace)
 
     def _prepare(self):
         "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
@@ -252,13 +294,16 @@ class Run:
         self.data = self.data.to(accelerator.device)
         self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(trained, how["lr"], fused=_can_fuse(trained))
+        optimiser = (self.new_optimiser or _adam)(trained, how["lr"])
+        if self.new_optimiser: self.settings["optimiser"] = _name(optimiser)
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)
         accelerator.register_for_checkpointing(self.scheduler)
-        for more in getattr(self.model, "checkpoint_state", list)():
-            more.reset(); accelerator.register_for_checkpointing(more)
+        states = [*getattr(self.model, "checkpoint_state", list)(), self.watch, self.data]
+        for more in states:
+            if hasattr(more, "load_state_dict"):
+                more.reset(); accelerator.register_for_checkpointing(more)
 
     def _resume(self):
         "The update to begin with: that after the newest checkpoint, or the first."
@@ -267,18 +312,30 @@ class Run:
         return start
 
     def step(self, update) -> dict: # the row of the history
-        "One update: loss, gradient, Adam. `MmvaeError` if a number is not finite."
-        accelerator, how = self.accelerator, self.how
-        number = update*accelerator.num_processes + accelerator.process_index
-        total, parts = self.wrapped(self.data.batch(number, how["batch_size"], how["seed"]))
-        self._finite("loss: got", total, update)
-        accelerator.backward(total)
+        "One update: loss, gradient, optimiser. `MmvaeError` if a number is not finite."
+        accelerator, how, k = self.accelerator, self.how, self.how["accumulate"]
+        rows = []
+        for i in range(update*k, (update + 1)*k):
+            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+                rows.append(self._gradient(update, i))
         limit = math.inf if how["clip"] is None else how["clip"]
         norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
         self._finite("gradient: got norm", norm, update)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         self.update = update
-        return {"update": update, "total": total.detach(), **parts}
+        if k > 1: rows = [{n: sum(r[n] for r in rows)/k for n in rows[0]}]
+        return {"update": update, **rows[0]}
+
+    def _gradient(self, update, i):
+        "Add the gradient of the i-th batch; its total and parts."
+        number = i*self.accelerator.num_processes + self.accelerator.process_index
+        self.batch = self.data.batch(number, self.how["batch_size"], self.how["seed"])
+        total, parts = self.wrapped(self.batch)
+        self._finite("loss: got", total, update)
+        k = self.how["accumulate"]
+        self.accelerator.backward(total/k if k > 1 else total)
+        return {"total": total.detach(), **parts}
 
     def _finite(self, what, value, update):
         "On a card, which looking would wait for, a look with each row and checkpoint is enough."
@@ -310,6 +367,14 @@ class Run:
     def save(self, done): # updates done
         save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history)
 
+    def look_back(self):
+        "One line if the model makes the same of all items."
+        if self.update < 99 or self.batch is None or not self.accelerator.is_main_process: return
+        if same := [n for n, v in spread(self.model, self.batch).items() if v < ALIKE]:
+            warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
+                          f"different items are alike (they vary by less than {ALIKE:.0%} of what "
+                          "the data do); a plateau, or a collapsed posterior", stacklevel=3)
+
 
 # %%
 #| exports
@@ -326,6 +391,99 @@ class _Bar:
             self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
     def close(self): self.bar.close()
 
+
+# %% [markdown]
+# ## Data larger than memory
+#
+# A file of numbers that memory can't hold, photos in a folder, pictures that are drawn anew each time: for these there is torch's `DataLoader`. `fit` takes one
+# (or any other iterable) in place of our data, if its batches are dicts: name to tensor. What is lost is the batch as a function of its number, because a loader knows only
+# *next*. So its order is made a function of the seed: before each batch the global generators are seeded by the run's seed, the epoch and the place in it, and so is
+# a generator of the loader's own. To resume is to begin the epoch again and to skip what was seen. That reads up to one epoch for nothing,
+# and gives the same bits if all chance in the loader comes from those generators (torch's, NumPy's, Python's; workers start anew each epoch).
+# With several processes each reads all and keeps its share.
+
+# %%
+#| exports
+class Stream:
+    "An iterable of dict batches, asked by number as `MultimodalData` is."
+    def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
+                ): self.batches, self.device = batches, "cpu"; self.reset()
+
+    def reset(self):
+        "To the first batch of the first epoch."
+        self.load_state_dict({"epoch": 0, "first": 0})
+
+    def state_dict(self): return {"epoch": self.epoch, "first": self.first}
+
+    def load_state_dict(self, state):
+        "To the first batch of an epoch: those before the one that is asked for are skipped."
+        self.epoch, self.first = state["epoch"], state["first"]
+        self.number, self.left = self.first, None              # of the next batch
+
+    def to(self, device): self.device = device; return self
+
+    @property
+    def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
+
+    def _length(self):
+        with contextlib.suppress(TypeError, AttributeError): return [len(self.batches)]
+        return []
+
+    def batches_per_epoch(self, batch_size=None):
+        "What the iterable says of itself."
+        if length := self._length(): return length[0]
+        raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
+
+    def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
+        "The batch of this number; numbers must rise."
+        while self.number <= number: batch = self._next(seed)
+        return _as_batch(batch, self.device)
+
+    def _next(self, seed):
+        with keeping_random_state():
+            seed_everything(seed, "stream", self.epoch, self.number - self.first)
+            if self.left is None: self.left = self._open()
+            batch = next(self.left, None)
+        if batch is not None: self.number += 1; return batch
+        if self.number == self.first: raise MmvaeError("data: got no batch, allowed: one or more")
+        self.load_state_dict({"epoch": self.epoch + 1, "first": self.number})
+        return self._next(seed)
+
+    def _open(self):
+        "One pass, with the iterable's own chance seeded."
+        for part in (self.batches, getattr(self.batches, "sampler", None)):
+            own = getattr(part, "generator", None)
+            if isinstance(own, torch.Generator): own.manual_seed(torch.initial_seed())
+            if hasattr(part, "set_epoch"): part.set_epoch(self.epoch)
+        return iter(self.batches)
+
+def _as_batch(batch, device):
+    "A dict of tensors on the device; `MmvaeError` for another kind of batch."
+    if isinstance(batch, Mapping) and batch:
+        return {n: torch.as_tensor(x).to(device, non_blocking=True) for n, x in batch.items()}
+    raise MmvaeError(f"data: got a batch that is a {type(batch).__name__}, "
+                     "allowed: a dict, name -> tensor (batch, ...)")
+
+def _numbered(data):
+    "Data that are asked for batches by number: as they are, or an iterable made such."
+    if isinstance(data, (MultimodalData, Stream)): return data
+    if isinstance(data, Iterable) and not isinstance(data, (Iterator, Mapping, str)):
+        return Stream(data)
+    raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData), or "
+                     "what can be iterated again and again and gives dicts (DataLoader, list)")
+
+
+# %%
+lots = [{"x": torch.full((2, 1), float(i))} for i in range(5)]
+loader = torch.utils.data.DataLoader(lots, batch_size=None, shuffle=True)
+seen = Stream(loader); order = [int(seen.batch(i)["x"][0]) for i in range(12)]
+again = Stream(loader); again.load_state_dict({"epoch": 1, "first": 5})        # as a checkpoint says
+assert [int(again.batch(i)["x"][0]) for i in (7, 8)] == order[7:9]
+assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5)) and order[:5] != order[5:10]
+for bad in [iter(lots), {"x": torch.zeros(3, 1)}, 7]:
+    try: _numbered(bad)
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
 
 # %% [markdown]
 # It trains the VAE of the last lesson:
@@ -369,41 +527,81 @@ assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.para
 assert resumed["update"].tolist() == [0, 10, 20, 30, 39] and "0.0005" in refusal
 
 # %% [markdown]
-# ## Callbacks
-#
-# What one wants beside the training loss differs from project to project: the loss on validation items, a picture, an entry in a log, an early end. A *callback* is
-# a function of the `Run`, called after each row of the history (every ten updates). It may look at `run.model`, add to `run.row`, and call `run.stop()`. It draws from random generators of
-# its own, so a training with callbacks ends in the same weights as one without.
-#
-# Two of them: the validation loss, and a stop when it has not improved for three rows. Both are written so that a resumed run behaves like an uninterrupted
-# one: they remember nothing that is not in `run.history`.
+# A run that has come to its end can go on for longer if its rate is constant: `updates` is then no more than the place where one stops looking. One cycle is over when it is over. With
+# another $U$ in equation (1) every rate would have been another, so a longer run is another run, and is refused. Calling `fit` once more without the checkpoint
+# begins a second cycle from the weights reached.
 
 # %%
-held_out, _ = mnist_svhn_text("validation", "rendered").take(200)
+steady = {**short, "schedule": "constant"}
+at_once, bit_by_bit = new_vae(), new_vae(); fit(at_once, train, **steady)
+with tempfile.TemporaryDirectory() as folder:
+    for updates in (15, 40): fit(bit_by_bit, train, **{**steady, "updates": updates}, checkpoint=folder)
+for a, b in zip(at_once.parameters(), bit_by_bit.parameters()): assert torch.equal(a, b)
 
-def validation(run):
-    "Adds the loss on held-out items to each row."
-    seed_everything(0, "validation")                                # the same noise each time
-    with torch.no_grad(): run.row["validation"] = run.model.eval().loss(held_out).total.item()
+# %% [markdown]
+# ## The same, plainly
+#
+# Whoever needs another loop writes it: models are modules, and their call gives a loss. This one ends in the weights of `fit`, bit by bit. From here it is your own:
+# other schedules, several optimisers, a logger.
 
-def patience(run):
-    "Ends the training after three rows without a new best validation loss."
-    losses = [row["validation"] for row in run.history]
-    if losses.index(min(losses)) < len(losses) - 3: run.stop()
+# %%
+plain, data, U = new_vae(), train, 40
+with keeping_random_state():
+    seed_everything(0, "fit", 0)
+    trained = [p for p in plain.train().parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(trained, 1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: lr_factor(u, U))
+    for update in range(U):                                # or: for batch in loader
+        total, parts = plain(data.batch(update, batch_size=32, seed=0))
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 100.)
+        optimiser.step(); schedule.step(); optimiser.zero_grad()
+for a, b in zip(whole.parameters(), plain.parameters()): assert torch.equal(a, b)
+
+# %% [markdown]
+# Other arguments change single lines of it. `optimiser` is a function of parameters and rate: a class of torch's, or a `partial` of one. With `accumulate=k` the
+# gradients of $k$ batches are averaged before an update, for batches that memory can't hold at once. What a model counts itself (the warm-up of lesson 12) counts batches.
+
+# %%
+adamw = functools.partial(torch.optim.AdamW, weight_decay=.1)
+once = {**short, "updates": None, "batch_size": 250}
+history = fit(new_vae(), train, **once, epochs=1, accumulate=2, optimiser=adamw)
+assert history["update"].iloc[-1] + 1 == math.ceil(train.batches_per_epoch(250)/2)
 
 
 # %% [markdown]
-# With a rate that is far too large the validation loss soon gets no better, and the training ends. Its weights are those of a training that was
-# stopped at the same place without any callback.
+# ## Callbacks
+#
+# What one wants beside the training loss differs from project to project: a picture, an entry in a log, a number. A *callback* is
+# a function of the `Run`, called after each row of the history (every ten updates). It may look at `run.model`, add to `run.row`, and call `run.stop()`. It draws from random generators of
+# its own, so a training with callbacks ends in the same weights as one without. And it should remember nothing that is not in `run.history`, so that a resumed run
+# behaves like an uninterrupted one.
+
+# %%
+def length(run):
+    "The length of all weights, taken as one vector."
+    run.row["length"] = sum((p.detach()**2).sum() for p in run.model.parameters()).sqrt().item()
+print(fit(new_vae(), train, **short, callbacks=[length])[["update", "total", "length"]].round(1))
+
+# %% [markdown]
+# ## Validation, and an early end
+#
+# `validation` adds the loss of held-out items to the history, as a callback that [lesson 06b](06b_watching.ipynb) explains. The items may be a `MultimodalData`, one batch, or a loader.
+#
+# With a rate that is far too large the validation loss soon gets no better, and after three looks without a new best the training ends. The last weights are then by
+# construction worse than some before, so with `patience` the model holds the *best* ones. Without it the last are kept, because a look should change nothing, and because at the end of a cycle
+# the rate is zero and the last weights are as a rule the best. For the same reason `patience` goes with a constant rate: who leaves a cycle early never gets its small steps.
 
 # %%
 rough = dict(updates=200, batch_size=32, lr=0.1, schedule="constant", progress=False, device="cpu")
+held_out, _ = mnist_svhn_text("validation", "rendered").take(200)
 watched, alone = new_vae(), new_vae()
-history = fit(watched, train, **rough, callbacks=[validation, patience])
-ended = history["update"].iloc[-1] + 1
-fit(alone, train, **rough, stop_after=ended)
+look = dict(validation=held_out, every_validation=10)
+history = fit(watched, train, **rough, **look, patience=3)
+ended, best = history["update"].iloc[-1] + 1, history["update"][history.validation.idxmin()] + 1
+fit(alone, train, **rough, stop_after=int(best))                # without any validation
 for a, b in zip(watched.parameters(), alone.parameters()): assert torch.equal(a, b)
-assert 30 < ended < 200
+assert 30 < ended < 200 and best == ended - 30
 print(history[["update", "total", "validation"]].round(1).to_string(index=False))
 
 # %% [markdown]
@@ -436,7 +634,7 @@ except MmvaeError as e: assert "smaller lr" in str(e)
 # ## What goes wrong, and how you would notice
 #
 # - *The total falls, one part does not move.* In a sum of several likelihoods one modality can be forgotten in silence. Plot every part.
-# - *The KL is zero for a long time.* The posterior may have collapsed (lesson 05). Look at reconstructions of different items: are they alike?
+# - *The KL is zero for a long time.* The posterior may have collapsed (lesson 05). Look at reconstructions of different items: are they alike? `fit` warns if they are.
 # - *A resumed run is not the same run.* Compare a killed and resumed run with an uninterrupted one, bit by bit, as above. A loader with a
 #   hidden position, or a noise generator that was not saved, shows at once.
 # - *The gradient is clipped at every update.* Then the clipping sets the step, not the learning rate, and the loss hardly falls. Our limit of 100 is
@@ -445,8 +643,9 @@ except MmvaeError as e: assert "smaller lr" in str(e)
 # ## Recap
 #
 # - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is; it leaves nothing behind but a trained model.
-# - Callbacks see the `Run`: they add to its history and may end it, and change no weight.
-# - [Lesson 06a](06a_checkpoints.ipynb): checkpoints, and `save` and `load` for what was trained.
+# - Callbacks see the `Run`: they add to its history and may end it, and change no weight. The validation loss is one of them.
+# - Data in memory are a function of the update's number; a `DataLoader` is made one by seeding it and skipping.
+# - [Lesson 06a](06a_checkpoints.ipynb): checkpoints, and `save` and `load` for what was trained. [Lesson 06b](06b_watching.ipynb): held-out items, early ends, plateaus.
 #
 # ## Exercises
 #

@@ -45,7 +45,7 @@ from mmvae_nb.training import fit
 # so far. It is written to a temporary folder which is then renamed, so there is never half a
 # checkpoint; the one before it is deleted only afterwards. Beside it lie the settings, and a fingerprint of the model's
 # class, options and frozen parts (a student's teacher, say). Resuming with
-# others would silently mix two experiments, so that is refused.
+# others would silently mix two experiments, so that is refused. One setting may grow: with a constant rate, the number of updates.
 #
 # Some models carry something from one update to the next that is no weight, such as the unfinished refinements of lesson 09. Such a model has a method
 # `checkpoint_state()` that returns objects with `reset()`, `state_dict()` and `load_state_dict()`: `fit` resets them at the start and keeps them in the checkpoint.
@@ -128,13 +128,21 @@ def load_checkpoint(accelerator, # accelerate's, with the model prepared
     another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
                          "frozen weights differ), allowed: one of the model given")
     if run["settings"].get("model") != settings["model"]: raise another
-    for name, value in settings.items():
-        if run["settings"].get(name) != value:
-            raise MmvaeError(f"{name}: got {value!r}, allowed: {run['settings'].get(name)!r}, "
-                             f"which the checkpoint in {path.parent} was made with")
+    if name := _differs(settings, run):
+        hint = " (more of them with schedule='constant')" if name == "updates" else ""
+        raise MmvaeError(f"{name}: got {settings.get(name)!r}, allowed: "
+                         f"{run['settings'].get(name)!r}, which the checkpoint in {path.parent} "
+                         f"was made with{hint}")
     try: accelerator.load_state(str(path))
     except RuntimeError as e: raise another from e
     return run["update"], run["history"]
+
+def _differs(settings, run):
+    "The first setting that a checkpoint does not agree on. A constant rate can go on for longer."
+    for name in {**settings, **run["settings"]}:
+        if settings.get(name) == run["settings"].get(name): continue
+        constant = name == "updates" and settings["schedule"] == "constant"
+        if not (constant and settings["updates"] >= run["update"]): return name
 
 
 # %%
