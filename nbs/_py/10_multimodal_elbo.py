@@ -345,8 +345,8 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
 
 # %% [markdown]
-# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,486 nats behind. MNIST with zeros
-# is even worse than the prior, by 843 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,413 nats behind. MNIST with zeros
+# is even worse than the prior, by 936 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
 # In pictures, for the word alone:
 
 # %%
