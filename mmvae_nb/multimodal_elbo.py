@@ -6,6 +6,7 @@
 __all__ = ['MultimodalVAE', 'JVAE']
 
 # %% ../nbs/10_multimodal_elbo.ipynb #fbfabf77
+import torch
 from torch import nn
 from .core import *
 from .distributions import *
@@ -13,6 +14,16 @@ from .networks import *
 from .vae import *
 
 # %% ../nbs/10_multimodal_elbo.ipynb #4ca3f867
+def _check_items(name, x, modality):
+    "Refuse what is no batch of this modality's items, as far as its shape can tell."
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
 class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
@@ -29,25 +40,34 @@ class MultimodalVAE(Remembers, nn.Module):
             if not n or "." in n or hasattr(nn.ModuleDict(), n):
                 raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
                                  "dot that are no attribute of torch's ModuleDict")
-        self.specs, self.latent = dict(specs), in_range("latent", latent, low=1, whole=True)
+        self.specs = {n: s.of_model(n) for n, s in specs.items()}
+        self.latent = in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
-        self.decoders = nn.ModuleDict({n: s.decoder(latent) for n, s in specs.items()})
-        learned = {n: s.likelihood for n, s in specs.items() if isinstance(s.likelihood, nn.Module)}
+        own = self.specs.items()
+        self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
+        learned = {n: s.likelihood for n, s in own if isinstance(s.likelihood, nn.Module)}
         self.likelihoods = nn.ModuleDict(learned)         # with parameters of their own
 
     @property
     def names(self): return list(self.specs)
 
+    def speak_as(self, other # a `MultimodalVAE`
+                ):
+        "Generate as another model does: by its decoders and its likelihoods, which are not copied."
+        self.decoders, self.likelihoods = other.decoders, other.likelihoods
+        self.specs = other.specs
+
     def check(self, batch, # dict: name -> tensor
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
-        "Check a batch's keys and sizes; `MmvaeError` names what is wrong."
+        "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
         for n in batch: one_of("modality", n, self.names)
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
-        if len({len(batch[n]) for n in have}) > 1:
-            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "
-                             "allowed: one size for all")
+        for n in have: _check_items(n, batch[n], self.specs[n].modality)
+        if any(batch[n].shape[0] != batch[have[0]].shape[0] for n in have):     # pairwise: a set of
+            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "  # sizes would be
+                             "allowed: one size for all")                   # fixed by torch.export
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -71,8 +91,7 @@ class MultimodalVAE(Remembers, nn.Module):
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decode(z, n))
-                for n in self.check(batch)}
+        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."

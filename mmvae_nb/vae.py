@@ -29,10 +29,11 @@ class VAE(Remembers, nn.Module):
                  beta=1.0 # weight of the KL term
                 ):
         super().__init__()
+        spec = spec.of_model(name)
         self.name, self.latent, self.weight = name, latent, spec.weight
         self.beta = in_range("beta", beta, low=0)
-        self.encoder, self.decoder = UnimodalEncoder(spec, latent), spec.decoder(latent)
-        self.likelihood = spec.likelihood
+        self.encoder, self.decoder = UnimodalEncoder(spec, latent), spec.make_decoder(latent)
+        self.spec, self.likelihood = spec, spec.likelihood
 
     def infer(self, batch) -> DiagonalGaussian:
         "q(z | x) for each item."
@@ -48,7 +49,7 @@ class VAE(Remembers, nn.Module):
 
     def log_likelihood(self, batch, z):
         "log p(x | z) in nats per item, unweighted."
-        return self.likelihood.log_prob(batch[self.name], self.decoder(z))
+        return self.spec.log_prob(batch[self.name], self.decoder(z))
 
     def elbo(self, batch, q, generator=None, path=False):
         "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: KL of eq. (5)."

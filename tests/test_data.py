@@ -273,7 +273,8 @@ def test_bad_modality(args):
 def test_users_own_arrays():
     n = 23
     own = D.TensorData({"picture": np.zeros((n, 3, 8, 8), np.uint8), "sensor": np.arange(n * 2.).reshape(n, 2),
-                        "note": np.arange(n * 4).reshape(n, 4) % 5}, labels=np.arange(n) % 3, name="mine")
+                        "note": np.arange(n * 4).reshape(n, 4) % 5}, labels=np.arange(n) % 3, name="mine",
+                       kinds={"note": "text"})
     assert {m.name: m.kind for m in own.modalities.values()} == {"picture": "image", "sensor": "vector", "note": "text"}
     assert own.modalities["note"].num_tokens == 5 and own.pools["sensor"].dtype == torch.float32
     batch = own.batch(11, 5)

@@ -20,7 +20,7 @@
 
 # %%
 #| export
-import copy, functools, hashlib, html, math
+import copy, functools, hashlib, html, math, warnings
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -67,6 +67,7 @@ assert "svhn" not in only_text and len({len(x) for x in by_hand.values()}) == 1
 # %%
 #| exports
 _kinds = {"image": 3, "text": 1, "vector": 1}   # and the number of axes of one item
+_axes = {"image": "(C, H, W)", "text": "(length,)", "vector": "(D,); flatten what has more axes"}
 
 @dataclass(frozen=True)
 class Modality:
@@ -79,9 +80,11 @@ class Modality:
     def __post_init__(self):
         axes = _kinds[one_of("kind", self.kind, _kinds)]
         if len(self.shape) != axes:
-            raise MmvaeError(f"shape: got {self.shape}, allowed for {self.kind}: {axes} numbers")
+            raise MmvaeError(f"{self.name}: got items of shape {self.shape}, allowed for a "
+                             f"modality of kind {self.kind}: {_axes[self.kind]}")
         if self.kind == "text" and not self.vocabulary:
-            raise MmvaeError(f"vocabulary: got {self.vocabulary!r}, allowed: a string or a tuple")
+            raise MmvaeError(f"{self.name}: got the vocabulary {self.vocabulary!r}, allowed for a "
+                             "text: a string of characters or a tuple of words")
         if isinstance(self.vocabulary, list):   # a list can't be a key of the table of tokens
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
@@ -295,9 +298,9 @@ def _check_pool(modality, pool):
     if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
     given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
-    floats = [torch.float16, torch.bfloat16, torch.float32]
-    types = {"image": [torch.uint8] + floats, "text": [torch.int64], "vector": floats}[kind]
-    one_of(f"type of {name}", pool.dtype, types)
+    if pool.dtype not in _types[kind]:
+        raise MmvaeError(f"{name}: got {pool.dtype}, allowed for a modality of kind {kind}: "
+                         f"{', '.join(map(str, _types[kind]))}{_advice[kind]}")
     low, high = (v.item() for v in pool.aminmax())
     if not math.isfinite(high - low):
         raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
@@ -305,7 +308,22 @@ def _check_pool(modality, pool):
     if kind == "text": in_range(f"tokens of {name}", low, 0)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
-                         "allowed: uint8 from 0 to 255 or floats from 0 to 1")
+                         "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
+                         "is flattened to (n, D)")
+    if kind == "vector": _warn_of_units(name, pool)
+
+_floats = [torch.float16, torch.bfloat16, torch.float32]
+_types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "vector": _floats}
+_advice = {"image": "", "text": " (`x.long()`)", "vector": " (`x.float()`)"}
+
+def _warn_of_units(name, pool):
+    "Warn of a table whose widest column is far from the deviation 1 that models expect."
+    some = pool[::1 + pool.numel()//10**7].double()
+    spread = some.std(0, correction=0)                   # narrow columns beside wide ones are usual
+    if spread.max() > 0 and not .01 <= spread.max() <= 100:
+        warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to "
+                      f"{spread.max():.2g}, and networks and likelihood expect about 1: use "
+                      f"`Standardize`, or a likelihood with that scale", stacklevel=5)
 
 
 # %%
@@ -404,27 +422,49 @@ def _markdown(data):
 # ## Your own modalities
 #
 # If your modalities come aligned, row $i$ here with row $i$ there, there is nothing to subclass.
-# Hand the tensors (or NumPy arrays) to `TensorData`; an epoch is then simply a permutation of the
-# rows. What each modality is, is guessed from its tensor: four axes make an image, whole numbers
-# make text (with the numbers themselves as vocabulary), and two axes of floats make a vector. Give
-# `modalities` if the guess is wrong.
+# Hand the tensors (or NumPy arrays, or tables of pandas) to `TensorData`; an epoch is then simply a permutation of the
+# rows. What each modality is, is guessed from its tensor: four axes make an image, and two axes of floats a vector.
+#
+# Two axes of *whole* numbers could be three things: tokens of a text, counts, or numbers of categories. A guess that is wrong would train without
+# complaint, so there is none. You say which: `kinds={"note": "text"}` makes text of them (with the numbers themselves as vocabulary), counts become floats,
+# and categories become ones and zeros (`torch.nn.functional.one_hot`). A `Modality` says it too, and can say more: the vocabulary.
 
 # %%
 #| exports
-def _guess(name, x):
-    "The `Modality` a tensor looks like."
+def _guess(name, x, kind=None):
+    "The `Modality` a tensor looks like, or is said to be."
     shape = tuple(x.shape[1:])
-    if x.ndim == 4: return Modality(name, "image", shape)
-    if x.ndim == 2 and x.dtype == torch.int64:
-        return Modality(name, "text", shape, tuple(map(str, range(int(x.max()) + 1))))
-    if x.ndim == 2: return Modality(name, "vector", shape)
-    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, "
-                     "allowed: (n, C, H, W), (n, length) or (n, D)")
+    kind = kind or {4: "image", 2: "vector"}.get(x.ndim)
+    if kind is None:
+        raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: (n, C, H, W), (n, length) "
+                         "or (n, D): " + ("`x[:, None]` makes a column of it" if x.ndim == 1 else
+                                          "`x.flatten(1)` makes a vector of each item"))
+    if kind != "text": return Modality(name, kind, shape)
+    if x.is_floating_point():
+        raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind text: "
+                         "whole numbers")
+    tokens = int(x.max()) + 1 if x.numel() else 1
+    return Modality(name, "text", shape, tuple(map(str, range(tokens))))
 
-def _as_tensor(x):
-    "A tensor of `x`; double precision becomes single."
-    x = torch.as_tensor(x)
-    return x.float() if x.dtype == torch.float64 else x
+def _said(name, x, kinds):
+    "The kind of a tensor if it was said; `MmvaeError` where it must be said and was not."
+    kind = kinds.get(name)
+    if kind: return one_of(f"kind of {name}", kind, _kinds)
+    if x.ndim != 2 or x.is_floating_point(): return None
+    raise MmvaeError(f"{name}: got whole numbers ({x.dtype}), which may be text, counts or "
+                     f"categories, allowed: `kinds={{{name!r}: 'text'}}`, floats (`x.float()`) for "
+                     "counts, or `one_hot(x).flatten(1).float()` for categories")
+
+def _as_tensor(name, x):
+    "A tensor of an array, a list or a table of numbers; double precision becomes single."
+    if isinstance(x, torch.Tensor): return x.float() if x.dtype == torch.float64 else x
+    try:
+        given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
+        return _as_tensor(name, torch.as_tensor(given))
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
+                         f"({str(e).splitlines()[0][:60]}), allowed: a tensor, array or table of "
+                         "numbers; strings become tokens by `Modality.encode`") from e
 
 def _as_labels(labels):
     "Labels as an int64 tensor; a fraction is no class."
@@ -433,21 +473,34 @@ def _as_labels(labels):
     raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
 
 
+def _known(modalities):
+    "Modalities given as a list, or as a dict, by name."
+    given = modalities.values() if isinstance(modalities, dict) else modalities or []
+    for m in given:
+        if not isinstance(m, Modality):
+            raise MmvaeError(f"modalities: got a {type(m).__name__} ({m!r:.40}), "
+                             "allowed: a list or dict of `Modality`")
+    return {m.name: m for m in given}
+
+
 # %%
 #| exports
 class TensorData(MultimodalData):
     "Aligned tensors: row i of every modality is item i."
     def __init__(self, tensors, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
-                 modalities=None, # list of `Modality`; guessed from the tensors if absent
+                 modalities=None, # list or dict of `Modality`; guessed from the tensors if absent
                  name="tensors", # of the data set
                  split="train", # train, validation or test
+                 kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
                  **kwargs): # what `MultimodalData` takes beside these
-        pools = {k: _as_tensor(v) for k, v in tensors.items()}
+        pools = {k: _as_tensor(k, v) for k, v in tensors.items()}
         sizes = {k: len(v) for k, v in pools.items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
-        known = {m.name: m for m in modalities or [_guess(k, v) for k, v in pools.items()]}
+        for k in kinds or {}: one_of("kinds", k, pools)
+        known = _known(modalities) or {k: _guess(k, v, _said(k, v, kinds or {}))
+                                       for k, v in pools.items()}
         for k in pools: one_of("tensors", k, known)
         if labels is not None: labels = dict.fromkeys(pools, _as_labels(labels))
         super().__init__(name, split, known, pools, labels, **kwargs)
@@ -466,12 +519,17 @@ again = mine.batch(update=7, batch_size=4)                          # ... and a 
 assert all(torch.equal(batch[m], again[m]) for m in batch) and mine.batches_per_epoch(4) == 2
 mine
 
+# %%
+note = TensorData({"note": tokens}, kinds={"note": "text"})         # whole numbers: say what they are
+assert note.modalities["note"].kind == "text" and note.modalities["note"].num_tokens == 27
+
 # %% [markdown]
 # What does not fit is refused when the data set is made, not in the middle of training.
 
 # %%
 for bad in [lambda: TensorData({"a": torch.rand(3, 2), "b": torch.rand(4, 2)}),
-            lambda: TensorData({"a": torch.rand(3)}),
+            lambda: TensorData({"a": torch.rand(3)}), lambda: TensorData({"a": tokens}),
+            lambda: TensorData({"a": ["two", "words"]}),
             lambda: TensorData({"a": torch.rand(3, 2)}, labels=[0, 1]),
             lambda: TensorData({"a": torch.rand(3, 2)}, labels=[.2, .9, 1.7]),
             lambda: TensorData({"a": torch.rand(3, 1, 8, 8)*255}),
@@ -480,6 +538,39 @@ for bad in [lambda: TensorData({"a": torch.rand(3, 2), "b": torch.rand(4, 2)}),
     try: bad()
     except MmvaeError as e: print(e)
     else: raise AssertionError("let through")
+
+
+# %% [markdown]
+# A table in mixed units is let through with a warning: its columns may be metres, pascals and shares, but to a likelihood of scale 1 an error of one pascal is as bad as an
+# error of one metre, and the pressure alone would be learnt. Bring each column to mean 0 and deviation 1, by what the *training* items say, and use the same two
+# numbers for every other split and for the way back.
+
+# %%
+#| exports
+class Standardize:
+    "Columns of a table to mean 0 and deviation 1, as the training items have them; and `back`."
+    def __init__(self, train): # training items (n, D): a tensor, array or table of numbers
+        x = _as_tensor("train", train).double()
+        self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
+        self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
+    def __call__(self, x): # items of any split, (n, D), in the units of the table
+        "The same items in units of the training items' deviation: float32 (n, D)."
+        return ((_as_tensor("x", x).double() - self.mean)/self.deviation).float()
+    def back(self, x): # items (n, D), such as a model generates
+        "The same items in the units of the table: float32 (n, D)."
+        return (x.detach().cpu().double()*self.deviation + self.mean).float()
+
+
+# %%
+weather = np.random.default_rng(0).normal([20, 101_300, .6], [8, 900, 0], (200, 3))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always"); TensorData({"weather": weather})
+print(told[0].message)
+units = Standardize(weather[:150])
+with warnings.catch_warnings():
+    warnings.simplefilter("error"); tidy = TensorData({"weather": units(weather[:150])})
+assert abs(tidy.pools["weather"].std(0, correction=0) - torch.tensor([1., 1, 0])).max() < 1e-5
+torch.testing.assert_close(units.back(units(weather[150:])), torch.tensor(weather[150:]).float())
 
 # %% [markdown]
 # ## Pairs by class
@@ -531,10 +622,11 @@ class PairedByKey(MultimodalData):
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
         self.keys, self._anchor_keys = keys, keys[self.anchor].cpu()
         self._members = {m: _rows_of(keys[m].cpu()) for m in self.modalities}
+        what = "class" if keys is labels else "key"
         for m, members in self._members.items():
             empty = set(self._anchor_keys.tolist()) - set(members)
-            if empty: raise MmvaeError(f"{m}: no item of class {min(empty)}, "
-                                       f"{self.anchor} has some")
+            if empty: raise MmvaeError(f"{m}: got no item of {what} {min(empty)}, allowed: one at "
+                                       f"least, as {self.anchor} has some")
 
     def __len__(self): return len(self._anchor_keys)
 
@@ -706,6 +798,7 @@ assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
 # - *The same photo in training and test.* A test score that is too good. Count the groups the two splits share, as above.
 # - *A fixed list of pairs.* The model learns which photo goes with which; training improves, validation does not.
 # - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key.
+# - *Columns in different units.* The loss is huge and only the largest column improves. `Standardize` them; a warning says so.
 # - *A resumed run that sees other batches.* Compare `batch(u)` after a restart with what it was.
 #
 # ## Recap

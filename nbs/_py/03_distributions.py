@@ -384,7 +384,9 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # $$
 #
 # $b$ is a fixed *scale*. Each class below answers three calls: `log_prob(x, params)` in nats per item,
-# *summed* over pixels or characters; `mean(params)`, the picture to show; and `sample(params)`.
+# *summed* over pixels or characters; `mean(params)`, the picture to show; and `sample(params)`. A likelihood of your own is any object that answers them, as
+# `Likelihood` writes down. Models check what it returns: one number per item, or an error that names the modality. What they can't see is an average over values where a
+# sum belongs; that is yours to get right. A likelihood with parameters to train, a scale for each column, say, is an `nn.Module`; each model then trains a copy of its own.
 #
 # - **Laplace** with $b = 0.75$, as in MoPoE, for images: absolute error, robust to outliers.
 # - **Gaussian** with $b = 1$: squared error, for vectors.
@@ -394,6 +396,18 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 
 # %%
 #| exports
+class Likelihood(Protocol):
+    "What models ask of a likelihood; `params` is whatever the modality's decoder returns."
+    logits: bool = False # does it want any real number from a default decoder, and no sigmoid?
+    def log_prob(self, x, # the data (batch, ...): images in [0, 1], as floats, and tokens as int64
+                 params # what the decoder made of z
+                ) -> torch.Tensor: # (batch,)
+        "log p(x | params) in nats per item: SUMMED over all but the batch axis."; ...
+    def mean(self, params) -> torch.Tensor: # (batch, ...)
+        "What to show and to return for `params`: the mean, or the likeliest tokens."; ...
+    def sample(self, params, generator=None) -> torch.Tensor: # (batch, ...)
+        "One draw for each item. Only who draws needs it."; ...
+
 def _alike(params, x):
     "The data as floats; `MmvaeError` if the decoder's output has another shape (not broadcast)."
     if params.shape[1:] == x.shape[1:]: return as_float(x)
@@ -402,6 +416,7 @@ def _alike(params, x):
 
 class Laplace:
     "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
+    logits = False
     def __init__(self, scale=0.75 # b of eq. (6), in units of the data; images are in [0, 1]
                 ): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, # data (batch, ...), uint8 or floats
@@ -420,6 +435,7 @@ class Laplace:
 
 class Gaussian:
     "Independent Gaussian values around `params`, with a fixed deviation `scale`."
+    logits = False
     def __init__(self, scale=1.0 # b of eq. (6), in units of the data
                 ): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, # data (batch, ...)
@@ -442,11 +458,23 @@ class Gaussian:
 #| exports
 class Bernoulli:
     "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
+    logits = True        # so a default decoder leaves out its sigmoid (lesson 04)
+    _asked = 0
+    def _in_range(self, x):
+        "Refuse data outside [0, 1], looked for at calls 1, 2, 4, 8, ...: to look is to wait."
+        self._asked += 1
+        if self._asked & (self._asked - 1) or not x.numel(): return
+        low, high = (v.item() for v in x.detach().aminmax())
+        if not 0 <= low <= high <= 1:
+            raise MmvaeError(f"x: got values from {low:g} to {high:g}, allowed for a Bernoulli "
+                             "likelihood: 0 to 1 (counts and other numbers need another one)")
     def log_prob(self, x, # images (batch, ...), uint8 or floats in [0, 1]
                  params # logits of the same shape
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over all but the batch axis."
-        nll = F.binary_cross_entropy_with_logits(params, _alike(params, x), reduction="none")
+        x = _alike(params, x)
+        self._in_range(x)
+        nll = F.binary_cross_entropy_with_logits(params, x, reduction="none")
         return -nll.flatten(1).sum(1)
     def mean(self, params):
         "The probability of white, (batch, ...), in (0, 1)."
@@ -490,6 +518,8 @@ torch.testing.assert_close(Categorical().log_prob(tokens, logits),
                            D.Categorical(logits=logits).log_prob(tokens).sum(1))
 assert Categorical().mean(logits).shape == Categorical().sample(logits, g).shape == (4, 8)
 assert abs(Bernoulli().sample(torch.ones(100_000), g).mean() - 1/(1 + math.exp(-1))) < .01
+try: Bernoulli().log_prob(torch.tensor([[0., 3.]]), torch.zeros(1, 2))      # unbounded above
+except MmvaeError as e: print(e)
 
 # %% [markdown]
 # The scale decides what an error costs. A pixel that should be white is painted in grey levels from black to white:

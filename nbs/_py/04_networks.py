@@ -19,9 +19,10 @@
 
 # %%
 #| export
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable
+from typing import Callable
 import torch
 from torch import nn
 from mmvae_nb.core import *
@@ -41,6 +42,12 @@ from mmvae_nb.plotting import generation_grid
 # make a decoder ($z$ to the parameters of a likelihood), the likelihood, and the weight $w_m$ of its
 # log-likelihood in the objective. Nothing else in this package looks at pixels or letters, so
 # your own modality needs no class of ours: two functions that return any `nn.Module` will do.
+#
+# They are *functions* because several networks are made from one spec, a joint encoder's trunk and a student's, say, and each must have weights of its own. A function
+# that hands out one and the same trained module would tie them together in silence, so it is refused. (What is frozen may be shared.)
+#
+# The spec stands between your code and the models, so it is the place where mistakes are caught: a likelihood that returns anything but one
+# number per item would still train, a (batch, 1) to a wrong loss. Bytes are turned into numbers in $[0, 1]$ before any likelihood sees them, your own too.
 
 # %%
 #| exports
@@ -50,15 +57,109 @@ class ModalitySpec:
     encoder: Callable[[], nn.Module] # makes a trunk: x (batch, ...) -> features (batch, features)
     features: int # width of the trunk's output
     decoder: Callable[[int], nn.Module] # latent size -> network: z (batch, latent) -> params
-    likelihood: Any # log_prob(x, params), mean(params), sample(params)
+    likelihood: Likelihood # log_prob(x, params), mean(params), sample(params)
     weight: float = 1.0 # w_m, multiplies this modality's log-likelihood
     hidden: int = 256 # units between a unimodal encoder's features and its posterior, 0 for none
     modality: Modality | None = None # kind, shape and vocabulary, where known: saved with a model
+    name: str = "" # its key in a batch, which a model fills in
 
     def __post_init__(self):
         in_range("weight", self.weight, low=0)
         in_range("features", self.features, low=1, whole=True)
         in_range("hidden", self.hidden, low=0, whole=True)
+        for what in ("encoder", "decoder"):
+            if isinstance(f := getattr(self, what), nn.Module) or not callable(f):
+                z = " latent"*(what == "decoder")
+                raise MmvaeError(f"{what}: got a {type(f).__name__}, allowed: a function that "
+                                 f"makes a new one each time, lambda{z}: ...")
+        _check_likelihood(self.likelihood)
+        object.__setattr__(self, "decoder", _suited(self.decoder, self.likelihood))
+
+    @property
+    def called(self):
+        "The modality's name, where it is known."
+        return self.name or (self.modality.name if self.modality else "a modality")
+
+    def of_model(self, name # its key in a batch
+                ):
+        "The same as a part of one model: a likelihood that is trained is copied."
+        own = self.likelihood
+        own = copy.deepcopy(own) if isinstance(own, nn.Module) else own
+        return replace(self, name=name, likelihood=own)
+
+    def make_encoder(self, name=None # its key in a batch, for errors; None for the spec's own
+                    ) -> nn.Module:
+        "A new trunk; `MmvaeError` if the function hands out the same weights again."
+        return _new(f"encoder of {name or self.called}", self.encoder)
+
+    def make_decoder(self, latent # dimensions of z
+                    ) -> nn.Module:
+        "A new decoder; `MmvaeError` if its weights are not new or it does not suit the likelihood."
+        net = _new(f"decoder of {self.called}", self.decoder, latent)
+        if getattr(self.likelihood, "logits", False) and _ends_in_sigmoid(net):
+            raise MmvaeError(f"decoder of {self.called}: it ends in a sigmoid, allowed for "
+                             f"{type(self.likelihood).__name__}, which takes logits: any real "
+                             "number (`conv_decoder` and `mlp_decoder`: logits=True)")
+        return net
+
+    def log_prob(self, x, # data (batch, ...): images may be bytes
+                 params # what the decoder made of z
+                ) -> torch.Tensor: # (batch,) nats
+        "log p(x | params) of each item; `MmvaeError` if the likelihood returns anything else."
+        try: logs = self.likelihood.log_prob(as_float(x) if x.dtype == torch.uint8 else x, params)
+        except MmvaeError as e: raise MmvaeError(f"{self.called}: {e}") from e
+        if getattr(logs, "shape", None) != x.shape[:1]:
+            raise MmvaeError(f"{self.called}: log_prob of {type(self.likelihood).__name__} "
+                             f"returned {_shown(logs)} for {_shown(x)}, allowed: (batch,), summed "
+                             "over all but the first axis")
+        return logs
+
+
+# %%
+#| exports
+def _shown(x): return f"{tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(x).__name__}"
+
+def _check_likelihood(p):
+    "Refuse what is no likelihood, or has parameters that nobody would train."
+    if isinstance(p, type) or not (hasattr(p, "log_prob") and hasattr(p, "mean")):
+        what = f"the class {p.__name__}" if isinstance(p, type) else f"a {type(p).__name__}"
+        raise MmvaeError(f"likelihood: got {what}, allowed: an object with log_prob and mean, "
+                         "such as Gaussian(0.2)")
+    trained = lambda v: any(w.requires_grad for w in v.parameters()) if isinstance(v, nn.Module) \
+        else isinstance(v, torch.Tensor) and v.requires_grad
+    lost = [n for n, v in getattr(p, "__dict__", {}).items() if trained(v)]
+    if lost and not isinstance(p, nn.Module):
+        raise MmvaeError(f"likelihood: got {', '.join(lost)} to train in {type(p).__name__}, "
+                         "which is no nn.Module, allowed: a class of nn.Module (or it would be "
+                         "neither trained nor saved)")
+
+def _suited(decoder, likelihood):
+    "A decoder of this lesson, without its sigmoid where the likelihood takes logits."
+    if getattr(decoder, "func", None) not in (mlp_decoder, conv_decoder): return decoder
+    named = {k: v for k, v in decoder.keywords.items() if k != "logits"}
+    if getattr(likelihood, "logits", False): named["logits"] = True
+    return partial(decoder.func, *decoder.args, **named)
+
+def _new(what, make, *args):
+    "What a function makes; of a lambda we look whether it makes something new each time."
+    net = make(*args)
+    if not isinstance(net, nn.Module):
+        raise MmvaeError(f"{what}: got a {type(net).__name__}, allowed: an nn.Module")
+    if isinstance(make, (partial, type)): return net
+    with keeping_random_state(): again = make(*args)
+    trained = [{id(p) for p in n.parameters() if p.requires_grad} for n in (net, again)]
+    if trained[0] & trained[1]:
+        raise MmvaeError(f"{what}: got the same weights at each call, allowed: a function that "
+                         "makes new ones, such as lambda: copy.deepcopy(net)")
+    return net
+
+def _ends_in_sigmoid(net):
+    "Does a chain of layers end in a sigmoid, whatever reshapes its numbers afterwards?"
+    if isinstance(net, DrawsCoarsely): return not net.logits
+    if not isinstance(net, nn.Sequential): return isinstance(net, nn.Sigmoid)
+    shapes = (nn.Flatten, nn.Unflatten, nn.Identity)
+    last = next((l for l in reversed(net) if not isinstance(l, shapes)), None)
+    return _ends_in_sigmoid(last)
 
 
 # %% [markdown]
@@ -102,10 +203,11 @@ def mlp_encoder(shape, # of one item
 def mlp_decoder(latent, # dimensions of z
                 shape, # of one item
                 hidden=400, # units
-                squash=True # end in a sigmoid, for values in [0, 1]?
+                squash=True, # end in a sigmoid, for values in [0, 1]?
+                logits=False # and leave it to the likelihood? A `ModalitySpec` sets it
                ) -> nn.Module:
     "One hidden layer: (batch, latent) -> (batch, *shape)."
-    last = [nn.Sigmoid()] if squash else []
+    last = [nn.Sigmoid()] if squash and not logits else []
     return nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
                          nn.Linear(hidden, torch.Size(shape).numel()), *last,
                          nn.Unflatten(1, shape))
@@ -154,14 +256,16 @@ class DrawsCoarsely(nn.Module):
     "An image decoder that adds a coarse picture, linear in z, to what `net` draws; then a sigmoid."
     def __init__(self, net, # (batch, latent) -> (batch, C, H, W), before the sigmoid
                  latent, # dimensions of z
-                 shape): # of one image: (C, H, W)
+                 shape, # of one image: (C, H, W)
+                 logits=False): # leave the sigmoid to the likelihood?
         super().__init__()
-        self.net = net
+        self.net, self.logits = net, logits
         self.coarse = nn.Sequential(
             nn.Linear(latent, shape[0]*COARSE**2), nn.Unflatten(1, (shape[0], COARSE, COARSE)),
             nn.Upsample(shape[-1], mode="bilinear"))
     def forward(self, z): # (batch, latent)
-        return torch.sigmoid(self.net(z) + self.coarse(z))
+        drawn = self.net(z) + self.coarse(z)
+        return drawn if self.logits else torch.sigmoid(drawn)
 
 
 # %%
@@ -180,7 +284,8 @@ def conv_encoder(shape, # of one image: (C, H, W), square, side 8, 16, 32, ...
 
 def conv_decoder(latent, # dimensions of z
                  shape, # of one image: (C, H, W), square, side 8, 16, 32, ...
-                 features=128 # a quarter of the units of its first layer
+                 features=128, # a quarter of the units of its first layer
+                 logits=False # leave the sigmoid to the likelihood? A `ModalitySpec` sets it
                 ) -> nn.Module:
     "Transposed convolutions: (batch, latent) -> (batch, C, H, W) in [0, 1]."
     widths = _widths(shape)[::-1]
@@ -189,8 +294,8 @@ def conv_decoder(latent, # dimensions of z
               nn.Linear(4*features, 16*first), nn.SiLU(), nn.Unflatten(1, (first, 4, 4))]
     for (a, s), (b, _) in zip(widths, [*widths[1:], (None, None)]):
         layers += [nn.ConvTranspose2d(a, b or shape[0], 2*s, s, s//2)] + ([nn.SiLU()] if b else [])
-    if _has_short_cut(shape): return DrawsCoarsely(nn.Sequential(*layers), latent, shape)
-    return nn.Sequential(*layers, nn.Sigmoid())
+    if _has_short_cut(shape): return DrawsCoarsely(nn.Sequential(*layers), latent, shape, logits)
+    return nn.Sequential(*layers, nn.Identity() if logits else nn.Sigmoid())
 
 
 # %% [markdown]
@@ -261,11 +366,18 @@ except MmvaeError as e: assert "(3, 30, 30)" in str(e)
 # weights come from a rule. `partial(f, a)` is `f` with its first argument given. A lambda would do the same, but a partial can be
 # written down and read again: so a saved model knows its networks (lesson 06a).
 #
+# Whether a decoder ends in a sigmoid is the likelihood's to say: Laplace wants pixels in $[0, 1]$, Bernoulli wants *logits* and has the sigmoid in itself. With a sigmoid before it no
+# probability could leave $[0.5, 0.73]$, and nothing would say so. So the spec tells our decoders (`logits`), also when only the likelihood is replaced, and refuses others that end in a sigmoid.
+#
 # **Weights.** An image of 3,072 numbers has a far larger log-likelihood than a word of 8 letters, and
 # an unweighted sum would let the model forget the word. MoPoE's remedy is $w_m = D_{\max} / D_m$, where
 # $D_m$ is the number of values in modality $m$ and $D_{\max}$ the largest of them. We keep it for images and vectors: MNIST 3.9, street
 # numbers 1. For text it gives 384, and with $\beta = 1$ so large a weight makes eight
 # letters dominate everything else, so text gets a tenth of it: 38. This is our choice.
+#
+# And no weight is above `MOST_WEIGHT`, 100. A weight on a Gaussian is a smaller scale in disguise: up to a constant, $w \frac{(x - a)^2}{2 b^2} = \frac{(x - a)^2}{2 (b/\sqrt w)^2}$. So
+# with the default scale of 1 and numbers of deviation 1, a weight of 100 asks for errors of a tenth of the data's deviation. Beside a picture of 64 x 64 in colour
+# the rule alone would give a single number the weight 12,288 and ask for a 111th: for most measurements that is noise, and $z$ would be spent on it.
 
 # %%
 #| exports
@@ -305,18 +417,25 @@ def text_spec(num_tokens, # size of the vocabulary
 
 # %%
 #| exports
+MOST_WEIGHT = 100. # the largest w_m that `default_specs` gives by itself
+
 def default_specs(modalities, # dict: name -> `Modality`
                   weights=None # dict: name -> w_m; the rule above for those not named
                  ) -> dict: # name -> `ModalitySpec`
     "A `ModalitySpec` for each modality, by its kind."
     for name in weights or {}: one_of("weights", name, modalities)
     sizes = {n: torch.Size(m.shape).numel() for n, m in modalities.items()}
-    rule = lambda n: max(sizes.values())/sizes[n]*(0.1 if modalities[n].kind == "text" else 1)
+    def rule(n):
+        w = max(sizes.values())/sizes[n]*(0.1 if modalities[n].kind == "text" else 1)
+        return min(w, MOST_WEIGHT)
     return {n: _spec(m, float((weights or {}).get(n, rule(n)))) for n, m in modalities.items()}
 
 def _spec(m, weight):
     "The `ModalitySpec` of one modality."
     kind = one_of(f"kind of {m.name}", m.kind, ["image", "text", "vector"])
+    if kind == "text" and m.shape[0] % 4:
+        raise MmvaeError(f"{m.name}: got a text of {m.shape[0]} tokens, allowed for the default "
+                         "networks: a multiple of 4 (fill it up)")
     if kind == "text": spec = text_spec(m.num_tokens, m.shape[0], weight)
     else: spec = {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
     return replace(spec, modality=m)
@@ -328,11 +447,16 @@ specs = default_specs(data.modalities)
 weights = {n: round(s.weight, 1) for n, s in specs.items()}
 assert weights == {"mnist": 3.9, "svhn": 1.0, "text": 38.4}
 assert default_specs(data.modalities, weights={"text": 1.})["text"].weight == 1
+torch.manual_seed(0); mean = specs["svhn"].make_decoder(latent)
+torch.manual_seed(0); logits = replace(specs["svhn"], likelihood=Bernoulli()).make_decoder(latent)
+torch.testing.assert_close(mean(torch.ones(2, latent)), torch.sigmoid(logits(torch.ones(2, latent))))
+beside = {"photo": Modality("photo", "image", (3, 64, 64)), "weight": Modality("weight", "vector", (1,))}
+assert default_specs(beside)["weight"].weight == MOST_WEIGHT == 100
 batch = data.batch(0, 4)
 for name, s in specs.items():
     assert s.encoder()(batch[name]).shape == (4, s.features)
     params = s.decoder(latent)(torch.randn(4, latent))
-    assert s.likelihood.log_prob(batch[name], params).shape == (4,)
+    assert s.log_prob(batch[name], params).shape == (4,)
 {n: (s.features, type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
 
 
@@ -344,6 +468,18 @@ for name, s in specs.items():
 
 # %%
 #| exports
+def _features(trunk, x, width, name):
+    "Features of x, (batch, width); `MmvaeError` says which modality a trunk can't take, and why."
+    try: out = trunk(x)
+    except torch.OutOfMemoryError: raise
+    except (RuntimeError, TypeError, IndexError, AttributeError, MmvaeError) as e:
+        why = str(e).strip().splitlines() or [type(e).__name__]
+        got = f"{_shown(x)} of {getattr(x, 'dtype', 'no type')}"
+        raise MmvaeError(f"{name}: got {got}, allowed: what its encoder takes ({why[0]})") from e
+    if out.ndim == 2 and out.shape[1] == width: return out
+    raise MmvaeError(f"{name}: its encoder returned {_shown(out)} for {_shown(x)}, allowed: "
+                     f"(batch, {width}), as `features` of its spec says")
+
 class GaussianHead(nn.Module):
     "Features -> `DiagonalGaussian`, through one hidden layer or none."
     def __init__(self, features, # numbers that come in
@@ -362,9 +498,11 @@ class UnimodalEncoder(nn.Module):
     def __init__(self, spec, # the modality's `ModalitySpec`
                  latent): # dimensions of z
         super().__init__()
-        self.trunk, self.head = spec.encoder(), GaussianHead(spec.features, latent, spec.hidden)
+        self.trunk = spec.make_encoder()
+        self.head = GaussianHead(spec.features, latent, spec.hidden)
+        self.features, self.called = spec.features, spec.called
     def forward(self, x): # (batch, ...), as the trunk takes it
-        return self.head(self.trunk(x))
+        return self.head(_features(self.trunk, x, self.features, self.called))
 
 class JointEncoder(nn.Module):
     "q(z | x_1, ..., x_M): all modalities -> `DiagonalGaussian`."
@@ -372,10 +510,12 @@ class JointEncoder(nn.Module):
                  latent, # dimensions of z
                  hidden=512): # units between all features and the posterior, 0 for none
         super().__init__()
-        self.trunks = nn.ModuleDict({n: s.encoder() for n, s in specs.items()})
+        self.trunks = nn.ModuleDict({n: s.make_encoder(n) for n, s in specs.items()})
+        self.widths = {n: s.features for n, s in specs.items()}
         self.head = GaussianHead(sum(s.features for s in specs.values()), latent, hidden)
     def forward(self, batch): # dict: every name of `specs` -> (batch, ...)
-        return self.head(torch.cat([t(batch[n]) for n, t in self.trunks.items()], -1))
+        seen = [_features(t, batch[n], self.widths[n], n) for n, t in self.trunks.items()]
+        return self.head(torch.cat(seen, -1))
 
 
 # %%

@@ -136,17 +136,17 @@ assert abs(logvar.grad.item() - torch.tensor(.2).exp().item()) < .02  # d/dlogva
 # ## The naive version, by hand
 #
 # Encoder, decoder, a loop. Real MNIST digits, 20 latent coordinates. Every pixel is a coin flip (`Bernoulli` of lesson 03), which suits
-# digits that are nearly black and white. (The multimodal lessons use the Laplace likelihood, as MoPoE does. It is slower to
+# digits that are nearly black and white; it wants logits, so the default decoder leaves its sigmoid out. (The multimodal lessons use the Laplace likelihood, as MoPoE does. It is slower to
 # learn from: exercise 3.)
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
-spec = replace(default_specs(train.modalities, weights={"mnist": 1.})["mnist"],
-               likelihood=Bernoulli(),
-               decoder=lambda latent: mlp_decoder(latent, (1, 28, 28), squash=False))
+spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
+spec = replace(spec, likelihood=Bernoulli())
 latent = 20
 seed_everything(0, "by hand")
-encoder, decoder = UnimodalEncoder(spec, latent), spec.decoder(latent)
+encoder, decoder = UnimodalEncoder(spec, latent), spec.make_decoder(latent)
+assert decoder(torch.ones(1, latent)).min() < 0          # logits
 optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 2e-3)
 history = []
 for update in range(200):
@@ -188,10 +188,11 @@ class VAE(Remembers, nn.Module):
                  beta=1.0 # weight of the KL term
                 ):
         super().__init__()
+        spec = spec.of_model(name)
         self.name, self.latent, self.weight = name, latent, spec.weight
         self.beta = in_range("beta", beta, low=0)
-        self.encoder, self.decoder = UnimodalEncoder(spec, latent), spec.decoder(latent)
-        self.likelihood = spec.likelihood
+        self.encoder, self.decoder = UnimodalEncoder(spec, latent), spec.make_decoder(latent)
+        self.spec, self.likelihood = spec, spec.likelihood
 
     def infer(self, batch) -> DiagonalGaussian:
         "q(z | x) for each item."
@@ -207,7 +208,7 @@ class VAE(Remembers, nn.Module):
 
     def log_likelihood(self, batch, z):
         "log p(x | z) in nats per item, unweighted."
-        return self.likelihood.log_prob(batch[self.name], self.decoder(z))
+        return self.spec.log_prob(batch[self.name], self.decoder(z))
 
     def elbo(self, batch, q, generator=None, path=False):
         "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: KL of eq. (5)."

@@ -18,6 +18,7 @@
 
 # %%
 #| export
+import torch
 from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.distributions import *
@@ -25,10 +26,10 @@ from mmvae_nb.networks import *
 from mmvae_nb.vae import *
 
 # %%
+from dataclasses import replace
 import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
-import torch
 from mmvae_nb.training import *
 from mmvae_nb.checkpoints import cached
 
@@ -77,9 +78,22 @@ from mmvae_nb.checkpoints import cached
 # missing modality is an absent key. What a model can't do for a subset it says by name. What it is able to do
 # at all stands in a few attributes (`needs_all`, `refines`, `own_decoders`, `teacher`), so that nobody has to ask for its name. One decoder per modality is not
 # a law either: `decode` is one method, to be replaced where a modality has a latent of its own, say.
+#
+# Specs can be used for one model after another. What is trained is never shared in silence: each model makes its own networks, and copies a likelihood that has parameters.
+# Only students take over decoders *and* likelihoods of their teacher, by `speak_as`.
 
 # %%
 #| exports
+def _check_items(name, x, modality):
+    "Refuse what is no batch of this modality's items, as far as its shape can tell."
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
 class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
@@ -96,25 +110,34 @@ class MultimodalVAE(Remembers, nn.Module):
             if not n or "." in n or hasattr(nn.ModuleDict(), n):
                 raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
                                  "dot that are no attribute of torch's ModuleDict")
-        self.specs, self.latent = dict(specs), in_range("latent", latent, low=1, whole=True)
+        self.specs = {n: s.of_model(n) for n, s in specs.items()}
+        self.latent = in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
-        self.decoders = nn.ModuleDict({n: s.decoder(latent) for n, s in specs.items()})
-        learned = {n: s.likelihood for n, s in specs.items() if isinstance(s.likelihood, nn.Module)}
+        own = self.specs.items()
+        self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
+        learned = {n: s.likelihood for n, s in own if isinstance(s.likelihood, nn.Module)}
         self.likelihoods = nn.ModuleDict(learned)         # with parameters of their own
 
     @property
     def names(self): return list(self.specs)
 
+    def speak_as(self, other # a `MultimodalVAE`
+                ):
+        "Generate as another model does: by its decoders and its likelihoods, which are not copied."
+        self.decoders, self.likelihoods = other.decoders, other.likelihoods
+        self.specs = other.specs
+
     def check(self, batch, # dict: name -> tensor
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
-        "Check a batch's keys and sizes; `MmvaeError` names what is wrong."
+        "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
         for n in batch: one_of("modality", n, self.names)
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
-        if len({len(batch[n]) for n in have}) > 1:
-            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "
-                             "allowed: one size for all")
+        for n in have: _check_items(n, batch[n], self.specs[n].modality)
+        if any(batch[n].shape[0] != batch[have[0]].shape[0] for n in have):     # pairwise: a set of
+            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "  # sizes would be
+                             "allowed: one size for all")                   # fixed by torch.export
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -138,8 +161,7 @@ class MultimodalVAE(Remembers, nn.Module):
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].likelihood.log_prob(batch[n], self.decode(z, n))
-                for n in self.check(batch)}
+        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
@@ -236,13 +258,34 @@ with torch.no_grad():
     change = deaf.elbo(batch, q1, g1, path=True) - deaf.elbo(batch, q1, g2)
     z = q1.rsample(generator=generator(0, "z")); close(change, q1.kl() - path_kl(q1, z))
 
+
+# %% [markdown]
+# A likelihood with a scale to learn, in two models from the same specs, and in students: what is whose?
+
+# %%
+class LearntScale(nn.Module):
+    def __init__(self): super().__init__(); self.log_scale = nn.Parameter(torch.zeros(()))
+    def log_prob(self, x, a): return -((x - a).abs()*(-self.log_scale).exp()
+                                       + self.log_scale + .69315).flatten(1).sum(1)
+    def mean(self, a): return a
+
+learnt = {n: replace(s, likelihood=LearntScale()) for n, s in specs.items() if n != "text"}
+one, two = JVAE(learnt), JVAE(learnt)
+pictures = {n: batch[n] for n in learnt}
+one.loss(pictures).total.backward()
+grad = lambda m: m.specs["svhn"].likelihood.log_scale.grad
+assert grad(one) is not None and grad(two) is None
+two.speak_as(one)
+assert two.specs["svhn"].likelihood is one.likelihoods["svhn"] and two.decoders is one.decoders
+
 # %% [markdown]
 # And the refusals, by name:
 
 # %%
 text_only = {"text": batch["text"]}
 for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
-                   ({"audio": batch["svhn"]}, "audio"),
+                   ({"audio": batch["svhn"]}, "audio"), ({**batch, "svhn": None}, "absent key"),
+                   ({**batch, "svhn": batch["svhn"][0]}, "svhn: got shape (3, 32, 32)"),
                    ({**batch, "text": batch["text"][:3]}, "sizes")]:
     try: model.infer(bad)
     except MmvaeError as e: assert words in str(e), e
@@ -302,8 +345,8 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
 
 # %% [markdown]
-# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,486 nats behind. MNIST with zeros
-# is even worse than the prior, by 843 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,413 nats behind. MNIST with zeros
+# is even worse than the prior, by 936 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
 # In pictures, for the word alone:
 
 # %%

@@ -187,7 +187,7 @@ class Students(MultimodalVAE):
                 raise MmvaeError(f"steps: got {steps}, allowed: None, "
                                  "as this teacher does not refine")
             self.target_options = {"steps": in_range("steps", steps, low=0, whole=True)}
-        self.decoders = teacher.decoders
+        self.speak_as(teacher)
         encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}
         self.encoders = nn.ModuleDict(encoders)
         if warm_start: self._copy(getattr(teacher, "encoders", None))

@@ -123,7 +123,8 @@ class IterativeTeacher(MultimodalVAE):
         self.replay = Replay(replay)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         self.own_decoders = decoders != "frozen"
-        if not self.own_decoders: self.decoders.requires_grad_(False)
+        if not self.own_decoders:
+            for part in (self.decoders, self.likelihoods): part.requires_grad_(False)
 
     def train(self, mode=True):
         "Training mode; frozen decoders stay as they are."
@@ -467,7 +468,7 @@ class StudentsOverT(MultimodalVAE):
         for t in over: in_range("over", t, low=0, whole=True)
         if not over: raise MmvaeError("over: got none, allowed: at least one T")
         self.over, self.teacher = tuple(over), teacher.requires_grad_(False).eval()
-        self.decoders = teacher.decoders
+        self.speak_as(teacher)
         self.encoders = nn.ModuleDict({f"T={t}": nn.ModuleDict({n: UnimodalEncoder(s, self.latent)
                                        for n, s in self.specs.items()}) for t in self.over})
 

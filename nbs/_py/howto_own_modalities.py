@@ -30,7 +30,8 @@
 # ## Two arrays
 #
 # Each modality is one array; row $i$ of every array is the same item. Float arrays with two axes are vectors, `uint8` arrays of
-# shape (items, channels, height, width) are images, whole numbers are tokens of text (lesson 02). Here the two
+# shape (items, channels, height, width) are images. Whole numbers may be text, counts or categories, so you say which: `kinds={"word": "text"}` for tokens, `.astype("float32")` for
+# counts, ones and zeros for categories (lesson 02). Here the two
 # modalities are toys: the left and the right half of the small digits of scikit-learn, 32 numbers each.
 
 # %%
@@ -143,11 +144,59 @@ os.chdir(here)
 # %% [markdown]
 # Three rules of thumb. Start with a scale near the error that you would be content with (here 0.2 of a range of 1). Look at the KL
 # to the prior: near zero means too large a scale, or averages in place of sums (lesson 05). And if one modality's
-# reconstruction does not move while the total falls, raise its weight: `default_specs(modalities, weights={"left": 2})`.
+# reconstruction does not move while the total falls, raise its weight: `default_specs(modalities, weights={"left": 2})`. By itself `default_specs` gives no more than 100:
+# a single number beside a picture of 64 x 64 in colour would have 12,288, and the model would spend $z$ on its noise ([lesson 04](04_networks.ipynb#from-modalities-to-specifications)).
+#
+# ## Tables
+#
+# Columns in different units are the same trap once more: the scale suits one of them, and the largest alone is learnt. `TensorData` warns; `Standardize` brings each column to mean 0 and
+# deviation 1, by what the *training* items say, and takes what was generated back into the units of the table. Here are heights in metres and weights in grams:
+
+# %%
+import warnings
+from mmvae_nb.data import Standardize
+
+height = np.random.default_rng(0).normal(1.7, .1, 400)
+table = np.stack([height, 70e3*(height/1.7)**2*np.random.default_rng(1).normal(1, .1, 400)], 1)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always"); TensorData({"body": table[:300]})
+print(told[0].message)
+units = Standardize(table[:300])
+body = TensorData({"body": units(table[:300])})                 # no warning; the same `units` for the test
+assert np.allclose(units.back(units(table[300:])), table[300:], rtol=1e-5)
+
+# %% [markdown]
+# ## A likelihood of your own
+#
+# Any object with `log_prob(x, params)` and `mean(params)` will do ([lesson 03](03_distributions.ipynb#likelihoods)). One with a deviation that is learnt for each column instead of
+# set is an `nn.Module`, and each model trains a copy of its own:
+
+# %%
+from torch import nn
+
+class LearntScale(nn.Module):
+    "A Gaussian whose deviation is learnt, column by column."
+    def __init__(self, n): super().__init__(); self.log_scale = nn.Parameter(torch.zeros(n))
+    def log_prob(self, x, params):                               # (batch,): summed, not averaged
+        return torch.distributions.Normal(params, self.log_scale.exp()).log_prob(x).sum(1)
+    def mean(self, params): return params
+
+from mmvae_nb import JVAE
+shared = {n: replace(s, likelihood=LearntScale(32)) for n, s in specs.items()}
+one, two = JVAE(shared, latent=8), JVAE(shared, latent=8)
+fit(one, data, updates=20, progress=False, **run)
+scale = lambda model: model.specs["right"].likelihood.log_scale       # each model's own
+assert scale(one).abs().min() > 0 and scale(two).abs().max() == 0
+
+# %% [markdown]
+# What is wrong in shape is refused, and the modality named: `log_prob` must return `(batch,)`. What is wrong in *meaning* is not seen. A mean over the values where a sum belongs is a
+# hidden $\beta$ and ends in the collapse above; and a scale in the wrong units is a trap whoever wrote the likelihood.
 #
 # ## Checklist
 #
 # - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02).
+# - A decoder for a likelihood of logits (`Bernoulli`) has no sigmoid at its end. The default decoders know; others are looked at, and refused.
+# - `encoder` and `decoder` are functions that make a *new* network at each call. For a pretrained one that shall be trained on: `lambda: copy.deepcopy(net)`.
 # - Items that lack a modality can't train these models; the students need no more than one modality when they are used.
 # - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02).
 # - Set aside validation items and choose scale, weights, `latent` and updates on them; [the FAQ](faq.ipynb) says where to begin.
