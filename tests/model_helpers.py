@@ -42,7 +42,7 @@ MAKE = {
     "iterative_on_decoders": lambda s, z: on_decoders(JVAE(s, z), steps=2, hidden=32, replay=0.0),
     "jvae_students": lambda s, z: Students(JVAE(s, z)),
     "jvae_students_reverse": lambda s, z: Students(JVAE(s, z), direction="reverse"),
-    "iterative_students": lambda s, z: Students(iterative(s, z), divide_prior=True),
+    "iterative_students": lambda s, z: Students(iterative(s, z), divide_prior=True, starts="all"),
     "iterative_students_warm": lambda s, z: Students(iterative(s, z), warm_start=True),
 }
 
