@@ -16,7 +16,7 @@ What this module offers is loaded when it is first used. The rest of the house, 
     core  plotting                            errors, files, seeds, caches; pictures
     data  datasets.*                          batches, splits, pairing; digits, birds, faces
     distributions  networks  text             posteriors, likelihoods; encoders and decoders
-    vae  training  checkpoints                one modality; fit; checkpoints, save and load
+    vae  training  watching  checkpoints      one modality; fit; what it watches; save and load
     multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each
     distillation  multimodal_iterative        students; the refined teacher of the talk
     amortization_gap  iterative_inference     what an encoder loses, and how it is won back
