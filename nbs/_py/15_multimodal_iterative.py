@@ -361,8 +361,8 @@ for name, of in measures.items():
     print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
 
 # %% [markdown]
-# The means come closer from column to column. The deviations shrink as well, and the KL counts in deviations: it falls from 118 nats to 72 within two steps and
-# rises from there on, to 131 at $t = 4$, one step beyond the $T = 3$ of the training, and to 526 at $t = 8$. An agreement of means is not an agreement of posteriors.
+# The means come closer from column to column. The deviations shrink as well, and the KL counts in deviations: it falls from 118 nats to 86 in the first step and
+# rises from there on, to 128 at $t = 4$, one step beyond the $T = 3$ of the training, and to 367 at $t = 8$. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
 # posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
