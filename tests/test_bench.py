@@ -24,7 +24,8 @@ def data():
     "Modalities of the digits' shapes, filled with noise."
     bytes_of = lambda *shape: torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=rng(0))
     words = torch.randint(0, 27, (64, 8), generator=rng(1))
-    return TensorData({"mnist": bytes_of(1, 28, 28), "svhn": bytes_of(3, 32, 32), "text": words})
+    pools = {"mnist": bytes_of(1, 28, 28), "svhn": bytes_of(3, 32, 32), "text": words}
+    return TensorData(pools, kinds={"text": "text"})
 
 
 # ---- the command line and the tables

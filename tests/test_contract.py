@@ -350,7 +350,8 @@ def test_a_model_says_what_it_can(specs):
     assert {m for m, (needs, *_) in says.items() if needs} == set(TEACHERS)
     assert {m for m, (_, refines, *_) in says.items() if refines} == set(TEACHERS) - {"jvae"}
     assert {m for m, (_, _, own, _) in says.items() if not own} == {"iterative_frozen", "iterative_on_decoders"}
-    assert {m for m, (*_, taught) in says.items() if taught} == {m for m in MAKE if "students" in m}
+    students = {m for m in MAKE if "students" in m} - {"jvae_with_students"}
+    assert {m for m, (*_, taught) in says.items() if taught} == students
 
 def test_a_model_is_its_only_variant_and_students_over_t_are_one_each(specs):
     model = fresh("mopoe", specs)

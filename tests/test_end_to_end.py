@@ -14,6 +14,7 @@ from mmvae_nb.experiments.graph import jobs_for
 from mmvae_nb.experiments.runs import generated_rows, load_data, load_items, load_run, run_paths
 from mmvae_nb.experiments.table import METHODS, SCALES
 from mmvae_nb.experiments.talk import talk_numbers
+from mmvae_nb.training import resolve_precision
 
 # ---- a copy of the project, so that nothing here touches the real one
 
@@ -156,7 +157,8 @@ def test_the_record_of_a_run(method, results):
              "student_updates" if student else "updates")
     assert run["updates"] == getattr(s, field) and 0 < run["seconds"] < 60*s.budget
     job = next(j for j in jobs_for("smoke", part="all") if j.name == f"{DATA}-{method}-0-train")
-    assert run["parameters"] == {k: v for k, v in job.parameters.items() if k not in ("results", "device")}
+    told = {k: v for k, v in job.parameters.items() if k not in ("results", "device")}
+    assert run["parameters"] == {**told, "precision": resolve_precision(told["precision"], "cpu")}
     assert math.isfinite(run["validation_loss"]) and run["history"][0]["update"] == 0
     metrics = read_json(run_paths(results, DATA, method, 0)["metrics"])
     assert metrics["checksum"] == run["checksum"] and metrics["method"] == method and len(metrics["rows"]) > 3

@@ -57,8 +57,8 @@ def trained(model): return [p for p in model.parameters() if p.requires_grad]
 
 def settings(model, data, batch, precision, updates=1000):
     "The settings of a training, as `fit` checks them."
-    return _checked(model, data, updates=updates, batch_size=batch, lr=1e-3, seed=0,
-                    precision=precision, schedule="warmup_cosine", clip=100.)
+    return _checked(model, data, updates=updates, epochs=None, batch_size=batch, accumulate=1,
+                    lr=1e-3, seed=0, precision=precision, schedule="warmup_cosine", clip=100.)
 
 def our_step(stack, # an `ExitStack`: the run ends with it
              model, data, batch, # items per update

@@ -20,7 +20,7 @@
 
 # %%
 #| export
-import contextlib, os, signal, sys, time
+import contextlib, os, shutil, signal, sys, time
 from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.graph import notebook_file
@@ -74,6 +74,13 @@ def _alarm(seconds):
     try: yield
     finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, before)
 
+def _do(job):
+    "One job. Of a report, pictures and tables are made; its page is kept without what it printed."
+    if not job.notebook: return write_talk_table(job.parameters["results"])
+    run_cells(job.notebook, job.parameters)
+    for page in (f for f in job.outputs if f.endswith(".ipynb")):
+        with atomic_path(page) as tmp: shutil.copyfile(notebook_file(job.notebook), tmp)
+
 def run_in_process(jobs, # `Job`s of lesson 18c, in an order that works
                    minutes=None # of this slice; None for until all is done
                   ) -> list: # names of the jobs that are left
@@ -86,9 +93,7 @@ def run_in_process(jobs, # `Job`s of lesson 18c, in an order that works
         with _alarm(minutes and 60*minutes):
             while left:
                 started, job = time.time(), left[0]
-                if job.notebook: run_cells(job.notebook, job.parameters)
-                else: write_talk_table(job.parameters["results"])
-                left.pop(0)
+                _do(job); left.pop(0)
                 print(f"{total - len(left)} of {total}: {job.name}, {time.time() - started:.0f} s",
                       file=sys.stderr, flush=True)
     except _TimeUp: print(f"time is up; {len(left)} jobs are left", file=sys.stderr, flush=True)
