@@ -76,7 +76,8 @@ def test_networks_and_judge_come_from_the_data_sets_module(dataset):
 
 def build(folder, dataset):
     copy_project(folder)
-    r = run("reproduce", "--scale", "smoke", "--dataset", dataset, cwd=folder, env=environment(folder), timeout=1500)
+    r = run("reproduce", "--scale", "smoke", "--dataset", dataset, "--in-process", cwd=folder, env=environment(folder),
+            timeout=1500)                  # the digits go through the scheduler (test_end_to_end)
     return dict(code=r.returncode, out=r.stdout, err=r.stderr)
 
 @pytest.fixture(scope="module", params=OTHERS)

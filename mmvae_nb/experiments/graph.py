@@ -216,6 +216,8 @@ def _guessed_cost(job):
     if "method" not in p: return 100
     chain = [METHODS[m] for m in [*teachers_of(p["method"]), p["method"]][-2:]]
     refines = any(m.uses_steps for m in chain)
+    teaches = any(m.teacher == p["method"] for m in METHODS.values())
+    if teaches and p.get("oracle_items"): return 5000
     return p.get("updates", 500)*(1 + p.get("steps", 8) if refines else 1)
 
 def priorities(jobs # of `jobs_for`

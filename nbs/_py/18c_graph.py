@@ -283,7 +283,8 @@ def _evaluation(s):
 
 # %% [markdown]
 # Which of the jobs that could run is to run first? The one with the longest chain of others behind it, because the whole is never done before that chain is. With two cores that
-# is the iterative teacher, long before anything of MoPoE. How long a job takes is guessed: an evaluation takes about as long as 500 updates, and whoever refines pays each of its steps.
+# is the iterative teacher, long before anything of MoPoE. How long a job takes is guessed: an evaluation takes about as long as 500 updates, that of a teacher ten times as long, because of the oracle or of the steps of its
+# refinement; and who refines in training pays each of its steps.
 
 # %%
 #| exports
@@ -293,6 +294,8 @@ def _guessed_cost(job):
     if "method" not in p: return 100
     chain = [METHODS[m] for m in [*teachers_of(p["method"]), p["method"]][-2:]]
     refines = any(m.uses_steps for m in chain)
+    teaches = any(m.teacher == p["method"] for m in METHODS.values())
+    if teaches and p.get("oracle_items"): return 5000
     return p.get("updates", 500)*(1 + p.get("steps", 8) if refines else 1)
 
 def priorities(jobs # of `jobs_for`
