@@ -92,7 +92,7 @@ machines()
 # *What to see*: how far ours is above its floor, which is what all that is not a network costs; whether it is below the peer (a ratio below 1); and what
 # a short or automatic precision saves, if this machine has one (the last columns, where they are). The iterative teacher pays for
 # $T + 1$ passes through the decoders and $T$ through the refiner, and so does its floor; what its ratio to the floor gains
-# with $T$ is what else each refinement costs: a likelihood, and whatever is passed backward twice for the gradient that the refiner sees. The targets of its
+# with $T$ is what else each refinement costs: a likelihood, and the refiner's own bookkeeping. The targets of its
 # students are gradients of the whole model, so there is no floor for them.
 
 # %%
