@@ -80,7 +80,7 @@ handouts: $(STAMP) ## the lessons without their solutions, with cells that check
 slides: $(STAMP) ## the lessons as slides that need no network, into _slides/
 	@$(BIN)/python tools/slides.py $(NB)
 
-bench: $(BENCH) ## time and memory beside multivae and a floor, into results/bench; 25 minutes (ARGS=--quick: two)
+bench: $(BENCH) ## time and memory beside multivae and a floor, into results/bench (ARGS=--quick for a short look)
 	@.venv-bench/bin/python tools/bench.py $(ARGS)
 	@$(BIN)/python tools/notebooks.py execute --jobs 1 nbs/bench.ipynb
 

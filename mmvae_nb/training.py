@@ -43,7 +43,7 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         updates=None, # number of optimiser steps; or say `epochs`
         batch_size=128, # items per batch and process; an iterable brings its own
         lr=1e-3, # peak learning rate
-        seed=0, # seeds weights' noise, pairing of items, everything drawn while training
+        seed=0, # of batches and of all that is drawn while training; not of the first weights
         device="auto", # auto, cpu, cuda, cuda:N, mps
         precision="float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
         schedule="warmup_cosine", # "warmup_cosine" or "constant"

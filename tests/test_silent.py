@@ -91,7 +91,9 @@ def test_a_gate_by_sigmoid_within_a_decoder_is_none_at_its_end():
     class Gated(nn.Module):
         def __init__(self, z): super().__init__(); self.out, self.gate = nn.Linear(z, 4), nn.Sigmoid()
         def forward(self, z): return self.out(z*self.gate(z))
-    JVAE({"x": ModalitySpec(lambda: nn.Linear(4, 4), 4, Gated, Bernoulli())}, 2)
+    model = JVAE({"x": ModalitySpec(lambda: nn.Linear(4, 4), 4, Gated, Bernoulli())}, 2)
+    logits = model.decode(20*torch.randn(50, 2, generator=rng(0)), "x")
+    assert logits.min() < 0 and logits.max() > 1                # it is used, and gives any real number
 
 def test_a_saved_model_of_logits_comes_back(tmp_path):
     spec = replace(image_spec((3, 64, 64)), likelihood=Bernoulli())
@@ -266,7 +268,9 @@ def test_a_trained_module_handed_out_twice_is_refused_at_once():
 
 def test_a_frozen_module_may_be_shared():
     net = nn.Linear(3, 8).requires_grad_(False)
-    JMVAE({"a": replace(vector_spec(3), encoder=lambda: nn.Sequential(net, nn.Linear(8, 8)))}, 2)
+    model = JMVAE({"a": replace(vector_spec(3), encoder=lambda: nn.Sequential(net, nn.Linear(8, 8)))}, 2)
+    joint, alone = model.encoder.trunks["a"], model.encoders["a"].trunk
+    assert joint[0] is alone[0] is net and joint[1] is not alone[1]
 
 def test_the_look_at_a_factory_draws_no_numbers():
     torch.manual_seed(0); a = JVAE({"a": vector_spec(3)}, 2)
@@ -307,7 +311,7 @@ def test_a_table_in_mixed_units_is_told_once_and_standardised():
 def test_ordinary_tables_are_not_told(x):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TensorData({"x": x})
+        assert torch.equal(TensorData({"x": x}).pools["x"], x)
 
 
 # ---- messages that name the modality, what was given, and what is allowed

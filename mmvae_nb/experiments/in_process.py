@@ -50,7 +50,7 @@ def run_in_process(jobs, # `Job`s of lesson 18c, in an order that works
                   ) -> list: # names of the jobs that are left
     "Do what is not done yet, in this process."
     os.environ.setdefault("MPLBACKEND", "Agg")
-    if minutes is not None: in_range("minutes", minutes, low=0)
+    if minutes is not None: in_range("minutes", minutes, low=1e-3)
     left = [j for j in jobs if not all(Path(f).exists() for f in j.outputs)]
     total = len(left)
     try:

@@ -96,7 +96,7 @@ ax.set(xlabel="update u", ylabel="rate / peak rate", ylim=(0, 1.1)); ax.legend()
 # ## Precision
 #
 # With `bf16` the matrix products are computed with 8 significant bits; weights, optimiser and loss stay in float32. Whether that is faster depends on the machine.
-# A processor with tiles for it (Intel's AMX) needs 0.8 to 0.9 of the time of float32 in these models; one without has to emulate it, and then an update takes *fifteen times* as long. So `"auto"` asks
+# A processor with tiles for it (Intel's AMX) gains; one without has to emulate it, and then an update takes *many times* as long (`make bench ARGS="--only steps --precisions float32,bf16"` measures it). So `"auto"` asks
 # the machine, and a run records what the answer was. The default is float32, which is the same everywhere.
 
 # %%
@@ -132,7 +132,7 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         updates=None, # number of optimiser steps; or say `epochs`
         batch_size=128, # items per batch and process; an iterable brings its own
         lr=1e-3, # peak learning rate
-        seed=0, # seeds weights' noise, pairing of items, everything drawn while training
+        seed=0, # of batches and of all that is drawn while training; not of the first weights
         device="auto", # auto, cpu, cuda, cuda:N, mps
         precision="float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
         schedule="warmup_cosine", # "warmup_cosine" or "constant"

@@ -65,16 +65,9 @@ code = [Path(f).read_text(encoding="utf-8") for f in training_sources(dataset, s
 stamp = digest([parameters, train.checksum, fingerprint(model), code])
 checkpoint = Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
 last, (held_out, _) = latest(checkpoint), validation.take(500)
-
-def on_validation(run):
-    "Adds the loss on held-out items to a row of the history, about 40 times in a training."
-    if run.update % max(10, updates//400*10): return
-    seed_everything(seed, "validation")
-    with torch.no_grad(): run.row["validation"] = run.model.eval().loss(held_out).total.item()
-
 resumed_at, start = int(last.name.removeprefix("update_")) if last else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
-              checkpoint=checkpoint, every=200, callbacks=[on_validation])
+              checkpoint=checkpoint, every=200, validation=held_out)
 seconds = time.time() - start
 if resumed_at < updates: seconds /= 1 - resumed_at/updates    # what the whole training takes at this pace
 
