@@ -22,6 +22,14 @@ from site_reference import grouped, reference
 from site_results import Results, result_pages
 
 
+# What only Quarto reads: smalldocs does the same without being told
+QUARTO = {
+    "html-math-method": "katex", "respect-user-color-scheme": True,
+    "columns": 1000,                    # else pandoc gives the columns of a wide table equal widths
+    "grid": {"sidebar-width": "215px", "body-width": "860px", "margin-width": "175px",
+             "gutter-width": "1.3rem"}} # 100 characters of code in a line
+
+
 # ---- what is rendered
 
 def present(entries, proc, say=True):
@@ -75,7 +83,7 @@ def prepare(proc, quarto=False, root=ROOT):
     config = yaml.safe_load((root/"_quarto.yml").read_text(encoding="utf-8"))
     config["smalldocs"]["api"]["root"] = str(root)
     config["project"]["resources"] = ["results/**/*.csv"]
-    if quarto: config["format"]["html"]["html-math-method"] = "katex"
+    if quarto: config["format"]["html"] |= QUARTO
     def write():
         text = yaml.safe_dump(config, sort_keys=False)
         (proc/"_quarto.yml").write_text(text, encoding="utf-8")
@@ -93,14 +101,24 @@ def prepare(proc, quarto=False, root=ROOT):
 
 # ---- what was rendered
 
+OUTSIDE = re.compile(r"""(?sx)
+      @import \s* (?:url\(\s*)? ["']? https?://[^"')]* ["']? \s* \)? \s* ;?      # a font
+    | <script [^>]*? \bsrc="https?://[^"]*" [^>]*> \s* </script>       # what pandas' tables want
+    | <script [^>]*> \s* define\('jquery'.*? </script>                # ... and that it is there
+    | <link [^>]*? \brel="(?:stylesheet|preconnect|preload)" [^>]*? \bhref="https?://[^"]*" [^>]*>
+    """)
+
+def inside(text, katex):
+    "The text of a page or a style sheet, asking for nothing from outside; KaTeX is in `katex`."
+    text = re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", katex, text)
+    return OUTSIDE.sub("", text)
+
 def offline(out, root=ROOT):
-    "Serve KaTeX from inside the site, and no font from elsewhere."
+    "Serve KaTeX from inside the site, and no font or script from elsewhere."
     shutil.copytree(root/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
     for f in [*out.rglob("*.html"), *out.rglob("*.css")]:
         text = f.read_text(encoding="utf-8")
-        here = "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex"
-        new = re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", here, text)
-        if f.suffix == ".css": new = re.sub(r"@import\s+url\([\"']?https?://[^)]*\)\s*;", "", new)
+        new = inside(text, "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex")
         if new != text: f.write_text(new, encoding="utf-8")
 
 def sized(out):
@@ -118,6 +136,11 @@ def sized(out):
         changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
         if changed != text: file.write_text(changed, encoding="utf-8")
 
+def warned(said):
+    "The warnings in what Quarto (`WARN: ...`, in colour) and pandoc (`[WARNING] ...`) said."
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    return [line for line in plain.splitlines() if re.match(r"\s*\[?WARN", line)]
+
 def render(proc, quarto):
     "Render `proc`; the warnings."
     if not quarto:
@@ -125,8 +148,7 @@ def render(proc, quarto):
         return build(proc, quiet=True).warnings
     r = subprocess.run([quarto, "render", str(proc)], stderr=subprocess.PIPE, text=True)
     if r.returncode: raise SystemExit(f"quarto render failed:\n{r.stderr[-4000:]}")
-    said = re.sub(r"\x1b\[[0-9;]*m", "", r.stderr)
-    return [line for line in said.splitlines() if re.match(r"\[?WARN", line)]
+    return warned(r.stderr)
 
 def build(out, proc, root=ROOT):
     "Build the site into `out` by way of `proc`; warnings."

@@ -63,6 +63,11 @@ def defined(code):
         return n.targets[0].id if made == "namedtuple" else "_"
     return [s for n in ast.parse(code).body if (s := name(n))[0] != "_"]
 
+def place(names):
+    """The id of a cell that defines `names`. Quarto writes ids of cells in lower case, and takes
+    `def-` for a numbered definition."""
+    return f"src-{names[0].lower()}"
+
 def definitions(root=ROOT):
     "For each exported symbol: the lesson that defines it, and the anchor of the cell."
     found = {}
@@ -70,7 +75,7 @@ def definitions(root=ROOT):
         for c in read_nb(path).cells:
             if c.cell_type != "code": continue
             names = defined(c.source)
-            found.update({n: (path.name, f"def-{names[0]}") for n in names})
+            found.update({n: (path.name, place(names)) for n in names})
     return found
 
 def title_of(path):
@@ -102,7 +107,7 @@ def page(path, target, pages=None, # `Results`, for links to results
         if c.cell_type != "code": continue
         c.outputs = tidy(c.get("outputs", []))
         lighten(c.outputs)
-        if names := defined(c.source): c.source = f"#| label: def-{names[0]}\n{c.source}"
+        if names := defined(c.source): c.source = f"#| label: {place(names)}\n{c.source}"
         if fold: c.source = f"#| code-fold: true\n{c.source}"
     Filters()(nb)
     target.parent.mkdir(parents=True, exist_ok=True)

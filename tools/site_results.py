@@ -14,7 +14,8 @@ from site_pages import lighter, page, title_of
 KINDS = {"figures": ".png", "tables": ".csv"}
 BESIDE = {"bench"} # folders of `results/` that are no scale: a page of their own shows them
 WHOLE = {"talk"}   # tables of no one report: shown in a scale's list of files
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(?:png|csv)\)")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(?:png|csv)\)"
+                  r"(\{[^}]*\})?")
 REPORT = re.compile(r"\[([^\]]*)\]\(experiments/(\w+)\.ipynb\)")
 
 
@@ -100,10 +101,11 @@ class Results:
     def to_results(self, text):
         "Links to files of `results/` and to reports as links to where the site shows them."
         def new(m):
-            picture, said, scale, kind, stem = m.groups()
+            picture, said, scale, kind, stem, attributes = m.groups()
             if picture:
-                there = self.pictures.get((scale, stem))
-                return f"![{said}]({there})" if there else said
+                there, plain = self.pictures.get((scale, stem)), said.replace('"', "'")
+                told = attributes or f'{{fig-alt="{plain}"}}'      # Quarto takes no alt from here
+                return f"![{said}]({there}){told}" if there else said
             there = self.where(scale, kind, stem)
             return f"[{said}]({there}#{kind[:-1]}-{stem})" if there else said
         def report(m): return f"[{m[1]}]({there})" if (there := self.best(m[2])) else m[1]
@@ -151,6 +153,11 @@ def figure(cell, path, stem, last):
         return m and m[1].replace('"', "'")
     alt = said("fig-alt") or stem.replace("_", " ")
     return f'![{(said("fig-cap") or alt) if last else ""}]({path}){{fig-alt="{alt}"}}'
+
+
+def captionless(code):
+    "Code without the caption of its figure, which stands below the figure itself."
+    return re.sub(r"(?m)^#\| *fig-(?:cap|alt):.*\n?", "", code)
 
 
 # ---- the page of a report
@@ -228,6 +235,7 @@ class ReportPage:
         code = [c for c in nb.cells if c.cell_type == "code"]
         for i, files in placed(code, self.files).items():
             code[i].outputs += [markdown(self.shows(code[i], f, f == files[-1])) for f in files]
+            if not self.executed: code[i].source = captionless(code[i].source)
         if not self.executed and not self.kept:
             nb.cells.insert(1, mk_cell(NOT_RUN.format(scale=self.scale), "markdown"))
         joined(nb)
