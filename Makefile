@@ -48,10 +48,10 @@ table: $(STAMP) ## the numbers of SCALE=.. beside the talk's: [DATASET=..]
 	@$(BIN)/mmvae table --scale $(SCALE) $(if $(DATASET),--dataset $(DATASET))
 
 test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experiments, the house (JOBS=2)
-	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1 $(FAST)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAST)
 
 test-all: $(STAMP) ## the same with the slow tests, and those for CUDA where there is a device
-	@$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk=1
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 export: $(STAMP) ## after an edit: mirrors and notebooks in step (the newer wins), modules exported
 	@$(BIN)/python tools/notebooks.py sync

@@ -82,3 +82,18 @@ def test_minutes_are_for_a_run_in_process(capsys):
     with pytest.raises(MmvaeError, match="minutes"):
         from mmvae_nb.experiments.in_process import run_in_process
         run_in_process([], minutes=0)              # an alarm after 0 seconds would never ring
+
+def test_what_rests_on_a_job_made_again_is_made_again(tmp_path, monkeypatch):
+    from mmvae_nb.experiments import in_process
+    from mmvae_nb.experiments.graph import Job
+    monkeypatch.chdir(tmp_path)
+    jobs = [Job(name, name, {}, inputs, (name,)) for name, inputs in
+            dict(train=(), other=(), evaluate=("train",), report=("evaluate", "other"), code=("file.py",)).items()]
+    ran = []
+    def do(job): ran.append(job.name); Path(job.outputs[0]).write_text("made")
+    monkeypatch.setattr(in_process, "_do", do)
+    for lost, wanted in [(None, [j.name for j in jobs]), (None, []), ("train", ["train", "evaluate", "report"]),
+                         ("other", ["other", "report"]), ("report", ["report"])]:
+        if lost: Path(lost).unlink()
+        ran.clear()
+        assert in_process.run_in_process(jobs) == [] and ran == wanted

@@ -80,7 +80,7 @@ def build(folder, dataset):
             timeout=1500)                  # the digits go through the scheduler (test_end_to_end)
     return dict(code=r.returncode, out=r.stdout, err=r.stderr)
 
-@pytest.fixture(scope="module", params=OTHERS)
+@pytest.fixture(scope="module", params=[pytest.param(d, marks=pytest.mark.xdist_group(d)) for d in OTHERS])
 def finished(request, tmp_path_factory):
     "(data set, results folder, what the command printed). Workers of pytest-xdist share one run of each."
     base = tmp_path_factory.getbasetemp()

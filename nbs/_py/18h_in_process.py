@@ -36,7 +36,8 @@ def run_cells(notebook, # file name in nbs/experiments without ending, or a path
               parameters # dict: replaces what its cell tagged `parameters` says
              ) -> dict: # the names that its code defined
     "Execute the code of a notebook in this process."
-    space = {"__name__": "__main__", "__file__": (path := notebook_file(notebook))}
+    path = notebook_file(notebook)
+    space = {"__name__": "__main__", "__file__": path, "display": print}
     for i, cell in enumerate(read_json(path)["cells"]):
         if cell["cell_type"] != "code": continue
         lines = "".join(cell["source"]).splitlines()
@@ -59,7 +60,7 @@ with tempfile.TemporaryDirectory() as folder:
 # ## In slices
 #
 # A slice ends by an alarm, wherever the process happens to be. Nothing is lost but the updates since the last checkpoint, because a training goes on from there (lesson 06) and any other job is done again. What
-# is there already is not made again; whether it is up to date is not asked, so a folder belongs to one version of the code.
+# is there already is not made again, but for what rests on something made anew, such as the table of the talk; whether it is up to date with the code is not asked, so a folder belongs to one version of it.
 
 # %%
 #| exports
@@ -81,14 +82,21 @@ def _do(job):
     for page in (f for f in job.outputs if f.endswith(".ipynb")):
         with atomic_path(page) as tmp: shutil.copyfile(notebook_file(job.notebook), tmp)
 
+def _to_do(jobs):
+    "Jobs of which an output is missing, and those that read what such a job makes."
+    left, made = [], set()
+    for job in jobs:
+        if made.isdisjoint(job.inputs) and all(Path(f).exists() for f in job.outputs): continue
+        left.append(job); made |= set(job.outputs)
+    return left
+
 def run_in_process(jobs, # `Job`s of lesson 18c, in an order that works
                    minutes=None # of this slice; None for until all is done
                   ) -> list: # names of the jobs that are left
     "Do what is not done yet, in this process."
     os.environ.setdefault("MPLBACKEND", "Agg")
     if minutes is not None: in_range("minutes", minutes, low=1e-3)
-    left = [j for j in jobs if not all(Path(f).exists() for f in j.outputs)]
-    total = len(left)
+    total = len(left := _to_do(jobs))
     try:
         with _alarm(minutes and 60*minutes):
             while left:

@@ -64,7 +64,7 @@ print(f"{type(model).__name__}: {trained:,} trained parameters")
 code = [Path(f).read_text(encoding="utf-8") for f in training_sources(dataset, source, method)]
 stamp = digest([parameters, train.checksum, fingerprint(model), code])
 checkpoint = Path(results)/"weights"/f"{dataset}-{method}-{seed}-{stamp}"
-last, (held_out, _) = latest(checkpoint), validation.take(500)
+last, (held_out, _) = latest(checkpoint), validation.take(min(500, len(validation)))
 resumed_at, start = int(last.name.removeprefix("update_")) if last else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
               checkpoint=checkpoint, every=200, validation=held_out)
