@@ -158,7 +158,7 @@ class Drawing:
         "The file."
         edge = dict(x=1, y=1, width=WIDTH - 2, height=self.height - 2, rx=12)
         inner = "".join(f' {k}="{v}"' for k, v in edge.items())
-        shown = (620, round(620*self.height/WIDTH))
+        shown = (540, round(540*self.height/WIDTH))
         return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" '
                 f'width="{shown[0]}" height="{shown[1]}" role="img" aria-labelledby="t d">\n'
                 f'<title id="t">{escape(self.title)}</title>\n'

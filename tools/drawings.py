@@ -134,7 +134,7 @@ def _teacher(d):
     d.arrow([(310, 116), (336, 116)], "teacher")
     d.axis(342, 446, 146); d.bell(394, 146, 11, 64); d.text(360, 102, "q_T", "f-teacher", 18, 600)
     d.cross(24, 92, 150, 50); d.cross(212, 92, 88, 50)
-    d.text(20, 176, "needs every view, so it is used in training only", "f-soft", anchor="start")
+    d.text(20, 176, "needs every view: used in training only", "f-soft", anchor="start")
 
 
 METHOD = dict(model=model, hole=hole, loop=loop, student=student)
