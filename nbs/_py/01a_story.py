@@ -58,7 +58,7 @@ axes[0].set_ylabel("reading");
 #
 # $$
 # \begin{aligned}
-# p(z) = \mathcal N(0, 1), \qquad p(x_m \mid z) = \mathcal N(z, v_m), \quad m = 1, 2.
+# p(z) = \mathcal N(0, 1), \quad p(x_m \mid z) = \mathcal N(z, v_m).
 # \end{aligned}\tag{1}
 # $$
 #
@@ -76,7 +76,7 @@ def posterior(x, v):
 
 v, today = [1., .16], [1.0, 1.6]
 truth = posterior(today, v)
-truth
+print(f"mean {truth[0]:.2f}, variance {truth[1]:.3f}")
 
 # %%
 #| code-fold: true
@@ -99,7 +99,8 @@ ax.set(xlabel="temperature z", ylabel="plausibility"); ax.legend();
 #
 # $$
 # \begin{aligned}
-# p(z \mid x_A) = \mathcal N\Big( \frac{\sum_{m \in A} x_m/v_m}{P_A},\; \frac{1}{P_A} \Big), \qquad P_A = 1 + \sum_{m \in A} \frac{1}{v_m}.
+# p(z \mid x_A) &= \mathcal N\Big( \frac{\sum_{m \in A} x_m/v_m}{P_A},\; \frac{1}{P_A} \Big), \\
+# P_A &= 1 + \sum_{m \in A} \frac{1}{v_m}.
 # \end{aligned}\tag{2}
 # $$
 #
@@ -158,14 +159,14 @@ ax.set(xlabel="mean of q", ylabel="ELBO (nats)", xlim=(-.3, 3.3), ylim=(-11, -1.
 #
 # $$
 # \begin{aligned}
-# \mathcal L(x; q) &= \underbrace{\mathbb E_q\big[ \log p(x_1 \mid z) + \log p(x_2 \mid z) \big]}_{\text{explain all views}}
-#    - \underbrace{\mathrm{KL}(q \,\|\, p(z))}_{\text{claim no more than needed}} \\
-#   &= \log p(x_1, x_2) - \mathrm{KL}\big(q \,\|\, p(z \mid x_1, x_2)\big).
+# \mathcal L(x; q) &= \underbrace{\mathbb E_q[ \log p(x_1 \mid z) + \log p(x_2 \mid z) ]}_{\text{explain all views}} \\
+#   &\quad - \underbrace{\mathrm{KL}(q \,\|\, p(z))}_{\text{claim no more than needed}} \\
+#   &= \log p(x) - \mathrm{KL}\big(q \,\|\, p(z \mid x)\big), \quad x = (x_1, x_2).
 # \end{aligned}\tag{3}
 # $$
 #
-# $\mathrm{KL}(q \,\|\, p)$ is the *Kullback-Leibler divergence*, $\mathbb E_q[\log q(z) - \log p(z)]$: zero if the two are the same, and larger the less alike they are. So the second line says: **the ELBO falls short of its ceiling by the distance of the guess from the truth.** We can't see that distance, but we can compute the ELBO, and when it rises the distance falls.
-# (Why the second line? By Bayes' rule $p(z)\, p(x_1 \mid z)\, p(x_2 \mid z) = p(x_1, x_2)\, p(z \mid x_1, x_2)$. Take logarithms, the mean over $q$, and subtract $\mathbb E_q \log q$ on both sides.)
+# $\mathrm{KL}(q \,\|\, p)$ is the *Kullback-Leibler divergence*, $\mathbb E_q[\log q(z) - \log p(z)]$: zero if the two are the same, and larger the less alike they are. So the last line says: **the ELBO falls short of its ceiling by the distance of the guess from the truth.** We can't see that distance, but we can compute the ELBO, and when it rises the distance falls.
+# (Why the last line? By Bayes' rule $p(z)\, p(x_1 \mid z)\, p(x_2 \mid z) = p(x_1, x_2)\, p(z \mid x_1, x_2)$. Take logarithms, the mean over $q$, and subtract $\mathbb E_q \log q$ on both sides.)
 
 # %%
 #| code-fold: true
@@ -189,7 +190,8 @@ off = a[:, None] - needed                                             # error of
 loss = (off @ spread*off).sum(1)/var/2                                # mean KL over all days
 best_a = a[loss.argmin()].item()
 encoder = lambda x: (best_a*(x[0] + x[1]), var)
-round(best_a, 3), round(loss.min().item(), 2), round(kl(encoder(today), truth).item(), 2)
+print(f"best weight {best_a:.2f}; KL to the truth: {loss.min():.2f} nats in the mean, "
+      f"{kl(encoder(today), truth):.2f} today")
 
 # %%
 #| code-fold: true
@@ -264,7 +266,7 @@ def climb(x, v, q, steps=8, rate=.35):
     return path
 
 path = climb(today, v, alone)
-[round(float(kl(q, truth)), 3) for q in path]
+print("KL to the truth (nats):", *(f"{kl(q, truth):.3f}" for q in path))
 
 # %%
 #| code-fold: true
@@ -282,8 +284,8 @@ right.set(xlabel="step t", ylabel="KL to the truth (nats)");
 #
 # $$
 # \begin{aligned}
-# \frac{\partial \mathcal L}{\partial \mu} = \sum_m \frac{x_m - \mu}{v_m} - \mu, \qquad
-# \frac{\partial \mathcal L}{\partial \log \sigma^2} = \tfrac12 \big( 1 - \sigma^2 P \big), \qquad P = 1 + \sum_m \frac{1}{v_m}.
+# \frac{\partial \mathcal L}{\partial \mu} &= \sum_m \frac{x_m - \mu}{v_m} - \mu, \\
+# \frac{\partial \mathcal L}{\partial \log \sigma^2} &= \tfrac12 \big( 1 - \sigma^2 P \big), \quad P = 1 + \sum_m \frac{1}{v_m}.
 # \end{aligned}\tag{4}
 # $$
 #
@@ -336,7 +338,7 @@ ax.set(xlabel="temperature z", yticks=[], xlim=(-2, 3.6)); ax.legend();
 #
 # $$
 # \begin{aligned}
-# \mu_s = \mathbb E[\mu_T], \qquad \sigma_s^2 = \mathbb E[\sigma_T^2] + \mathrm{Var}[\mu_T].
+# \mu_s = \mathbb E[\mu_T], \quad \sigma_s^2 = \mathbb E[\sigma_T^2] + \mathrm{Var}[\mu_T].
 # \end{aligned}\tag{5}
 # $$
 #
@@ -351,7 +353,8 @@ def student_of(teacher, x1, n=200_000):
 of_climb = student_of(lambda x1, x2: posterior([x1, x2], v), today[0])
 of_encoder = student_of(lambda x1, x2: encoder([x1, x2]), today[0])
 assert abs(of_climb[0] - alone[0]) < .01 and abs(of_climb[1] - alone[1]) < .01
-round(float(kl(alone, of_climb)), 3), round(float(kl(alone, of_encoder)), 3)
+print(f"nats to the exact posterior from x1: student of the climb {kl(alone, of_climb):.2f}, "
+      f"student of the encoder {kl(alone, of_encoder):.2f}")
 
 # %% [markdown]
 # So here the student of the refined teacher loses nothing against the exact answer, that of the encoder of both 0.24 nats. This is the argument of the talk in one number. Whether it holds with neural networks is a question for experiments, and [the answer](15_multimodal_iterative.ipynb#what-the-experiments-found) is less simple.
@@ -376,8 +379,8 @@ on_a_line(line, {"prior": "0.5", "exact, from both": "k", "student of x1": STUDE
 #
 # $$
 # \begin{aligned}
-# \min_s \mathbb E\, \mathrm{KL}(p(z \mid x_1, x_2) \,\|\, s) = \tfrac12 \log \frac{S_1}{S}, \qquad
-# \min_s \mathbb E\, \mathrm{KL}(s \,\|\, p(z \mid x_1, x_2)) = \tfrac12 \Big( \frac{S_1}{S} - 1 \Big).
+# \min_s \mathbb E\, \mathrm{KL}(p(z \mid x) \,\|\, s) &= \tfrac12 \log \frac{S_1}{S}, \\
+# \min_s \mathbb E\, \mathrm{KL}(s \,\|\, p(z \mid x)) &= \tfrac12 \Big( \frac{S_1}{S} - 1 \Big).
 # \end{aligned}\tag{6}
 # $$
 #
@@ -390,7 +393,7 @@ truths = posterior([today[0], x2], v)
 floors = torch.log(torch.tensor(S1/S))/2, torch.tensor((S1/S - 1)/2)
 assert abs(kl(truths, alone).mean() - floors[0]) < .01               # the student
 assert abs(kl((alone[0], S), truths).mean() - floors[1]) < .02       # as narrow as the truth
-[round(f.item(), 2) for f in floors]
+print(f"least mean loss of a reader of x1: {floors[0]:.2f} as a student, {floors[1]:.2f} by the ELBO")
 
 # %% [markdown]
 # ## Any number of views, of any size
@@ -518,7 +521,7 @@ assert abs(two.elbo(batch, guess) - elbo(today, v, (1., .3))) < 1e-5
 tilted = LinearGaussian({"a": ([[1., .9]], [0.], .3), "b": ([[.2, 1.]], [0.], .8)})
 _, days = tilted.sample(5, torch.Generator().manual_seed(0))
 p = tilted.posterior(days)
-(p.covariance_matrix[0, 0, 1]/p.variance[0].prod().sqrt()).item()          # the correlation
+print(f"correlation {p.covariance_matrix[0, 0, 1]/p.variance[0].prod().sqrt():.2f}")
 
 
 # %% [markdown]
