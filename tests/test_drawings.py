@@ -71,3 +71,15 @@ def test_lessons_name_drawings_that_exist_and_describe_them():
             used.setdefault(name, []).append(p.stem)
     assert {"model.svg", "hole.svg", "loop.svg", "student.svg"} <= set(used)
     assert all("01a_story" in used[f"{n}.svg"] for n in drawings.METHOD)
+
+def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
+    import site_build
+    (tmp_path/"loop.svg").write_text(DRAWN["loop.svg"], encoding="utf-8")
+    (tmp_path/"page.html").write_text('<p><img src="loop.svg" alt="x"></p>', encoding="utf-8")
+    site_build.sized(tmp_path)
+    _, _, w, h = map(float, re.search(r'viewBox="([^"]+)"', DRAWN["loop.svg"])[1].split())
+    width, height = map(int, re.search(r' width="(\d+)" height="(\d+)"', (tmp_path/"page.html").read_text()).groups())
+    assert width == 540 and abs(height/width - h/w) < .01
+    css = (ROOT/"site"/"site.css").read_text(encoding="utf-8")
+    assert "prefers-color-scheme:dark" in DRAWN["loop.svg"]
+    assert re.search(r'quarto-dark img\[src\$="\.svg"\][^{]*{ color-scheme: dark', css)
