@@ -89,6 +89,8 @@ def prepare(proc, quarto=False, root=ROOT):
         (proc/"_quarto.yml").write_text(text, encoding="utf-8")
     write()
     shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex", "*.j2"))
+    drawings = root/"nbs"/"drawings"
+    if drawings.exists(): shutil.copytree(drawings, proc/"drawings")
     pages = Results(root)
     pages.publish(proc)
     results, modules = result_pages(proc, pages), reference(proc, config, root)
@@ -121,6 +123,12 @@ def offline(out, root=ROOT):
         new = inside(text, "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex")
         if new != text: f.write_text(new, encoding="utf-8")
 
+def size_of(data):
+    "Width and height of a picture in pixels: of a file's path, or of its bytes."
+    if getattr(data, "suffix", "") != ".svg": return Image.open(data).size
+    head = data.read_text(encoding="utf-8").split(">", 1)[0]
+    return re.search(r'\bwidth="(\d+)" height="(\d+)"', head).groups()
+
 def sized(out):
     "Give pictures their size, so that text does not move when they come; files load when near."
     def new(m, folder):
@@ -128,7 +136,7 @@ def sized(out):
         if src.startswith("data:image/svg") or "://" in src or " width=" in m[0]: return m[0]
         inside = src.startswith("data:")
         data = io.BytesIO(base64.b64decode(src.split(",", 1)[1])) if inside else folder/unquote(src)
-        width, height = Image.open(data).size
+        width, height = size_of(data)
         lazy = "" if inside else ' loading="lazy"'
         return m[0].replace("<img ", f'<img width="{width}" height="{height}"{lazy} ', 1)
     for file in out.rglob("*.html"):

@@ -15,6 +15,9 @@
 # Runs in about half a minute on a laptop CPU, and needs no download.
 # :::
 
+# %% [markdown]
+# ![Drawing: two batches as tables of digits, street numbers and words; in the second the column of words is missing.](drawings/data.svg)
+
 # %%
 #| default_exp data
 

@@ -40,6 +40,9 @@
 # | $q_A(z \mid x_A)$ | product of the experts of a subset $A$ (13) | `products` |
 # | $\alpha$, $\kappa$ | a weight of JMVAE (12), a weight of MVTCAE (14) | `alpha` |
 
+# %% [markdown]
+# ![Drawing: two dashed bells twice; left their product, narrow and between them, right their mixture, broad with a hump under each.](drawings/distributions.svg)
+
 # %%
 #| default_exp distributions
 

@@ -14,6 +14,9 @@
 # Runs in about twenty seconds on a laptop CPU. MoPoE's own layout of the same networks stands in the appendix.
 # :::
 
+# %% [markdown]
+# ![Drawing: a digit goes through an encoder to a bell over z, and from there through a decoder to a digit.](drawings/networks.svg)
+
 # %%
 #| default_exp networks
 

@@ -14,6 +14,9 @@
 # Runs in about a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: a bell between the broad prior on the left, to which one dashed arrow pulls it, and the place that explains x on the right, to which another pulls it.](drawings/vae.svg)
+
 # %%
 #| default_exp vae
 

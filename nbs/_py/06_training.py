@@ -13,6 +13,9 @@
 # Runs in about twenty seconds on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: batch, loss, gradient and step in a ring; beside it a falling loss with three circles where the state is saved.](drawings/training.svg)
+
 # %%
 #| default_exp training
 

@@ -31,6 +31,9 @@
 # | importance-weighted $\log p(x)$ | how likely is the data? | how the samples look |
 # | cosine of canonical correlation | do picture and sentence go together? | all that is not correlated linearly |
 
+# %% [markdown]
+# ![Drawing: from a word through z to a drawn digit, with three questions: is the seven in z, is the picture a seven, do many of them look real.](drawings/metrics.svg)
+
 # %%
 #| default_exp metrics
 

@@ -15,6 +15,9 @@
 # Runs in one to two minutes on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: three levels; log p(x) on top, below it by the approximation gap the ELBO of the best bell, below that by the amortization gap the ELBO of the encoder's.](drawings/gap.svg)
+
 # %%
 #| default_exp amortization_gap
 

@@ -13,6 +13,9 @@
 # Runs in about a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: contour lines of the ELBO; a path of dots leads from the encoder's answer uphill to the top, with the gradient as a dashed arrow at each dot.](drawings/refine.svg)
+
 # %%
 #| default_exp iterative_inference
 

@@ -13,6 +13,11 @@
 # Runs in about a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: one hidden z at the top; arrows lead from it through three decoders down to a handwritten seven, a street number and the word seven.](drawings/model.svg)
+#
+# ![Drawing: a joint encoder with three inputs. Two are empty, dashed squares; only the word is there. Its answer is a bell away from the true one.](drawings/hole.svg)
+
 # %%
 #| default_exp multimodal_elbo
 

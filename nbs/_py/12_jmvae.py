@@ -13,6 +13,9 @@
 # Runs in one to two minutes on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: the joint encoder's narrow bell and a student's broad one pull at each other by dashed arrows, the student harder.](drawings/pull.svg)
+
 # %%
 #| default_exp jmvae
 

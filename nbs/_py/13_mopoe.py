@@ -13,6 +13,9 @@
 # Runs in about a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: the bells of two experts and their narrow product above; below, the mixture of the three as one curve.](drawings/subsets.svg)
+
 # %%
 #| default_exp mopoe
 

@@ -14,6 +14,9 @@
 # Runs in one to two minutes on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: two overlapping circles, the information of x1 and of x2; the shared part counts plus two minus one, the others plus one minus one; z is drawn round the shared part.](drawings/information.svg)
+
 # %%
 #| default_exp mvtcae
 

@@ -13,6 +13,9 @@
 # Runs in one to two minutes on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: a digit starts a bell; the bell is decoded into all views and compared with all views of the data; the gradient of that comparison goes to a refiner, which moves the bell.](drawings/loop.svg)
+
 # %%
 #| default_exp multimodal_iterative
 

@@ -14,6 +14,9 @@
 # Runs in two to three minutes on a laptop CPU, most of them for training a model and its students, which are then kept in the cache.
 # :::
 
+# %% [markdown]
+# ![Drawing: a bird and a sentence about it, with z between them; arrows infer z from either and decode either from z.](drawings/birds.svg)
+
 # %%
 #| default_exp judges.birds
 

@@ -28,6 +28,9 @@
 # CelebA's attributes. That has an advantage of its own. What a classifier says of a generated face
 # is an opinion; whether a drawn face has a moustache can be *measured*.
 
+# %% [markdown]
+# ![Drawing: a face and a list of its attributes, with z between them; arrows infer z from either and decode either from z.](drawings/faces.svg)
+
 # %%
 #| default_exp judges.faces
 

@@ -26,6 +26,9 @@
 # workshop pages: [the talk's numbers](18a_talk.ipynb), [runs](18b_runs.ipynb), [the graph](18c_graph.ipynb), [a job](18d_jobs.ipynb),
 # [watching](18e_watch.ipynb), [the command line](18f_command_line.ipynb), [the search for settings](18g_tuning.ipynb) and [a run without a scheduler](18h_in_process.ipynb).
 
+# %% [markdown]
+# ![Drawing: a chain of boxes: data, train, students, evaluate, report.](drawings/reproduce.svg)
+
 # %%
 #| default_exp experiments.table
 

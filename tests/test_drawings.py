@@ -1,0 +1,85 @@
+"The drawings: what is committed is what is drawn, nothing is clipped, and all of it can be read."
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np, pytest
+
+import drawings
+from drawing_pen import PAPER, ROLES, WIDTH
+from site_helpers import MIRRORS, ROOT
+
+FOLDER = ROOT/"nbs"/"drawings"
+DRAWN = drawings.drawn()
+each = pytest.mark.parametrize("name", DRAWN)
+tag = lambda e: e.tag.rsplit("}", 1)[-1]
+
+def test_committed_drawings_are_those_that_are_drawn():
+    assert {p.name for p in FOLDER.iterdir()} == set(DRAWN)
+    assert drawings.main(["--check"]) == 0
+
+def test_a_changed_drawing_is_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(drawings, "ROOT", tmp_path)
+    (tmp_path/"nbs").mkdir()
+    assert drawings.main(["--check"]) == 1 and not (tmp_path/"nbs"/"drawings").exists()
+    assert drawings.main([]) == 0 and drawings.main(["--check"]) == 0
+    (tmp_path/"nbs"/"drawings"/"loop.svg").write_text("<svg/>")
+    capsys.readouterr()
+    assert drawings.main(["--check"]) == 1 and capsys.readouterr().out.count("\n") == 1
+
+def advance(text):
+    "A generous guess of a text's width in units of its size, for a wide typeface."
+    return sum(.36 if c in " .,:;'|()!il→1" else .92 if c in "mwMWE∇≈%" else .64 for c in text)
+
+@each
+def test_it_says_what_it_shows_and_fetches_nothing(name):
+    root = ET.fromstring(DRAWN[name])
+    kinds = {tag(e): e for e in root}
+    assert root.get("role") == "img" and root.get("aria-labelledby") == "t d"
+    assert len(kinds["title"].text) > 4 and len(kinds["desc"].text) > 40
+    assert not re.search(r"(?i)href|url\(|@import|<script|<image", DRAWN[name])
+
+@each
+def test_no_text_is_clipped_or_too_small_for_a_phone(name):
+    root = ET.fromstring(DRAWN[name])
+    _, _, width, height = map(float, root.get("viewBox").split())
+    assert width == WIDTH
+    texts = [e for e in root if tag(e) == "text"]
+    assert texts
+    for e in texts:
+        said, size = "".join(e.itertext()).replace("\u200b", ""), float(e.get("font-size"))
+        assert size >= 14, said                        # 10 pixels where the drawing is 350 wide
+        wide, x, y = advance(said)*size*(.9 if size > 18 else .88), float(e.get("x")), float(e.get("y"))
+        left = x - {"start": 0, "middle": wide/2, "end": wide}[e.get("text-anchor")]
+        assert left >= 0 and left + wide <= width, f"{said}: {left:.0f} to {left + wide:.0f}"
+        assert size < y < height - 4, said
+
+def luminance(colour):
+    c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])/255
+    return np.where(c <= .04045, c/12.92, ((c + .055)/1.055)**2.4) @ [.2126, .7152, .0722]
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", [*ROLES, "ink", "soft"])
+def test_every_colour_can_be_read_on_its_ground(name, theme):
+    a, b = sorted([luminance({**ROLES, **PAPER}[name][theme]), luminance(PAPER["paper"][theme])])
+    assert (b + .05)/(a + .05) >= 4.5
+
+def test_lessons_name_drawings_that_exist_and_describe_them():
+    used = {}
+    for p in MIRRORS:
+        for alt, name in re.findall(r"!\[([^\]]*)\]\(drawings/([\w.]+)\)", p.read_text(encoding="utf-8")):
+            assert name in DRAWN and len(alt) > 40, (p.name, name)
+            used.setdefault(name, []).append(p.stem)
+    assert {"model.svg", "hole.svg", "loop.svg", "student.svg"} <= set(used)
+    assert all("01a_story" in used[f"{n}.svg"] for n in drawings.METHOD)
+
+def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
+    import site_build
+    (tmp_path/"loop.svg").write_text(DRAWN["loop.svg"], encoding="utf-8")
+    (tmp_path/"page.html").write_text('<p><img src="loop.svg" alt="x"></p>', encoding="utf-8")
+    site_build.sized(tmp_path)
+    _, _, w, h = map(float, re.search(r'viewBox="([^"]+)"', DRAWN["loop.svg"])[1].split())
+    width, height = map(int, re.search(r' width="(\d+)" height="(\d+)"', (tmp_path/"page.html").read_text()).groups())
+    assert width == 540 and abs(height/width - h/w) < .01
+    css = (ROOT/"site"/"site.css").read_text(encoding="utf-8")
+    assert "prefers-color-scheme:dark" in DRAWN["loop.svg"]
+    assert re.search(r'quarto-dark img\[src\$="\.svg"\][^{]*{ color-scheme: dark', css)
