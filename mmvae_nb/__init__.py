@@ -15,6 +15,7 @@ What this module offers is loaded when it is first used. The rest of the house, 
 
     core  plotting                            errors, files, seeds, caches; pictures
     data  datasets.*                          batches, splits, pairing; digits, birds, faces
+    linear_gaussian                           the story in closed form: exact posteriors and gaps
     distributions  networks  text             posteriors, likelihoods; encoders and decoders
     vae  training  watching  checkpoints      one modality; fit; what it watches; save and load
     multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each

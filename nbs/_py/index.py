@@ -9,6 +9,26 @@
 # of the talk that proposed it (Oshima, Suzuki and Matsuo, October 2023; *the talk*, on these pages). The paper that followed is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized
 # Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024).
 #
+# ## The method in four drawings
+#
+# **One hidden description makes every view.** To draw one view from another, find the description $z$ and decode it.
+#
+# ![Drawing: one hidden z at the top; arrows lead from it through three decoders down to a handwritten seven, a street number and the word seven.](drawings/model.svg)
+#
+# **The customary way to find it breaks.** An encoder that was trained on all views together can't do without one; zeros in its place are not absent data but wrong data.
+#
+# ![Drawing: a joint encoder with three inputs. Two are empty, dashed squares; only the word is there. Its answer is a bell away from the true one.](drawings/hole.svg)
+#
+# **So start from the view that is there, and climb.** Decode the guess into *all* views, ask the gradient of the ELBO how to move it, and let a small network, the refiner, take the step. A view that the start has not seen enters through the gradient alone.
+#
+# ![Drawing: a digit starts a bell; the bell is decoded into all views and compared with all views of the data; the gradient of that comparison goes to a refiner, which moves the bell.](drawings/loop.svg)
+#
+# **Then let a student copy the answer.** It sees one view only and imitates where the climb ended, so the other views, and the teacher, are needed in training and never again.
+#
+# ![Drawing: above, the teacher needs all views and is crossed out after training; its narrow bell is copied by a student's broader bell, below, which comes from the word alone.](drawings/student.svg)
+#
+# [The story with Gaussians](01a_story.ipynb) tells it with formulas that can be solved by hand; blue is data, orange the teacher, green the student, purple the gradient, here and in all lessons.
+#
 # ## The result
 #
 # The method infers from one modality (one view), refines the answer step by step so that it explains *all* of them (by the gradient of the training objective, the ELBO), and then
@@ -56,7 +76,7 @@ Markdown("\n".join(lines))
 # %% [markdown]
 # ## Start in three clicks
 #
-# 1. **Read.** Open [the VAE](05_vae.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
+# 1. **Read.** Open [the story with Gaussians](01a_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
 # 2. **Run.** You need git, make and Python 3.11 or newer. The first command makes an environment of its own (about 2 GB, some minutes, once); then
 #    open `05_vae.ipynb` and run all cells: your first trained model, about a minute.
 # 3. **Use your own data.** [Bring your own modalities](howto_own_modalities.ipynb): copy one listing, put in your files.
@@ -97,13 +117,13 @@ def listed(paths):
     return Markdown("\n".join(lines))
 
 lessons = sorted(Path(".").glob("[0-9][0-9]*_*.ipynb"))
-course = [p for p in lessons if re.match(r"\d\d_", p.name) and p.name[:2] not in ("00", "01")]
+course = [p for p in lessons if re.match(r"01a_|(?!0[01])\d\d_", p.name)]
 workshop = [p for p in lessons if p not in course]
 assert len(course) > 16
 listed(course)
 
 # %% [markdown]
-# Lessons 02 to 15 are the course, in order; what follows applies and reproduces it.
+# Lesson 01a and 02 to 15 are the course, in order; what follows applies and reproduces it.
 #
 # **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
 
@@ -114,6 +134,8 @@ listed(workshop)
 # %%
 #| echo: false
 more = {"howto_own_modalities": "from two arrays on disk to trained students",
+        "in_150_lines": "data, model, refiner and students in one file of plain PyTorch",
+        "zoo": "what each method maximises, and how it infers from a part",
         "slide_map": "from each slide to its explanation and figure",
         "notation": "every symbol of the series",
         "glossary": "the field's terms in English and Japanese",
@@ -130,7 +152,7 @@ Markdown("Also here:\n\n" + "\n".join(f"- [{titles[n]}]({n}.ipynb)" + (f": {said
 # %% [markdown]
 # ## Who it is for
 #
-# - You know how to train a neural network in PyTorch and have seen a VAE, or are about to: read the course from lesson 02 on.
+# - You know how to train a neural network in PyTorch and have seen a VAE, or are about to: read the course from [the story](01a_story.ipynb) on.
 # - You have modalities of your own: [the how-to](howto_own_modalities.ipynb), then lessons 04 and 11.
 # - You want to check the numbers: `make reproduce SCALE=real` runs everything, [lesson 18](18_reproduce.ipynb) says how, and the section
 #   *Results* of the sidebar shows the reports.
