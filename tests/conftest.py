@@ -79,7 +79,8 @@ def build(folder):
     from helpers import SMOKE, copy_project
     copy_project(folder)
     report = {"interrupted": interrupt(folder)}
-    for name, argv in {"first": ["headline"], "second": ["headline"], "all": ["all", "--in-process"]}.items():
+    for name, argv in {"first": ["headline"], "second": ["headline"], "all": ["all", "--in-process"],
+                       "settled": ["all"]}.items():
         report[name] = timed(folder, "reproduce", *SMOKE, "--part", *argv)
         if report[name]["code"]: raise RuntimeError(f"{name}: {report[name]['err'][-3000:]}")
     return report
