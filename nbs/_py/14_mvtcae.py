@@ -221,10 +221,13 @@ full = model.infer(batch)
 torch.testing.assert_close(1/full.var, sum(1/model.infer({n: batch[n]}).var for n in specs))
 apart = sum(v.mean() for v in model.divergences(batch).values()).detach()
 torch.testing.assert_close(apart, model.loss(batch).parts["pull"])
-for bad in [lambda: MVTCAE(specs, alpha=2.), lambda: model.loss({"text": batch["text"]})]:
-    try: bad()
-    except MmvaeError as e: print(e)
-    else: raise AssertionError("let through")
+words = {"text": batch["text"]}                    # of one modality: 1 - alpha times its negative ELBO
+seed_everything(3, "alone"); alone = model.loss(words).total
+seed_everything(3, "alone"); elbo = model.elbo(words, model.infer(words)).mean()
+torch.testing.assert_close(alone, -(1 - model.alpha)*elbo)
+try: MVTCAE(specs, alpha=2.)
+except MmvaeError as e: print(e)
+else: raise AssertionError("let through")
 
 # %% [markdown]
 # ## Its own encoders, and students

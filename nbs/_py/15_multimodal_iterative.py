@@ -248,8 +248,8 @@ for n, q in model.targets(batch, steps=0).items():     # side by side or alone: 
 
 
 # %% [markdown]
-# Which parameters does which option train? And what happens if a modality is missing? The ELBO to climb is that of
-# all modalities, so the teacher needs all: it says so.
+# Which parameters does which option train? And what happens if a modality is missing? What `infer` gives out is refined by the ELBO of
+# all modalities, so it needs all: it says so. (Training does not: the ELBO of what is there can be climbed as well, [lesson 10b](10b_missing.ipynb).)
 
 # %%
 def trained(decoders):
