@@ -2,6 +2,17 @@
 # # Training with modalities missing
 #
 # > Items that lack a part of their modalities are most of the data in practice; they train, too.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - how data say which item has what, and how a batch carries it;
+# - why a loss is taken pattern by pattern, and what that costs;
+# - what each method makes of an item that has only a part;
+# - why zeros in place of what is missing are worse than leaving the items out.
+#
+# Runs in about a minute on a laptop CPU. Later lessons explain the methods that are named here; read this page when your own data have holes.
+# :::
 
 # %%
 #| default_exp missing
@@ -12,6 +23,41 @@ import copy
 import numpy as np
 import torch
 from mmvae_nb.core import *
+
+# %%
+from dataclasses import replace
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from mmvae_nb.data import TensorData
+from mmvae_nb.distributions import Gaussian
+from mmvae_nb.mopoe import MoPoE, MVAE
+from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import default_specs
+from mmvae_nb.training import fit
+from mmvae_nb.vae import Loss
+
+# %% [markdown]
+# ## An item with a hole
+#
+# A patient has a scan but no blood test, a film has no caption. If each of three modalities is missing in half of the items, one item in eight has all three. A training that needs
+# all of them throws seven eighths away. None of the bounds of this course needs that. What is there, $x_A$ for a subset $A$ of the modalities, has a likelihood of its own,
+#
+# $$
+# \log p(x_A) \ge \mathbb E_{q(z \mid x_A)} \Big[ \sum_{m \in A} \log p(x_m \mid z) \Big] - \mathrm{KL}(q(z \mid x_A) \,\|\, p(z)),
+# \tag{1}
+# $$
+#
+# because a modality that nobody has seen integrates to one and drops out of the sum. That it is missing must not depend on what it would have been: if dark photographs are the
+# ones that get lost, the model learns that photographs are bright. Within that condition (*missing at random*) the bounds of all items can simply be added up.
+#
+# ## A batch says who has what
+#
+# If the whole batch lacks a modality, the key is absent, as always. If its items lack *different* ones, the batch gets one key more, `"present"`: a row for each item, a column for each
+# modality. It is a tensor with the items in front like any other, so all that cuts, stacks or moves batches takes it along.
+#
+# Something has to stand where a value is missing. We take what no network mistakes for data: NaN, and token $-1$. So code that has never heard of holes does not train on them quietly;
+# it fails. (Images of bytes have no such value; there it is black, and the mask alone speaks.)
 
 # %%
 #| exports
@@ -28,6 +74,28 @@ def with_present(pools, # dict: name -> (n_m, ...) the items there are
     batch = {m: rows(pools[m], i) for m, i in index.items()}
     return {**batch, PRESENT: torch.stack([i >= 0 for i in index.values()], 1)}
 
+
+# %%
+pools = {"a": torch.tensor([[1.], [2.]]), "b": torch.tensor([[10.], [30.], [40.]])}
+batch = with_present(pools, {"a": torch.tensor([0, 1, -1, -1]), "b": torch.tensor([0, -1, 1, 2])})
+assert batch["a"][:, 0].isnan().tolist() == [False, False, True, True]
+assert batch[PRESENT].tolist() == [[True, True], [True, False], [False, True], [False, True]]
+batch
+
+
+# %% [markdown]
+# ## Pattern by pattern
+#
+# There are two ways to go on. One is to put the mask into every sum and product inside each model: one pass, but each formula must be written a second time, and an encoder must run on
+# values that are not there. The other is to sort the items of a batch by what they have. Each group is an ordinary batch with absent keys, its loss is the loss that we have, and the
+# groups' means are weighted by their sizes,
+#
+# $$
+# L = \sum_A \frac{n_A}{n} L_A(x_A).\tag{2}
+# $$
+#
+# We take the second. It is exact, no network ever sees a hole, it works for any model whose loss takes a part of the modalities, yours included, and there is nothing to get wrong in
+# five places. The price is a pass per pattern that occurs, at most $2^M - 1$ of them, each over its own items only, so that no item is computed twice.
 
 # %%
 #| exports
@@ -61,6 +129,14 @@ def _something(present):
 
 
 # %%
+for rows, some in patterns(batch): print(rows.tolist(), {n: x[:, 0].tolist() for n, x in some.items()})
+
+
+# %% [markdown]
+# `MultimodalVAE.forward`, which `fit` calls, does this; `loss` sees one pattern at a time. The parts of the loss that the history shows are means over the items that have
+# them. For the posterior of each item from whatever it has there is `infer_each`.
+
+# %%
 #| exports
 def by_pattern(loss, # function: batch without `PRESENT` -> (scalar, dict of parts), means of items
                batch # dict: name -> (batch, ...), with `PRESENT`
@@ -80,6 +156,27 @@ def infer_each(model, # has `infer`, for any modalities
     q = [model.infer(some) for _, some in parts]
     return type(q[0]).cat(q)[torch.cat([rows for rows, _ in parts]).argsort()]
 
+
+# %% [markdown]
+# A check against the slow way, one item after another:
+
+# %%
+def squares(batch): # a loss that likes everything to be zero
+    return sum((x**2).sum(1) for x in batch.values()).mean(), {n: x.mean() for n, x in batch.items()}
+
+total, parts = by_pattern(squares, batch)
+alone = [squares({n: x[i:i + 1] for n, x in batch.items() if n != PRESENT and not x[i].isnan()})[0] for i in range(4)]
+assert total == sum(alone)/4 == (1 + 100 + 4 + 900 + 1600)/4
+assert parts["a"] == 1.5 and parts["b"] == 80/3
+total
+
+
+# %% [markdown]
+# ## What data say
+#
+# `TensorData(..., present=)` takes a mask for each modality (`{"left": mask}`), one array of them, or `"given"`: then an item lacks what is `None` or a row of nothing but NaN. Without
+# the argument NaN is refused as before, since it is usually a mistake. The pools keep what there is. Items that share an id instead of a row number go into `PairedByKey(..., keys=ids,
+# partial=True)`. What is wrong is refused: an item with nothing at all, a mask of another shape, a NaN where the mask says that there is a value.
 
 # %%
 #| exports
@@ -206,3 +303,115 @@ def visits(keys, # dict: name -> (n_m,) int64, on the CPU
         found.append((m, members[m][c]))
     rows = lambda m: torch.cat([i if n == m else torch.full_like(i, -1) for n, i in found])
     return members, torch.cat([keys[m][i] for m, i in found]), {m: rows(m) for m in keys}
+
+
+# %% [markdown]
+# The helpers above are for [`TensorData` and `PairedByKey`](02_data.ipynb). Here are the small digits of scikit-learn, as left half, right half and label, with half of each missing at random:
+
+# %%
+digits = load_digits()
+images, y = digits.images.astype("float32")/16, digits.target
+items = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32),
+         "label": np.eye(10, dtype="float32")[y]}
+train, test = ({n: x[part] for n, x in items.items()} for part in (slice(1400), slice(1400, None)))
+there = torch.rand(1400, 3, generator=generator("holes")) < .5
+there[~there.any(1), 0] = True                                       # something must be there
+data = TensorData(train, present=there, labels=y[:1400], name="digits")
+assert len(data.complete()) == there.all(1).sum() and data.checksum != TensorData(train).checksum
+data
+
+# %%
+for bad in [lambda: TensorData(train, present=there[:9]), lambda: TensorData(train, present=there & False),
+            lambda: TensorData({"a": [[1., 2.], [np.nan, 2.]]}, present="given")]:
+    try: bad()
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
+
+# %% [markdown]
+# ## What each method makes of it
+#
+# | method | an item with the modalities $A$ | from |
+# |---|---|---|
+# | MVAE | the product of the experts in $A$ and the prior, and (1) | Wu and Goodman, 2018 |
+# | MMVAE | the mixture of the experts in $A$; reconstruct $A$ | Shi et al., 2019 |
+# | MoPoE | the products over all non-empty subsets *of $A$* | Sutter et al., 2021 |
+# | MVTCAE | its formula with $|A|$ in place of $M$; of one modality, $(1 - \alpha)$ times (1): there is no total correlation of one thing | lesson 14 |
+# | CRMVAE | its sums over $A$; of one modality, (1) | lesson 14 |
+# | JMVAE-kl | with all: as always. Else (1) with the product of its unimodal encoders, which is what it infers with then | ours |
+# | `JVAEWithStudents` | the same as JMVAE-kl | ours |
+# | iterative teacher | starts from a modality in $A$, refined by the gradient of (1), $T$ times; continued refinements are kept for each pattern | ours |
+# | its students, and others' | the students in $A$ imitate what the teacher infers from $A$ | ours |
+# | JVAE | can't: its one encoder has no input for what is missing. Train it, and distil it, on `data.complete()` | |
+#
+# The prior joins MoPoE's product of *all* modalities only, so that $q_A$ is the same function of $x_A$ whether the item has more or not. In training, JMVAE's warm-up counts updates with complete items.
+# What the refined teacher `infer`s is still from all modalities; a part is for its students.
+
+# %%
+specs = {n: s if n == "label" else replace(s, likelihood=Gaussian(.2)) for n, s in default_specs(data.modalities).items()}
+batch, _ = data.take(64)
+for kind in (MoPoE, MVAE, MVTCAE):
+    seed_everything(0, "lesson"); model = kind(specs, 8)
+    total, parts = model(batch)                                      # any pattern
+    assert isinstance(model(batch), Loss) and total.isfinite() and {"left", "right", "label"} <= set(parts)
+    assert len(infer_each(model, batch)) == 64
+try: JVAE(specs, 8)(batch)
+except MmvaeError as e: print(e)
+
+# %% [markdown]
+# ## Is it worth it?
+#
+# Three trainings of a MoPoE of the same size: on the complete items, on all items with zeros for what is missing, and on all items as they are. A classifier of real right halves reads the digit from
+# right halves that were made from left ones.
+
+# %%
+judge = LogisticRegression(max_iter=500).fit(train["right"], y[:1400])
+filled = {n: x*m[:, None].numpy() for (n, x), m in zip(train.items(), there.T)}
+def read(data, updates=200):
+    "The share of digits read rightly from made right halves."
+    seed_everything(0, "lesson"); model = MoPoE(specs, 8)
+    fit(model, data, updates, batch_size=64, lr=2e-3, progress=False, device="cpu")
+    with torch.no_grad(): right = model.generate({"left": torch.tensor(test["left"])}, "right")["right"]
+    return judge.score(right, y[1400:])
+
+found = {"complete items": read(data.complete()), "zeros": read(TensorData(filled)), "all items": read(data)}
+assert found["all items"] > found["zeros"]
+{k: round(v, 3) for k, v in found.items()}
+
+# %% [markdown]
+# The report of the experiments has every method, 0 to 75 % missing, and three seeds: `nbs/experiments/missing_data.ipynb`.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *Zeros for what is missing.* It trains without a word, and the model makes half of its pictures black. Compare with `data.complete()`.
+# - *A test set with holes.* `evaluate` measures on complete items. Hide modalities yourself, as it does, so that there is something to compare with.
+# - *Not missing at random.* No loss shows it. Ask how the holes came about.
+# - *A mean that is not over all items.* `parts["left"]` is over items with a left half; `total` is over all.
+# - *Several processes for one model.* A process whose batch lacks a modality altogether has no gradient for its networks, and others wait for it: take large batches, or one process.
+#
+# ## Recap
+#
+# - What is there has a bound of its own, and every item adds its own.
+# - A batch carries a mask in `"present"`; `model(batch)` takes each pattern as an ordinary batch.
+# - All methods but the JVAE train on it; a JVAE needs `data.complete()`.
+#
+# ## Exercises
+#
+# 1. Five modalities, half of each missing at random, batches of 64: how many patterns are possible, and about how many occur in a batch?
+# 2. Why is the weight in (2) $n_A/n$ and not one over the number of patterns?
+# 3. For an item with one modality MVTCAE's loss is $(1 - \alpha)$ times a VAE's. What does that mean for data in which most items have just one?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. 31 and, since each of the 32 (with the empty one) has chance 1/32, about $31\,(1 - (31/32)^{64}) \approx 27$. Groups of two items each: a pass per pattern is slow there.
+# 2. Otherwise an item of a rare pattern would count more than one of a frequent pattern.
+# 3. With $\alpha = 5/6$ their gradient counts a sixth of what it does in a VAE, against $1 - \alpha/M$ for complete ones: they train little. Choose a smaller $\alpha$.
+# :::
+#
+# ## References
+#
+# - M. Wu, N. Goodman, [Multimodal generative models for scalable weakly-supervised learning](https://arxiv.org/abs/1802.05335), NeurIPS 2018.
+# - Y. Shi et al., [Variational mixture-of-experts autoencoders](https://arxiv.org/abs/1911.03393), NeurIPS 2019.
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), ICLR 2021.
+# - D. Rubin, [Inference and missing data](https://doi.org/10.1093/biomet/63.3.581), Biometrika 1976.
+# - A. Senellart, C. Chadebec, S. Allassonnière, [MultiVae](https://github.com/AgatheSenellart/MultiVae): masks for incomplete data in several of these models.
