@@ -346,7 +346,7 @@ class TensorData(MultimodalData):
                  name="tensors", # of the data set
                  split="train", # train, validation or test
                  kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
-                 present=None, # which items have what: dict: name -> bool (n,), bool (n, modalities)
+                 present=None, # which items have what: dict: name -> bool (n,); bool (n, M);
                  # or "given": an item lacks what is None or all NaN; None: all have all
                  **kwargs): # what `MultimodalData` takes beside these
         if present is not None: pools, rows = with_holes(tensors, present, _as_tensor)

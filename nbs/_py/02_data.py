@@ -511,7 +511,7 @@ class TensorData(MultimodalData):
                  name="tensors", # of the data set
                  split="train", # train, validation or test
                  kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
-                 present=None, # which items have what: dict: name -> bool (n,), bool (n, modalities)
+                 present=None, # which items have what: dict: name -> bool (n,); bool (n, M);
                  # or "given": an item lacks what is None or all NaN; None: all have all
                  **kwargs): # what `MultimodalData` takes beside these
         if present is not None: pools, rows = with_holes(tensors, present, _as_tensor)
@@ -852,7 +852,7 @@ assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
 #
 # - *The same photo in training and test.* A test score that is too good. Count the groups the two splits share, as above.
 # - *A fixed list of pairs.* The model learns which photo goes with which; training improves, validation does not.
-# - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key.
+# - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key, or `present` where items differ.
 # - *Columns in different units.* The loss is huge and only the largest column improves. `Standardize` them; a warning says so.
 # - *A resumed run that sees other batches.* Compare `batch(u)` after a restart with what it was.
 #

@@ -366,7 +366,7 @@ except MmvaeError as e: print(e)
 # %%
 judge = LogisticRegression(max_iter=500).fit(train["right"], y[:1400])
 filled = {n: x*m[:, None].numpy() for (n, x), m in zip(train.items(), there.T)}
-def read(data, updates=800):
+def read(data, updates=600):
     "The share of digits read rightly from made right halves."
     seed_everything(0, "lesson"); model = MoPoE(specs, 8)
     fit(model, data, updates, batch_size=64, lr=2e-3, progress=False, device="cpu")
