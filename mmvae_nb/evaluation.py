@@ -34,6 +34,7 @@ class _Bench:
     size = 500      # items inferred at once, and items whose ELBO is measured
     slice = 64      # items refined at once: few enough for the processor's caches
     def __init__(self, model, train, test, judge, samples, probe_points, oracle_items, seed, tell):
+        train, test = (d.complete() if getattr(d, "partial", False) else d for d in (train, test))
         self.model, self.train, self.test, self.judge = model, train, test, judge
         self.seed, self.tell, self.rows, self.items = seed, tell, [], {}
         self.names, self.device = list(test.modalities), next(model.parameters()).device

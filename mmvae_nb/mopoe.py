@@ -34,15 +34,15 @@ class MoPoE(MultimodalVAE):
                  exact=False # all subsets in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta)
-        self.subsets, self.exact = subsets_of(specs, subsets), exact
+        self.subsets, self.exact, self._kind = subsets_of(specs, subsets), exact, subsets
         self.always_prior = subsets == "full"
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
 
     def products(self, batch) -> list:
-        "q_A for each subset A of the model, given all modalities."
-        self.check(batch, all=True)
-        experts = {n: self.encoders[n](batch[n]) for n in self.names}
-        return [self.product([experts[n] for n in s]) for s in self.subsets]
+        "q_A for each subset A of the modalities in the batch."
+        have = self.check(batch)
+        experts = {n: self.encoders[n](batch[n]) for n in have}
+        return [self.product([experts[n] for n in s]) for s in subsets_of(have, self._kind)]
 
     def product(self, posteriors, **options):
         "The product of experts; the prior joins the full subset, in MVAE every one."
@@ -64,7 +64,7 @@ class MoPoE(MultimodalVAE):
         kl = torch.stack([q.kl() for q in products]).mean(0)
         draws = products if self.exact else [Mixture(products).pick()]
         logs = [self.log_likelihoods(batch, q.rsample()) for q in draws]
-        logs = {n: torch.stack([l[n] for l in logs]).mean(0) for n in self.names}
+        logs = {n: torch.stack([l[n] for l in logs]).mean(0) for n in logs[0]}
         total = -(self.weighted(logs) - self.beta*kl).mean()
         return Loss(total, self.parts(logs, kl=kl))
 

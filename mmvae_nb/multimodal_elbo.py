@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from .core import *
 from .distributions import *
+from .missing import *
 from .networks import *
 from .vae import *
 
@@ -37,9 +38,10 @@ class MultimodalVAE(Remembers, nn.Module):
         super().__init__()
         if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
         for n in specs:            # names of torch's submodules, too
-            if not n or "." in n or hasattr(nn.ModuleDict(), n):
+            if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
                 raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
-                                 "dot that are no attribute of torch's ModuleDict")
+                                 "dot that are no attribute of torch's ModuleDict, and not "
+                                 f"{PRESENT!r}")
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
         self.latent = in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
@@ -61,6 +63,9 @@ class MultimodalVAE(Remembers, nn.Module):
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
         "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
+        if PRESENT in batch:
+            raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
+                             " at a time (lesson 10b): `model(batch)`, `infer_each`, `patterns`")
         for n in batch: one_of("modality", n, self.names)
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
@@ -129,7 +134,10 @@ class MultimodalVAE(Remembers, nn.Module):
 
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
-    def forward(self, batch): return self.loss(batch)
+
+    def forward(self, batch) -> Loss:
+        "The loss; items that lack different modalities are taken pattern by pattern."
+        return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
 # %% ../nbs/10_multimodal_elbo.ipynb #9efddb55
 class JVAE(MultimodalVAE):

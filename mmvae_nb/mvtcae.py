@@ -28,17 +28,15 @@ class MVTCAE(MultimodalVAE):
         return self.product(self.encoders[n](batch[n]) for n in self.check(batch))
 
     def divergences(self, batch) -> dict:
-        "KL(joint || unimodal) in nats per item, for each modality."
-        self.check(batch, all=True)
-        experts = {n: self.encoders[n](batch[n]) for n in self.names}
+        "KL(joint || unimodal) in nats per item, for each modality of the batch."
+        experts = {n: self.encoders[n](batch[n]) for n in self.check(batch)}
         joint = product_of_experts(list(experts.values()))
         return {n: joint.kl(q) for n, q in experts.items()}
 
     def loss(self, batch) -> Loss:
-        "Eq. (5): `total` in weighted nats per item, its parts unweighted."
-        self.check(batch, all=True)
-        experts = [self.encoders[n](batch[n]) for n in self.names]
-        q, share = product_of_experts(experts), self.alpha/len(self.names)
+        "Eq. (5), M of what is there: `total` in weighted nats per item, its parts unweighted."
+        experts = [self.encoders[n](batch[n]) for n in self.check(batch)]
+        q, share = product_of_experts(experts), self.alpha/len(experts)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(e) for e in experts)
         total = self.beta*((1 - self.alpha)*q.kl() + share*pull) - (1 - share)*self.weighted(logs)
@@ -52,8 +50,7 @@ class CRMVAE(MVTCAE):
 
     def loss(self, batch) -> Loss:
         "Eq. (7), M + 1 times MultiVae's: `total` in weighted nats per item, its parts unweighted."
-        self.check(batch, all=True)
-        experts = {n: self.encoders[n](batch[n]) for n in self.names}
+        experts = {n: self.encoders[n](batch[n]) for n in self.check(batch)}
         q = product_of_experts(list(experts.values()))
         joint = self.log_likelihoods(batch, q.rsample())
         own = {n: self.log_likelihoods({n: batch[n]}, e.rsample())[n] for n, e in experts.items()}

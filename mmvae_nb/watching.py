@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from .core import *
 from .data import MultimodalData, as_float
+from .missing import patterns
 
 # %% ../nbs/06b_watching.ipynb #728c3f1b
 class Validation:
@@ -45,12 +46,11 @@ class Validation:
     def _slices(self):
         "All items, a slice at a time, in the same order each time."
         if not isinstance(self.data, (MultimodalData, Mapping)): yield from self.data; return
-        pools, pairs = self.data, None
-        if isinstance(pools, MultimodalData): pools, pairs = self.data.pools, self.data.pairs(0)
-        first = next(iter(pairs or pools))
-        for i in range(0, len((pairs or pools)[first]), self.slices):
-            here = slice(i, i + self.slices)
-            yield {n: pools[n][pairs[n][here] if pairs else here] for n in (pairs or pools)}
+        own = isinstance(self.data, MultimodalData)
+        rows = self.data.pairs(0) if own else self.data
+        for i in range(0, len(next(iter(rows.values()))), self.slices):
+            here = {n: x[i:i + self.slices] for n, x in rows.items()}
+            yield self.data.gather(here) if own else here
 
     def since_best(self, history):
         "Looks since the best one; None before the first look."
@@ -106,7 +106,8 @@ def spread(model, # has `specs`, `infer` and `decode`, as a `MultimodalVAE`
     if not all(hasattr(model, a) for a in ("specs", "infer", "decode")): return {}
     found = {}
     with keeping_random_state(), contextlib.suppress(Exception):   # a model of one's own may know
-        z = model.infer(batch).mean                                # neither; that ends no training
+        batch = max(patterns(batch), key=lambda p: len(p[0]))[1]   # neither; that ends no training
+        z = model.infer(batch).mean
         for n, spec in model.specs.items():
             made = spec.likelihood.mean(model.decode(z, n))
             if n not in batch or made.shape != batch[n].shape: continue

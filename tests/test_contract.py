@@ -55,9 +55,9 @@ def test_infer_and_generate_for_every_subset(method, model, batch, names):
 @every_method
 def test_loss_for_every_subset(method, model, batch, names):
     given_part = part(batch, names)
-    if len(names) < 3:
+    if len(names) < 3 and method.startswith("jvae") and method != "jvae_with_students":   # a joint encoder
         with pytest.raises(MmvaeError) as e: model.loss(given_part)
-        return names_missing(e, names, type(model).__name__)
+        return names_missing(e, names, "JVAE")
     total, parts = model.loss(given_part)
     assert total.shape == () and total.isfinite() and parts and all(isinstance(k, str) for k in parts)
     for v in parts.values(): assert v.shape == () and v.isfinite() and not v.requires_grad

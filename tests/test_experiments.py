@@ -7,6 +7,8 @@ from helpers import EXPERIMENTS, PARTS, role
 from mmvae_nb.experiments.graph import jobs_for
 from mmvae_nb.experiments.table import REPORTS, SCALES
 
+ALONE = {"tuning", "missing_data"}   # a plugin's, with a scale of its own; and one that is run by hand
+
 def parameters_of(path, folder):
     "The parameters as papermill finds them; it wants a kernel named in the notebook."
     nb = nbformat.read(path, 4)
@@ -49,7 +51,7 @@ def test_notebooks_know_every_parameter_they_are_given(scale, part, at_root, tmp
         for k, v in j.parameters.items(): assert isinstance(v, kinds[known[j.notebook][k]["inferred_type_name"]])
 
 def test_defaults_are_the_smoke_size(at_root, tmp_path):
-    for path in (p for p in EXPERIMENTS if p.stem != "tuning"):               # a plugin's, with a scale of its own
+    for path in (p for p in EXPERIMENTS if p.stem not in ALONE):
         defaults = {k: ast.literal_eval(p["default"]) for k, p in parameters_of(path, tmp_path).items()}
         jobs = jobs_for("smoke", defaults["dataset"], part=defaults.get("part", "all"))
         jobs = [j for j in jobs if j.notebook == path.stem]
@@ -59,5 +61,5 @@ def test_defaults_are_the_smoke_size(at_root, tmp_path):
             if k in defaults: assert defaults[k] == jobs[0].parameters[k], (path.stem, k)
 
 def test_every_part_has_a_notebook_and_every_report_a_part():
-    no_reports = {"train", "evaluate", "judges", "tuning"}
+    no_reports = {"train", "evaluate", "judges", *ALONE}
     assert {r.notebook for r in REPORTS.values()} == {p.stem for p in EXPERIMENTS} - no_reports

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from mmvae_nb.core import *
+from mmvae_nb.missing import *
 
 # %%
 from collections import Counter
@@ -45,8 +46,9 @@ from mmvae_nb.datasets.digits import digit_words, mnist_svhn_text
 # Three rules make up the whole contract.
 #
 # 1. Row $i$ of every tensor belongs to the same item $i$.
-# 2. A missing modality is an *absent key*. It is not a tensor of zeros, nor a mask: a model that
-#    can do without street numbers is handed a dictionary without street numbers.
+# 2. A missing modality is an *absent key*. It is not a tensor of zeros: a model that
+#    can do without street numbers is handed a dictionary without street numbers. (Only where items
+#    of one batch lack *different* modalities, a key `"present"` says who has what.)
 # 3. Images are kept as bytes (`uint8`, 0 to 255) and text as token numbers (`int64`). Bytes become
 #    numbers between 0 and 1 only at the door of a network. As bytes, images take a quarter of the
 #    memory that floats would.
@@ -214,6 +216,7 @@ rows
 class MultimodalData:
     "Pools of items, one per modality, and a rule that draws which items go together."
     _own_keys = None   # what partners share, where it is not the label
+    _rows = None       # for each modality: where an item is in its pool, -1: nowhere
     def __init__(self, name, # of the data set
                  split, # 'train', 'validation' or 'test'
                  modalities, # dict of `Modality`, in the order models see them
@@ -241,7 +244,7 @@ class MultimodalData:
 
     def pairs(self, epoch, # from 0
               seed=0): # the run's seed
-        "Indices into every pool for one pass over the data; row i is item i."
+        "Indices into every pool for one pass over the data; row i is item i; -1: it lacks this."
         if self._epoch[0] != (epoch, seed):
             index = self._draw(generator(seed, "pairs", self.name, self.split, epoch))
             self._epoch = (epoch, seed), {m: index[m].to(self.device) for m in self.modalities}
@@ -254,7 +257,21 @@ class MultimodalData:
         update = in_range("update", update, 0, whole=True)
         epoch, k = divmod(update, self.batches_per_epoch(batch_size))
         rows = slice(k * batch_size, (k + 1) * batch_size)
-        return {m: self.pools[m][i[rows]] for m, i in self.pairs(epoch, seed).items()}
+        return self.gather({m: i[rows] for m, i in self.pairs(epoch, seed).items()})
+
+    def gather(self, index): # dict: name -> (batch,) indices as `pairs` gives them
+        "The batch of these items; if items of this data set lack something, it says which do."
+        if self.partial: return with_present(self.pools, index)
+        return {m: self.pools[m][i] for m, i in index.items()}
+
+    @property
+    def partial(self):
+        "Does any item lack a modality?"
+        return self._rows is not None
+
+    def complete(self):
+        "The same data without the items that lack something."
+        return self._complete() if self.partial else self
 
     def take(self, n, # how many items; beyond `len(self)` they come round again
              seed=0): # which pairing
@@ -273,8 +290,8 @@ class MultimodalData:
 
     @functools.cached_property
     def checksum(self):
-        "12 hexadecimal digits that change if any item, label or key of partners changes."
-        return _checksum(self.pools, self.labels, self._own_keys)
+        "12 hexadecimal digits that change if an item, a label, a key or what is missing changes."
+        return _checksum(self.pools, self.labels, self._own_keys, self._rows)
 
     def to(self, device): # its name, or a `torch.device`
         "The same data with its pools on `device`."
@@ -306,7 +323,8 @@ def _check_pool(modality, pool):
                          f"{', '.join(map(str, _types[kind]))}{_advice[kind]}")
     low, high = (v.item() for v in pool.aminmax())
     if not math.isfinite(high - low):
-        raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
+        raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers (items that "
+                         "lack all of it: `present`)")
     if kind == "text": in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
     if kind == "text": in_range(f"tokens of {name}", low, 0)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
@@ -352,11 +370,11 @@ def _check_keys(name, labels, pool):
 
 # %%
 #| exports
-def _checksum(pools, labels, keys=None):
+def _checksum(pools, labels, keys=None, rows=None):
     "A digest of all tensors."
     sha = lambda x: hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
     return digest([(part, m, str(x.dtype), tuple(x.shape), sha(x))
-                   for part, d in enumerate([pools, labels or {}, keys or {}])
+                   for part, d in enumerate([pools, labels or {}, keys or {}, rows or {}])
                    for m, x in d.items()])
 
 def _moved(data, device):
@@ -371,9 +389,7 @@ def _take(data, n, seed):
     streams = [(seed, "take", data.name, data.split, p) for p in range(math.ceil(n / len(data)))]
     passes = [data._draw(generator(*s)) for s in streams]
     index = {m: torch.cat([p[m] for p in passes])[:n].to(data.device) for m in data.modalities}
-    first = next(iter(index))
-    labels = data.labels[first][index[first]] if data.labels else None
-    return {m: data.pools[m][i] for m, i in index.items()}, labels
+    return data.gather(index), data.labels and labels_of(data.labels, index)
 
 
 # %% [markdown]
@@ -391,6 +407,8 @@ def _one_line(data):
 def _facts(data, m):
     "(what, value) pairs on one modality."
     yield "items", f"{len(data.pools[m.name]):,} of shape {tuple(m.shape)}, {m.kind}"
+    if data.partial:
+        yield "there in", f"{(data.pairs(0)[m.name] >= 0).sum():,} items of {len(data):,}"
     if data.labels:
         counts = data.labels[m.name].cpu().bincount(minlength=len(data.class_names or [])).tolist()
         yield "per class", ", ".join(map(str, counts)) if len(counts) <= 20 else \
@@ -496,9 +514,12 @@ class TensorData(MultimodalData):
                  name="tensors", # of the data set
                  split="train", # train, validation or test
                  kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
+                 present=None, # which items have what: dict: name -> bool (n,); bool (n, M);
+                 # or "given": an item lacks what is None or all NaN; None: all have all
                  **kwargs): # what `MultimodalData` takes beside these
-        pools = {k: _as_tensor(k, v) for k, v in tensors.items()}
-        sizes = {k: len(v) for k, v in pools.items()}
+        if present is not None: pools, rows = with_holes(tensors, present, _as_tensor)
+        else: pools, rows = {k: _as_tensor(k, v) for k, v in tensors.items()}, None
+        sizes = {k: len(v) for k, v in (rows or pools).items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
         for k in kinds or {}: one_of("kinds", k, pools)
@@ -506,10 +527,20 @@ class TensorData(MultimodalData):
                                        for k, v in pools.items()}
         for k in pools: one_of("tensors", k, known)
         if labels is not None: labels = dict.fromkeys(pools, _as_labels(labels))
-        super().__init__(name, split, known, pools, labels, **kwargs)
+        self._rows, groups = rows, kwargs.pop("groups", None)
+        super().__init__(name, split, known, pools, having(labels, rows, "labels"),
+                         groups=having(groups, rows, "groups"), **kwargs)
 
-    def __len__(self): return len(next(iter(self.pools.values())))
-    def _draw(self, g): return dict.fromkeys(self.pools, torch.randperm(len(self), generator=g))
+    def __len__(self): return len(next(iter((self._rows or self.pools).values())))
+
+    def _draw(self, g):
+        order = torch.randperm(len(self), generator=g)
+        if self.partial: return {m: i[order] for m, i in self._rows.items()}
+        return dict.fromkeys(self.pools, order)
+
+    def _complete(self):
+        whole = torch.stack(list(self._rows.values())).amin(0) >= 0
+        return subset_of(self, {m: i[whole] for m, i in self._rows.items()})
 
 
 # %%
@@ -521,6 +552,18 @@ assert sorted(mine.pairs(0)["sound"].tolist()) == list(range(10))   # an epoch i
 again = mine.batch(update=7, batch_size=4)                          # ... and a batch a function
 assert all(torch.equal(batch[m], again[m]) for m in batch) and mine.batches_per_epoch(4) == 2
 mine
+
+# %% [markdown]
+# Items may lack a part of their modalities. `present` says which: a mask for each modality, one array of them, or `"given"` if rows of NaN or `None` say it. Then a batch
+# has one key more, `"present"`, with a row for each item and a column for each modality, and the models train on it
+# ([lesson 10b](10b_missing.ipynb)). The pools hold what there is and nothing else.
+
+# %%
+holes = TensorData({"sound": sound, "photo": photo}, present={"photo": np.arange(10) % 3 > 0})
+half, _ = holes.take(10)                                            # some have no photo ...
+assert len(holes) == 10 and len(holes.items("photo")[0]) == 6 and len(holes.complete()) == 6
+assert half["present"].tolist() == [[True, bool(i % 3)] for i in half["sound"][:, 0].int()//5]
+half["present"].T
 
 # %%
 note = TensorData({"note": tokens}, kinds={"note": "text"})         # whole numbers: say what they are
@@ -554,6 +597,7 @@ class Standardize:
     "Columns of a table to mean 0 and deviation 1, as the training items have them; and `back`."
     def __init__(self, train): # training items (n, D): a tensor, array or table of numbers
         x = _as_tensor("train", train).double()
+        x = x[~x.isnan().all(1)]                                 # without items that lack the table
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
     def __call__(self, x): # items of any split, (n, D), in the units of the table
@@ -598,15 +642,11 @@ list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
 #
 # What partners share need not be a class. A photograph and its ten captions share the number of
 # the photograph: with that number as the *key*, the same rule draws one of the ten captions anew in
-# each epoch. [Birds](16_birds.ipynb) and [faces](17_faces.ipynb) are paired like that.
+# each epoch. [Birds](16_birds.ipynb) and [faces](17_faces.ipynb) are paired like that. If some photographs have no caption, or some captions no photograph,
+# `partial=True` keeps them, as items that lack a modality.
 
 # %%
 #| exports
-def _rows_of(keys):
-    "For each key, in ascending order: the rows that have it."
-    found, counts = keys.unique(return_counts=True)
-    return dict(zip(found.tolist(), keys.argsort(stable=True).split(counts.tolist())))
-
 class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
     def __init__(self, name, # of the data set
@@ -616,6 +656,7 @@ class PairedByKey(MultimodalData):
                  labels=None, # dict of int64 tensors, one for each pool: classes
                  anchor=None, # modality whose items an epoch visits once each
                  keys=None, # dict of int64 tensors: what partners share; the labels by default
+                 partial=False, # keep items whose key some modality lacks? Else one is refused
                  **kwargs): # what `MultimodalData` takes beside these
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
@@ -623,22 +664,32 @@ class PairedByKey(MultimodalData):
         for m in self.modalities: _check_keys(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", anchor or largest, self.modalities)
-        self.keys, self._anchor_keys = keys, keys[self.anchor].cpu()
-        self._members = {m: _rows_of(keys[m].cpu()) for m in self.modalities}
-        what = "class" if keys is labels else "key"
-        for m, members in self._members.items():
-            empty = set(self._anchor_keys.tolist()) - set(members)
-            if empty: raise MmvaeError(f"{m}: got no item of {what} {min(empty)}, allowed: one at "
-                                       f"least, as {self.anchor} has some")
+        self.keys = keys; self._pair(partial, "class" if keys is labels else "key")
 
-    def __len__(self): return len(self._anchor_keys)
+    def _pair(self, partial, what="key"):
+        "Draw partners by the keys from now on."
+        keys = {m: self.keys[m].cpu() for m in self.modalities}
+        self._members, self._keys, self._drawn = visits(keys, self.anchor, partial, what)
+        whole = all(len(d) == len(self._keys.unique()) for d in self._members.values())
+        self._rows = self._drawn if partial and not whole else None
+
+    def _complete(self):
+        common = torch.tensor(sorted(set.intersection(*map(set, self._members.values()))))
+        rows = {m: torch.isin(k.cpu(), common).nonzero()[:, 0] for m, k in self.keys.items()}
+        out = subset_of(self, rows)
+        out.keys = {m: k[rows[m].to(k.device)] for m, k in self.keys.items()}
+        out._pair(False)
+        return out
+
+    def __len__(self): return len(self._keys)
 
     def _draw(self, g):
         order = torch.randperm(len(self), generator=g)
-        index = {m: order if m == self.anchor else torch.empty_like(order) for m in self.modalities}
-        wanted = _rows_of(self._anchor_keys[order])
+        index = {m: i[order] for m, i in self._drawn.items()}
+        wanted = rows_of(self._keys[order])
         for m in [m for m in self.modalities if m != self.anchor]:
             for c, rows in wanted.items():
+                if c not in self._members[m] or index[m][rows[0]] >= 0: continue
                 pool = self._members[m][c]
                 times = math.ceil(len(rows) / len(pool))
                 shuffles = torch.rand(times, len(pool), generator=g).argsort(1).flatten()
@@ -681,6 +732,10 @@ drawn = [album.pairs(e) for e in range(8)]
 assert all(torch.equal(i["a"] // 2, i["b"]) for i in drawn)      # a caption goes with its photo
 both = {a for i in drawn for a in i["a"].tolist()}
 assert len(album) == 6 and both == set(range(12))                # each caption had its turn
+lost = {"b": torch.arange(6) + 2, "a": torch.arange(12) // 2}    # photos 2 to 7, captions of 0 to 5
+alone = PairedByKey("album", "train", vectors, pools, keys=lost, anchor="b", partial=True)
+p = alone.take(len(alone))[0]["present"]                         # captions of 0 and 1: 4 items more
+assert p.sum(0).tolist() == [8, 6] and p.all(1).sum() == 4 == len(alone.complete())
 others = {**photos, "a": torch.arange(12) % 6}                   # the same items, other partners
 assert PairedByKey("album", "train", vectors, pools, keys=others).checksum != album.checksum
 
@@ -800,7 +855,7 @@ assert torch.equal(small.pools["mnist"][:5], data.pools["mnist"][:5])
 #
 # - *The same photo in training and test.* A test score that is too good. Count the groups the two splits share, as above.
 # - *A fixed list of pairs.* The model learns which photo goes with which; training improves, validation does not.
-# - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key.
+# - *Zeros for what is missing.* A black image is an image, and a model learns from it. Use an absent key, or `present` where items differ.
 # - *Columns in different units.* The loss is huge and only the largest column improves. `Standardize` them; a warning says so.
 # - *A resumed run that sees other batches.* Compare `batch(u)` after a restart with what it was.
 #

@@ -186,6 +186,10 @@ def _checked(model, data, updates, epochs, **how):
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
+    names = getattr(model, "names", [])
+    if never := [n for n in names if n not in getattr(data, "modalities", names)]:
+        raise MmvaeError(f"data: got no item with {', '.join(never)}, allowed: all modalities of "
+                         "the model, each in some items at least")
     return {"updates": _updates(data, updates, epochs, how), **how}
 
 def _updates(data, updates, epochs, how):
@@ -327,7 +331,9 @@ class Run:
         self._finite("gradient: got norm", norm, update)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         self.update = update
-        if k > 1: rows = [{n: sum(r[n] for r in rows)/k for n in rows[0]}]
+        if k > 1:                      # a part may be missing where no item of a batch has it
+            found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
+            rows = [{n: sum(v)/len(v) for n, v in found.items()}]
         return {"update": update, **rows[0]}
 
     def _gradient(self, update, i):

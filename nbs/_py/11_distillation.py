@@ -231,22 +231,22 @@ class Students(MultimodalVAE):
             asked = {} if groups is None else {"groups": groups}
             if self.refined: return self.teacher.targets(batch, **asked, **self.target_options)
             joint = self.teacher.infer(batch).detach()
-            return {n: joint for n in self.names}
+            return {n: joint for n in self.check(batch)}
 
     def divergences(self, batch,
                     groups=None # name -> indices of the items that its student sees; None: all
                    ) -> dict:
-        "KL between teacher and student in nats per item, for each modality."
-        self.check(batch, all=True)
-        targets, out = self.targets(batch, groups), {}
-        for n in self.names:
+        "KL between teacher and student in nats per item, for each modality of the batch."
+        have, targets, out = self.check(batch), self.targets(batch, groups), {}
+        for n in have:
             s = self.encoders[n](batch[n] if groups is None else batch[n][groups[n]])
             out[n] = targets[n].kl(s) if self.direction == "forward" else s.kl(targets[n])
         return out
 
     def loss(self, batch) -> Loss:
         "The mean divergence, summed over students (they share nothing: each has its own gradient)."
-        groups = one_each(self.names, batch[self.check(batch)[0]]) if self.in_groups else None
+        have = self.check(batch)
+        groups = one_each(have, batch[have[0]]) if self.in_groups else None
         kls = {n: v.mean() for n, v in self.divergences(batch, groups).items()}
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 

@@ -133,8 +133,8 @@ class JMVAE(MultimodalVAE):
         return {n: joint.kl(self.encoders[n](batch[n])) for n in self.names}
 
     def loss(self, batch) -> Loss:
-        "Eq. (1), with alpha phased in while training."
-        self.check(batch, all=True)
+        "Eq. (1), with alpha phased in while training. Of a part of the modalities: its ELBO."
+        if len(self.check(batch)) < len(self.names): return self._of_a_part(batch)
         q = self.encoder(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(self.encoders[n](batch[n])) for n in self.names)
@@ -144,6 +144,13 @@ class JMVAE(MultimodalVAE):
         if self.training: self.updates_seen += 1
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
         return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))
+
+    def _of_a_part(self, batch):
+        "The negative ELBO of what is there, by its encoders: a joint one is for all modalities."
+        q = self.infer(batch)
+        logs = self.log_likelihoods(batch, q.rsample())
+        total = -(self.weighted(logs) - self.beta*q.kl()).mean()
+        return Loss(total, self.parts(logs, kl=q.kl()))
 
 
 # %%
@@ -241,7 +248,7 @@ class JVAEWithStudents(JMVAE):
 
     def loss(self, batch) -> Loss:
         "The gradients of eq. (4). Parts from the joint posterior; `students`: the sum of the KLs."
-        self.check(batch, all=True)
+        if len(self.check(batch)) < len(self.names): return self._of_a_part(batch)
         q, students = self.encoder(batch), [self.encoders[n](batch[n]) for n in self.names]
         z, s = q.rsample(), self.share
         joint = self.log_likelihoods(batch, z + s/(1 - s)*(z - z.detach()))

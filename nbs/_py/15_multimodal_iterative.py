@@ -104,6 +104,32 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 
 # %%
 #| exports
+class _ReplayOfEach(Replay):
+    "A `Replay` for items with all modalities, and one for each set of less."
+    def __init__(self, share, count):
+        super().__init__(share)
+        self.count, self.partial = count, {}
+
+    def _of(self, batch):
+        "The memory of batches like this one."
+        if len(batch) == self.count: return super()
+        return self.partial.setdefault(" ".join(sorted(batch)), Replay(self.share))
+
+    def mix(self, batch, q): return self._of(batch).mix(batch, q)
+    def store(self, batch, q, memory): self._of(batch).store(batch, q, memory)
+    def reset(self): super().reset(); self.partial = {}
+
+    def state_dict(self):
+        parts = {n: r.state_dict() for n, r in self.partial.items()}
+        return {**super().state_dict(), **({"partial": parts} if parts else {})}
+
+    def load_state_dict(self, state):
+        whole, self.partial = {k: v for k, v in state.items() if k != "partial"}, {}
+        super().load_state_dict(whole)
+        for n, part in state.get("partial", {}).items():
+            self.partial[n] = Replay(self.share)
+            self.partial[n].load_state_dict(part)
+
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
@@ -123,7 +149,7 @@ class IterativeTeacher(MultimodalVAE):
         left_out = {"without": tuple(without)} if without else {}
         if left_out: one_of("refiner", refiner, ["ours"])
         self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden, **left_out)
-        self.replay = Replay(replay)
+        self.replay = _ReplayOfEach(replay, len(specs))
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         self.own_decoders = decoders != "frozen"
         if not self.own_decoders:
@@ -143,30 +169,31 @@ class IterativeTeacher(MultimodalVAE):
         "q_0 of each modality in the batch."
         return {n: self.encoders[n](batch[n]) for n in self.check(batch)}
 
-    def trajectory(self, batch, # all modalities: the ELBO needs them
+    def trajectory(self, batch, # the ELBO is that of the modalities in it
                    start, # a modality's name, or a `DiagonalGaussian`
                    steps=None, # T; the trained one by default
                    generator=None # of the samples of z
                   ) -> list: # q_0, ..., q_T
         "Refine from one modality by the multimodal ELBO."
-        self.check(batch, all=True)
+        have = self.check(batch)
         if isinstance(start, str):
-            start = self.encoders[one_of("start", start, self.names)](batch[start])
+            start = self.encoders[one_of("start", start, have)](batch[start])
         return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
                       self.steps if steps is None else steps)
 
     def infer(self, batch, start=None, steps=None, generator=None) -> DiagonalGaussian:
-        "q_T, refined from `start` (the first modality by default)."
+        "q_T, refined from `start` (the first modality by default), of all modalities."
+        self.check(batch, all=True)
         return self.trajectory(batch, start or self.names[0], steps, generator)[-1]
 
     def trajectories(self, batch, steps=None, generator=None,
                      groups=None # name -> indices of the items that start there; None: all do
                     ) -> list: # of dicts, for t = 0, ..., T
         "q_t from each start. All starts are refined side by side."
-        self.check(batch, all=True)
-        groups = groups or dict.fromkeys(self.names, slice(None))
+        have = self.check(batch)
+        groups = groups or dict.fromkeys(have, slice(None))
         starts = [self.encoders[n](batch[n][i]) for n, i in groups.items()]
-        stacked = {n: torch.cat([batch[n][i] for i in groups.values()]) for n in self.names}
+        stacked = {n: torch.cat([batch[n][i] for i in groups.values()]) for n in have}
         qs = refine(lambda q: self.elbo(stacked, q, generator, path=True),
                     DiagonalGaussian.cat(starts), self.refiner,
                     self.steps if steps is None else steps)
@@ -178,8 +205,7 @@ class IterativeTeacher(MultimodalVAE):
         return self.trajectories(batch, steps, generator, groups)[-1]
 
     def loss(self, batch) -> Loss:
-        "The negative ELBO, averaged over t = 0..T and over randomly drawn starts; eq. (2)."
-        self.check(batch, all=True)
+        "The negative ELBO of what is there, the mean over t = 0..T and over drawn starts; eq. (2)."
         q = Mixture(self.starts(batch).values()).pick()
         continues = self.training and self.replay.share > 0
         elbos = self._continued(batch, q) if continues else self._climbed(batch, q).elbos
@@ -225,8 +251,8 @@ for n, q in model.targets(batch, steps=0).items():     # side by side or alone: 
 
 
 # %% [markdown]
-# Which parameters does which option train? And what happens if a modality is missing? The ELBO to climb is that of
-# all modalities, so the teacher needs all: it says so.
+# Which parameters does which option train? And what happens if a modality is missing? What `infer` gives out is refined by the ELBO of
+# all modalities, so it needs all: it says so. (Training does not: the ELBO of what is there can be climbed as well, [lesson 10b](10b_missing.ipynb).)
 
 # %%
 def trained(decoders):
@@ -512,8 +538,8 @@ class StudentsOverT(MultimodalVAE):
     def loss(self, batch) -> Loss:
         "KL(q_T || student), summed over T; each item teaches the students of one start at random."
         if self.teacher is None: raise MmvaeError(NO_TEACHER)
-        self.teacher.check(batch, all=True)
-        groups = one_each(self.names, batch[self.names[0]])
+        have = self.teacher.check(batch)
+        groups = one_each(have, batch[have[0]])
         with torch.no_grad(): path = self.teacher.trajectories(batch, max(self.over), groups=groups)
         kls = {}
         for t in self.over:
