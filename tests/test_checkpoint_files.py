@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import mmvae_nb.checkpoints as checkpoints
-from mmvae_nb.checkpoints import load, load_weights, save, save_weights
+from mmvae_nb.checkpoints import load_weights, save, save_weights
 from mmvae_nb.core import MmvaeError, atomic_path, digest, sweep
 from mmvae_nb.data import TensorData
 from mmvae_nb.distributions import Gaussian, Laplace
@@ -107,7 +107,7 @@ def test_each_damage_of_each_file_is_one_line(name, damage, folder, stopped):
             damage, whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1:]))
     model = jvae(); before = digest(model.state_dict())
     said = refused(lambda: fit(model, data(), **HOW, checkpoint=folder), str(folder))
-    if name == "run.json" and damage == "another seed's": assert "not the file" in said or said.startswith("seed: got 0")
+    if (name, damage) == ("run.json", "another seed's"): assert "is not the file" in said
     else: assert str(here) in said and name in said and "delete it: training goes on from the beginning" in said
     assert digest(model.state_dict()) == before and not model.training
     shutil.rmtree(here)
@@ -163,7 +163,8 @@ def test_another_number_of_threads_is_told(folder):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        with pytest.warns(UserWarning, match=rf"made with {before} threads \(now {before + 1}\).*last bits"): train(folder)
+        with pytest.warns(UserWarning, match=rf"made with {before} threads \(now {before + 1}\).*last bits"):
+            train(folder)
     finally: torch.set_num_threads(before)
 
 def test_the_same_number_is_not(folder, stopped):

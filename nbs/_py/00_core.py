@@ -19,8 +19,8 @@
 
 # %%
 #| exports
-import ast, contextlib, errno, functools, hashlib, importlib.util, inspect, json, numbers, os
-import random, re, symtable, sys, tempfile, time, zipfile, zlib
+import ast, contextlib, errno, functools, hashlib, importlib.util, inspect, io, json, numbers
+import os, random, re, signal, symtable, sys, tempfile, time, zipfile, zlib
 from pathlib import Path
 
 
@@ -101,7 +101,7 @@ for bad in [0, 2.5, True, "10", float("nan"), np.float64(2), np.True_]:
 # renaming is atomic, so at any instant the name shows either the old content or the new.
 #
 # A disk that is full or may not be written to is an error the user can put right, so it is one line that names the file meant (not
-# the temporary one). Only a process that is killed outright can't tidy up. What it left carries its number, and `sweep` removes it at the next start.
+# the temporary one). A cluster whose clock has run out sends SIGTERM, which by default ends a process on the spot; `ending_when_terminated` makes of it what Ctrl-C is. Only a process that is killed outright can't tidy up. What it left carries its number, and `sweep` removes it at the next start.
 
 # %%
 #| exports
@@ -146,6 +146,20 @@ def _runs(number):
     except (ProcessLookupError, OverflowError): return False
     except PermissionError: pass
     return True
+
+class Terminated(KeyboardInterrupt): "What SIGTERM raises within `ending_when_terminated`."
+
+@contextlib.contextmanager
+def ending_when_terminated():
+    "Within: SIGTERM ends the process as Ctrl-C does, so that what is half-done is undone."
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)      # a second one must not stop the tidying
+        raise Terminated
+    try: before = signal.signal(signal.SIGTERM, end)
+    except ValueError: before = None                       # only the main thread is told of signals
+    try: yield
+    finally:
+        if before is not None: signal.signal(signal.SIGTERM, before)
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
@@ -300,7 +314,8 @@ def cache_dir(*names # sub-folders
 
 # %% [markdown]
 # Arrays that take long to make, such as decoded photographs, are kept in a file. Whoever asks for them gets what the
-# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each.
+# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each. A few
+# bytes of a damaged (or ill-meant) file can unpack to gigabytes; so readers say first how much there can be.
 
 # %%
 #| exports
@@ -312,7 +327,7 @@ def cached_arrays(path, # an .npz file
     import numpy as np
     try:
         with np.load(path) as f: return {n: f[n] for n in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
         arrays = make()
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
         return arrays
@@ -321,6 +336,28 @@ def damaged(path, why=""):
     "The error for a data file that can't be read."
     why = f" ({' '.join(str(why).split())[:80]})" if why else ""
     return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
+
+def read_at_most(f, # open for reading
+                 most, # bytes
+                 path # how an error calls it
+                ) -> bytes:
+    "What is left in `f`; a file that is much larger than it can be is refused before it is read."
+    data = f.read(most + 1)
+    if len(data) > most: raise damaged(path, f"more than {most} bytes")
+    return data
+
+def decoded_image(data, # bytes of a JPEG or PNG file
+                  path, # how an error calls it
+                  most=2**24 # pixels
+                 ): # a PIL image, RGB
+    "The image in `data`; one with far too many pixels is refused before it is unpacked."
+    from PIL import Image
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+        if (n := image.width*image.height) > most: raise ValueError(f"{n} pixels")
+        return image.convert("RGB")
+    except Exception as e:                                   # PIL raises a dozen kinds
+        raise damaged(path, f"{type(e).__name__}: {e}") from e
 
 def absent(what, # name of the data set
            paths, # what was looked for
@@ -340,6 +377,8 @@ with tempfile.TemporaryDirectory() as folder:
     assert len(calls) == 1 and (first["x"] == second["x"]).all()      # made once
     path.write_bytes(path.read_bytes()[:60])                           # half a file
     assert (cached_arrays(path, squares)["x"] == first["x"]).all() and len(calls) == 2
+try: decoded_image(b"no image", "face.jpg")
+except MmvaeError as e: print(e)
 print(damaged("digits.gz", "3 bytes"))
 print(str(absent("mnist", ["MNIST/raw"])).split(" in ")[0], "in ...")
 
