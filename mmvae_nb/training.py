@@ -62,7 +62,7 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         keep=None # weights at the end: "best" or "last"; None: "best" if there is `patience`
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place; resumes from `checkpoint` if there is one."
-    data = _numbered(data)
+    data, checkpoint = _numbered(data), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
                    accumulate=accumulate)
@@ -84,12 +84,21 @@ def _checked(model, data, updates, epochs, **how):
     for name in ("batch_size", "accumulate"):
         how[name] = in_range(name, how[name], low=1, whole=True)
     how["lr"] = in_range("lr", how["lr"], low=0)
+    how["seed"] = in_range("seed", how["seed"], whole=True)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
     if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
+    if not isinstance(model, torch.nn.Module):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a torch.nn.Module")
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
     return {"updates": _updates(data, updates, epochs, how), **how}
+
+def _folder(checkpoint):
+    "The folder of checkpoints as it was given, if it can be one."
+    if checkpoint is None or isinstance(checkpoint, os.PathLike): return checkpoint
+    if isinstance(checkpoint, str) and "\0" not in checkpoint: return checkpoint
+    raise MmvaeError(f"checkpoint: got {checkpoint!r}, allowed: a folder's path, or None")
 
 def _updates(data, updates, epochs, how):
     "The number of updates, or how many the passes over the data take."

@@ -119,10 +119,10 @@ _most = 2**28   # bytes in a file of digits; MNIST's largest has 47 million
 def _check_idx(path, name=None):
     "Refuse the file at `path` (shown as `name`) if it is not as long as its header says."
     name = name or path
-    wanted = 3 if "idx3" in Path(name).name else 1
+    other = {"idx3": 1, "idx1": 3}.get(Path(name).name.split("-")[-2:][0], 0)  # numbers of axes
     with open(path, "rb") as f: shape = _idx_shape(f.read(16))
     size = Path(path).stat().st_size
-    if shape is None or len(shape) != wanted or size != 4 + 4*wanted + math.prod(shape):
+    if not shape or len(shape) == other or size != 4 + 4*len(shape) + math.prod(shape):
         raise damaged(name, f"{size} bytes, header says {shape}")
     official = _official_bytes.get(Path(name).name.removesuffix(".gz"))
     if official and size == official[0]:
