@@ -51,6 +51,15 @@ def _idx_shape(head):
     rank = head[3] if len(head) >= 8 and head[:3] == b"\0\0\x08" else 0
     return struct.unpack(f">{rank}I", head[4:4 + 4 * rank]) if rank in (1, 3) else None
 
+_official_bytes = { # when unpacked: how many, and their SHA-256
+    "train-images-idx3-ubyte": (
+        47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": (
+        60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (
+        7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (
+        10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")}
 _most = 2**28   # bytes in a file of digits; MNIST's largest has 47 million
 
 def _check_idx(path, name=None):
@@ -76,15 +85,6 @@ def _unpack(source, target):
         _check_idx(tmp, source)
 
 # %% ../../nbs/02a_digits.ipynb #5b66ed42
-_official_bytes = { # when unpacked: how many, and their SHA-256
-    "train-images-idx3-ubyte": (
-        47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": (
-        60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": (
-        7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": (
-        10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")}
 _mnist_files = [f"{part}-{what}-ubyte" for part in ["train", "t10k"]
                 for what in ["images-idx3", "labels-idx1"]]
 

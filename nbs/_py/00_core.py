@@ -44,7 +44,7 @@ def one_of(name, # what the argument is called
           ):
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
-    if value in allowed: return value
+    if not getattr(value, "ndim", 0) and value in allowed: return value
     raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
 
 

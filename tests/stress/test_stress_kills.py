@@ -85,9 +85,11 @@ def test_a_terminated_graph_ends_with_its_jobs_and_the_lock_goes_last(when, tmp_
     wanted = "status/*-train.json" if when == "training" else "status/lock"
     deadline = time.time() + 200
     while not list(root.glob(wanted)) and process.poll() is None and time.time() < deadline: time.sleep(.1)
+    kernels = lambda: [p for p in below(process) if any("ipykernel" in w for w in p.cmdline())]
+    while when == "training" and not kernels() and time.time() < deadline: time.sleep(.1)
+    assert process.poll() is None and (when == "looking" or kernels())
     time.sleep(1)
     family = below(process)
-    assert when == "looking" or any("ipykernel_launcher" in p.cmdline() for p in family)
     os.kill(process.pid, signal.SIGTERM)
     free = None
     while process.poll() is None:
