@@ -24,7 +24,7 @@ def one_of(name, # what the argument is called
           ):
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
-    if not getattr(value, "ndim", 0) and value in allowed: return value    # an array is none
+    if not getattr(value, "ndim", 0) and value in allowed: return value
     raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
 
 # %% ../nbs/00_core.ipynb #bb7c9f10
