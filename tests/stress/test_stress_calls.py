@@ -1,4 +1,4 @@
-"""Bad values for each argument: one line that names it, or a value that is allowed; nothing else, and nothing changed."""
+"""Bad values for each argument: one line that names it, or a value that is allowed; nothing else."""
 import math, warnings
 
 import numpy as np, pytest, torch
