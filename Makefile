@@ -15,7 +15,7 @@ BENCH := .venv-bench/.installed-$(shell cat tools/bench-requirements.txt require
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run reproduce tuning data table test test-all export execute checks docs lab cache handouts slides bench clean
+.PHONY: help venv run reproduce tuning data table test test-slow test-all export execute checks docs lab cache handouts slides bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ table: $(STAMP) ## the numbers of SCALE=.. beside the talk's: [DATASET=..]
 
 test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experiments, the house (JOBS=2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAST)
+
+test-slow: $(STAMP) ## thousands of damaged files and bad calls, a hundred kills (about half an hour, two cores)
+	@$(BIN)/python -m pytest -n 0 -q tests/stress
 
 test-all: $(STAMP) ## the same with the slow tests, and those for CUDA where there is a device
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup

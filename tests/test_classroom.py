@@ -1,5 +1,5 @@
 "The class: exercises, handouts, slides, times, the walk along t."
-import base64, copy, html, json, os, re
+import base64, copy, html, io, json, os, re, tarfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -282,6 +282,25 @@ def test_one_line_says_what_to_do_without_a_network(tmp_path, monkeypatch):
     said = str(e.value)
     assert "npm pack reveal.js@" in said and str(tmp_path/"cache") in said
     assert "\n" not in said
+
+def archive(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name); info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+def test_another_archive_than_the_published_one_is_not_unpacked(tmp_path):
+    archive(tmp_path/"cache"/f"{slides.REVEAL}.tgz", {"package/dist/reveal.js": b"evil()"})
+    with pytest.raises(SystemExit, match="as published") as e: slides.reveal(tmp_path/"out", tmp_path/"cache")
+    assert "\n" not in str(e.value) and not (tmp_path/"out").exists()
+
+def test_nothing_is_unpacked_outside_the_folder(tmp_path, monkeypatch):
+    up = "package/dist/theme/fonts/source-sans-pro/../../../../../../../x.css"
+    archive(tmp_path/"cache"/f"{slides.REVEAL}.tgz", {up: b"x", "package/dist/reveal.js": b"y", "../x.css": b"x"})
+    monkeypatch.setattr(slides, "check", lambda tgz: None)
+    slides.reveal(tmp_path/"out", tmp_path/"cache")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".tgz"] == ["reveal.js"]
 
 
 # ---- caches and times

@@ -5,7 +5,7 @@
 Each `##` of a lesson starts a stack of slides; what it holds is laid out in its order, a full slide
 at a time. A slide that is still too full is set smaller by the browser, and scrolls beyond that.
 """
-import argparse, ast, html, os, re, shutil, subprocess, sys, tarfile, tempfile
+import argparse, ast, base64, hashlib, html, os, re, shutil, subprocess, sys, tarfile, tempfile
 from pathlib import Path
 
 import nbformat
@@ -14,6 +14,9 @@ from handouts import FOLDED, embedded, undirected
 from notebooks import ROOT, numbered
 
 REVEAL = "reveal.js-4.6.1"
+# What npm calls its integrity: `npm view reveal.js@4.6.1 dist.integrity` prints it.
+INTEGRITY = ("sha512-1CW0auaXNPmwmvQ7TwpszwVxMi2Xr5cTS3J3EBC"
+             "/HHgbPF32Dn7aiu/LKWDOGjMbaDwKQiGmfqcoGQ74HUHCMw==")
 ROOM, WIDTH = 15, 78                   # lines of a slide, and characters in one
 SKIPPED = ["Solutions", "References"]
 LISTING = 15                           # lines; of longer code the signatures are shown
@@ -139,14 +142,21 @@ def reveal(out, cache):
     "Put reveal.js into the folder of slides; npm fetches it into the cache the first time."
     tgz = cache/f"{REVEAL}.tgz"
     if not tgz.exists(): fetch(tgz)
+    check(tgz)
     wanted = re.compile(r"package/(LICENSE|dist/(?:reveal\.(?:css|js)|theme/white\.css"
-                        r"|theme/fonts/source-sans-pro/.+\.(?:css|woff))|plugin/notes/notes\.js)")
+                        r"|theme/fonts/source-sans-pro/[\w-]+\.(?:css|woff))|plugin/notes/notes\.js)")
     with tarfile.open(tgz) as tar:
         for member in tar.getmembers():
-            if not (m := wanted.fullmatch(member.name)): continue
+            if not (m := wanted.fullmatch(member.name)) or not member.isfile(): continue
             target = out/"site_libs"/"reveal"/m[1]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(tar.extractfile(member).read())
+
+def check(tgz):
+    "Refuse an archive that is not, byte by byte, the one this was written for."
+    found = base64.b64encode(hashlib.sha512(tgz.read_bytes()).digest()).decode()
+    if f"sha512-{found}" != INTEGRITY:
+        sys.exit(f"slides: {tgz} is not {REVEAL} as published (its SHA-512 differs); delete it")
 
 def fetch(tgz):
     "Fetch reveal.js to the file `tgz`, or say in one line what to do."

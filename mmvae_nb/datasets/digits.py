@@ -7,7 +7,7 @@ __all__ = ['alphabet', 'digit_words', 'word_pool', 'small_mnist', 'real_mnist', 
            'found_data']
 
 # %% ../../nbs/02a_digits.ipynb #b10e21d5
-import functools, gzip, math, os, shutil, struct, tempfile, zlib
+import functools, gzip, hashlib, math, os, shutil, struct, tempfile, zlib
 from pathlib import Path
 import numpy as np
 import torch
@@ -51,19 +51,36 @@ def _idx_shape(head):
     rank = head[3] if len(head) >= 8 and head[:3] == b"\0\0\x08" else 0
     return struct.unpack(f">{rank}I", head[4:4 + 4 * rank]) if rank in (1, 3) else None
 
+_official_bytes = { # when unpacked: how many, and their SHA-256
+    "train-images-idx3-ubyte": (
+        47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": (
+        60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (
+        7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (
+        10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")}
+_most = 2**28   # bytes in a file of digits; MNIST's largest has 47 million
+
 def _check_idx(path, name=None):
     "Refuse the file at `path` (shown as `name`) if it is not as long as its header says."
+    name = name or path
+    other = {"idx3": 1, "idx1": 3}.get(Path(name).name.split("-")[-2:][0], 0)  # numbers of axes
     with open(path, "rb") as f: shape = _idx_shape(f.read(16))
     size = Path(path).stat().st_size
-    if shape is None or size != 4 + 4 * len(shape) + math.prod(shape):
-        raise damaged(name or path, f"{size} bytes, header says {shape}")
+    if not shape or len(shape) == other or size != 4 + 4*len(shape) + math.prod(shape):
+        raise damaged(name, f"{size} bytes, header says {shape}")
+    official = _official_bytes.get(Path(name).name.removesuffix(".gz"))
+    if official and size == official[0]:
+        with open(path, "rb") as f: found = hashlib.file_digest(f, "sha256").hexdigest()
+        if found != official[1]: raise damaged(name, "as long as the official file, and not it")
 
 def _unpack(source, target):
     "Unpack the .gz file `source` to `target`, whole or not at all; a plain file is copied."
     opener = gzip.open if source.suffix == ".gz" else open
     with atomic_path(target) as tmp:
         try:
-            with opener(source, "rb") as f, open(tmp, "wb") as g: shutil.copyfileobj(f, g)
+            with opener(source, "rb") as f: tmp.write_bytes(read_at_most(f, _most, source))
         except (EOFError, zlib.error, gzip.BadGzipFile) as e: raise damaged(source, e) from e
         _check_idx(tmp, source)
 
@@ -88,7 +105,8 @@ def _mnist_root():
     stamp = [(p.resolve(), p.stat().st_size, p.stat().st_mtime_ns) for p in found.values()]
     root = cache_dir("data", f"mnist-{digest(stamp)}")
     for f, path in found.items():
-        if not (root/"MNIST"/"raw"/f).exists(): _unpack(path, root/"MNIST"/"raw"/f)
+        try: _check_idx(root/"MNIST"/"raw"/f)
+        except (MmvaeError, OSError): _unpack(path, root/"MNIST"/"raw"/f)
     return root
 
 # %% ../../nbs/02a_digits.ipynb #783a1b55
@@ -104,9 +122,11 @@ def real_mnist(split # train, validation or test
               ): # images (n, 1, 28, 28) uint8 and their digits
     "The official MNIST; its last 5,000 training digits are the validation split."
     train = one_of("split", split, splits) != "test"
-    data = load_torchvision().datasets.MNIST(_mnist_root(), train=train)
+    root = _mnist_root()
+    try: data = load_torchvision().datasets.MNIST(root, train=train)
+    except (AssertionError, RuntimeError, ValueError) as e: raise damaged(root, e) from e
     x, y = data.data[:, None], data.targets.long()
-    if x.shape[1:] != (1, 28, 28) or len(x) != len(y) or y.max() > 9:
+    if x.shape[1:] != (1, 28, 28) or len(x) != len(y) or len(y) < 2 or y.max() > 9:
         raise damaged(data.raw_folder, f"{tuple(data.data.shape)} images, {len(y)} labels")
     return _official(split, x, y)
 
@@ -127,27 +147,46 @@ def _svhn_official(path, split):
     part = "test" if split == "test" else "train"
     try: data = load_torchvision().datasets.SVHN(path.parent, split=part)
     except Exception as e: raise damaged(path) from e   # its MD5 is wrong, or SciPy failed
+    if data.data.shape[1:] != (3, 32, 32) or len(data.data) != len(data.labels):
+        raise damaged(path, f"{data.data.shape} images, {len(data.labels)} labels")
     return _official(split, torch.from_numpy(data.data.copy()), torch.from_numpy(data.labels))
 
 # %% ../../nbs/02a_digits.ipynb #99053b72
 def _read_mat(path, *names):
     "The arrays called `names` in a MATLAB file."
-    from scipy.io import loadmat
-    try: mat = loadmat(path, variable_names=names)
+    from scipy.io import loadmat, whosmat
+    try:
+        size = {n: math.prod(shape) for n, shape, _ in whosmat(path) if n in names}
+        if sum(size.values()) > 2*_most: raise ValueError(f"{size} numbers")
+        mat = loadmat(path, variable_names=names)
     except Exception as e: raise damaged(path, type(e).__name__) from e   # many kinds reach us
     missing = [n for n in names if n not in mat]
     if missing: raise damaged(path, f"no array {missing[0]!r} in it")
     return [mat[n] for n in names]
 
+def _whole_numbers(path, name, x):
+    "An array of a MATLAB file as int64 (n,), if it holds positive whole numbers."
+    x = np.asarray(x).ravel()
+    if x.dtype.kind not in "iuf" or not len(x): raise damaged(path, f"{name} is {x.dtype}")
+    if not ((x >= 1) & (x < 2**31) & (x == np.floor(x))).all():           # NaN is none of these
+        raise damaged(path, f"{name} holds what is no whole number from 1")
+    return x.astype(np.int64)
+
+def _photo_cuts(path, photo):
+    "`photo_cuts` of sorted photos, if each of the three splits gets some."
+    a, b = photo_cuts(photo)
+    if not 0 < a < b < len(photo): raise damaged(path, "too few photos for three splits")
+    return a, b
+
 def _svhn_from_subset(path, split):
     "A split of the subset file: images, digits, photos."
     x, y, photo = _read_mat(path, "X", "y", "photo")
-    x, y, photo = x.T, y.ravel().astype(np.int64), photo.ravel().astype(np.int64)
+    y, photo, x = _whole_numbers(path, "y", y), _whole_numbers(path, "photo", photo), x.T
     if x.shape != (len(y), 3, 32, 32) or x.dtype != np.uint8 or len(photo) != len(y):
         raise damaged(path, f"X {x.T.shape} of {x.dtype}, {len(y)} labels, {len(photo)} photos")
     if y.min() < 1 or y.max() > 10: raise damaged(path, f"labels {y.min()} to {y.max()}")
     order = np.argsort(photo, kind="stable")
-    a, b = photo_cuts(photo[order])
+    a, b = _photo_cuts(path, photo[order])
     rows = order[{"train": slice(a), "validation": slice(a, b), "test": slice(b, None)}[split]]
     x = x.transpose(0, 1, 3, 2)[rows]             # MATLAB's axes are (row, column, channel, item)
     return tuple(torch.from_numpy(v.copy()) for v in (x, y[rows] % 10, photo[rows]))
@@ -220,7 +259,7 @@ def mnist_svhn_text(split="train", # train, validation or test
 
 # %% ../../nbs/02a_digits.ipynb #2ef8759c
 def _fetch(folder, have):
-    "torchvision's own downloads into `folder`, except what the folder `have` holds already."
+    "torchvision's own downloads into `folder`, except what `have` holds; it compares MD5 sums."
     sets = load_torchvision().datasets
     if not all((have/"MNIST"/"raw"/f).exists() for f in _mnist_files):
         sets.MNIST(folder, download=True)
@@ -235,8 +274,10 @@ def download(dataset="mnist_svhn_text", # the only one that torchvision can fetc
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(".download-*"): shutil.rmtree(old, ignore_errors=True)   # of a kill
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as tmp:
             _fetch(tmp, folder)
+            for path in Path(tmp).rglob("*-ubyte"): _check_idx(path)
             for path in [p for p in Path(tmp).rglob("*") if p.is_file()]:
                 target = folder/path.relative_to(tmp)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -266,8 +307,8 @@ def _look_svhn():
     from scipy.io import whosmat
     found = _find_svhn()
     if not isinstance(found, dict):
-        photo = np.sort(_read_mat(found, "photo")[0].ravel())
-        a, b = photo_cuts(photo)
+        photo = np.sort(_whole_numbers(found, "photo", _read_mat(found, "photo")[0]))
+        a, b = _photo_cuts(found, photo)
         return found, {"train": a, "validation": b - a, "test": len(photo) - b}, "subset"
     try: n = [{name: shape for name, shape, _ in whosmat(p)}["X"][3] for p in found.values()]
     except Exception as e: raise damaged(found["train"].parent, type(e).__name__) from e

@@ -19,8 +19,8 @@
 
 # %%
 #| exports
-import ast, contextlib, functools, hashlib, importlib.util, inspect, json, numbers, os, random
-import symtable, sys, tempfile, time, zipfile, zlib
+import ast, contextlib, errno, functools, hashlib, importlib.util, inspect, io, json, numbers
+import os, random, re, signal, symtable, sys, tempfile, time, zipfile, zlib
 from pathlib import Path
 
 
@@ -44,7 +44,7 @@ def one_of(name, # what the argument is called
           ):
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
-    if value in allowed: return value
+    if not getattr(value, "ndim", 0) and value in allowed: return value
     raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
 
 
@@ -92,7 +92,6 @@ for bad in [0, 2.5, True, "10", float("nan"), np.float64(2), np.True_]:
     except MmvaeError as e: assert str(e).endswith("allowed: a whole number at least 1"), e
     else: raise AssertionError(f"{bad!r} was let through")
 
-
 # %% [markdown]
 # ## Files that are whole or absent
 #
@@ -100,9 +99,19 @@ for bad in [0, 2.5, True, "10", float("nan"), np.float64(2), np.True_]:
 # stopped halfway through writing a result, the next reader must not take the half for the whole.
 # The remedy is old: write to a temporary name in the same folder, then rename. On one file system
 # renaming is atomic, so at any instant the name shows either the old content or the new.
+#
+# A disk that is full or may not be written to is an error the user can put right, so it is one line that names the file meant (not
+# the temporary one). A cluster whose clock has run out sends SIGTERM, which by default ends a process on the spot; `ending_when_terminated` makes of it what Ctrl-C is. Only a process that is killed outright can't tidy up. What it left carries its number, and `sweep` removes it at the next start.
 
 # %%
 #| exports
+_no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+def unwritable(path, why # an `OSError`, or words
+              ):
+    "The error for a file or folder that can't be written."
+    return MmvaeError(f"{path}: can't be written to ({getattr(why, 'strerror', None) or why})")
+
 @contextlib.contextmanager
 def atomic_path(path # the file's final path; its folder is made if need be
                ):
@@ -110,15 +119,47 @@ def atomic_path(path # the file's final path; its folder is made if need be
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    except OSError as e:
-        raise MmvaeError(f"{path.parent}: can't be written to ({e.strerror})") from e
+        handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-{os.getpid()}-",
+                                       suffix=path.suffix)
+    except OSError as e: raise unwritable(path.parent, e) from e
     os.close(handle)
     try:
         yield Path(tmp)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
+    except OSError as e:                       # others, of files that are read, are not ours
+        if e.errno in _no_room or e.filename == tmp: raise unwritable(path, e) from e
+        raise
     finally: Path(tmp).unlink(missing_ok=True)
+
+def sweep(folder):
+    "Remove what processes that are no more have left half-written in `folder` and below."
+    for path in Path(folder).rglob(".*"):
+        found = re.fullmatch(r"\..*-(\d+)-[a-z0-9_]{8}(\.\w+)?", path.name)
+        if found and not _runs(int(found[1])):
+            with contextlib.suppress(OSError): path.unlink()
+
+def _runs(number):
+    "Is there a process of this number on this machine?"
+    if os.name == "nt": return True                     # where looking would be killing
+    try: os.kill(number, 0)
+    except (ProcessLookupError, OverflowError): return False
+    except PermissionError: pass
+    return True
+
+class Terminated(KeyboardInterrupt): "What SIGTERM raises within `ending_when_terminated`."
+
+@contextlib.contextmanager
+def ending_when_terminated():
+    "Within: SIGTERM ends the process as Ctrl-C does, so that what is half-done is undone."
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)      # a second one must not stop the tidying
+        raise Terminated
+    try: before = signal.signal(signal.SIGTERM, end)
+    except ValueError: before = None                       # only the main thread is told of signals
+    try: yield
+    finally:
+        if before is not None: signal.signal(signal.SIGTERM, before)
 
 def write_json(path, value):
     "Write `value` as JSON to `path`, whole or not at all."
@@ -134,7 +175,7 @@ def read_json(path):
 
 
 # %% [markdown]
-# Let us interrupt a write on purpose. The old file must survive and no debris may be left.
+# Let us interrupt a write on purpose. The old file must survive and no debris may be left. Then a disk is full, and a process that no longer is has left something.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -147,6 +188,12 @@ with tempfile.TemporaryDirectory() as folder:
     except KeyboardInterrupt: pass
     assert read_json(path) == {"elbo": -600}
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+    try:
+        with atomic_path(path): raise OSError(errno.ENOSPC, "No space left on device")
+    except MmvaeError as e: assert str(e) == f"{path}: can't be written to (No space left on device)"
+    for number in (os.getpid(), 2**22 + 1): (path.parent/f".result-{number}-abcdefgh.json").touch()
+    sweep(folder)
+    assert len(list(path.parent.iterdir())) == 2       # the result, and what this process may be writing
 
 
 # %% [markdown]
@@ -198,21 +245,33 @@ seed_everything(0, "z"); assert torch.equal(x, torch.randn(3))
 
 # %%
 #| exports
+def random_state() -> dict: # generator -> state
+    "The states of the generators that `seed_everything` seeds, of devices where they are in use."
+    import numpy, torch
+    states = {"python": random.getstate(), "numpy": numpy.random.get_state(),
+              "torch": torch.get_rng_state()}
+    if torch.cuda.is_initialized(): states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available(): states["mps"] = torch.mps.get_rng_state()
+    return states
+
+def set_random_state(states # as `random_state` gives them
+                    ):
+    "Let the generators go on from `states`."
+    import numpy, torch
+    random.setstate(states["python"]); numpy.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states: torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states: torch.mps.set_rng_state(states["mps"])
+
 @contextlib.contextmanager
 def keeping_random_state():
     "Within: seed and draw. After: Python, NumPy and torch (all devices) go on as before."
-    import numpy, torch
-    begun, seed = torch.cuda.is_initialized(), torch.initial_seed()
-    mps = torch.backends.mps.is_available() and torch.mps.get_rng_state()
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if begun else []
+    import torch
+    states, seed = random_state(), torch.initial_seed()
     try: yield
     finally:
-        random.setstate(states[0]); numpy.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if begun: torch.cuda.set_rng_state_all(devices)
-        else: torch.cuda.manual_seed_all(seed)       # nothing had been drawn since `manual_seed`
-        if mps is not False: torch.mps.set_rng_state(mps)
+        set_random_state(states)
+        if "cuda" not in states: torch.cuda.manual_seed_all(seed)   # nothing was drawn since then
 
 
 # %%
@@ -255,7 +314,8 @@ def cache_dir(*names # sub-folders
 
 # %% [markdown]
 # Arrays that take long to make, such as decoded photographs, are kept in a file. Whoever asks for them gets what the
-# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each.
+# file holds, or, if it is not there or damaged, has them made and kept. And data files that are absent or damaged are named by one line each. A few
+# bytes of a damaged (or ill-meant) file can unpack to gigabytes; so readers say first how much there can be.
 
 # %%
 #| exports
@@ -267,7 +327,7 @@ def cached_arrays(path, # an .npz file
     import numpy as np
     try:
         with np.load(path) as f: return {n: f[n] for n in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
         arrays = make()
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
         return arrays
@@ -276,6 +336,28 @@ def damaged(path, why=""):
     "The error for a data file that can't be read."
     why = f" ({' '.join(str(why).split())[:80]})" if why else ""
     return MmvaeError(f"{path}: damaged or incomplete{why}; delete it and fetch it again")
+
+def read_at_most(f, # open for reading
+                 most, # bytes
+                 path # how an error calls it
+                ) -> bytes:
+    "What is left in `f`; a file that is much larger than it can be is refused before it is read."
+    data = f.read(most + 1)
+    if len(data) > most: raise damaged(path, f"more than {most} bytes")
+    return data
+
+def decoded_image(data, # bytes of a JPEG or PNG file
+                  path, # how an error calls it
+                  most=2**24 # pixels
+                 ): # a PIL image, RGB
+    "The image in `data`; one with far too many pixels is refused before it is unpacked."
+    from PIL import Image
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+        if (n := image.width*image.height) > most: raise ValueError(f"{n} pixels")
+        return image.convert("RGB")
+    except Exception as e:                                   # PIL raises a dozen kinds
+        raise damaged(path, f"{type(e).__name__}: {e}") from e
 
 def absent(what, # name of the data set
            paths, # what was looked for
@@ -295,6 +377,8 @@ with tempfile.TemporaryDirectory() as folder:
     assert len(calls) == 1 and (first["x"] == second["x"]).all()      # made once
     path.write_bytes(path.read_bytes()[:60])                           # half a file
     assert (cached_arrays(path, squares)["x"] == first["x"]).all() and len(calls) == 2
+try: decoded_image(b"no image", "face.jpg")
+except MmvaeError as e: print(e)
 print(damaged("digits.gz", "3 bytes"))
 print(str(absent("mnist", ["MNIST/raw"])).split(" in ")[0], "in ...")
 

@@ -21,7 +21,7 @@
 
 # %%
 #| export
-import contextlib, json, math, os, time, warnings
+import contextlib, json, math, os, re, time, warnings
 from collections.abc import Iterable, Iterator, Mapping
 import pandas as pd
 import torch
@@ -154,7 +154,7 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
         keep=None # weights at the end: "best" or "last"; None: "best" if there is `patience`
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place; resumes from `checkpoint` if there is one."
-    data = _numbered(data)
+    data, checkpoint = _numbered(data), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
                    accumulate=accumulate)
@@ -181,8 +181,11 @@ def _checked(model, data, updates, epochs, **how):
     for name in ("batch_size", "accumulate"):
         how[name] = in_range(name, how[name], low=1, whole=True)
     how["lr"] = in_range("lr", how["lr"], low=0)
+    how["seed"] = in_range("seed", how["seed"], whole=True)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
     if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
+    if not isinstance(model, torch.nn.Module):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a torch.nn.Module")
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
@@ -191,6 +194,12 @@ def _checked(model, data, updates, epochs, **how):
         raise MmvaeError(f"data: got no item with {', '.join(never)}, allowed: all modalities of "
                          "the model, each in some items at least")
     return {"updates": _updates(data, updates, epochs, how), **how}
+
+def _folder(checkpoint):
+    "The folder of checkpoints as it was given, if it can be one."
+    if checkpoint is None or isinstance(checkpoint, os.PathLike): return checkpoint
+    if isinstance(checkpoint, str) and "\0" not in checkpoint: return checkpoint
+    raise MmvaeError(f"checkpoint: got {checkpoint!r}, allowed: a folder's path, or None")
 
 def _updates(data, updates, epochs, how):
     "The number of updates, or how many the passes over the data take."
@@ -293,7 +302,11 @@ class Run:
 
     def __exit__(self, kind, error, trace):
         if error is not None: error.history = pd.DataFrame(self.history)
-        return self.undo.__exit__(kind, error, trace)
+        self.undo.__exit__(kind, error, trace)
+        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
+            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
+                raise MmvaeError(f"process {self._rank()}: another process has ended, and says "
+                                 "why; this one can't go on without it") from error
 
     def _prepare(self):
         "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
@@ -306,16 +319,16 @@ class Run:
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)
-        accelerator.register_for_checkpointing(self.scheduler)
         states = [*getattr(self.model, "checkpoint_state", list)(), self.watch, self.data]
-        for more in states:
-            if hasattr(more, "load_state_dict"):
-                more.reset(); accelerator.register_for_checkpointing(more)
+        own = [s for s in states if hasattr(s, "load_state_dict")]
+        for s in own: s.reset()
+        self.parts = {"model": self.model, "optimiser": self.optimiser, "schedule": self.scheduler,
+                      "own": own}
 
     def _resume(self):
         "The update to begin with: that after the newest checkpoint, or the first."
         if not (path := latest(self.checkpoint)): return 0
-        start, self.history = load_checkpoint(self.accelerator, path, self.settings)
+        start, self.history = load_checkpoint(self.accelerator, path, self.settings, self.parts)
         return start
 
     def step(self, update) -> dict: # the row of the history
@@ -328,6 +341,8 @@ class Run:
                 rows.append(self._gradient(update, i))
         limit = math.inf if how["clip"] is None else how["clip"]
         norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        for row in rows if accelerator.num_processes > 1 else ():
+            self._finite("loss: got", row["total"], update)
         self._finite("gradient: got norm", norm, update)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         self.update = update
@@ -341,7 +356,7 @@ class Run:
         number = i*self.accelerator.num_processes + self.accelerator.process_index
         self.batch = self.data.batch(number, self.how["batch_size"], self.how["seed"])
         total, parts = self.wrapped(self.batch)
-        self._finite("loss: got", total, update)
+        if self.accelerator.num_processes == 1: self._finite("loss: got", total, update)
         k = self.how["accumulate"]
         self.accelerator.backward(total/k if k > 1 else total)
         return {"total": total.detach(), **parts}
@@ -350,20 +365,42 @@ class Run:
         "On a card, which looking would wait for, a look with each row and checkpoint is enough."
         if value.device.type == "cuda" and not (self.logs(update) or self.saves(update)): return
         if torch.isfinite(value): return
-        raise MmvaeError(f"{what} {value.item()} at update {update}, allowed: finite numbers; "
-                         f"a smaller lr than {self.how['lr']} may help")
+        here = self.accelerator.num_processes > 1 and f" of process {self._rank()}"
+        then = f", in another folder than {self.checkpoint} or after deleting it," \
+            if latest(self.checkpoint) else ""
+        raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
+                         f"numbers; a smaller lr than {self.how['lr']}{then} may help")
+
+    def _rank(self): return self.accelerator.process_index
 
     def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
 
     def log(self, row, callbacks=()):
         "Keep a row of the history, call the callbacks, show both."
-        self.row = {k: v if k == "update" else float(v) for k, v in row.items()}
+        self.row = {k: v if k == "update" else float(v) for k, v in self._mean(row).items()}
+        self._warn_of_parts()
         self.history.append(self.row)
         if callbacks:
             with keeping_random_state():                     # a callback changes no weight
                 for call in callbacks: call(self)
             self.model.train()
         self.bar.show(self.update + 1, self.row)
+
+    def _mean(self, row):
+        "A row of all processes: the mean of theirs."
+        if self.accelerator.num_processes == 1: return row
+        names = [k for k in row if k != "update"]
+        here = torch.stack([torch.as_tensor(row[k], device=self.accelerator.device).float()
+                            for k in names])
+        return {"update": row["update"], **dict(zip(names, self.accelerator.reduce(here, "mean")))}
+
+    def _warn_of_parts(self):
+        "One line for a part that is no number although the total is one."
+        wild = [k for k, v in self.row.items() if not math.isfinite(v)]
+        if wild and not any(set(wild) & {k for k, v in r.items() if not math.isfinite(v)}
+                            for r in self.history):
+            warnings.warn(f"loss: its part {wild[0]} is {self.row[wild[0]]} at update "
+                          f"{self.row['update']}, while the total is finite", stacklevel=4)
 
     def stop(self):
         "End after this update, with a checkpoint if there is a folder for it."
@@ -374,7 +411,8 @@ class Run:
         return bool(self.checkpoint) and due
 
     def save(self, done): # updates done
-        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history)
+        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history,
+                        self.parts)
 
     def look_back(self):
         "One line if the model makes the same of all items."
@@ -638,7 +676,10 @@ except MmvaeError as e: assert "smaller lr" in str(e)
 # ## Several devices
 #
 # A script that calls `fit` runs on several devices with `accelerate launch script.py`, from a notebook with
-# `accelerate.notebook_launcher`. Each process draws its own batches, so `batch_size` is per process.
+# `accelerate.notebook_launcher`. Each process draws its own batches, so `batch_size` is per process; the history holds the mean of their losses.
+# A number that is not finite reaches all of them through the averaged gradient, so all of them stop, each with its message; if one process ends, the others say so in one line.
+#
+# How many *threads* a process computes with changes the order of sums, and with it the last bits. A checkpoint remembers the number, and warns if it is continued with another.
 #
 # ## What goes wrong, and how you would notice
 #

@@ -19,15 +19,16 @@
 
 # %%
 #| export
-import contextlib, functools, hashlib, importlib, inspect, json, os, shutil, sys, warnings
+import contextlib, functools, hashlib, importlib, inspect, json, os, re, shutil, sys, warnings
 from dataclasses import asdict
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from mmvae_nb.core import *
 from mmvae_nb.data import Modality
 from mmvae_nb.networks import ModalitySpec
+from mmvae_nb.states import *
 
 # %%
 import tempfile
@@ -36,7 +37,6 @@ from mmvae_nb.distillation import Students
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 from mmvae_nb.training import fit
-
 
 # %% [markdown]
 # ## Checkpoints
@@ -49,14 +49,27 @@ from mmvae_nb.training import fit
 #
 # Some models carry something from one update to the next that is no weight, such as the unfinished refinements of lesson 09. Such a model has a method
 # `checkpoint_state()` that returns objects with `reset()`, `state_dict()` and `load_state_dict()`: `fit` resets them at the start and keeps them in the checkpoint.
+#
+# Everything is kept as numbers and words, by `write_state` of [lesson 00a](00a_states.ipynb), because opening a pickle runs what its author wrote.
+
+# %% [markdown]
+# Which file is which, and whether a bit of it has changed, is said by `run.json`: it lists every file with its SHA-256, and carries a digest of itself. So a damaged
+# file, one from another run, or an edited number is seen before anything of it is used. This is no signature: who wants to cheat can compute digests. It is for disks, copies and mistakes.
 
 # %%
 #| exports
+CHECKPOINT = 2 # schema of a checkpoint; the first one was of pickles
+
+def _number_of(path):
+    "The updates that a checkpoint's folder is named after, or None for another name."
+    found = re.fullmatch(r"update_(\d{7,})", path.name)
+    return int(found[1]) if found else None
+
 def latest(folder # of checkpoints, or None
           ):
-    "The newest complete checkpoint in `folder`, or None."
-    found = sorted(Path(folder).glob("update_*")) if folder else []
-    return found[-1] if found else None
+    "The newest complete checkpoint in `folder`, or None. Other names are not looked at."
+    found = list(Path(folder).glob("update_*")) if folder else []
+    return max((p for p in found if _number_of(p) is not None), key=_number_of, default=None)
 
 def _options(owner):
     "The attributes that JSON can hold, as text."
@@ -77,64 +90,94 @@ def fingerprint(model # a module
     for p in frozen: h.update(p.view(torch.uint8).numpy())
     return h.hexdigest()[:12]
 
-def _each_tensor_once(models, states, folder):
-    "What accelerate is about to write, without copies: students and their teacher share decoders."
-    for state in states:
-        seen = set()
-        for name, v in list(state.items()):
-            place = v.untyped_storage().data_ptr(), v.storage_offset(), v.numel()
-            if v.numel() and place in seen: del state[name]
-            seen.add(place)
+def _each_tensor_once(state):
+    "Without the further names of a tensor: students and their teacher share decoders."
+    seen, out = set(), {}
+    for name, v in state.items():
+        place = v.untyped_storage().data_ptr(), v.storage_offset(), v.numel()
+        if not v.numel() or place not in seen: out[name] = v
+        seen.add(place)
+    return out
 
-def save_checkpoint(accelerator, # accelerate's, which knows model, optimiser and the rest
+
+# %%
+#| exports
+def _sha256(path):
+    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+
+def _this_machine():
+    "What bits depend on, and a checkpoint may be continued without."
+    return {"threads": torch.get_num_threads(), "torch": torch.__version__}
+
+def save_checkpoint(accelerator, # accelerate's, which knows the processes
                     folder, # of this training's checkpoints
                     update, # how many updates are done
                     settings, # what `load_checkpoint` must be asked with
-                    history # list of rows
+                    history, # list of rows
+                    parts # dict: what has a state: "model", "optimiser", ..., and a list, "own"
                    ):
     "Write the state after `update` updates, whole or not at all; then drop older ones."
-    folder = Path(folder)
-    final, tmp = folder/f"update_{update:07d}", folder/f".partial_{update:07d}"
-    if accelerator.is_main_process: shutil.rmtree(tmp, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    once = accelerator.register_save_state_pre_hook(_each_tensor_once)
-    try: accelerator.save_state(str(tmp))
-    finally: once.remove()
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process: return
-    write_json(tmp/"run.json", {"settings": settings, "update": update, "history": history})
-    if not final.exists(): os.replace(tmp, final)
-    for old in folder.glob("update_*"):
-        if old != final: shutil.rmtree(old, ignore_errors=True)
+    final = Path(folder)/f"update_{update:07d}"
+    tmp, main = final.with_name(f".partial_{update:07d}"), accelerator.is_main_process
+    try:
+        if main: shutil.rmtree(tmp, ignore_errors=True); tmp.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        _write_parts(accelerator, tmp, parts)
+        accelerator.wait_for_everyone()
+        if not main: return
+        files = {p.name: _sha256(p) for p in sorted(tmp.iterdir())}
+        run = {"schema": CHECKPOINT, "update": update, "settings": settings, "history": history,
+               "machine": _this_machine(), "files": files}
+        write_json(tmp/"run.json", {**run, "digest": digest(run)})
+        if final.exists(): shutil.rmtree(final)
+        os.replace(tmp, final)
+    except OSError as e: raise unwritable(final, e) from e
+    finally:
+        if main: shutil.rmtree(tmp, ignore_errors=True)
+    for old in final.parent.glob("update_*"):
+        if old != final and _number_of(old) is not None: shutil.rmtree(old, ignore_errors=True)
+
+def _write_parts(accelerator, folder, parts):
+    "The weights, what belongs to them, and what each process has for itself."
+    if accelerator.is_main_process:
+        write_state(folder/"model.safetensors", _each_tensor_once(parts["model"].state_dict()))
+        rest = {n: p.state_dict() for n, p in parts.items() if n not in ("model", "own")}
+        write_state(folder/"optimiser.safetensors", rest)
+    own = {"random": random_state(), "own": [p.state_dict() for p in parts["own"]]}
+    write_state(folder/f"process_{accelerator.process_index}.safetensors", own)
 
 
 # %%
 #| exports
 def check_writable(folder):
-    "Make the checkpoint folder now, rather than fail after hours of training."
-    try:
-        mine = Path(folder)/f".try_{os.getpid()}"      # several processes may look at once
-        with atomic_path(mine): pass
-        mine.unlink()
-    except OSError as e:
-        raise MmvaeError(f"checkpoint: {folder} can't be written to ({e.strerror})") from e
+    "Make the checkpoint folder now, rather than fail after hours of training; tidy what is left."
+    folder = Path(folder)
+    mine = folder/f".try_{os.getpid()}"                # several processes may look at once
+    with atomic_path(mine): pass
+    with contextlib.suppress(OSError): mine.unlink()
+    for half in folder.glob(".partial_*"): shutil.rmtree(half, ignore_errors=True)
+    sweep(folder)
 
-def load_checkpoint(accelerator, # accelerate's, with the model prepared
+def load_checkpoint(accelerator, # accelerate's, which knows the processes
                     path, # one checkpoint, from `latest`
-                    settings # of this training
+                    settings, # of this training
+                    parts # as `save_checkpoint` got them
                    ) -> tuple: # (updates done, history)
-    "Load a checkpoint; `MmvaeError` if it was made with other settings or another model."
-    run = read_json(path/"run.json")
+    "Load a checkpoint; `MmvaeError` if it is damaged, or of other settings or another model."
+    run = _checked_run(path, accelerator)
     another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
-                         "frozen weights differ), allowed: one of the model given")
+                         "frozen weights differ), allowed: one of the model given, or another "
+                         "folder")
     if run["settings"].get("model") != settings["model"]: raise another
     if name := _differs(settings, run):
         hint = " (more of them with schedule='constant')" if name == "updates" else ""
         raise MmvaeError(f"{name}: got {settings.get(name)!r}, allowed: "
                          f"{run['settings'].get(name)!r}, which the checkpoint in {path.parent} "
-                         f"was made with{hint}")
-    try: accelerator.load_state(str(path))
-    except RuntimeError as e: raise another from e
+                         f"was made with{hint}; or another folder")
+    states = _read_parts(path, accelerator)
+    try: _put_back(states, parts)
+    except (RuntimeError, LookupError, TypeError, ValueError) as e: raise another from e
+    _tell_of_other_bits(path, run["machine"])
     return run["update"], run["history"]
 
 def _differs(settings, run):
@@ -143,6 +186,67 @@ def _differs(settings, run):
         if settings.get(name) == run["settings"].get(name): continue
         constant = name == "updates" and settings["schedule"] == "constant"
         if not (constant and settings["updates"] >= run["update"]): return name
+
+
+# %% [markdown]
+# Everything is looked at before anything is used, so a refused checkpoint leaves the model as it was.
+
+# %%
+#| exports
+def _hurt(path, why):
+    "The error for a checkpoint that is not what was written."
+    older = [p for p in path.parent.glob("update_*") if p != path and _number_of(p) is not None]
+    return MmvaeError(f"checkpoint: {path} is damaged ({why}); copy it anew, or delete it: "
+                      f"training goes on from {older[-1].name if older else 'the beginning'}")
+
+def _checked_run(path, accelerator):
+    "What run.json says, if it and all files it names are those that were written."
+    try: run = read_json(path/"run.json")
+    except MmvaeError as e: raise _hurt(path, str(e).removeprefix(f"{path}/")) from e
+    schema = run.get("schema", 1) if isinstance(run, dict) else None
+    if schema != CHECKPOINT:
+        what = "an older mmvae_nb wrote it, with pickles" if schema == 1 else \
+               "a newer mmvae_nb wrote it, which can read it" if schema in range(3, 1000) else \
+               "run.json is damaged"
+        raise MmvaeError(f"checkpoint: {path} has schema {schema!r}, allowed: {CHECKPOINT} "
+                         f"({what}); delete {path.parent} to begin anew")
+    said = run.pop("digest", None)
+    if digest(run) != said: raise _hurt(path, "run.json was changed")
+    if run["update"] != _number_of(path): raise _hurt(path, f"it is of update {run['update']}")
+    n = accelerator.num_processes
+    wanted = ["model", "optimiser", *(f"process_{i}" for i in range(n))]
+    for name in sorted({*run["files"], *(f"{w}.safetensors" for w in wanted)}):
+        try: same = _sha256(path/name) == run["files"].get(name)
+        except OSError as e: raise _hurt(path, f"{name}: {e.strerror}") from e
+        if not same: raise _hurt(path, f"{name} is not the file that was written")
+    return run
+
+def _read_parts(path, accelerator):
+    "The states in the files: of the model, of what belongs to it, and of this process."
+    names, states = ["model", "optimiser", f"process_{accelerator.process_index}"], []
+    for name in names:
+        try: states.append(read_state(path/f"{name}.safetensors"))
+        except MmvaeError as e: raise _hurt(path, f"{name}.safetensors can't be read") from e
+    return states
+
+def _put_back(states, parts):
+    "Give the states to what they are of; random generators last, for the others may draw."
+    (model, rest, own), now = states, _each_tensor_once(parts["model"].state_dict())
+    looks = lambda state: {k: (v.shape, v.dtype) for k, v in state.items()}
+    if looks(model) != looks(now) or len(own["own"]) != len(parts["own"]): raise ValueError
+    parts["model"].load_state_dict(model, strict=False)
+    for n, state in rest.items(): parts[n].load_state_dict(state)
+    for part, state in zip(parts["own"], own["own"]): part.load_state_dict(state)
+    here = random_state()
+    set_random_state({k: v for k, v in own["random"].items() if k in here})
+
+def _tell_of_other_bits(path, machine):
+    "A warning where the same training ends in other bits from here on."
+    here = _this_machine()
+    if differ := [k for k in here if here[k] != machine.get(k)]:
+        warnings.warn(f"checkpoint: {path} was made with " + ", ".join(
+            f"{machine.get(k)} {k} (now {here[k]})" for k in differ) + "; the training goes on, "
+            "but its last bits are not those of an uninterrupted one", stacklevel=2)
 
 
 # %%
@@ -164,24 +268,62 @@ assert fingerprint(model) == fingerprint(new_model()) != fingerprint(JVAE(specs,
 #
 # Weights are kept as safetensors: a file of numbers and nothing else, which cannot run code when it
 # is opened.
+#
+# Numbers of the right shapes can still be the wrong ones. So the header holds a digest of them, and what they mean nothing without: class and beta of the model, for each
+# modality its likelihood and weight, and the activations. Files of other origin have no such header; their types and values are checked all the same.
 
 # %%
 #| exports
+def _meaning(model):
+    "What weights of the right shapes were trained for: name -> value, as JSON gives it."
+    said = {"class": type(model).__name__}
+    said |= {k: v for k in ("beta", "alpha") if isinstance(v := getattr(model, k, None), float | int)}
+    for n, s in getattr(model, "specs", {}).items():
+        options = " ".join(_options(s.likelihood)) if not isinstance(s.likelihood, torch.nn.Module) \
+            else ""
+        said[f"likelihood of {n}"] = f"{type(s.likelihood).__name__} {options}".strip(" ;")
+        said[f"weight of {n}"] = s.weight
+    silent = [m for m in model.modules() if not any(True for _ in m.parameters())]
+    said["activations"] = digest([f"{type(m).__name__}({m.extra_repr()})" for m in silent])
+    return json.loads(json.dumps(said, default=float))
+
 def save_weights(model, path):
     "Write the model's weights to `path` (safetensors), whole or not at all."
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-    with atomic_path(path) as tmp: save_file(state, tmp)
+    about = {"weights": digest(state), "of": _meaning(model)}
+    with numbers_to(path) as tmp: save_file(state, tmp, {"mmvae_nb_weights": json.dumps(about)})
 
 def load_weights(model, path):
     "Load weights written by `save_weights` into `model`; returns it in evaluation mode."
-    try: state = load_file(path)
-    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
-    except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
-    shapes = lambda s: {k: v.shape for k, v in s.items()}
-    if shapes(state) != shapes(model.state_dict()):        # before anything is overwritten
+    state, about = _read_weights(path)
+    own, shapes = model.state_dict(), lambda s: {k: v.shape for k, v in s.items()}
+    if shapes(state) != shapes(own):                       # before anything is overwritten
         raise MmvaeError(f"{path}: weights of another model ({type(model).__name__} wanted)")
+    for k, v in state.items():
+        if v.dtype != own[k].dtype:
+            raise MmvaeError(f"{path}: {k} is {v.dtype}, allowed: {own[k].dtype}")
+    said, trained = about.get("of", {}), dict(model.named_parameters(remove_duplicate=False))
+    for k, v in (_meaning(model) if said else {}).items():
+        if v != said.get(k):
+            raise MmvaeError(f"{path}: {k}: the model has {v!r}, allowed: {said.get(k)!r}, which "
+                             "the weights were trained with")
+    if wild := [k for k in trained if not state[k].isfinite().all()]:
+        raise MmvaeError(f"{path}: {wild[0]} holds numbers that are not finite")
     model.load_state_dict(state)
     return model.eval()
+
+def _read_weights(path):
+    "The tensors of a weight file, and what its header says of them."
+    try:
+        with safe_open(path, "pt") as f:
+            said = f.metadata() or {}
+            about = json.loads(said.get("mmvae_nb_weights") or said.get("mmvae_nb") or "{}")
+            state = {k: f.get_tensor(k) for k in f.keys()}
+    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
+    if about and digest(state) != about.get("weights"):
+        raise MmvaeError(f"{path}: damaged, the weights are not those that were saved")
+    return state, about
 
 
 # %%
@@ -189,6 +331,8 @@ with tempfile.TemporaryDirectory() as folder:
     save_weights(model, f"{folder}/jvae.safetensors")
     again = load_weights(new_model(), f"{folder}/jvae.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+    try: load_weights(JVAE(specs, latent=4, beta=2.), f"{folder}/jvae.safetensors")
+    except MmvaeError as e: print(str(e).replace(folder, "..."))
     cut = Path(f"{folder}/jvae.safetensors").read_bytes()[:1000]
     Path(f"{folder}/half.safetensors").write_bytes(cut)
     try: load_weights(new_model(), f"{folder}/half.safetensors")
@@ -273,7 +417,7 @@ def save(model, # a `VAE` or `MultimodalVAE`
     header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,
               "arguments": arguments, "class_names": list(data.class_names or ()) if data else [],
               "weights": digest(state)}
-    with atomic_path(path) as tmp: save_file(state, tmp, {"mmvae_nb": _json(header)})
+    with numbers_to(path) as tmp: save_file(state, tmp, {"mmvae_nb": _json(header)})
     if nameless := _nameless(specs):
         warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local "
                       "functions, which a file can't name: open it by `load(path, specs=...)`",

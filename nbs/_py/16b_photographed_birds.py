@@ -18,8 +18,9 @@
 
 # %%
 #| export
-import gzip, io, json, re, zipfile, zlib
+import gzip, json, re, warnings, zipfile, zlib
 from collections import Counter
+from functools import partial
 import numpy as np
 import torch
 from mmvae_nb.core import *
@@ -97,49 +98,109 @@ def _cub_captions():
     path = find_data(_cub_json)
     if path:
         try:
-            with gzip.open(path, "rt", encoding="utf-8") as f: rows = [json.loads(l) for l in f]
-            return [(r["file"], r["file"].split("/")[0], r["class_disjoint_split"] == "test",
-                     r["captions"]) for r in rows]
-        except (OSError, EOFError, zlib.error, ValueError, KeyError) as e:
-            raise damaged(path, type(e).__name__) from e
+            with gzip.open(path, "rb") as f: lines = read_at_most(f, 2**28, path).splitlines()
+            return _consistent(path, [_cub_row(json.loads(l)) for l in lines])
+        except MmvaeError: raise
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, RecursionError) as e:
+            raise damaged(path, f"{type(e).__name__}: {e}") from e
     folder, tests = find_data("text_c10"), find_data("testclasses.txt")
     if not (folder and tests): raise absent("cub", [_cub_json, "text_c10 with testclasses.txt"])
-    unseen = set(tests.read_text(encoding="utf-8").split())
-    lines = lambda p: p.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return [(f"{p.parent.name}/{p.stem}.jpg", p.parent.name, p.parent.name in unseen, lines(p))
-            for p in sorted(folder.glob("*/*.txt"))]
+    try: unseen, files = set(tests.read_text(encoding="utf-8").split()), folder.glob("*/*.txt")
+    except (OSError, ValueError) as e: raise damaged(tests, type(e).__name__) from e
+    files = sorted(files)
+    if strange := unseen - {p.parent.name for p in files}:
+        raise damaged(tests, f"{min(strange)[:40]} is no class of {folder.name}")
+    return _consistent(folder, [
+        (f"{p.parent.name}/{p.stem}.jpg", p.parent.name, p.parent.name in unseen, _lines(p), None)
+        for p in files])
+
+def _lines(path):
+    "The captions in a file of the official archive; some bytes in them are no text."
+    with open(path, "rb") as f: text = read_at_most(f, 2**20, path).decode(errors="replace")
+    if not (lines := [l for l in text.splitlines() if l.strip()]): raise damaged(path, "no caption")
+    return lines
+
+def _cub_row(r):
+    "One line of the file of captions, checked: what `_cub_captions` says, and if there is an image."
+    if not isinstance(r, dict): raise ValueError(f"a row is a {type(r).__name__}")
+    file, captions = r["file"], r["captions"]
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+\.jpg", str(file)) or ".." in file:
+        raise ValueError(f"file is {file!r}"[:60])
+    if not (isinstance(captions, list) and captions):
+        raise ValueError(f"captions of {file} are no list")
+    if not all(isinstance(c, str) and c.strip() for c in captions):
+        raise ValueError(f"a caption of {file} is no text")
+    if r["class_disjoint_split"] not in ("test", "trainval", "train", "validation"):
+        raise ValueError(f"split of {file} is {str(r['class_disjoint_split'])[:20]}")
+    folder = file.split("/")[0]
+    if "class_id" in r and folder.split(".")[0] != str(r["class_id"]).zfill(3):
+        raise ValueError(f"class_id of {file} is {str(r['class_id'])[:20]}")
+    return file, folder, r["class_disjoint_split"] == "test", captions, r.get("has_image")
+
+def _consistent(path, rows):
+    "The rows, if no bird comes twice and no class is in two splits."
+    files, kinds = {r[0] for r in rows}, {(r[1], r[2]) for r in rows}
+    if not rows: raise damaged(path, "no bird")
+    if len(files) < len(rows): raise damaged(path, f"{len(rows) - len(files)} birds come twice")
+    if len({c for c, _ in kinds}) < len(kinds): raise damaged(path, "a class is in two splits")
+    return rows
 
 
 # %%
 #| exports
 def _cub_boxes(root):
     "Where each bird is: file -> (x, y, width, height)."
-    def rows(name): return map(str.split, (root/name).read_text(encoding="utf-8").splitlines())
+    def rows(name):
+        with open(root/name, "rb") as f: text = read_at_most(f, 2**24, root/name).decode()
+        return [l.split() for l in text.splitlines()]
     try:
-        names = dict(rows("images.txt"))
-        return {names[n]: tuple(map(float, box)) for n, *box in rows("bounding_boxes.txt")}
-    except (OSError, ValueError, KeyError) as e: raise damaged(root, type(e).__name__) from e
+        names, boxes = rows("images.txt"), rows("bounding_boxes.txt")
+        if [r[0] for r in names] != [r[0] for r in boxes]: raise ValueError("other birds")
+        if len({f for _, f in names}) < len(names): raise ValueError("a bird comes twice")
+        found = {f: tuple(map(float, box)) for (_, f), (_, *box) in zip(names, boxes)}
+        if any(len(b) != 4 for b in found.values()): raise ValueError("not four numbers a box")
+        return found
+    except (OSError, ValueError, IndexError) as e:
+        raise damaged(root/"bounding_boxes.txt", f"with images.txt: {e}") from e
 
 def _cub_images():
     "A function file -> bytes or None, a dict file -> box to cut out, and where the images are."
     path, folder = find_data(_cub_zip), find_data(f"{_cub}/images")
     if folder:
-        read = lambda f: (folder/f).read_bytes() if (folder/f).exists() else None
-        return read, _cub_boxes(folder.parent), folder
+        return partial(_read_file, folder), _cub_boxes(folder.parent), folder
     if path is None: raise absent("cub", [f"{_cub}/images", _cub_zip])
     try: archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e: raise damaged(path, type(e).__name__) from e
-    inside = {n.split("images/")[1]: n for n in archive.namelist() if n.endswith(".jpg")}
-    return (lambda f: archive.read(inside[f]) if f in inside else None), {}, path
+    except Exception as e: raise damaged(path, type(e).__name__) from e     # zipfile has many kinds
+    members = [n for n in archive.namelist() if "images/" in n and n.endswith(".jpg")]
+    inside = {n.split("images/", 1)[1]: n for n in members}
+    if len(inside) < len(members): raise damaged(path, "an image comes twice")
+    return partial(_read_member, archive, inside), {}, path
+
+_most = 2**23   # bytes in the file of an image
+
+def _read_file(folder, file):
+    "The bytes of an image in a folder, or None."
+    if not (folder/file).exists(): return None
+    with open(folder/file, "rb") as f: return read_at_most(f, _most, folder/file)
+
+def _read_member(archive, inside, file):
+    "The bytes of an image in an archive, or None."
+    if file not in inside: return None
+    with archive.open(inside[file]) as f:
+        return read_at_most(f, _most, f"{archive.filename}: {file}")
 
 
 # %%
 #| exports
-def _stretched(data, box=None, side=64):
+def _stretched(data, box=None, side=64, path="image"):
     "An image file's bytes, the box cut out and stretched to a square: uint8 (3, side, side)."
     from PIL import Image
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    if box: image = image.crop((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+    image = decoded_image(data, path)
+    if box:
+        x, y, w, h = box
+        within = 0 <= x and 0 <= y and x + w <= image.width + 1 and y + h <= image.height + 1
+        if not (within and w >= 1 and h >= 1): raise damaged(path, f"its box {box} is outside")
+        image = image.crop((x, y, x + w, y + h))
     return np.asarray(image.resize((side, side), Image.LANCZOS)).transpose(2, 0, 1)
 
 def _cub_split(classes, unseen):
@@ -151,15 +212,18 @@ def _cub_split(classes, unseen):
 
 # %%
 #| exports
-def _decoded(files, read, boxes, where):
-    "The images that are there, and which of `files` they are."
-    at, found = [], []
-    for i, file in enumerate(files):
+def _decoded(rows, read, boxes, where):
+    "The images that are there, and of which of `rows` they are."
+    at, found, lost = [], [], []
+    for i, (file, *_, has_image) in enumerate(rows):
         try:
-            if (data := read(file)) is None: continue
-            found.append(_stretched(data, boxes.get(file))); at.append(i)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-            raise damaged(f"{where}: {file}") from e
+            if (data := read(file)) is None: lost += [file] if has_image else []; continue
+            if boxes and file not in boxes: raise damaged(f"{where}: {file}", "it has no box")
+            found.append(_stretched(data, boxes.get(file), path=f"{where}: {file}")); at.append(i)
+        except MmvaeError: raise
+        except Exception as e:                       # zipfile has many kinds
+            raise damaged(f"{where}: {file}", type(e).__name__) from e
+    if lost: raise damaged(where, f"{len(lost)} images are missing, such as {lost[0]}")
     if not at: raise damaged(where, "none of the images that the captions are about")
     return {"x": np.stack(found), "at": np.array(at)}
 
@@ -171,8 +235,11 @@ def real_birds(split # train, validation or test
     stamp = digest([str(where.resolve()), stat.st_size, stat.st_mtime_ns, files, boxes],
                    ["datasets.birds"])
     kept = cached_arrays(cache_dir("data")/f"cub-{stamp}.npz",
-                         lambda: _decoded(files, read, boxes, where), ("x", "at"))
+                         lambda: _decoded(rows, read, boxes, where), ("x", "at"))
     x, at = kept["x"], kept["at"].tolist()
+    if rows[0][4] is None and len(at) < len(rows):
+        warnings.warn(f"cub: {len(rows) - len(at)} of {len(rows)} birds that have captions have no "
+                      f"image in {where}", stacklevel=2)
     part = _cub_split({rows[i][1] for i in at}, {rows[i][1] for i in at if rows[i][2]})
     mine = [k for k, i in enumerate(at) if part[rows[i][1]] == one_of("split", split, splits)]
     return torch.from_numpy(x[mine]), [rows[at[k]][1] for k in mine], [rows[at[k]][3] for k in mine]

@@ -18,7 +18,7 @@
 
 # %%
 #| export
-import zipfile
+import re, zipfile
 import numpy as np, torch
 from mmvae_nb.core import *
 from mmvae_nb.data import *
@@ -168,8 +168,10 @@ def _find_celeba():
 #| exports
 def _read_list(path, columns=1):
     "File names and whole numbers (n, columns) of one of CelebA's lists."
-    try: lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as e: raise damaged(path, type(e).__name__) from e
+    try:
+        with open(path, "rb") as f: lines = read_at_most(f, 2**27, path).decode().split("\n")
+    except UnicodeDecodeError as e: raise damaged(path, type(e).__name__) from e
+    except OSError as e: raise damaged(path, type(e).__name__) from e
     if columns > 1:                              # a count and a line of names come first
         names, counted = tuple(lines[1].split()) if len(lines) > 1 else (), lines[0].strip()
         if names != celeba_attributes: raise damaged(path, "not the forty names in line 2")
@@ -178,14 +180,26 @@ def _read_list(path, columns=1):
     if columns > 1 and counted != str(len(rows)):
         raise damaged(path, f"{len(rows)} rows, the first line says {counted}")
     try: values = np.array([r[1:] for r in rows], dtype=np.int64).reshape(len(rows), columns)
-    except ValueError as e: raise damaged(path, f"not {columns} whole numbers a row") from e
+    except (ValueError, OverflowError) as e:
+        raise damaged(path, f"not {columns} whole numbers a row") from e
     return [r[0] for r in rows], torch.from_numpy(values)
+
+def _check_names(path, names):
+    "Refuse file names that come twice or out of order, or that lead out of the folder."
+    if not names or any(a >= b for a, b in zip(names, names[1:])):
+        raise damaged(path, "its rows are not in ascending order")
+    if odd := [n for n in names if not re.fullmatch(r"\w+\.(jpg|png)", n)]:
+        raise damaged(path, f"{odd[0][:40]!r} is no image's name")
 
 def _celeba_rows(paths):
     "Of every image listed: file name, attributes (n, 40), official part (0, 1, 2), person."
     lists = [_read_list(p, columns) for p, columns in zip(paths[1:], (40, 1, 1))]
     for path, (names, _) in zip(paths[2:], lists[1:]):
         if names != lists[0][0]: raise damaged(path, f"not the rows of {paths[1].name}")
+    _check_names(paths[1], lists[0][0])
+    for path, (_, v), allowed in zip(paths[1:], lists, ((-1, 1), (0, 1, 2), None)):
+        ok = torch.isin(v, torch.tensor(allowed)).all() if allowed else v.min() >= 0
+        if not ok: raise damaged(path, f"its numbers are not {allowed or 'at least 0'}")
     return lists[0][0], lists[0][1] > 0, lists[1][1][:, 0], lists[2][1][:, 0]
 
 
@@ -238,14 +252,16 @@ sizes
 
 # %%
 #| exports
-def _decode(file, size=64):
+def _decode(file, size=64, path="image"):
     "One image as bytes (3, size, size): the middle 148 of 178 pixels of its width, scaled."
     from PIL import Image
-    with Image.open(file) as image:
-        w, h = image.size
-        half = w * 74 / 178
-        box = (w / 2 - half, h / 2 - half, w / 2 + half, h / 2 + half)
-        small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
+    file.seek(0)
+    image = decoded_image(read_at_most(file, 2**23, path), path)
+    w, h = image.size
+    half = w * 74 / 178
+    if h < 2*half: raise damaged(path, f"{w} x {h} pixels, a portrait was expected")
+    box = (w / 2 - half, h / 2 - half, w / 2 + half, h / 2 + half)
+    small = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     return np.asarray(small).transpose(2, 0, 1)
 
 def _read_images(path, names):
@@ -254,7 +270,8 @@ def _read_images(path, names):
     try:
         root = path if path.is_dir() else zipfile.Path(path)/"img_align_celeba"
         for i, name in enumerate(names):
-            with (root/name).open("rb") as f: out[i] = _decode(f)
+            with (root/name).open("rb") as f: out[i] = _decode(f, path=f"{path}: {name}")
+    except MmvaeError: raise
     except Exception as e:                       # PIL and zipfile raise a dozen kinds
         raise damaged(path, f"{name}: {type(e).__name__}") from e
     return out

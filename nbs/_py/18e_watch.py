@@ -126,16 +126,33 @@ def _read(process, log, steps):
             if done is not None: steps[0] = done
             if total is not None: steps[1] = total
 
-def _stop(process, patience=10):
+def _stop(process, patience=10, jobs_too=False):
     "End Snakemake when its jobs have ended. Interrupted, it can hang: without jobs it is killed."
     psutil = from_extra("psutil")
+    idle, began, snakemake = 0., time.time(), psutil.Process(process.pid)
+    below = _end_jobs(snakemake) if jobs_too else []        # Ctrl-C has reached them without us
     process.terminate()
-    idle, snakemake = 0., psutil.Process(process.pid)
     while process.poll() is None:
         time.sleep(.1)
         with contextlib.suppress(psutil.Error):
             idle = 0. if snakemake.children(recursive=True) else idle + .1
+        if jobs_too and time.time() - began > patience: _kill(below); process.kill()
         if idle > patience: process.kill()
+    gone, alive = psutil.wait_procs(below, timeout=patience)
+    _kill(alive)
+
+def _end_jobs(snakemake):
+    "Ask all that runs below Snakemake to end, kernels apart: their jobs see to them. Who was asked."
+    psutil, below = from_extra("psutil"), []
+    with contextlib.suppress(psutil.Error): below = snakemake.children(recursive=True)
+    for p in below:
+        with contextlib.suppress(psutil.Error):
+            if "ipykernel_launcher" not in p.cmdline(): p.terminate()
+    return below
+
+def _kill(processes):
+    for p in processes:
+        with contextlib.suppress(from_extra("psutil").Error): p.kill()
 
 
 # %% [markdown]
@@ -175,7 +192,7 @@ def _run(command, root, started):
     log.parent.mkdir(exist_ok=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try: _watch(process, root, log, started)
-    except BaseException: _stop(process); raise
+    except BaseException as e: _stop(process, jobs_too=isinstance(e, Terminated)); raise
     if not process.returncode: return
     raise MmvaeError(_why(root, started) or f"Snakemake: exit code {process.returncode}, see {log}")
 
@@ -201,7 +218,7 @@ def _only_one(root):
     try:
         (root/"status").mkdir(parents=True, exist_ok=True)
         f = open(root/"status"/"lock", "w")
-    except OSError as e: raise MmvaeError(f"{root}: can't be written to ({e.strerror})") from e
+    except OSError as e: raise unwritable(root, e) from e
     with f:
         try:
             import fcntl
@@ -209,6 +226,7 @@ def _only_one(root):
         except ImportError: pass                           # not on this system
         except OSError as e:
             raise MmvaeError(f"results: another run is writing to {root}") from e
+        sweep(root)                                        # what a killed run left
         yield
 
 
@@ -229,4 +247,5 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Recap
 #
-# `reproduce` asks Snakemake what is out of date, and if anything is, runs it with one line of progress; interrupted, it ends when its jobs have ended.
+# `reproduce` asks Snakemake what is out of date, and if anything is, runs it with one line of progress; interrupted, it ends when its jobs have ended; terminated (as a cluster does when time is up), it ends them first. The lock on
+# the results goes last, so nobody can start a second run beside what is still ending.

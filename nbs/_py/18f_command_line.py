@@ -207,16 +207,18 @@ def _generate(a):
 # %%
 #| exports
 def main(argv=None # words of the command line; the process's own by default
-        ) -> int: # exit code: 0, 2 for wrong input, 130 when interrupted
+        ) -> int: # exit code: 0, 2 for wrong input, 130 when interrupted, 143 when terminated
     "The command `mmvae`."
     try:
-        a = _parser().parse_args(argv)
-        a.run(a)
+        with ending_when_terminated():
+            a = _parser().parse_args(argv)
+            a.run(a)
         return 0
     except MmvaeError as e:
         print(f"mmvae: {e}", file=sys.stderr); return 2
-    except KeyboardInterrupt:
-        print("mmvae: interrupted; the same command continues", file=sys.stderr); return 130
+    except KeyboardInterrupt as e:
+        print("mmvae: interrupted; the same command continues", file=sys.stderr)
+        return 143 if isinstance(e, Terminated) else 130
 
 
 # %%

@@ -1,0 +1,182 @@
+# %% [markdown]
+# # States as numbers and words
+#
+# > What a training must remember, in a file that can't do anything but be read.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - why the usual file of a state is a program;
+# - how any state is taken apart into tensors and JSON, and put together again;
+# - what survives exactly, and what is refused.
+#
+# Runs in a few seconds on a laptop CPU. You can skip this lesson on a first reading.
+# :::
+
+# %%
+#| default_exp states
+
+# %%
+#| export
+import contextlib, json
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from mmvae_nb.core import *
+
+# %%
+import os, pickle, random, tempfile
+from pathlib import Path
+
+
+# %% [markdown]
+# ## A pickle is a program
+#
+# The usual way to keep the state of an optimiser is `torch.save`, which pickles. A pickle says how to *make* an object: call this function with
+# these arguments. Which function is up to who wrote the file.
+
+# %%
+class Greeting:
+    def __reduce__(self): return print, ("this line was printed by reading a file",)
+pickle.loads(pickle.dumps(Greeting()))
+
+
+# %% [markdown]
+# It could have been any command. So our files hold numbers and words only. A state is nested: dicts and lists, with tensors, numbers and strings in them. The tensors go to a
+# [safetensors](https://huggingface.co/docs/safetensors) file under the name of their place; how they were nested is JSON in that file's header. Then
+# nothing that is read can run, and what is neither number nor word is refused when it is *written*.
+#
+# Three things must come back exactly, or a resumed training is another one: keys that are numbers (an optimiser counts its parameters), tuples (the state of Python's
+# generator), and the order in memory of convolution weights (`channels_last`; a fused Adam walks through memory and not through indices).
+
+# %%
+#| exports
+def packed(value, # a state
+           tensors, # dict: filled with its tensors and arrays, by their place
+           at="" # the place
+          ): # -> what JSON can hold
+    "A state without its tensors: how they were nested."
+    if value is None or isinstance(value, (bool, int, float, str)): return value
+    below = lambda k, v: packed(v, tensors, f"{at}.{k}".lstrip("."))
+    if isinstance(value, dict): return {"dict": [[k, below(k, v)] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [below(i, v) for i, v in enumerate(value)]}
+    kind = "array" if isinstance(value, np.ndarray) else "tensor"
+    if kind == "array": value = torch.from_numpy(value.copy())
+    if not isinstance(value, torch.Tensor):
+        raise MmvaeError(f"checkpoint: got a {type(value).__name__} at {at or 'the top'} of a "
+                         "state, allowed: tensors, arrays, numbers, strings, dicts and lists")
+    while at in tensors: at += "_"
+    tensors[at] = value = value.detach().cpu()
+    beside = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(
+        memory_format=torch.channels_last)
+    return {"channels_last" if beside else kind: at}
+
+def unpacked(value, # what `packed` gave
+             tensors # and filled
+            ):
+    "The state that `packed` took apart."
+    if not isinstance(value, dict): return value
+    (kind, v), = value.items()
+    if kind == "dict": return {k: unpacked(x, tensors) for k, x in v}
+    if kind == "list": return [unpacked(x, tensors) for x in v]
+    if kind == "tuple": return tuple(unpacked(x, tensors) for x in v)
+    if kind == "array": return tensors[v].numpy()
+    if kind == "channels_last": return tensors[v].contiguous(memory_format=torch.channels_last)
+    return tensors[v]
+
+
+# %%
+tensors = {}
+about = packed({"step": 3, "moments": {0: torch.ones(2)}, "betas": (0.9, 0.999)}, tensors)
+print(json.dumps(about), tensors, sep="\n")
+assert str(unpacked(json.loads(json.dumps(about)), tensors)) == "{'step': 3, 'moments': {0: tensor([1., 1.])}, 'betas': (0.9, 0.999)}"
+
+
+# %% [markdown]
+# ## To a file and back
+
+# %%
+#| exports
+@contextlib.contextmanager
+def numbers_to(path):
+    "As `atomic_path`; an error of safetensors, such as a full disk, is one line too."
+    try:
+        with atomic_path(path) as tmp: yield tmp
+    except SafetensorError as e: raise unwritable(path, str(e)[:80]) from e
+
+def _apart(tensors):
+    "As safetensors can write them: contiguous, and no two in the same memory."
+    seen, out = set(), {}
+    for name, v in tensors.items():
+        v = v.contiguous()
+        place = v.untyped_storage().data_ptr()
+        out[name] = v.clone() if place in seen else v
+        seen.add(place)
+    return out
+
+def write_state(path, state):
+    "Write a state to `path`, whole or not at all."
+    tensors = {}
+    text = json.dumps(packed(state, tensors))
+    with numbers_to(path) as tmp: save_file(_apart(tensors), tmp, {"state": text})
+
+def read_state(path):
+    "The state that `write_state` wrote; tensors are on the CPU."
+    try:
+        with safe_open(path, "pt") as f:
+            about = json.loads(f.metadata()["state"])
+            return unpacked(about, {k: f.get_tensor(k) for k in f.keys()})
+    except Exception as e:               # safetensors, JSON and we have half a dozen kinds
+        raise damaged(path, type(e).__name__) from e
+
+
+# %%
+def equal(a, b):
+    if isinstance(a, dict): return list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)): return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    if isinstance(a, (torch.Tensor, np.ndarray)):
+        strides = isinstance(a, np.ndarray) or a.stride() == b.stride()
+        return strides and a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
+    return a == b and type(a) is type(b)
+
+net, x = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), torch.randn(2, 3, 5, 5)
+adam = torch.optim.Adam(net.parameters())
+net(x).sum().backward(); adam.step()
+states = [adam.state_dict(), random_state(), {"one": x, "same": x, "part": x[0]}, {}, [float("inf"), None, True]]
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder)/"state.safetensors"
+    for state in states:
+        write_state(path, state)
+        assert equal(read_state(path), state), state
+    try: write_state(path, {"call": [print]})
+    except MmvaeError as e: print(e)
+    path.write_bytes(pickle.dumps(Greeting()))
+    try: read_state(path)
+    except MmvaeError as e: print(str(e).replace(folder, "..."))    # and it printed no greeting
+
+# %% [markdown]
+# ## Recap
+#
+# - `write_state` and `read_state` keep any nesting of tensors, arrays, numbers and words, to the bit, and nothing else.
+# - Reading runs nothing. [Lesson 06a](06a_checkpoints.ipynb) makes checkpoints of it.
+#
+# ## Exercises
+#
+# 1. `json.loads(json.dumps({0: "a"}))` is not `{0: "a"}`. What would an optimiser do with what it is?
+# 2. Why is `weights_only=True` of `torch.load` not the answer everywhere?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. Its keys are strings. Adam's `load_state_dict` looks for parameter 0, finds none, and begins with moments of zero, without a word.
+# 2. It is a pickle reader with a list of what may be called. That list is long and grows with users' needs (accelerate's own loader turns it off for what one registers), while a format
+#    that can't say "call" needs no list.
+# :::
+#
+# ## References
+#
+# - Hugging Face, [safetensors](https://huggingface.co/docs/safetensors): the format, and why not pickle.
+# - Python, [pickle](https://docs.python.org/3/library/pickle.html): its first warning.
