@@ -13,32 +13,36 @@ import torch
 from .core import *
 
 # %% ../nbs/02_data.ipynb #bbc2ae66
-_kinds = {"image": 3, "text": 1, "vector": 1}   # and the number of axes of one item
-_axes = {"image": "(C, H, W)", "text": "(length,)", "vector": "(D,); flatten what has more axes"}
+_kinds = {"image": 3, "text": 1, "vector": 1,   # and the number of axes of one item
+          "sequence": 2, "counts": 1, "binary": 1, "categories": 1, "table": 1}    # lesson 04a
+_axes = {"image": "(C, H, W)", "text": "(length,)", "vector": "(D,); flatten what has more axes",
+         "sequence": "(T, C)"}                 # (D,) for those not named
+_with_vocabulary = ("text", "categories", "table")
 
 @dataclass(frozen=True)
 class Modality:
     "What one modality looks like: name, kind, shape of one item, vocabulary."
     name: str
-    kind: str                             # 'image', 'text' or 'vector'
-    shape: tuple                          # (C, H, W), (length,) or (D,)
+    kind: str                             # 'image', 'text', 'vector', or one of lesson 04a
+    shape: tuple                          # (C, H, W), (length,), (D,) or (T, C)
     vocabulary: str | tuple | None = None # for text: a string of characters or a tuple of words
 
     def __post_init__(self):
         axes = _kinds[one_of("kind", self.kind, _kinds)]
         if len(self.shape) != axes:
             raise MmvaeError(f"{self.name}: got items of shape {self.shape}, allowed for a "
-                             f"modality of kind {self.kind}: {_axes[self.kind]}")
-        if self.kind == "text" and not self.vocabulary:
+                             f"modality of kind {self.kind}: {_axes.get(self.kind, '(D,)')}")
+        if self.kind in _with_vocabulary and not self.vocabulary:
             raise MmvaeError(f"{self.name}: got the vocabulary {self.vocabulary!r}, allowed for a "
-                             "text: a string of characters or a tuple of words")
+                             f"{self.kind}: a string of characters or a tuple of words")
         if isinstance(self.vocabulary, list):   # a list can't be a key of the table of tokens
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
     @property
     def num_tokens(self):
         "How many different tokens there are."
-        return len(self.vocabulary) if one_of(f"kind of {self.name}", self.kind, ["text"]) else 0
+        one_of(f"kind of {self.name}", self.kind, ["text", "categories"])
+        return len(self.vocabulary)
 
     def encode(self, strings): # a list of strings
         "Their tokens: int64, `(batch, length)`."
@@ -164,14 +168,19 @@ def _check_pool(modality, pool):
     if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
     given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
-    if pool.dtype not in _types[kind]:
+    types = _types.get(kind, _floats)
+    if pool.dtype not in types:
         raise MmvaeError(f"{name}: got {pool.dtype}, allowed for a modality of kind {kind}: "
-                         f"{', '.join(map(str, _types[kind]))}{_advice[kind]}")
+                         f"{', '.join(map(str, types))}{_advice.get(kind, ' (`x.float()`)')}")
     low, high = (v.item() for v in pool.aminmax())
     if not math.isfinite(high - low):
         raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
-    if kind == "text": in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
-    if kind == "text": in_range(f"tokens of {name}", low, 0)
+    if kind in ("text", "categories"):
+        in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
+        in_range(f"tokens of {name}", low, 0)
+    if kind == "counts": in_range(f"counts of {name}", low, 0)
+    if kind == "binary":
+        for v in (low, high): in_range(f"values of {name}", v, 0, 1)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
                          "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
@@ -179,8 +188,8 @@ def _check_pool(modality, pool):
     if kind == "vector": _warn_of_units(name, pool)
 
 _floats = [torch.float16, torch.bfloat16, torch.float32]
-_types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "vector": _floats}
-_advice = {"image": "", "text": " (`x.long()`)", "vector": " (`x.float()`)"}
+_types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "categories": [torch.int64]}
+_advice = {"image": "", "text": " (`x.long()`)", "categories": " (`x.long()`)"}
 
 def _warn_of_units(name, pool):
     "Warn of a table whose widest column is far from the deviation 1 that models expect."
@@ -208,7 +217,8 @@ def _check_keys(name, labels, pool):
 # %% ../nbs/02_data.ipynb #78a1f53b
 def _checksum(pools, labels, keys=None):
     "A digest of all tensors."
-    sha = lambda x: hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
+    flat = lambda x: x.cpu().contiguous().reshape(-1).view(torch.uint8)     # a column may lie askew
+    sha = lambda x: hashlib.sha256(flat(x).numpy()).hexdigest()
     return digest([(part, m, str(x.dtype), tuple(x.shape), sha(x))
                    for part, d in enumerate([pools, labels or {}, keys or {}])
                    for m, x in d.items()])
@@ -276,13 +286,14 @@ def _guess(name, x, kind=None):
     if kind is None:
         raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: (n, C, H, W), (n, length) "
                          "or (n, D): " + ("`x[:, None]` makes a column of it" if x.ndim == 1 else
-                                          "`x.flatten(1)` makes a vector of each item"))
-    if kind != "text": return Modality(name, kind, shape)
+                                          "`x.flatten(1)` makes a vector of each item, and "
+                                          f"`kinds={{{name!r}: 'sequence'}}` says (n, T, C)"))
+    if kind not in ("text", "categories"): return Modality(name, kind, shape)
     if x.is_floating_point():
-        raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind text: "
+        raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind {kind}: "
                          "whole numbers")
     tokens = int(x.max()) + 1 if x.numel() else 1
-    return Modality(name, "text", shape, tuple(map(str, range(tokens))))
+    return Modality(name, kind, shape, tuple(map(str, range(tokens))))
 
 def _said(name, x, kinds):
     "The kind of a tensor if it was said; `MmvaeError` where it must be said and was not."
@@ -290,8 +301,13 @@ def _said(name, x, kinds):
     if kind: return one_of(f"kind of {name}", kind, _kinds)
     if x.ndim != 2 or x.is_floating_point(): return None
     raise MmvaeError(f"{name}: got whole numbers ({x.dtype}), which may be text, counts or "
-                     f"categories, allowed: `kinds={{{name!r}: 'text'}}`, floats (`x.float()`) for "
-                     "counts, or `one_hot(x).flatten(1).float()` for categories")
+                     f"categories, allowed: `kinds={{{name!r}: 'text'}}` (or 'counts', 'binary', "
+                     "'categories')")
+
+def _as_said(name, x, kind):
+    "A tensor; whole numbers and truth values as floats, if they are said to be counts or binary."
+    x = _as_tensor(name, x)
+    return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
 
 def _as_tensor(name, x):
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
@@ -328,9 +344,9 @@ class TensorData(MultimodalData):
                  modalities=None, # list or dict of `Modality`; guessed from the tensors if absent
                  name="tensors", # of the data set
                  split="train", # train, validation or test
-                 kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
+                 kinds=None, # dict: name -> kind ('text', 'counts', ...), in place of the guess
                  **kwargs): # what `MultimodalData` takes beside these
-        pools = {k: _as_tensor(k, v) for k, v in tensors.items()}
+        pools = {k: _as_said(k, v, (kinds or {}).get(k)) for k, v in tensors.items()}
         sizes = {k: len(v) for k, v in pools.items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
