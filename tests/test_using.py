@@ -210,7 +210,7 @@ def test_refining_finds_the_best_gaussian_of_what_is_given():
     for s in model.specs.values(): object.__setattr__(s, "weight", 1.)
     for d in model.decoders.values(): nn.init.normal_(d.weight)
     x = of(model.generate(torch.randn(12, 3), sample="x"), "bc")          # a JVAE can't infer from these
-    q, p = refined(model, x, steps=800), proposal(model, x, 800)
+    q, p = refined(model, x, steps=1500), proposal(model, x, 1500)
     W = torch.cat([model.decoders[n].weight/SCALE[n] for n in x])
     off = torch.cat([(x[n] - model.decoders[n].bias)/SCALE[n] for n in x], 1)
     precision = torch.eye(3) + W.T @ W
