@@ -1,4 +1,7 @@
 "Lesson 10a and `generate`: draws, arrays, holes, likelihoods against the closed form, refining at test time."
+import os, subprocess, sys, tomllib
+from pathlib import Path
+
 import numpy as np, pytest, torch
 from torch import nn
 from torch.distributions import MultivariateNormal
@@ -223,3 +226,35 @@ def test_refining_raises_the_bound(mopoe):
     batch = vectors(20)
     def bound(q): return torch.stack([mopoe.elbo(batch, q, generator(k, "b")) for k in range(50)]).mean()
     with torch.no_grad(): assert bound(refined(mopoe, batch, 100)) > bound(mopoe.infer(batch)) + .1
+
+
+# ---- larger than memory, and type checkers
+
+LARGE = """
+import resource, sys, numpy as np, torch
+from mmvae_nb import JVAE, TensorData, default_specs, fit
+torch.zeros(1).sum()
+items = 2*1024**3//(3*32*32)
+with open("large.bin", "wb") as f: f.truncate(items*3*32*32)                 # sparse: zeros that take no room
+x = np.memmap("large.bin", np.uint8, "r", shape=(items, 3, 32, 32))
+used = int(next(l for l in open("/proc/self/status") if l.startswith("VmData")).split()[1])*1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 500*1024**2, resource.RLIM_INFINITY))
+data = TensorData({"picture": x})
+model = JVAE(default_specs(data.modalities), 4)
+fit(model, data, 3, 32, device="cpu", progress=False)
+try: np.ones(600*1024**2, np.uint8); sys.exit("no limit was in force")
+except MemoryError: print(len(data), data.batch(3, 32)["picture"].shape)
+"""
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
+def test_two_gigabytes_mapped_train_within_half_a_gigabyte(tmp_path):
+    r = subprocess.run([sys.executable, "-W", "ignore", "-c", LARGE], cwd=tmp_path, capture_output=True, text=True,
+                       timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert r.returncode == 0, r.stderr[-2000:]
+    assert r.stdout.strip() == f"{2*1024**3//3072} torch.Size([32, 3, 32, 32])"
+
+def test_type_checkers_are_told_that_there_are_types():
+    root = Path(__file__).resolve().parent.parent
+    told = tomllib.loads((root/"pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "py.typed" in told["mmvae_nb"] and (root/"mmvae_nb"/"py.typed").exists()
