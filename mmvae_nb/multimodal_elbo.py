@@ -28,14 +28,15 @@ def _check_items(name, x, modality):
 def _own(x, like):
     "What a model is given from outside, as a tensor on its device, floats in its precision."
     if not isinstance(x, torch.Tensor):
-        if not hasattr(x, "__array__"): return x                 # `check` says what is wrong with it
+        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
         x = torch.as_tensor(np.array(x))
         if x.dtype == torch.bool: x = x.float()
         elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
     return x.to(like.device, like.dtype if x.is_floating_point() else None)
 
 def _check_finite(name, x):
-    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor) or x.isfinite().all(): return
+    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return
+    if x.isfinite().all(): return
     holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")
