@@ -18,7 +18,7 @@ from .data import Modality
 from .networks import ModalitySpec
 from .states import *
 
-# %% ../nbs/06a_checkpoints.ipynb #a1507d33
+# %% ../nbs/06a_checkpoints.ipynb #92a2b3c1
 CHECKPOINT = 2 # schema of a checkpoint; the first one was of pickles
 
 def _number_of(path):
@@ -60,7 +60,7 @@ def _each_tensor_once(state):
         seen.add(place)
     return out
 
-# %% ../nbs/06a_checkpoints.ipynb #422e3206
+# %% ../nbs/06a_checkpoints.ipynb #23dc9d65
 def _sha256(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -105,7 +105,7 @@ def _write_parts(accelerator, folder, parts):
     own = {"random": random_state(), "own": [p.state_dict() for p in parts["own"]]}
     write_state(folder/f"process_{accelerator.process_index}.safetensors", own)
 
-# %% ../nbs/06a_checkpoints.ipynb #8d6fc113
+# %% ../nbs/06a_checkpoints.ipynb #77e45526
 def check_writable(folder):
     "Make the checkpoint folder now, rather than fail after hours of training; tidy what is left."
     folder = Path(folder)
@@ -144,7 +144,7 @@ def _differs(settings, run):
         constant = name == "updates" and settings["schedule"] == "constant"
         if not (constant and settings["updates"] >= run["update"]): return name
 
-# %% ../nbs/06a_checkpoints.ipynb #84638e57
+# %% ../nbs/06a_checkpoints.ipynb #16aa306c
 def _hurt(path, why):
     "The error for a checkpoint that is not what was written."
     older = [p for p in path.parent.glob("update_*") if p != path and _number_of(p) is not None]
@@ -353,7 +353,7 @@ def _opened(path):
     return header, state
 
 # %% ../nbs/06a_checkpoints.ipynb #ef0f0e02
-_makers = ("mmvae_nb.networks", "mmvae_nb.text")  # their functions and layers build networks
+_makers = ("mmvae_nb.networks", "mmvae_nb.kinds", "mmvae_nb.text")  # they build networks
 
 def _is_ours(obj, module, what):
     "May a file name this object of our package, as `what`?"

@@ -14,32 +14,36 @@ from .core import *
 from .missing import *
 
 # %% ../nbs/02_data.ipynb #bbc2ae66
-_kinds = {"image": 3, "text": 1, "vector": 1}   # and the number of axes of one item
-_axes = {"image": "(C, H, W)", "text": "(length,)", "vector": "(D,); flatten what has more axes"}
+_kinds = {"image": 3, "text": 1, "vector": 1,   # and the number of axes of one item
+          "sequence": 2, "counts": 1, "binary": 1, "categories": 1, "table": 1}    # lesson 04a
+_axes = {"image": "(C, H, W)", "text": "(length,)", "vector": "(D,); flatten what has more axes",
+         "sequence": "(T, C)"}                 # (D,) for those not named
+_with_vocabulary = ("text", "categories", "table")
 
 @dataclass(frozen=True)
 class Modality:
     "What one modality looks like: name, kind, shape of one item, vocabulary."
     name: str
-    kind: str                             # 'image', 'text' or 'vector'
-    shape: tuple                          # (C, H, W), (length,) or (D,)
+    kind: str                             # 'image', 'text', 'vector', or one of lesson 04a
+    shape: tuple                          # (C, H, W), (length,), (D,) or (T, C)
     vocabulary: str | tuple | None = None # for text: a string of characters or a tuple of words
 
     def __post_init__(self):
         axes = _kinds[one_of("kind", self.kind, _kinds)]
         if len(self.shape) != axes:
             raise MmvaeError(f"{self.name}: got items of shape {self.shape}, allowed for a "
-                             f"modality of kind {self.kind}: {_axes[self.kind]}")
-        if self.kind == "text" and not self.vocabulary:
+                             f"modality of kind {self.kind}: {_axes.get(self.kind, '(D,)')}")
+        if self.kind in _with_vocabulary and not self.vocabulary:
             raise MmvaeError(f"{self.name}: got the vocabulary {self.vocabulary!r}, allowed for a "
-                             "text: a string of characters or a tuple of words")
+                             f"{self.kind}: a string of characters or a tuple of words")
         if isinstance(self.vocabulary, list):   # a list can't be a key of the table of tokens
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
     @property
     def num_tokens(self):
         "How many different tokens there are."
-        return len(self.vocabulary) if one_of(f"kind of {self.name}", self.kind, ["text"]) else 0
+        one_of(f"kind of {self.name}", self.kind, ["text", "categories"])
+        return len(self.vocabulary)
 
     def encode(self, strings): # a list of strings
         "Their tokens: int64, `(batch, length)`."
@@ -180,15 +184,20 @@ def _check_pool(modality, pool):
     if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
     given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
-    if pool.dtype not in _types[kind]:
+    types = _types.get(kind, _floats)
+    if pool.dtype not in types:
         raise MmvaeError(f"{name}: got {pool.dtype}, allowed for a modality of kind {kind}: "
-                         f"{', '.join(map(str, _types[kind]))}{_advice[kind]}")
+                         f"{', '.join(map(str, types))}{_advice.get(kind, ' (`x.float()`)')}")
     low, high = (v.item() for v in pool.aminmax())
     if not math.isfinite(high - low):
         raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers (items that "
                          "lack all of it: `present`)")
-    if kind == "text": in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
-    if kind == "text": in_range(f"tokens of {name}", low, 0)
+    if kind in ("text", "categories"):
+        in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
+        in_range(f"tokens of {name}", low, 0)
+    if kind == "counts": in_range(f"counts of {name}", low, 0)
+    if kind == "binary":
+        for v in (low, high): in_range(f"values of {name}", v, 0, 1)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
                          "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
@@ -196,8 +205,8 @@ def _check_pool(modality, pool):
     if kind == "vector": _warn_of_units(name, pool)
 
 _floats = [torch.float16, torch.bfloat16, torch.float32]
-_types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "vector": _floats}
-_advice = {"image": "", "text": " (`x.long()`)", "vector": " (`x.float()`)"}
+_types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "categories": [torch.int64]}
+_advice = {"image": "", "text": " (`x.long()`)", "categories": " (`x.long()`)"}
 
 def _warn_of_units(name, pool):
     "Warn of a table whose widest column is far from the deviation 1 that models expect."
@@ -225,7 +234,8 @@ def _check_keys(name, labels, pool):
 # %% ../nbs/02_data.ipynb #78a1f53b
 def _checksum(pools, labels, keys=None, rows=None):
     "A digest of all tensors."
-    sha = lambda x: hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
+    flat = lambda x: x.cpu().contiguous().reshape(-1).view(torch.uint8)     # a column may lie askew
+    sha = lambda x: hashlib.sha256(flat(x).numpy()).hexdigest()
     return digest([(part, m, str(x.dtype), tuple(x.shape), sha(x))
                    for part, d in enumerate([pools, labels or {}, keys or {}, rows or {}])
                    for m, x in d.items()])
@@ -293,13 +303,14 @@ def _guess(name, x, kind=None):
     if kind is None:
         raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: (n, C, H, W), (n, length) "
                          "or (n, D): " + ("`x[:, None]` makes a column of it" if x.ndim == 1 else
-                                          "`x.flatten(1)` makes a vector of each item"))
-    if kind != "text": return Modality(name, kind, shape)
+                                          "`x.flatten(1)` makes a vector of each item, and "
+                                          f"`kinds={{{name!r}: 'sequence'}}` says (n, T, C)"))
+    if kind not in ("text", "categories"): return Modality(name, kind, shape)
     if x.is_floating_point():
-        raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind text: "
+        raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind {kind}: "
                          "whole numbers")
     tokens = int(x.max()) + 1 if x.numel() else 1
-    return Modality(name, "text", shape, tuple(map(str, range(tokens))))
+    return Modality(name, kind, shape, tuple(map(str, range(tokens))))
 
 def _said(name, x, kinds):
     "The kind of a tensor if it was said; `MmvaeError` where it must be said and was not."
@@ -307,26 +318,8 @@ def _said(name, x, kinds):
     if kind: return one_of(f"kind of {name}", kind, _kinds)
     if x.ndim != 2 or x.is_floating_point(): return None
     raise MmvaeError(f"{name}: got whole numbers ({x.dtype}), which may be text, counts or "
-                     f"categories, allowed: `kinds={{{name!r}: 'text'}}`, floats (`x.float()`) for "
-                     "counts, or `one_hot(x).flatten(1).float()` for categories")
-
-def _as_tensor(name, x):
-    "A tensor of an array, a list or a table of numbers; double precision becomes single."
-    if isinstance(x, torch.Tensor): return x.float() if x.dtype == torch.float64 else x
-    try:
-        given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
-        return _as_tensor(name, torch.as_tensor(given))
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
-                         f"({str(e).splitlines()[0][:60]}), allowed: a tensor, array or table of "
-                         "numbers; strings become tokens by `Modality.encode`") from e
-
-def _as_labels(labels):
-    "Labels as an int64 tensor; a fraction is no class."
-    x = torch.as_tensor(labels)
-    if (x.double() == x.long()).all(): return x.long()
-    raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
-
+                     f"categories, allowed: `kinds={{{name!r}: 'text'}}` (or 'counts', 'binary', "
+                     "'categories')")
 
 def _known(modalities):
     "Modalities given as a list, or as a dict, by name."
@@ -345,12 +338,13 @@ class TensorData(MultimodalData):
                  modalities=None, # list or dict of `Modality`; guessed from the tensors if absent
                  name="tensors", # of the data set
                  split="train", # train, validation or test
-                 kinds=None, # dict: name -> 'image', 'text' or 'vector', in place of the guess
+                 kinds=None, # dict: name -> kind ('text', 'counts', ...), in place of the guess
                  present=None, # which items have what: dict: name -> bool (n,); bool (n, M);
                  # or "given": an item lacks what is None or all NaN; None: all have all
                  **kwargs): # what `MultimodalData` takes beside these
-        if present is not None: pools, rows = with_holes(tensors, present, _as_tensor)
-        else: pools, rows = {k: _as_tensor(k, v) for k, v in tensors.items()}, None
+        read = lambda k, v: as_said(k, v, (kinds or {}).get(k))
+        if present is not None: pools, rows = with_holes(tensors, present, read)
+        else: pools, rows = {k: read(k, v) for k, v in tensors.items()}, None
         sizes = {k: len(v) for k, v in (rows or pools).items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
@@ -358,7 +352,7 @@ class TensorData(MultimodalData):
         known = _known(modalities) or {k: _guess(k, v, _said(k, v, kinds or {}))
                                        for k, v in pools.items()}
         for k in pools: one_of("tensors", k, known)
-        if labels is not None: labels = dict.fromkeys(pools, _as_labels(labels))
+        if labels is not None: labels = dict.fromkeys(pools, as_labels(labels))
         self._rows, groups = rows, kwargs.pop("groups", None)
         super().__init__(name, split, known, pools, having(labels, rows, "labels"),
                          groups=having(groups, rows, "groups"), **kwargs)
@@ -378,13 +372,13 @@ class TensorData(MultimodalData):
 class Standardize:
     "Columns of a table to mean 0 and deviation 1, as the training items have them; and `back`."
     def __init__(self, train): # training items (n, D): a tensor, array or table of numbers
-        x = _as_tensor("train", train).double()
+        x = as_tensor("train", train).double()
         x = x[~x.isnan().all(1)]                                 # without items that lack the table
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
     def __call__(self, x): # items of any split, (n, D), in the units of the table
         "The same items in units of the training items' deviation: float32 (n, D)."
-        return ((_as_tensor("x", x).double() - self.mean)/self.deviation).float()
+        return ((as_tensor("x", x).double() - self.mean)/self.deviation).float()
     def back(self, x): # items (n, D), such as a model generates
         "The same items in the units of the table: float32 (n, D)."
         return (x.detach().cpu().double()*self.deviation + self.mean).float()

@@ -167,7 +167,7 @@ def test_a_decoder_of_another_shape_names_its_modality():
 @pytest.mark.parametrize("x", [torch.randint(0, 9, (20, 4)), np.arange(80).reshape(20, 4), torch.ones(20, 4).bool(),
                                torch.ones(20, 4, dtype=torch.int32), pd.DataFrame({"k": [1, 2, 3]})])
 def test_whole_numbers_are_no_text_until_somebody_says_so(x):
-    refused(lambda: TensorData({"counts": x}), "kinds={'counts': 'text'}", "float()", "one_hot",
+    refused(lambda: TensorData({"counts": x}), "kinds={'counts': 'text'}", "'counts'", "'categories'",
             starts="counts: got whole")
 
 def test_whole_numbers_are_what_they_are_said_to_be():
@@ -180,7 +180,7 @@ def test_whole_numbers_are_what_they_are_said_to_be():
     refused(lambda: TensorData({"x": x}, kinds={"x": "vector"}), "torch.int64", "x.float()", starts="x: got")
     refused(lambda: TensorData({"x": x.float()}, kinds={"x": "text"}), "whole numbers", starts="x: got torch.float32")
     refused(lambda: TensorData({"x": x}, kinds={"y": "text"}), starts="kinds: got 'y'")
-    refused(lambda: TensorData({"x": x}, kinds={"x": "counts"}), starts="kind of x: got 'counts'")
+    refused(lambda: TensorData({"x": x}, kinds={"x": "count"}), starts="kind of x: got 'count'")
 
 def test_a_token_that_training_never_saw_names_the_modality():
     data = TensorData({"word": torch.randint(0, 5, (20, 4), generator=rng())}, kinds={"word": "text"})

@@ -22,7 +22,7 @@
 
 # %%
 #| export
-import copy
+import copy, importlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable
@@ -433,15 +433,18 @@ def default_specs(modalities, # dict: name -> `Modality`
         return min(w, MOST_WEIGHT)
     return {n: _spec(m, float((weights or {}).get(n, rule(n)))) for n, m in modalities.items()}
 
+def _of_text(m, weight):
+    if not m.shape[0] % 4: return text_spec(m.num_tokens, m.shape[0], weight)
+    raise MmvaeError(f"{m.name}: got a text of {m.shape[0]} tokens, allowed for the default "
+                     "networks: a multiple of 4 (fill it up)")
+
+SPECS = {"image": lambda m, weight: image_spec(m.shape, weight), "text": _of_text,
+         "vector": lambda m, weight: vector_spec(m.shape, weight)} # kind -> `Modality`, w_m -> spec
+
 def _spec(m, weight):
     "The `ModalitySpec` of one modality."
-    kind = one_of(f"kind of {m.name}", m.kind, ["image", "text", "vector"])
-    if kind == "text" and m.shape[0] % 4:
-        raise MmvaeError(f"{m.name}: got a text of {m.shape[0]} tokens, allowed for the default "
-                         "networks: a multiple of 4 (fill it up)")
-    if kind == "text": spec = text_spec(m.num_tokens, m.shape[0], weight)
-    else: spec = {"image": image_spec, "vector": vector_spec}[kind](m.shape, weight)
-    return replace(spec, modality=m)
+    if m.kind not in SPECS: importlib.import_module("mmvae_nb.kinds")   # adds those of lesson 04a
+    return replace(SPECS[one_of(f"kind of {m.name}", m.kind, SPECS)](m, weight), modality=m)
 
 
 # %%

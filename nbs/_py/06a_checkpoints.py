@@ -462,7 +462,7 @@ def _opened(path):
 
 # %%
 #| exports
-_makers = ("mmvae_nb.networks", "mmvae_nb.text")  # their functions and layers build networks
+_makers = ("mmvae_nb.networks", "mmvae_nb.kinds", "mmvae_nb.text")  # they build networks
 
 def _is_ours(obj, module, what):
     "May a file name this object of our package, as `what`?"

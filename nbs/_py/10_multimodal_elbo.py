@@ -23,6 +23,7 @@
 
 # %%
 #| export
+import numpy as np
 import torch
 from torch import nn
 from mmvae_nb.core import *
@@ -87,6 +88,10 @@ from mmvae_nb.checkpoints import cached
 #
 # Specs can be used for one model after another. What is trained is never shared in silence: each model makes its own networks, and copies a likelihood that has parameters.
 # Only students take over decoders *and* likelihoods of their teacher, by `speak_as`.
+#
+# `generate` is for those who *use* a model. It takes arrays and answers with arrays, brings what it is given to the model's device and its answer back, and keeps no
+# gradient; whoever trains through a decoder calls `decode`, which keeps it. By default it answers with one mean per item. `n=100` draws a hundred $z$ for each item, and
+# `sample="x"` draws the data around each mean as well: the spread of the first says what the model does not know, that of the second what it expects to see.
 
 # %%
 #| exports
@@ -99,6 +104,22 @@ def _check_items(name, x, modality):
     if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+def _own(x, like):
+    "What a model is given from outside, as a tensor on its device, floats in its precision."
+    if not isinstance(x, torch.Tensor):
+        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
+        x = torch.as_tensor(np.array(x))
+        if x.dtype == torch.bool: x = x.float()
+        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
+    return x.to(like.device, like.dtype if x.is_floating_point() else None)
+
+def _check_finite(name, x):
+    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return
+    if x.isfinite().all(): return
+    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
+                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
 class MultimodalVAE(Remembers, nn.Module):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
@@ -194,18 +215,52 @@ class MultimodalVAE(Remembers, nn.Module):
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
-    def generate(self, source, # latents (batch, latent), or a batch to infer them from
+    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
+               ):
+        "The same as tensors on the model's device; `MmvaeError` for nan."
+        like = next(self.parameters(), torch.empty(0))
+        given = source if isinstance(source, dict) else {"latents": source}
+        own = {n: _own(x, like) for n, x in given.items()}
+        for n, x in own.items(): _check_finite(n, x)
+        return own if isinstance(source, dict) else own["latents"]
+
+    @torch.no_grad()
+    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
                  to=None, # name or names to generate; all by default
-                 sample=False, # draw z from the posterior instead of taking its mean?
-                 generator=None # for the draw
-                ) -> dict: # name -> images in [0, 1] or tokens
-        "Decode latents (a tensor); or infer from a batch (a dict) first. Means of the likelihoods."
+                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
+                 generator=None, # for the draws, on the model's device
+                 n=None # draws for each item: results are (n, batch, ...)
+                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
+        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
-        for n in to: one_of("to", n, self.names)
+        for m in to: one_of("to", m, self.names)
+        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
+                          generator, n)
+        made = {m: self._said(m, z, sample == "x", generator) for m in to}
+        like = next(iter(source.values())) if isinstance(source, dict) else source
+        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
+        return {m: x.to(like.device) for m, x in made.items()}
+
+    def _latents(self, source, sample, generator, n):
+        "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
+        if n is not None: in_range("n", n, low=1, whole=True)
         if isinstance(source, dict):
             q = self.infer(source)
-            source = q.rsample(generator=generator) if sample else q.mean
-        return {n: self.specs[n].likelihood.mean(self.decode(source, n)) for n in to}
+            return q.rsample(n, generator) if sample or n else q.mean
+        if n is None: return source
+        if sample == "x": return source.expand(n, *source.shape)
+        raise MmvaeError(f"n: got {n} for latents, allowed: with sample='x', as their means are "
+                         "the same each time")
+
+    def _said(self, name, z, draw, generator):
+        "Means of a modality's likelihood at z (..., batch, latent), or draws from it."
+        likelihood = self.specs[name].likelihood
+        if draw and not hasattr(likelihood, "sample"):
+            raise MmvaeError(f"{name}: its {type(likelihood).__name__} has no `sample`, allowed "
+                             "for sample='x': a likelihood with one")
+        params = self.decode(z.flatten(0, -2) if z.ndim > 2 else z, name)
+        x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
+        return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
@@ -303,6 +358,18 @@ for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
     try: model.infer(bad)
     except MmvaeError as e: assert words in str(e), e
     else: raise AssertionError(words)
+
+# %% [markdown]
+# Arrays in, arrays out; five draws of $z$ for each item, then of $x$ as well. With the noise of the likelihood the draws spread by as much more as it says.
+
+# %%
+arrays = {n: x.numpy() for n, x in batch.items()}
+five = model.generate(arrays, "svhn", n=5, generator=generator(0, "draws"))["svhn"]
+assert five.shape == (5, 6, 3, 32, 32) and type(five) is type(arrays["svhn"])
+z = model.infer(batch).mean.detach()
+noisy = model.generate(z, "svhn", sample="x", n=200, generator=generator(1, "draws"))["svhn"]
+close(noisy.var(0).mean(), torch.tensor(2*.75**2))              # of a Laplace: twice its scale, squared
+assert not model.generate(z)["svhn"].requires_grad and model.decode(z, "svhn").requires_grad
 
 # %% [markdown]
 # Now train it, and look at what it generates when it has seen everything.

@@ -177,21 +177,54 @@ total
 # `TensorData(..., present=)` takes a mask for each modality (`{"left": mask}`), one array of them, or `"given"`: then an item lacks what is `None` or a row of nothing but NaN. Without
 # the argument NaN is refused as before, since it is usually a mistake. The pools keep what there is. Items that share an id instead of a row number go into `PairedByKey(..., keys=ids,
 # partial=True)`. What is wrong is refused: an item with nothing at all, a mask of another shape, a NaN where the mask says that there is a value.
+#
+# What is handed over may be tensors, arrays, lists or tables. All of it becomes tensors by these, which `TensorData` uses for complete data, too:
+
+# %%
+#| exports
+def as_said(name, # of the modality, for messages
+            x, # tensor, array, list or table
+            kind # what it is said to be, or None
+           ) -> torch.Tensor:
+    "A tensor; whole numbers and truth values as floats, if they are said to be counts or binary."
+    x = as_tensor(name, x)
+    return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
+
+def as_tensor(name, # for messages
+              x # tensor, array, list or table
+             ) -> torch.Tensor:
+    "A tensor of an array, a list or a table of numbers; double precision becomes single."
+    if isinstance(x, torch.Tensor): return x.float() if x.dtype == torch.float64 else x
+    try:
+        given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
+        return as_tensor(name, torch.as_tensor(given))
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
+                         f"({str(e).splitlines()[0][:60]}), allowed: a tensor, array or table of "
+                         "numbers; strings become tokens by `Modality.encode`") from e
+
+def as_labels(labels # (items,) tensor, array or list
+             ) -> torch.Tensor:
+    "Labels as an int64 tensor; a fraction is no class."
+    x = torch.as_tensor(labels)
+    if (x.double() == x.long()).all(): return x.long()
+    raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
+
 
 # %%
 #| exports
 def with_holes(tensors, # dict: name -> tensor, array, table, or list with None for what is missing
                present, # as `TensorData` takes it
-               as_tensor # function: (name, rows) -> tensor
+               read # function: (name, rows) -> tensor
               ) -> tuple: # (dict of the rows that are there, dict of indices; None: nothing lacks)
     "Items that may lack modalities: those there are, and where each item is among them, or -1."
     for name, x in tensors.items():
-        if not hasattr(x, "__len__"): as_tensor(name, x)               # says what is wrong with it
+        if not hasattr(x, "__len__"): read(name, x)               # says what is wrong with it
     sizes = {k: len(x) for k, x in tensors.items()}
     if len({*sizes.values()}) != 1:
         raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
     said = _masks(present, list(tensors), max(sizes.values()))
-    found = {k: _there(k, x, said.get(k), as_tensor) for k, x in tensors.items()}
+    found = {k: _there(k, x, said.get(k), read) for k, x in tensors.items()}
     there = torch.stack([mask for _, mask in found.values()], 1)
     pools = {k: x for k, (x, _) in found.items()}
     if _something(there).all(): return pools, None
