@@ -13,11 +13,12 @@
 
 What this module offers is loaded when it is first used. The rest of the house, by storey:
 
-    core  plotting                            errors, files, seeds, caches; pictures
-    data  datasets.*                          batches, splits, pairing; digits, birds, faces
+    core  states  plotting                    errors, files, seeds; numbers in files; pictures
+    data  missing  datasets.*                 batches, pairing, holes in them; digits, birds, faces
     linear_gaussian                           the story in closed form: exact posteriors and gaps
-    distributions  networks  text             posteriors, likelihoods; encoders and decoders
+    distributions  networks  kinds  text      posteriors, likelihoods; encoders and decoders
     vae  training  watching  checkpoints      one modality; fit; what it watches; save and load
+    using  pretrained_models                  fill holes, likelihoods; models that are trained
     multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each
     distillation  multimodal_iterative        students; the refined teacher of the talk
     amortization_gap  iterative_inference     what an encoder loses, and how it is won back
@@ -40,26 +41,32 @@ if TYPE_CHECKING:                                         # for editors and type
     from .distributions import Bernoulli, Categorical, Gaussian, Laplace
     from .evaluation import evaluate
     from .jmvae import JMVAE
+    from .kinds import NegativeBinomial, Poisson, StudentT
     from .mopoe import MMVAE, MVAE, MoPoE
     from .multimodal_elbo import JVAE
     from .multimodal_iterative import IterativeTeacher, on_decoders
     from .mvtcae import CRMVAE, MVTCAE
     from .networks import ModalitySpec, default_specs
+    from .pretrained_models import pretrained
     from .training import fit
+    from .using import impute, log_likelihood
     from .vae import VAE
 
 __all__ = ["Bernoulli", "CRMVAE", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE",
            "Laplace", "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
-           "PairedByKey", "Students", "TensorData", "VAE", "default_specs", "distill", "evaluate",
-           "fit", "load", "mnist_svhn_text", "on_decoders", "save"]
+           "NegativeBinomial", "PairedByKey", "Poisson", "StudentT", "Students", "TensorData",
+           "VAE", "default_specs", "distill", "evaluate", "fit", "impute", "load",
+           "log_likelihood", "mnist_svhn_text", "on_decoders", "pretrained", "save"]
 
 _face = {"checkpoints": "load save", "core": "MmvaeError",
          "data": "Modality PairedByKey TensorData",
          "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
          "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
-         "jmvae": "JMVAE", "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",
+         "jmvae": "JMVAE", "kinds": "NegativeBinomial Poisson StudentT",
+         "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",
          "multimodal_iterative": "IterativeTeacher on_decoders", "mvtcae": "CRMVAE MVTCAE",
-         "networks": "ModalitySpec default_specs", "training": "fit", "vae": "VAE"}
+         "networks": "ModalitySpec default_specs", "pretrained_models": "pretrained",
+         "training": "fit", "using": "impute log_likelihood", "vae": "VAE"}
 _where = {name: module for module, names in _face.items() for name in names.split()}
 
 

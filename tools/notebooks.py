@@ -167,6 +167,7 @@ def execute(path, timeout=900, flags=("slow", "cuda"), root=ROOT):
 def execute_all(paths, jobs=2, timeout=900, slow=False):
     "Run notebooks, `jobs` at a time, in order; the number that failed."
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    os.environ.pop("MPLBACKEND", None)         # "agg" would leave every figure out, without a word
     if jobs > 1: os.environ.setdefault("OMP_NUM_THREADS", "1")
     flags = ("cuda",) if slow else ("slow", "cuda")
     failed, start = 0, time.time()

@@ -277,10 +277,11 @@ assert fingerprint(model) == fingerprint(new_model()) != fingerprint(JVAE(specs,
 def _meaning(model):
     "What weights of the right shapes were trained for: name -> value, as JSON gives it."
     said = {"class": type(model).__name__}
-    said |= {k: v for k in ("beta", "alpha") if isinstance(v := getattr(model, k, None), float | int)}
+    numbers = {k: getattr(model, k, None) for k in ("beta", "alpha")}
+    said |= {k: v for k, v in numbers.items() if isinstance(v, float | int)}
     for n, s in getattr(model, "specs", {}).items():
-        options = " ".join(_options(s.likelihood)) if not isinstance(s.likelihood, torch.nn.Module) \
-            else ""
+        learnt = isinstance(s.likelihood, torch.nn.Module)
+        options = "" if learnt else " ".join(_options(s.likelihood))
         said[f"likelihood of {n}"] = f"{type(s.likelihood).__name__} {options}".strip(" ;")
         said[f"weight of {n}"] = s.weight
     silent = [m for m in model.modules() if not any(True for _ in m.parameters())]
@@ -403,7 +404,8 @@ SCHEMA = 1 # of the header
 
 def save(model, # a `VAE` or `MultimodalVAE`
          path, # of the file to write, such as "students.safetensors"
-         data=None # a `MultimodalData`: its modalities and class names go with the model
+         data=None, # a `MultimodalData`: its modalities and class names go with the model
+         half=False # weights as float16? Half the size, and 11 bits of each number
         ):
     "Write the model to one file that `load` opens by itself. Students leave their teacher."
     import mmvae_nb
@@ -414,6 +416,7 @@ def save(model, # a `VAE` or `MultimodalVAE`
     for n, m in (data.modalities if data else {}).items():
         if n in specs: specs[n]["modality"] = asdict(m)
     state = _weights(model)
+    if half: state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,
               "arguments": arguments, "class_names": list(data.class_names or ()) if data else [],
               "weights": digest(state)}

@@ -121,7 +121,7 @@ def _lines(path):
     return lines
 
 def _cub_row(r):
-    "One line of the file of captions, checked: what `_cub_captions` says, and if there is an image."
+    "One line of the file of captions, checked: what `_cub_captions` says; is there an image?"
     if not isinstance(r, dict): raise ValueError(f"a row is a {type(r).__name__}")
     file, captions = r["file"], r["captions"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+\.jpg", str(file)) or ".." in file:

@@ -142,7 +142,7 @@ def _stop(process, patience=10, jobs_too=False):
     _kill(alive)
 
 def _end_jobs(snakemake):
-    "Ask all that runs below Snakemake to end, kernels apart: their jobs see to them. Who was asked."
+    "Ask all below Snakemake to end, kernels apart: their jobs see to them. Who was asked."
     psutil, below = from_extra("psutil"), []
     with contextlib.suppress(psutil.Error): below = snakemake.children(recursive=True)
     for p in below:

@@ -151,9 +151,9 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 #
 # ## Can the *training* data lack modalities?
 #
-# Not in this package: every loss needs complete items, and says by name what is missing. Drop the incomplete items, or, if the
-# modalities share classes rather than items, pair them anew each epoch
-# ([`PairedByKey`](02_data.ipynb#pairs-by-class)). For real incomplete data look at [MultiVae](https://github.com/AgatheSenellart/MultiVae), which has masks for it.
+# `TensorData(arrays, present="given")` takes items that lack modalities (`None`, rows of nothing but NaN, or a mask), and the rest of a program stays as it is. All methods train on them
+# but the JVAE, whose one encoder reads everything at once and says so; for it, `data.complete()` is the part without holes. Never fill holes with zeros: they are not absent data but wrong
+# data, and [lesson 10b](10b_missing.ipynb) measures what they cost.
 # When the models are *used*, any subset will do: a missing modality is an absent key.
 #
 # ## Why is it worse with more modalities given?

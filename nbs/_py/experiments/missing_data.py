@@ -9,8 +9,8 @@
 # The defaults are a trial of the code. The table of digits in halves, and that of the triples, are made by
 #
 # ```
-# papermill nbs/experiments/missing_data.ipynb missing_data.ipynb -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p missing "0 25 50 75 40/40/70"
-# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p results results/missing -p seeds 3 -p updates 2800 -p items 0 -p latent 20
+# papermill nbs/experiments/missing_data.ipynb missing_data.ipynb -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p methods all -p missing "0 25 50 75 40/40/70"
+# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p results results/missing -p seeds 3 -p updates 2800 -p items 0 -p methods all -p latent 20
 # ```
 
 # %%

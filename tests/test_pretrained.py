@@ -1,0 +1,74 @@
+"Trained models from a folder: found by name, checked against their card, opened offline."
+import json
+
+import pytest, torch
+
+import mmvae_nb
+from mmvae_nb.core import MmvaeError, seed_everything
+from mmvae_nb.data import TensorData
+from mmvae_nb.mopoe import MoPoE
+from mmvae_nb.networks import default_specs
+from mmvae_nb.pretrained_models import CARD, cards, pretrained, ship
+
+ABOUT = dict(data_name="two views, made up", terms="none", method="MoPoE", updates=0, seed=0, metrics={},
+             made_by="a test")
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    "A model and the folder where it was shipped as `two`; no other folder is searched."
+    monkeypatch.chdir(tmp_path); monkeypatch.setenv("MMVAE_WEIGHTS", str(tmp_path/"mine"))
+    seed_everything(0)
+    data = TensorData({"a": torch.randn(40, 3), "b": torch.randn(40, 5)}, labels=torch.arange(40) % 2,
+                      class_names=["x", "y"])
+    model = MoPoE(default_specs(data.modalities), latent=2)
+    ship(model, tmp_path/"mine", "two", data, **ABOUT)
+    return model, tmp_path/"mine", data
+
+def test_a_shipped_model_is_the_model_to_half_precision(shipped):
+    model, folder, data = shipped
+    again, batch = mmvae_nb.pretrained("two"), data.batch(0, 16)
+    for k, v in model.state_dict().items():
+        assert again.state_dict()[k].dtype == v.dtype and torch.equal(again.state_dict()[k], v.half().float()), k
+    with torch.no_grad(): a, b = model.infer(batch), again.infer(batch)
+    torch.testing.assert_close(a.mean, b.mean, atol=2e-3, rtol=2e-3)
+    assert again.card["data"] == ABOUT["data_name"] and set(CARD) <= set(again.card) and not again.training
+    whole = sum(v.numel() for v in model.state_dict().values())
+    assert 2*whole < again.card["bytes"] < 2*whole + 8000
+    assert (folder/"two.safetensors").stat().st_size == again.card["bytes"]
+
+def test_the_folder_named_first_counts(shipped, tmp_path):
+    model, folder, _ = shipped
+    ship(model, tmp_path/"weights", "two", **{**ABOUT, "data_name": "another"})
+    ship(model, tmp_path/"weights", "three", **{**ABOUT, "data_name": "another"})
+    assert {n: c["data"] for n, c in cards().items() if n in ("two", "three")} == {
+        "two": ABOUT["data_name"], "three": "another"}
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda f: (f/"two.safetensors").unlink(), "two.safetensors: No such file"),
+    (lambda f: (f/"two.safetensors").write_bytes((f/"two.safetensors").read_bytes()[:-9]), "not the file its card"),
+    (lambda f: (f/"two.json").write_text("{"), "not valid JSON"),
+    (lambda f: (f/"two.json").write_text(json.dumps({"name": "two"})), "the card lacks file, sha256"),
+    (lambda f: (f/"two.json").write_text("[1]"), "the card lacks name")])
+def test_what_is_not_as_its_card_says_is_refused(spoil, words, shipped):
+    spoil(shipped[1])
+    with pytest.raises(MmvaeError) as e: pretrained("two")
+    assert words in str(e.value) and "\n" not in str(e.value)
+
+def test_a_card_never_leads_out_of_its_folder(shipped, tmp_path):
+    _, folder, _ = shipped
+    said = json.loads((folder/"two.json").read_text())
+    (tmp_path/"secret.safetensors").write_bytes((folder/"two.safetensors").read_bytes())
+    (folder/"two.safetensors").unlink()
+    (folder/"two.json").write_text(json.dumps({**said, "file": "../secret.safetensors"}))
+    with pytest.raises(MmvaeError, match="mine/secret.safetensors: No such file"): pretrained("two")
+
+def test_wrong_names_and_empty_folders_get_one_line(shipped, monkeypatch):
+    model, folder, _ = shipped
+    with pytest.raises(MmvaeError, match="name: got 'tow', allowed: .*two"): pretrained("tow")
+    with pytest.raises(MmvaeError, match="name: got 'a b', allowed: letters"): ship(model, folder, "a b", **ABOUT)
+    with pytest.raises(MmvaeError, match="about: got no terms, updates"):
+        ship(model, folder, "new", **{k: v for k, v in ABOUT.items() if k not in ("terms", "updates")})
+    assert not list(folder.glob("new*"))
+    monkeypatch.setattr("mmvae_nb.pretrained_models.weight_dirs", lambda: [folder/"nowhere"])
+    with pytest.raises(MmvaeError, match="no trained model is in .*nowhere, allowed: a folder of them"):
+        pretrained("two")
