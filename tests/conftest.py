@@ -12,6 +12,7 @@ os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
 sys.path.insert(0, str(ROOT/"tools"))
 
 
+@pytest.hookimpl(tryfirst=True)            # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for i in items:                        # one worker makes what these share, and the other is not kept waiting
         if {"smoke", "results"} & set(i.fixturenames): i.add_marker(pytest.mark.xdist_group("smoke"))

@@ -13,7 +13,10 @@ from site_helpers import COURSE, LESSONS, NUMBERED, cells, notebook, python, rea
 HANDED_OUT = [p for p in NUMBERED if "## Exercises" in p.read_text(encoding="utf-8")]
 IN_CODE = [p for p in HANDED_OUT if "### In code:" in p.read_text(encoding="utf-8")]
 by_name = pytest.mark.parametrize("path", IN_CODE, ids=lambda p: p.stem)
-IMPORTS = re.compile(r"(?:(?:import|from) [^\n]+\n?|#[^\n]*\n?|\s)+")
+
+def imports_only(code):
+    "Line by line: one pattern for all lines tries every way to cut `from x import y`, two for each line."
+    return all(re.match(r"(import|from) |#|\s*$", line) for line in code.splitlines())
 
 
 # ---- exercises
@@ -30,7 +33,7 @@ def spaces():
     made = {}
     def space(path):
         if path not in made:
-            code = [c.source for c in cells(path) if IMPORTS.fullmatch(c.source)]
+            code = [c.source for c in cells(path) if imports_only(c.source)]
             made[path] = {}
             for cell in [*code, f"from mmvae_nb.{module_of(path)} import *"]: exec(cell, made[path])
         return dict(made[path])

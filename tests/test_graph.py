@@ -106,8 +106,8 @@ def test_drawn_data_rests_on_what_draws_it(dataset, at_root):
         if role(j) != "talk": assert set(DATASETS[dataset].drawn) <= modules_of(j), j.name
 
 def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
-    everybodys = {"core", "data", "distributions", "networks", "vae", "training", "watching", "checkpoints", "states",
-                  "multimodal_elbo", "distillation", "datasets.digits", "datasets.street_numbers"}
+    everybodys = {"core", "data", "missing", "distributions", "networks", "vae", "training", "watching", "checkpoints",
+                  "states", "multimodal_elbo", "distillation", "datasets.digits", "datasets.street_numbers"}
     own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(),
            "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}
     refining = {"multimodal_iterative", "iterative_inference"}
@@ -117,7 +117,7 @@ def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
             assert {"metrics", "judges.classes", METHODS[j.parameters["method"]].module} <= modules_of(j)
         if role(j) == "judges":
             assert {"metrics", "judges.classes"} <= modules_of(j) <= {
-                "metrics", "judges.classes", "core", "data", "checkpoints", "states", "datasets.digits",
+                "metrics", "judges.classes", "core", "data", "missing", "checkpoints", "states", "datasets.digits",
                 "datasets.street_numbers", "networks", "distributions"}
 
 def test_reports_rest_on_what_they_import(at_root):

@@ -150,13 +150,14 @@ folder.cleanup()
 # - `pretrained(name)` opens a trained model offline; `cards()` lists what is there; the card says what the numbers rest on.
 # - A checksum catches damage and exchange; half precision costs nothing that shows.
 #
-# ## Exercise
+# ## Exercises
 #
-# What must a card say so that a reader could train the same model again?
+# 1. What must a card say so that a reader could train the same model again?
 #
 # ::: {.callout-tip collapse="true"}
-# ## Solution
-# The data with its version (the checksum of lesson 02) and split, the code's version, method and options, updates, batch size, learning rate, seed, precision and number of threads: whatever
+# ## Solutions
+#
+# 1. The data with its version (the checksum of lesson 02) and split, the code's version, method and options, updates, batch size, learning rate, seed, precision and number of threads: whatever
 # the record of a run holds (lesson 18b). The command in `made_by` reads all of it from that record, so naming the command is enough as long as the code of that time is at hand.
 # :::
 #

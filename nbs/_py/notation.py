@@ -44,6 +44,7 @@
 # | $p(z) = \mathcal N(0, I)$ | prior | `kl()` | [03](03_distributions.ipynb#notation) |
 # | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]` | [03](03_distributions.ipynb#likelihoods) |
 # | $a(z)$ | what a decoder puts out: means or logits | `params` | [03](03_distributions.ipynb#likelihoods), [08](08_amortization_gap.ipynb) |
+# | $\Gamma$ | the gamma function | `torch.lgamma` | [04a](04a_kinds.ipynb) |
 # | $b$ | scale of a Laplace or Gaussian likelihood | `scale` | [03](03_distributions.ipynb#likelihoods) |
 # | $\theta$ | parameters of the decoders | | [05](05_vae.ipynb) |
 # | $w_m$ | weight of modality $m$'s log-likelihood | `weight` | [04](04_networks.ipynb#from-modalities-to-specifications) |
