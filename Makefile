@@ -50,7 +50,7 @@ table: $(STAMP) ## the numbers of SCALE=.. beside the talk's: [DATASET=..]
 test: $(STAMP) ## the tests: every lesson in a fresh process, the smoke experiments, the house (JOBS=2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAST)
 
-test-slow: $(STAMP) ## thousands of damaged files and bad calls, a hundred kills (about half an hour, two cores)
+test-slow: $(STAMP) ## thousands of damaged files and bad calls, a hundred kills (long)
 	@$(BIN)/python -m pytest -n 0 -q tests/stress
 
 test-all: $(STAMP) ## the same with the slow tests, and those for CUDA where there is a device
