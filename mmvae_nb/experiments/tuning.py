@@ -15,7 +15,6 @@ OWN = { # method: knob: values, beside the default
     "mopoe": {"exact": (True,)},
     "mvtcae": {"alpha": (0.5, 0.95)},
     "jmvae": {"alpha": (0.01, 1.0)},
-    "iterative": {"steps": (2,)},
     "iterative_student": {"direction": ("reverse",), "warm_start": (True,), "starts": ("all",)},
     "jmvae_student": {"direction": ("reverse",)},
 }
@@ -71,7 +70,7 @@ def score(rows # a DataFrame with columns metric, condition and value, of one mo
 # %% ../../nbs/18g_tuning.ipynb #68c877b9
 def add_tuning():
     "Register scale, trials and report."
-    scale = dataclasses.replace(SCALES["real"], updates=3000, student_updates=1500, seeds=1,
+    scale = dataclasses.replace(SCALES["real"], updates=2000, student_updates=1000, seeds=1,
                                 samples=1000, probe_points=3000, oracle_items=0, split="validation")
     measured = tuple(dict.fromkeys(speaker(*line) for line in grid()))
     register(methods=trials(), scales={"tuning": scale},
