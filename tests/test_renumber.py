@@ -11,6 +11,7 @@ PROSE = """# %% [markdown]
 #
 # After lesson 02 come lessons 03, 04a and 05; see [02](02_b.ipynb#two), [05 The last](05_e.ipynb), lesson
 # 05, equation 3, and Lesson 99. Not a lesson: 02, 0.02, page 03 of 05. Lessons 02 to 05 are the course.
+# So says lesson 05. And 2 % are not lesson 05.2.
 """
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def test_files_links_prose_and_sidebar_follow_at_once(small):
     text = said(small, "nbs/_py/05_b.py")
     assert "After lesson 05 come lessons 03a, 04a and 02; see [05](05_b.ipynb#two), [02 The last](02_e.ipynb)" in text
     assert "lesson\n# 02, equation 3" in text and "02, 0.02, page 03 of 05" in text
+    assert "lesson 02. And" in text and "lesson 05.2." in text          # the end of a sentence, and no end
     assert "Lessons 02 to 05 are" in text                              # a range is left to a reader
     assert said(small, "_quarto.yml") == '- {text: "05 Two", href: 05_b.ipynb}\n- {text: "02 Five", href: 02_e.ipynb}\n'
     assert said(small, "tests/test_x.py") == 'PAGE = "nbs/_py/02_e.py"   # lesson 02\nOTHER = "x05_e 05_else"\n'
