@@ -1,4 +1,4 @@
-# The experiments as a graph. What runs, with what and where results go are the tables of lesson 18
+# The experiments as a graph. What runs, with what and where results go are the tables of lesson 14
 # (mmvae_nb.experiments.table); this file makes a rule of each job and adds nothing.
 import json, shlex, sys
 from mmvae_nb.experiments.graph import Options, jobs_for, priorities

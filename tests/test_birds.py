@@ -360,7 +360,7 @@ def test_judges_take_data_on_an_accelerator(device="cuda"):
     assert len(judge.facts()) == 4
 
 
-# ---- text that may start anywhere (lesson 17)
+# ---- text that may start anywhere (lesson 13)
 
 def test_an_encoder_of_text_that_starts_anywhere_does_not_see_where():
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Lesson 06a: no code from files, no damage unseen, one line for each refusal."""
+"""Lesson 02h: no code from files, no damage unseen, one line for each refusal."""
 import errno, json, os, pickle, random, shutil, struct, warnings
 from pathlib import Path
 

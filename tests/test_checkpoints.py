@@ -1,4 +1,4 @@
-"""Lesson 06a: one file that a colleague opens, by this package alone, and that runs nothing."""
+"""Lesson 02h: one file that a colleague opens, by this package alone, and that runs nothing."""
 import functools, json, os, subprocess, sys, textwrap, warnings
 from dataclasses import replace
 from pathlib import Path

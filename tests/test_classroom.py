@@ -336,7 +336,7 @@ def test_the_workshop_is_what_has_a_letter_and_the_plumbing():
     assert not any(in_workshop(p) for p in LESSONS if not p.stem[0].isdigit())
 
 
-# ---- the walk along t (lesson 15)
+# ---- the walk along t (lesson 09)
 
 LESSON_15 = next(p for p in COURSE if p.stem.startswith("15"))
 

@@ -1,4 +1,4 @@
-"Lessons 03-15: the contract every model keeps."
+"Lessons 02 to 10: the contract every model keeps."
 import ast, inspect, math, warnings
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"Lessons 02 to 02b, data: what their own asserts can't hold. Nothing here needs a network or real data."
+"Lessons 02a to 02c, data: what their own asserts can't hold. Nothing here needs a network or real data."
 import gzip, io, math, os, stat, struct
 from html.parser import HTMLParser
 from urllib.error import URLError

@@ -70,7 +70,7 @@ def test_lessons_name_drawings_that_exist_and_describe_them():
             assert name in DRAWN and len(alt) > 40, (p.name, name)
             used.setdefault(name, []).append(p.stem)
     assert {"model.svg", "hole.svg", "loop.svg", "student.svg"} <= set(used)
-    assert all("01a_story" in used[f"{n}.svg"] for n in drawings.METHOD)
+    assert all("01_story" in used[f"{n}.svg"] for n in drawings.METHOD)
 
 def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
     import site_build

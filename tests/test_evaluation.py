@@ -1,4 +1,4 @@
-"""Lesson 07b: what is measured of a model follows from what it can, on anybody's data."""
+"""Lesson 03c: what is measured of a model follows from what it can, on anybody's data."""
 import random
 
 import numpy as np, pytest, torch

@@ -1,4 +1,4 @@
-"Lessons 17 to 17b, faces: what their own asserts can't hold. Nothing here needs real data."
+"Lessons 13 to 13b, faces: what their own asserts can't hold. Nothing here needs real data."
 import io, json, zipfile
 
 import numpy as np
@@ -354,7 +354,7 @@ def test_a_judge_without_validation_has_no_facts(judge):
 
 # ---- no real face is shown
 
-@pytest.mark.parametrize("lesson", ["17_faces", "17a_drawn_faces", "17b_photographed_faces"])
+@pytest.mark.parametrize("lesson", ["13_faces", "13a_drawn_faces", "13b_photographed_faces"])
 def test_a_lesson_opens_no_real_image(lesson):
     cells = nbs.read(nbs.ROOT/"nbs"/f"{lesson}.ipynb")["cells"]
     code = [nbs.source(c) for c in cells if c["cell_type"] == "code"]

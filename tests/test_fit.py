@@ -1,4 +1,4 @@
-"""Lessons 06 and 06b: `fit` with data, optimiser, validation and an end of one's own, against values by hand."""
+"""Lessons 02g and 02i: `fit` with data, optimiser, validation and an end of one's own, against values by hand."""
 import functools, json, math, signal, time, warnings
 
 import pandas as pd, pytest, torch

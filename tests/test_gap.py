@@ -1,4 +1,4 @@
-"Lesson 08, the amortization gap: against models in which everything is known."
+"Lesson 07, the amortization gap: against models in which everything is known."
 import math
 
 import pytest, torch

@@ -1,4 +1,4 @@
-"Lesson 03: Gaussians and their combinations, by their properties."
+"Lesson 02d: Gaussians and their combinations, by their properties."
 import math
 
 import pytest, torch

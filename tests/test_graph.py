@@ -80,7 +80,7 @@ def code_of(notebook):
                      if c.cell_type == "code")
 
 def named_by_table(dataset, method):
-    "Modules that the tables of lesson 18 name for a training."
+    "Modules that the tables of lesson 14 name for a training."
     d = DATASETS[dataset]
     return {d.module, d.specs.rsplit(".", 1)[0], *(METHODS[m].module for m in [*teachers_of(method), method])}
 

@@ -1,4 +1,4 @@
-"Lesson 04a: likelihoods against SciPy, draws by their moments, tables, kinds in data, training and files."
+"Lesson 02f: likelihoods against SciPy, draws by their moments, tables, kinds in data, training and files."
 import math
 
 import numpy as np, pandas as pd, pytest, torch
@@ -193,7 +193,7 @@ def test_a_kind_of_one_s_own(monkeypatch):
     finally: networks.SPECS.pop("grid")
 
 def test_specs_by_kind_need_no_import_of_this_lesson():
-    "In a fresh process: `default_specs` finds the kinds of lesson 04a by itself."
+    "In a fresh process: `default_specs` finds the kinds of lesson 02f by itself."
     import subprocess, sys
     code = ("from mmvae_nb.networks import default_specs; from mmvae_nb.data import Modality\n"
             "print(type(default_specs({'x': Modality('x', 'counts', (3,))})['x'].likelihood).__name__)")

@@ -9,7 +9,7 @@ from mmvae_nb.core import MmvaeError
 from mmvae_nb.distributions import DiagonalGaussian
 from mmvae_nb.linear_gaussian import LinearGaussian, best_diagonal, floors, gaps
 
-MIRROR = Path(__file__).parent.parent/"nbs/_py/01a_story.py"
+MIRROR = Path(__file__).parent.parent/"nbs/_py/01_story.py"
 SUBSETS = ["a", "b", "c", "ab", "ac", "bc", "abc"]
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)

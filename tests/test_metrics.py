@@ -1,4 +1,4 @@
-"Lesson 07, metrics: what its own asserts can't hold. Nothing here needs a network."
+"Lesson 03a, metrics: what its own asserts can't hold. Nothing here needs a network."
 import importlib.util, os, sys
 
 import numpy as np, pytest, scipy.stats, torch

@@ -1,4 +1,4 @@
-"Lessons 10-15: the objectives against independent values."
+"Lessons 03 to 10: the objectives against independent values."
 import itertools, math
 
 import numpy as np, pytest, torch

@@ -1,4 +1,4 @@
-"Lesson 01, plotting: what its own asserts can't hold."
+"Lesson 00b, plotting: what its own asserts can't hold."
 import matplotlib
 matplotlib.use("agg")
 

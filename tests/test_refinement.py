@@ -1,4 +1,4 @@
-"Lessons 09 and 15: refinement."
+"Lessons 08 and 09: refinement."
 
 import pytest, torch
 

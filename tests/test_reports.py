@@ -135,7 +135,7 @@ def test_targets_set_before_a_run_are_met_or_missed():
     met = {n: (ours.loc[(n, 8)].low > 0, ours.loc[(n, 16)].closed >= .75,
                ours.loc[(n, 64)].negative_elbo - ours.loc[(n, 16)].negative_elbo <= 1)
            for n in ("mnist", "svhn", "text")}
-    lesson = (ROOT/"nbs/_py/15_multimodal_iterative.py").read_text(encoding="utf-8")
+    lesson = (ROOT/"nbs/_py/09_multimodal_iterative.py").read_text(encoding="utf-8")
     said = dict(re.findall(r"(?s)\*([^*]+)\*: (met|missed)", lesson.replace("\n# ", " ")))
     names = ["Ahead from every modality within 8 steps", "75 % of the gap closed within 16 steps",
              "No divergence at 64 steps"]

@@ -79,7 +79,7 @@ def sidebar(proc, section):
 def test_code_is_folded_in_reports_only(built):
     report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")
     assert report.count('class="code-fold"') == len(re.findall(r'<div class="[^"]*\bsourceCode\b', report)) > 5
-    lesson = (built[0]/"13_mopoe.html").read_text(encoding="utf-8")       # folded there: solutions
+    lesson = (built[0]/"05_mopoe.html").read_text(encoding="utf-8")       # folded there: solutions
     assert lesson.count('class="code-fold"') == lesson.count("<summary>Solution</summary>") == 1
 
 def test_no_page_is_heavy(built, pages):

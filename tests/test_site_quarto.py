@@ -50,7 +50,7 @@ def test_ids_of_cells_are_as_quarto_writes_them():
     "In lower case, and with no prefix that Quarto keeps for numbered definitions, theorems, figures and the like."
     found = definitions()
     anchors = {(page, anchor) for page, anchor in found.values()}
-    assert found["JVAE"] == ("10_multimodal_elbo.ipynb", "src-jvae") and len(anchors) > 100
+    assert found["JVAE"] == ("03_multimodal_elbo.ipynb", "src-jvae") and len(anchors) > 100
     kept = ("fig tbl lst tip nte wrn imp cau thm lem cor prp cnj def exm exr sol rem alg sec eq".split())
     for _, anchor in anchors: assert anchor == anchor.lower() and anchor.split("-")[0] not in kept
     cells = {}

@@ -1,4 +1,4 @@
-"""Lesson 06, training: what its own asserts can't hold - killed processes, two processes, damaged files."""
+"""Lesson 02g, training: what its own asserts can't hold - killed processes, two processes, damaged files."""
 import contextlib, errno, inspect, json, os, random, signal, socket, subprocess, sys, textwrap
 from pathlib import Path
 

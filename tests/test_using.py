@@ -1,4 +1,4 @@
-"Lesson 10a and `generate`: draws, arrays, holes, likelihoods against the closed form, refining at test time."
+"Lesson 03d and `generate`: draws, arrays, holes, likelihoods against the closed form, refining at test time."
 import os, subprocess, sys, tomllib
 from pathlib import Path
 

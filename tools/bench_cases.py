@@ -45,7 +45,7 @@ def data_of(name): # a key of DATA
     return DATA[name]("train")
 
 def model_of(method, data, latent=20, seed=0):
-    "A new model on lesson 04's networks; its weights depend on the names alone."
+    "A new model on lesson 02e's networks; its weights depend on the names alone."
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return METHODS[method](default_specs(data.modalities), latent)

@@ -26,8 +26,8 @@ def numbered(root=ROOT):
     return [p for p in lessons(root) if p.stem[:2].isdigit()]
 
 def in_workshop(path):
-    "Is this lesson one of apparatus, skipped at first? 00, 01, those with a letter but the first."
-    return bool(re.match(r"(?!01a_)(0[01]_|\d\d[a-z]_)", path.stem))
+    "Is this lesson one of apparatus, skipped at first? 00 and those with a letter."
+    return bool(re.match(r"00_|\d\d[a-z]_", path.stem))
 
 def module_of(path):
     "The dotted module that a notebook exports to (`vae`, `datasets.digits`), or None."

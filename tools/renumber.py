@@ -14,7 +14,7 @@ from notebooks import ROOT
 
 TEXT = {".py", ".ipynb", ".md", ".yml", ".j2", ".toml", ".cff", ".csv", ".smk", ".sh"}
 NUMBER = r"\d\d[a-z]?(?!\w|\.\d)"
-# "lesson 08", "Lessons 06, 06b and 09", also where a line of a mirror or a notebook ends in between
+# "lesson 07", "Lessons 02, 02g and 09", also where a line of a mirror or a notebook ends in between
 GAP = r'(?:\s|#|\\n",?|")+'
 SAID = re.compile(rf"(?P<word>\b[Ll]essons?){GAP}(?P<list>{NUMBER}(?:(?:, | and | or ){NUMBER})*)")
 RANGE = re.compile(rf"\b[Ll]essons?{GAP}{NUMBER}(?: to |-|–){NUMBER}")

@@ -664,7 +664,7 @@ assert load_torchvision() is torchvision
 # %% [markdown]
 # ## How an object was made
 #
-# Weights are numbers; to use them one must first build the network that they belong to. An object that remembers its arguments can say how: lesson 06a
+# Weights are numbers; to use them one must first build the network that they belong to. An object that remembers its arguments can say how: lesson 02h
 # writes them into the file. A class inherits from `Remembers` and does nothing else for it, unless it can be made from less than it was
 # made with; then it says so by `arguments` and `from_arguments` of its own.
 

@@ -161,7 +161,7 @@ with tempfile.TemporaryDirectory() as folder:
 # ## Recap
 #
 # - `write_state` and `read_state` keep any nesting of tensors, arrays, numbers and words, to the bit, and nothing else.
-# - Reading runs nothing. [Lesson 06a](06a_checkpoints.ipynb) makes checkpoints of it.
+# - Reading runs nothing. [Lesson 02h](02h_checkpoints.ipynb) makes checkpoints of it.
 #
 # ## Exercises
 #

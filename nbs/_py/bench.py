@@ -5,7 +5,7 @@
 #
 # Three things are timed, in turn and in one process, so that whatever slows the machine down slows all of them:
 #
-# - **ours**: a step exactly as [`fit`](06_training.ipynb) takes it, with its batch, the clipping of the gradient and Adam;
+# - **ours**: a step exactly as [`fit`](02g_training.ipynb) takes it, with its batch, the clipping of the gradient and Adam;
 # - **the peer**: the same objective in [multivae](https://multivae.readthedocs.io), version 1.0.3, with *our* networks, likelihoods and weights, so that
 #   only the code around the networks differs. Its batches are made before the clock runs;
 # - **the floor**: every network of the objective forward and backward with given gradients, and a plain Adam; no likelihood, no divergence, no sampling,
@@ -202,7 +202,7 @@ by_batch()
 # %% [markdown]
 # ## Pictures of 64 x 64
 #
-# Drawn birds with their captions, batch 64. Lesson 04's networks stand for both modalities (a convolutional text network, not lesson 16c's, which writes
+# Drawn birds with their captions, batch 64. Lesson 02e's networks stand for both modalities (a convolutional text network, not lesson 12c's, which writes
 # word by word), because the peer's likelihoods know independent tokens only. *What to see*: with larger maps the networks take a larger share, so ours, peer and floor move closer together.
 
 # %%

@@ -37,10 +37,10 @@ def markdown(frame, digits):
 # %% [markdown]
 # ## Which method shall I use?
 #
-# - All modalities are always there: a [JVAE](10_multimodal_elbo.ipynb#the-joint-vae), the simplest of all.
+# - All modalities are always there: a [JVAE](03_multimodal_elbo.ipynb#the-joint-vae), the simplest of all.
 # - Some may be missing when the model is used: students. Of a JVAE if training time is short, of the
-#   [iterative teacher](15_multimodal_iterative.ipynb) if samples matter and a few times the training time is fine.
-# - Students are not wanted: [MoPoE](13_mopoe.ipynb) answers for any subset by itself and [MVTCAE](14_mvtcae.ipynb) does too, at the
+#   [iterative teacher](09_multimodal_iterative.ipynb) if samples matter and a few times the training time is fine.
+# - Students are not wanted: [MoPoE](05_mopoe.ipynb) answers for any subset by itself and [MVTCAE](06_mvtcae.ipynb) does too, at the
 #   price that the table shows.
 #
 # Means over directions or modalities, three seeds; seconds are for one run, of a student including its teacher. "JMVAE student" is the talk's name for a
@@ -70,7 +70,7 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
 # ## How do I choose the likelihood and its scale?
 #
 # Laplace for images, Gaussian for vectors, Bernoulli for nearly black-and-white pixels, categorical for text
-# ([lesson 03](03_distributions.ipynb#likelihoods)). `replace(spec, likelihood=Bernoulli())` is all there is to do: the default decoder then gives logits. Counts, times and
+# ([lesson 02d](02d_distributions.ipynb#likelihoods)). `replace(spec, likelihood=Bernoulli())` is all there is to do: the default decoder then gives logits. Counts, times and
 # angles need [one of your own](howto_own_modalities.ipynb#a-likelihood-of-your-own). The scale is in the units of the data: set it near the error that you would be content with, then look
 # at the KL to the prior. The best value for given errors is the mean absolute error (Laplace) or the root of the mean squared error
 # (Gaussian). A scale that is too large collapses the posterior, as
@@ -80,7 +80,7 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
 # ## How do I choose the weights $w_m$?
 #
 # Start from `default_specs`: inversely to the number of values, so that no modality drowns the others, a tenth of that for text, and never above 100
-# ([lesson 04](04_networks.ipynb#from-modalities-to-specifications)). Then watch each modality's own term while training: if one does not move while
+# ([lesson 02e](02e_networks.ipynb#from-modalities-to-specifications)). Then watch each modality's own term while training: if one does not move while
 # the total falls, double its weight. With weights other than 1 the objective is no longer a bound on the likelihood.
 #
 # ## How many iterations T?
@@ -104,7 +104,7 @@ markdown(pd.DataFrame({"T": wide["T"].astype(str),
 
 # %% [markdown]
 # A teacher must not be used with many more iterations than it has met in training unless refinements were continued (`replay`,
-# [lesson 09](09_iterative_inference.ipynb#training-a-refiner-on-a-frozen-vae)): look at the curve first.
+# [lesson 08](08_iterative_inference.ipynb#training-a-refiner-on-a-frozen-vae)): look at the curve first.
 #
 # ## What does an update of each method cost?
 
@@ -121,7 +121,7 @@ markdown(table("benchmarks")[list(columns)].rename(columns=columns),
 #
 # We have not measured this: all results use 20, as MoPoE does on the same data. What theory says is one-sided. Coordinates that are not needed can fall back to
 # the prior at no cost in KL, so too large is the safer error; too small cannot be mended by training. A check after training: count the coordinates with a KL
-# above 0.1 nats ([lesson 05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)). If all are in use, try more, and let validation items decide.
+# above 0.1 nats ([lesson 02](02_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)). If all are in use, try more, and let validation items decide.
 #
 # ## How much memory does it take?
 #
@@ -153,13 +153,13 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 #
 # `TensorData(arrays, present="given")` takes items that lack modalities (`None`, rows of nothing but NaN, or a mask), and the rest of a program stays as it is. All methods train on them
 # but the JVAE, whose one encoder reads everything at once and says so; for it, `data.complete()` is the part without holes. Never fill holes with zeros: they are not absent data but wrong
-# data, and [lesson 10b](10b_missing.ipynb) measures what they cost.
+# data, and [lesson 09a](09a_missing.ipynb) measures what they cost.
 # When the models are *used*, any subset will do: a missing modality is an absent key.
 #
 # ## Why is it worse with more modalities given?
 #
 # Students of several modalities are multiplied, and each is a posterior with the prior in it, so the plain product counts the prior too often: it is too sure, and pulled to the middle
-# ([lesson 11](11_distillation.ipynb#students), equation 5). `distill(..., students={"divide_prior": True})` takes the surplus out; one can also set `students.divide_prior = True`
+# ([lesson 10](10_distillation.ipynb#students), equation 5). `distill(..., students={"divide_prior": True})` takes the surplus out; one can also set `students.divide_prior = True`
 # afterwards, as nothing is trained anew. It is no cure for all. Small digits in two halves and a label, students of a JVAE, three seeds, 597 test items, right halves made:
 #
 # | given | digit read from the made half | squared error | KL to the teacher (nats) |
@@ -173,37 +173,37 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 #
 # ## An FID without Inception's weights?
 #
-# `fid(real, generated, features)` takes any extractor of features; by default ours is the digit classifier of lesson 07, trained in seconds and
+# `fid(real, generated, features)` takes any extractor of features; by default ours is the digit classifier of lesson 03a, trained in seconds and
 # without a download. Its values can be compared with each other, at the same number of images, beside their floor
 # (`fid_floor`), and *not* with published ones. If you have the weights, `inception_features` uses them
-# ([lesson 07](07_metrics.ipynb#the-customary-features)).
+# ([lesson 03a](03a_metrics.ipynb#the-customary-features)).
 #
 # ## Why is my KL zero?
 #
 # The posterior has collapsed to the prior: $z$ tells nothing, and all reconstructions look alike. The commonest cause first:
 #
-# 1. A *mean* over pixels where a sum belongs: a hidden $\beta$ of hundreds ([lesson 05](05_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)).
+# 1. A *mean* over pixels where a sum belongs: a hidden $\beta$ of hundreds ([lesson 02](02_vae.ipynb#what-goes-wrong-a-mean-is-a-hidden-beta)).
 # 2. The likelihood's scale is too large for the data ([example with numbers](howto_own_modalities.ipynb#the-number-to-get-right-the-scale)).
-# 3. It is only the beginning: small networks on street numbers sit on a plateau first ([lesson 04](04_networks.ipynb#where-to-normalise-and-where-not)).
+# 3. It is only the beginning: small networks on street numbers sit on a plateau first ([lesson 02e](02e_networks.ipynb#where-to-normalise-and-where-not)).
 # 4. $\beta$ above 1 was asked for.
 #
 # If only *one* modality is ignored, its weight is too small, or its decoder is stuck.
 #
 # ## Why can the student's KL to its teacher not reach zero?
 #
-# Because one modality does not tell what the others do ([lesson 11](11_distillation.ipynb#the-idea), equation 2). It is no measure of quality between
+# Because one modality does not tell what the others do ([lesson 10](10_distillation.ipynb#the-idea), equation 2). It is no measure of quality between
 # different teachers.
 #
 # ## How do I rerun everything?
 #
 # `make reproduce SCALE=real` with `MMVAE_DATA` set to the folder of the data (`make data` says what was found and
 # `data/README.md` where it comes from). Jobs that are up to date are not run again; an interrupted one goes on from its last
-# checkpoint. One part only: `make reproduce SCALE=real PART=gap_decomposition`. Without real data: `SCALE=quick`. See [lesson 18](18_reproduce.ipynb).
+# checkpoint. One part only: `make reproduce SCALE=real PART=gap_decomposition`. Without real data: `SCALE=quick`. See [lesson 14](14_reproduce.ipynb).
 #
 # ## Does it use my GPU?
 #
 # `fit` takes `device="auto"`: CUDA or Apple's MPS where there is one, else the CPU. `precision="bf16"` trains in mixed precision; `accelerate launch` runs on
-# several devices ([lesson 06](06_training.ipynb#several-devices)). Scale `paper` is meant for one GPU. The results on this
+# several devices ([lesson 02g](02g_training.ipynb#several-devices)). Scale `paper` is meant for one GPU. The results on this
 # site come from a CPU; each table says so in its column `device`.
 #
 # ## May I use the numbers?

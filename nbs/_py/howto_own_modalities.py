@@ -32,7 +32,7 @@
 #
 # Each modality is one array; row $i$ of every array is the same item. Float arrays with two axes are vectors, `uint8` arrays of
 # shape (items, channels, height, width) are images. Whole numbers may be text, counts or categories, so you say which: `kinds={"word": "text"}` for tokens, `"counts"`,
-# `"binary"` or `"categories"` for the others; `"sequence"` says that three axes are (items, time, channels) ([lesson 04a](04a_kinds.ipynb)). Here the two
+# `"binary"` or `"categories"` for the others; `"sequence"` says that three axes are (items, time, channels) ([lesson 02f](02f_kinds.ipynb)). Here the two
 # modalities are toys: the left and the right half of the small digits of scikit-learn, 32 numbers each.
 
 # %%
@@ -49,8 +49,8 @@ np.save("right.npy", images[:, :, 4:].reshape(-1, 32))
 # %% [markdown]
 # ## The listing
 #
-# Replace the names and files by yours. `default_specs` chooses networks by the kind of each modality (lesson 04); the
-# teacher is the one of lesson 15, and `distill` makes a student for each modality (lesson 11).
+# Replace the names and files by yours. `default_specs` chooses networks by the kind of each modality (lesson 02e); the
+# teacher is the one of lesson 09, and `distill` makes a student for each modality (lesson 10).
 
 # %%
 from dataclasses import replace
@@ -80,10 +80,10 @@ np.save("right_from_left.npy", made)
 
 # %% [markdown]
 # A colleague who has the package opens the file by `load("students.safetensors")` and needs none of the lines above: specs, scale and options are in it, and
-# nothing that could be run (lesson 06a).
+# nothing that could be run (lesson 02h).
 #
 # `JVAE(specs, latent=8)` in place of `IterativeTeacher` trains several times faster and is the
-# baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and lesson 04 show one.
+# baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and lesson 02e show one.
 #
 # ## Did it work?
 #
@@ -143,9 +143,9 @@ os.chdir(here)
 
 # %% [markdown]
 # Three rules of thumb. Start with a scale near the error that you would be content with (here 0.2 of a range of 1). Look at the KL
-# to the prior: near zero means too large a scale, or averages in place of sums (lesson 05). And if one modality's
+# to the prior: near zero means too large a scale, or averages in place of sums (lesson 02). And if one modality's
 # reconstruction does not move while the total falls, raise its weight: `default_specs(modalities, weights={"left": 2})`. By itself `default_specs` gives no more than 100:
-# a single number beside a picture of 64 x 64 in colour would have 12,288, and the model would spend $z$ on its noise ([lesson 04](04_networks.ipynb#from-modalities-to-specifications)).
+# a single number beside a picture of 64 x 64 in colour would have 12,288, and the model would spend $z$ on its noise ([lesson 02e](02e_networks.ipynb#from-modalities-to-specifications)).
 #
 # ## Tables
 #
@@ -168,7 +168,7 @@ assert np.allclose(units.back(units(table[300:])), table[300:], rtol=1e-5)
 # %% [markdown]
 # ## A likelihood of your own
 #
-# Any object with `log_prob(x, params)` and `mean(params)` will do ([lesson 03](03_distributions.ipynb#likelihoods)). One with a deviation that is learnt for each column instead of
+# Any object with `log_prob(x, params)` and `mean(params)` will do ([lesson 02d](02d_distributions.ipynb#likelihoods)). One with a deviation that is learnt for each column instead of
 # set is an `nn.Module`, and each model trains a copy of its own:
 
 # %%
@@ -225,7 +225,7 @@ def trained(specs, data, updates, latent=8, **options):
 # %% [markdown]
 # ### Pictures, words and a table
 #
-# A digit as a picture, as an English word, and as a row of a table with columns of three kinds. `Table` turns rows into numbers and back ([lesson 04a](04a_kinds.ipynb)).
+# A digit as a picture, as an English word, and as a row of a table with columns of three kinds. `Table` turns rows into numbers and back ([lesson 02f](02f_kinds.ipynb)).
 
 # %%
 words = [digit_words[d] for d in digit]
@@ -345,7 +345,7 @@ generation_grid({"m0, given": shown["m0"][:10], **{n: made[n][:10] for n in name
 # %% [markdown]
 # ## Use, export, other engines
 #
-# `generate` takes arrays on any device and gives arrays back; `n=100` draws, `sample="x"` draws the data as well. Holes in a test set, likelihoods with an error bar and refining at test time are in [lesson 10a](10a_using.ipynb).
+# `generate` takes arrays on any device and gives arrays back; `n=100` draws, `sample="x"` draws the data as well. Holes in a test set, likelihoods with an error bar and refining at test time are in [lesson 03d](03d_using.ipynb).
 # For a runtime without this package, export what you call, with the batch left open:
 
 # %%
@@ -381,10 +381,10 @@ assert np.mean(totals[-4:]) < np.mean(totals[:4])
 # %% [markdown]
 # ## Checklist
 #
-# - Data larger than memory: `fit` takes any `DataLoader` of dict batches (lesson 06), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check.
-# - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02).
+# - Data larger than memory: `fit` takes any `DataLoader` of dict batches (lesson 02g), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check.
+# - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02a).
 # - A decoder for a likelihood of logits (`Bernoulli`) has no sigmoid at its end. The default decoders know; others are looked at, and refused.
 # - `encoder` and `decoder` are functions that make a *new* network at each call. For a pretrained one that shall be trained on: `lambda: copy.deepcopy(net)`.
 # - Items that lack a modality can't train these models; the students need no more than one modality when they are used.
-# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02).
+# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02a).
 # - Set aside validation items and choose scale, weights, `latent` and updates on them; [the FAQ](faq.ipynb) says where to begin.

@@ -5,7 +5,7 @@
 #
 # ![Drawing: a digit starts a bell; the bell is decoded into all views and compared with all views of the data; the gradient of that comparison goes to a refiner, which moves the bell.](drawings/loop.svg)
 #
-# [The story with Gaussians](01a_story.ipynb) with neural networks, as short as it can be and still be the method. Copy it, run it (well under a minute on one core), change it. The two views are the halves of scikit-learn's small digits, so nothing is downloaded.
+# [The story with Gaussians](01_story.ipynb) with neural networks, as short as it can be and still be the method. Copy it, run it (well under a minute on one core), change it. The two views are the halves of scikit-learn's small digits, so nothing is downloaded.
 #
 # What to look for as you read:
 #
@@ -30,6 +30,6 @@ said = subprocess.run([sys.executable, "in_150_lines.py"], capture_output=True, 
 print(said)
 
 # %% [markdown]
-# Read the first line of nats first: what is left of the joint encoder when half of its input is filled with zeros. Both sets of students are well ahead of it, and this is the point of having students at all. The climb's students are ahead of the joint encoder's by little, in one run with one seed: that is no evidence. What the evidence says, on real data and over seeds, stands [in lesson 15](15_multimodal_iterative.ipynb#what-the-experiments-found).
+# Read the first line of nats first: what is left of the joint encoder when half of its input is filled with zeros. Both sets of students are well ahead of it, and this is the point of having students at all. The climb's students are ahead of the joint encoder's by little, in one run with one seed: that is no evidence. What the evidence says, on real data and over seeds, stands [in lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found).
 #
-# What the package adds to these lines: several kinds of data and likelihoods, weights, a refiner that stays stable at any number of steps (lesson 09), checkpoints, metrics, and experiments.
+# What the package adds to these lines: several kinds of data and likelihoods, weights, a refiner that stays stable at any number of steps (lesson 08), checkpoints, metrics, and experiments.

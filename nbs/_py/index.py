@@ -27,7 +27,7 @@
 #
 # ![Drawing: above, the teacher needs all views and is crossed out after training; its narrow bell is copied by a student's broader bell, below, which comes from the word alone.](drawings/student.svg)
 #
-# [The story with Gaussians](01a_story.ipynb) tells it with formulas that can be solved by hand; blue is data, orange the teacher, green the student, purple the gradient, here and in all lessons.
+# [The story with Gaussians](01_story.ipynb) tells it with formulas that can be solved by hand; blue is data, orange the teacher, green the student, purple the gradient, here and in all lessons.
 #
 # ## The result
 #
@@ -64,21 +64,21 @@ Markdown("\n".join(lines))
 
 # %% [markdown]
 # In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds. *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
-# FID ([lesson 07](07_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
+# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
 # well the digit can be read off the latent variable.
 #
 # FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students draw better than the JMVAE students, as the talk says; whether the digit can be read off their latent variable better is open. The reason may not be the one expected: on the *same* decoders the
 # difference was small (one seed), and the iterative teacher is harder to imitate, not easier.
-# [Lesson 15](15_multimodal_iterative.ipynb#what-the-experiments-found) discusses it; the
+# [Lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
 # %% [markdown]
 # ## Start in three clicks
 #
-# 1. **Read.** Open [the story with Gaussians](01a_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
+# 1. **Read.** Open [the story with Gaussians](01_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
 # 2. **Run.** You need git, make and Python 3.11 or newer. The first command makes an environment of its own (about 2 GB, some minutes, once); then
-#    open `05_vae.ipynb` and run all cells: your first trained model, about a minute.
+#    open `02_vae.ipynb` and run all cells: your first trained model, about a minute.
 # 3. **Use your own data.** [Bring your own modalities](howto_own_modalities.ipynb): copy one listing, put in your files.
 #
 # ```bash
@@ -117,13 +117,13 @@ def listed(paths):
     return Markdown("\n".join(lines))
 
 lessons = sorted(Path(".").glob("[0-9][0-9]*_*.ipynb"))
-course = [p for p in lessons if re.match(r"01a_|(?!0[01])\d\d_", p.name)]
+course = [p for p in lessons if re.match(r"(?!00)\d\d_", p.name)]
 workshop = [p for p in lessons if p not in course]
-assert len(course) > 16
+assert len(course) > 12
 listed(course)
 
 # %% [markdown]
-# Lesson 01a and 02 to 15 are the course, in order; what follows applies and reproduces it.
+# Lessons 01 to 10 are the course, in order; what follows applies it (12, 13) and reproduces it (14).
 #
 # **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
 
@@ -152,8 +152,8 @@ Markdown("Also here:\n\n" + "\n".join(f"- [{titles[n]}]({n}.ipynb)" + (f": {said
 # %% [markdown]
 # ## Who it is for
 #
-# - You know how to train a neural network in PyTorch and have seen a VAE, or are about to: read the course from [the story](01a_story.ipynb) on.
-# - You have modalities of your own: [the how-to](howto_own_modalities.ipynb), then lessons 04 and 11.
-# - You want to check the numbers: `make reproduce SCALE=real` runs everything, [lesson 18](18_reproduce.ipynb) says how, and the section
+# - You know how to train a neural network in PyTorch and have seen a VAE, or are about to: read the course from [the story](01_story.ipynb) on.
+# - You have modalities of your own: [the how-to](howto_own_modalities.ipynb), then lessons 02e and 10.
+# - You want to check the numbers: `make reproduce SCALE=real` runs everything, [lesson 14](14_reproduce.ipynb) says how, and the section
 #   *Results* of the sidebar shows the reports.
 # - You teach: each lesson runs by itself, without a download, and has exercises.

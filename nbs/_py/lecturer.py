@@ -28,7 +28,7 @@ import mmvae_nb
 # %%
 file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
 times = pd.read_csv(file, index_col="lesson")
-workshop = times.index.str.match(r"0[01]_|\d\d[a-z]_")     # with a letter, or plumbing
+workshop = times.index.str.match(r"00_|\d\d[a-z]_")     # with a letter, or plumbing
 times[~workshop]
 
 
@@ -67,92 +67,92 @@ print("the workshop,", total(times[workshop]))
 #
 # | minute | section | how | ask | answer |
 # |---|---|---|---|---|
-# | 0 | [Home](index.ipynb), and the last figure of [10, The missing modality](10_multimodal_elbo.ipynb#the-missing-modality) | shown | You hear the word "seven". What do you know about the picture, and what not? | Which digit; not the hand, the colour, the font. What a word leaves open, no model can know. |
-# | 5 | 05: [A model with something hidden](05_vae.ipynb#a-model-with-something-hidden); [The ELBO, second way](05_vae.ipynb#the-elbo-second-way-what-is-lost) | shown; write (3) on the board and leave it there | In equation (3), what changes if the network for $q$ gets better, and what can't? | The KL shrinks and the bound rises; $\log p_\theta(x)$ stays until $\theta$ moves. |
-# | 17 | 05: [The naive version, by hand](05_vae.ipynb#the-naive-version-by-hand) | live | Which line is inference, which is learning? | `q = encoder(x)` is inference; the optimiser's step improves both networks at once. |
-# | 25 | 10: [One latent, several modalities](10_multimodal_elbo.ipynb#one-latent-several-modalities); [The joint VAE](10_multimodal_elbo.ipynb#the-joint-vae) | shown | What would you feed the joint encoder if the picture is missing? | Collect answers (zeros, the mean, noise): the encoder was trained on none of them. |
-# | 33 | 10: [The missing modality](10_multimodal_elbo.ipynb#the-missing-modality) | live | Is zero a missing value? Find the row that is worse than the prior. | No, black is evidence. A wrong fill can explain the triple worse than knowing nothing. |
-# | 40 | 08: [Three readers of one picture](08_amortization_gap.ipynb#three-readers-of-one-picture); 09: [The learned way](09_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
-# | 50 | 15: [One change of view](15_multimodal_iterative.ipynb#one-change-of-view) | shown | Where does the refiner learn about the modalities that the start has not seen? | In the gradient: it is that of $\sum_m w_m \log p(x_m \mid z)$, with all $x_m$. |
-# | 57 | 15: [Negative ELBO against t](15_multimodal_iterative.ipynb#negative-elbo-against-t); [Walk along t](15_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
-# | 65 | 11: [The idea](11_distillation.ipynb#the-idea); 15: [Distil](15_multimodal_iterative.ipynb#distil) | shown | What can no student know? | The first term of (2) in 11: what its modality does not tell. |
-# | 72 | 15: exercise *climb by hand*, in pairs; three minutes to compare | handout | Does the summit depend on the start? | Not here: the model is Gaussian and has one summit. With a network as decoder it may. |
-# | 84 | 15: [What the experiments found](15_multimodal_iterative.ipynb#what-the-experiments-found) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
+# | 0 | [Home](index.ipynb), and the last figure of [03, The missing modality](03_multimodal_elbo.ipynb#the-missing-modality) | shown | You hear the word "seven". What do you know about the picture, and what not? | Which digit; not the hand, the colour, the font. What a word leaves open, no model can know. |
+# | 5 | 02: [A model with something hidden](02_vae.ipynb#a-model-with-something-hidden); [The ELBO, second way](02_vae.ipynb#the-elbo-second-way-what-is-lost) | shown; write (3) on the board and leave it there | In equation (3), what changes if the network for $q$ gets better, and what can't? | The KL shrinks and the bound rises; $\log p_\theta(x)$ stays until $\theta$ moves. |
+# | 17 | 02: [The naive version, by hand](02_vae.ipynb#the-naive-version-by-hand) | live | Which line is inference, which is learning? | `q = encoder(x)` is inference; the optimiser's step improves both networks at once. |
+# | 25 | 03: [One latent, several modalities](03_multimodal_elbo.ipynb#one-latent-several-modalities); [The joint VAE](03_multimodal_elbo.ipynb#the-joint-vae) | shown | What would you feed the joint encoder if the picture is missing? | Collect answers (zeros, the mean, noise): the encoder was trained on none of them. |
+# | 33 | 03: [The missing modality](03_multimodal_elbo.ipynb#the-missing-modality) | live | Is zero a missing value? Find the row that is worse than the prior. | No, black is evidence. A wrong fill can explain the triple worse than knowing nothing. |
+# | 40 | 07: [Three readers of one picture](07_amortization_gap.ipynb#three-readers-of-one-picture); 08: [The learned way](08_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
+# | 50 | 09: [One change of view](09_multimodal_iterative.ipynb#one-change-of-view) | shown | Where does the refiner learn about the modalities that the start has not seen? | In the gradient: it is that of $\sum_m w_m \log p(x_m \mid z)$, with all $x_m$. |
+# | 57 | 09: [Negative ELBO against t](09_multimodal_iterative.ipynb#negative-elbo-against-t); [Walk along t](09_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
+# | 65 | 10: [The idea](10_distillation.ipynb#the-idea); 09: [Distil](09_multimodal_iterative.ipynb#distil) | shown | What can no student know? | The first term of (2) in 10: what its modality does not tell. |
+# | 72 | 09: exercise *climb by hand*, in pairs; three minutes to compare | handout | Does the summit depend on the start? | Not here: the model is Gaussian and has one summit. With a network as decoder it may. |
+# | 84 | 09: [What the experiments found](09_multimodal_iterative.ipynb#what-the-experiments-found) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
 #
 # *If you are late:* at minute 40 more than five behind, show only *Three readers*; at 65 more than five behind, turn the exercise into home work. Keep
 # the last six minutes: without the evidence the lecture is an advertisement. *If something live fails,* the site has every output of these
 # cells: keep those four sections open in tabs.
 #
-# *The day before:* run `make cache`, `make slides` and `make docs`; open the three lessons that are live (05, 10, 15) in JupyterLab and run each to the
-# section; check that the slider of 15 moves; give out the handout of 15, of which the class needs only the exercise.
+# *The day before:* run `make cache`, `make slides` and `make docs`; open the three lessons that are live (02, 03, 09) in JupyterLab and run each to the
+# section; check that the slider of 09 moves; give out the handout of 09, of which the class needs only the exercise.
 
 # %% [markdown]
 # ## Three lectures of 90 minutes
 #
-# **First: one modality.** Home work before: none. After: the written exercises of 05.
+# **First: one modality.** Home work before: none. After: the written exercises of 02.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
-# | 0 | [02](02_data.ipynb): What a batch is; The triples | shown, the triples live | What do the three have in common, and what has each alone? |
-# | 12 | [03](03_distributions.ipynb): The diagonal Gaussian; Product of experts; Mixture of experts | shown, pictures live | Two doctors disagree. When would you multiply their opinions, when average? |
-# | 30 | 03: exercise *the best scale of a Laplace* | handout | |
-# | 40 | [05](05_vae.ipynb): from A model with something hidden to The gradient | shown | Why can't we draw $z$ from the prior and average? |
-# | 58 | 05: The naive version, by hand; The exported version | live | What does the second row of the figure lose, and why? |
-# | 68 | 05: What goes wrong | live | How would you notice it in your own work? |
-# | 76 | 05: exercise *another hidden beta* | handout | |
-# | 84 | [07](07_metrics.ipynb): the table at its top | shown | Which of these numbers could a useless model win? |
+# | 0 | [02a](02a_data.ipynb): What a batch is; The triples | shown, the triples live | What do the three have in common, and what has each alone? |
+# | 12 | [02d](02d_distributions.ipynb): The diagonal Gaussian; Product of experts; Mixture of experts | shown, pictures live | Two doctors disagree. When would you multiply their opinions, when average? |
+# | 30 | 02d: exercise *the best scale of a Laplace* | handout | |
+# | 40 | [02](02_vae.ipynb): from A model with something hidden to The gradient | shown | Why can't we draw $z$ from the prior and average? |
+# | 58 | 02: The naive version, by hand; The exported version | live | What does the second row of the figure lose, and why? |
+# | 68 | 02: What goes wrong | live | How would you notice it in your own work? |
+# | 76 | 02: exercise *another hidden beta* | handout | |
+# | 84 | [03a](03a_metrics.ipynb): the table at its top | shown | Which of these numbers could a useless model win? |
 #
-# **Second: several modalities.** After: the written exercises of 13, and 11 in code.
+# **Second: several modalities.** After: the written exercises of 05, and 10 in code.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
-# | 0 | [10](10_multimodal_elbo.ipynb): to The joint VAE | shown | Why is the logarithm a sum over modalities? |
-# | 15 | 10: The missing modality | live | |
-# | 22 | 10: exercise *the posterior of whatever is there* | handout | What does the answer say if nothing is there? |
-# | 35 | [13](13_mopoe.ipynb): Every subset has an opinion; Why mixtures lose | shown, the last live | Each subset must explain all modalities. What does one that sees the word do about the colours? |
-# | 50 | [11](11_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Which term of (2) can training reduce? |
-# | 65 | [12](12_jmvae.ipynb): The objective; The pull on the teacher | shown | Who gives way, the teacher or the student? |
-# | 75 | 07: Coherence; The Fréchet distance | shown | A model copies training images. What does each metric say? |
+# | 0 | [03](03_multimodal_elbo.ipynb): to The joint VAE | shown | Why is the logarithm a sum over modalities? |
+# | 15 | 03: The missing modality | live | |
+# | 22 | 03: exercise *the posterior of whatever is there* | handout | What does the answer say if nothing is there? |
+# | 35 | [05](05_mopoe.ipynb): Every subset has an opinion; Why mixtures lose | shown, the last live | Each subset must explain all modalities. What does one that sees the word do about the colours? |
+# | 50 | [10](10_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Which term of (2) can training reduce? |
+# | 65 | [04](04_jmvae.ipynb): The objective; The pull on the teacher | shown | Who gives way, the teacher or the student? |
+# | 75 | 03a: Coherence; The Fréchet distance | shown | A model copies training images. What does each metric say? |
 # | 85 | questions | | |
 #
-# **Third: the method.** Before: 10 in code, if it was not done.
+# **Third: the method.** Before: 03 in code, if it was not done.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
-# | 0 | [08](08_amortization_gap.ipynb): Three readers of one picture; The best Gaussian: climb for each item | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
-# | 15 | [09](09_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
-# | 27 | 09: Did it work? | live | |
-# | 33 | 09: exercise *the natural gradient* | handout | |
-# | 45 | [15](15_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
-# | 62 | 15: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
-# | 70 | 15: exercise *climb by hand* | handout | |
-# | 80 | 15: What the experiments found; [18a](18a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
+# | 0 | [07](07_amortization_gap.ipynb): Three readers of one picture; The best Gaussian: climb for each item | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
+# | 15 | [08](08_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
+# | 27 | 08: Did it work? | live | |
+# | 33 | 08: exercise *the natural gradient* | handout | |
+# | 45 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
+# | 62 | 09: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
+# | 70 | 09: exercise *climb by hand* | handout | |
+# | 80 | 09: What the experiments found; [14a](14a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
 #
-# [14](14_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 13 if 12 is
+# [06](06_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 05 if 04 is
 # left out.
 
 # %% [markdown]
 # ## What is often misunderstood
 #
 # - *"The loss is lower, so the model is better."* Only between losses that are the same function. A mean over
-#   pixels, another likelihood or other weights change the function ([05](05_vae.ipynb), What goes wrong).
+#   pixels, another likelihood or other weights change the function ([02](02_vae.ipynb), What goes wrong).
 # - *"The gap is the KL between $q$ and the prior."* That KL is a term of the ELBO and should not be zero. The gap is the KL
-#   between $q$ and the true posterior, equation (3) of 05; it can't be computed directly, only the ELBO can be compared with
-#   a better one ([08](08_amortization_gap.ipynb), The split).
+#   between $q$ and the true posterior, equation (3) of 02; it can't be computed directly, only the ELBO can be compared with
+#   a better one ([07](07_amortization_gap.ipynb), The split).
 # - *"A missing modality is a black image."* A black image is evidence, for something that never occurs. Leaving it out
-#   means that its likelihood is not in the product ([10](10_multimodal_elbo.ipynb), exercise in code).
+#   means that its likelihood is not in the product ([03](03_multimodal_elbo.ipynb), exercise in code).
 # - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.
-#   Each of them has already used the prior, so a plain product counts it several times ([03](03_distributions.ipynb)).
+#   Each of them has already used the prior, so a plain product counts it several times ([02d](02d_distributions.ipynb)).
 # - *"Refined from MNIST, so it is generation from MNIST."* After the first step the gradient has seen all modalities. Only
-#   students may be shown as cross-modal generation ([15](15_multimodal_iterative.ipynb), Distil).
+#   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), Distil).
 # - *"A small KL from teacher to student means good students."* It is small also if the teacher says little. Compare what
-#   the students can do ([15](15_multimodal_iterative.ipynb), What the experiments found).
+#   the students can do ([09](09_multimodal_iterative.ipynb), What the experiments found).
 # - *"The student is worse than the teacher, so distillation failed."* Part of the difference is what the one modality does not
-#   tell, and no student can have it ([11](11_distillation.ipynb), equation (2)).
+#   tell, and no student can have it ([10](10_distillation.ipynb), equation (2)).
 # - *"More iterations are better."* For the ELBO up to a point, and only if the refiner met such places in
-#   training; for students a few do ([09](09_iterative_inference.ipynb) and [15](15_multimodal_iterative.ipynb), What goes wrong).
+#   training; for students a few do ([08](08_iterative_inference.ipynb) and [09](09_multimodal_iterative.ipynb), What goes wrong).
 # - *"The FID is 12, that is good."* Against which floor, in whose features, from how many images?
-#   ([07](07_metrics.ipynb))
+#   ([03a](03a_metrics.ipynb))
 # - *"High accuracy of the probe, so it generates the right digit."* The probe reads $z$ and never looks at a picture; coherence
 #   does.
 
@@ -172,7 +172,7 @@ print("the workshop,", total(times[workshop]))
 # (`nbgrader generate_assignment`, `autograde`, `export`), make the source of an assignment with
 #
 # ```bash
-# .venv/bin/python tools/handouts.py --with-solutions --out COURSE/source/NAME nbs/03_distributions.ipynb
+# .venv/bin/python tools/handouts.py --with-solutions --out COURSE/source/NAME nbs/02d_distributions.ipynb
 # ```
 #
 # Each check is worth one point, the written answers none until you say so. The class can see the checks,
@@ -212,4 +212,4 @@ print("the workshop,", total(times[workshop]))
 # fit goes below it: *right* goes to the next section, *down* deeper into this one. Long paragraphs are cut to their
 # first sentences, and the whole paragraph is in the speaker's notes (key S opens them in a window of their own, also from a file; allow the pop-up). Figures stand alone with their captions; of long code the
 # signatures are shown, of cells that only check something nothing. The decks are made from the saved lessons and need neither
-# tags nor a network. `make slides NB=nbs/05_vae.ipynb` makes one deck.
+# tags nor a network. `make slides NB=nbs/02_vae.ipynb` makes one deck.

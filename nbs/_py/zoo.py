@@ -5,19 +5,19 @@
 #
 # ![Drawing: eight panels, from the JVAE's one encoder of both views over products and mixtures of the views' bells to students and the iterative teacher.](drawings/zoo.svg)
 #
-# $\times$ is a product of bells, $+$ a mixture of them; blue are the data, orange what the decoders learn from, green what is drawn to it, purple a gradient. $\mathcal L(x; q)$ is the ELBO of all modalities ([lesson 10](10_multimodal_elbo.ipynb)), $q_m$ an encoder of one modality, $M$ their number, $A$ the modalities that are given.
+# $\times$ is a product of bells, $+$ a mixture of them; blue are the data, orange what the decoders learn from, green what is drawn to it, purple a gradient. $\mathcal L(x; q)$ is the ELBO of all modalities ([lesson 03](03_multimodal_elbo.ipynb)), $q_m$ an encoder of one modality, $M$ their number, $A$ the modalities that are given.
 #
 # | method | what is minimised | inference from $A$ | encoders | lesson |
 # |---|---|---|---|---|
-# | JVAE | $-\mathcal L(x; q_\phi)$ | not possible: it needs all | 1 joint | [10](10_multimodal_elbo.ipynb) |
-# | JMVAE-kl | $-\mathcal L(x; q_\phi) + \alpha \sum_m \mathrm{KL}(q_\phi \Vert q_m)$ | product of the $q_m$; of all: the joint encoder | 1 joint, $M$ | [12](12_jmvae.ipynb) |
-# | MVAE | $-\mathcal L(x; q)$, $q$ the product of all $q_m$ and the prior | product of the $q_m$ and the prior | $M$ | [13](13_mopoe.ipynb) |
-# | MMVAE | mean over $m$ of $-\mathcal L(x; q_m)$ | product of the $q_m$ | $M$ | [13](13_mopoe.ipynb) |
-# | MoPoE | mean over all subsets of $-\mathcal L(x; q_A)$ | product of the $q_m$ | $M$ | [13](13_mopoe.ipynb) |
-# | MVTCAE | reconstruction, a KL to the prior, and KLs from the product to each $q_m$ | product of the $q_m$ | $M$ | [14](14_mvtcae.ipynb) |
-# | CRMVAE | the same, and each $q_m$ reconstructs its own modality | product of the $q_m$ | $M$ | [14](14_mvtcae.ipynb) |
-# | iterative teacher | mean over $t$ of $-\mathcal L(x; q_t)$ | not possible: its gradient needs all | $M$, and one refiner | [15](15_multimodal_iterative.ipynb) |
-# | students of any teacher | $\mathrm{KL}(q_{\mathrm{teach}} \Vert s_m)$ | product of the $s_m$ | $M$, beside the teacher's | [11](11_distillation.ipynb) |
+# | JVAE | $-\mathcal L(x; q_\phi)$ | not possible: it needs all | 1 joint | [03](03_multimodal_elbo.ipynb) |
+# | JMVAE-kl | $-\mathcal L(x; q_\phi) + \alpha \sum_m \mathrm{KL}(q_\phi \Vert q_m)$ | product of the $q_m$; of all: the joint encoder | 1 joint, $M$ | [04](04_jmvae.ipynb) |
+# | MVAE | $-\mathcal L(x; q)$, $q$ the product of all $q_m$ and the prior | product of the $q_m$ and the prior | $M$ | [05](05_mopoe.ipynb) |
+# | MMVAE | mean over $m$ of $-\mathcal L(x; q_m)$ | product of the $q_m$ | $M$ | [05](05_mopoe.ipynb) |
+# | MoPoE | mean over all subsets of $-\mathcal L(x; q_A)$ | product of the $q_m$ | $M$ | [05](05_mopoe.ipynb) |
+# | MVTCAE | reconstruction, a KL to the prior, and KLs from the product to each $q_m$ | product of the $q_m$ | $M$ | [06](06_mvtcae.ipynb) |
+# | CRMVAE | the same, and each $q_m$ reconstructs its own modality | product of the $q_m$ | $M$ | [06](06_mvtcae.ipynb) |
+# | iterative teacher | mean over $t$ of $-\mathcal L(x; q_t)$ | not possible: its gradient needs all | $M$, and one refiner | [09](09_multimodal_iterative.ipynb) |
+# | students of any teacher | $\mathrm{KL}(q_{\mathrm{teach}} \Vert s_m)$ | product of the $s_m$ | $M$, beside the teacher's | [10](10_distillation.ipynb) |
 #
 # *Product of the $q_m$*: over $m$ in $A$; one modality gives its own encoder's answer.
 #
@@ -32,6 +32,6 @@
 #
 # ## What to expect of them
 #
-# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 13](13_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them.
+# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them.
 # - *Who needs pairs?* All of them, as they are built here: every loss above asks for all modalities in training.
-# - *What did they do in experiments?* Measured numbers stand [in lesson 15](15_multimodal_iterative.ipynb#what-the-experiments-found) and in the reports of the section *Results*.
+# - *What did they do in experiments?* Measured numbers stand [in lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found) and in the reports of the section *Results*.

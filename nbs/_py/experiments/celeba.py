@@ -3,7 +3,7 @@
 #
 # > Slides 50-52 and 59: faces from texts, texts from faces, and both over the iterations.
 #
-# **Data.** Faces of 64 x 64 and their attributes as a text of 256 letters (lesson 17). At the scales `smoke` and `quick` the faces are
+# **Data.** Faces of 64 x 64 and their attributes as a text of 256 letters (lesson 13). At the scales `smoke` and `quick` the faces are
 # drawn; at `real` they are photographs of CelebA, split by person. Its terms forbid publishing faces, so pictures of a real run go to a folder that
 # is not published; this page then shows numbers only. **Networks.** Convolutions for the image, plan and window for the text; the same for all methods.
 #
@@ -124,7 +124,7 @@ report.save(figure, "slide_52_over_t_image_to_text");
 # %% [markdown]
 # ## The numbers
 #
-# Agreement is the balanced count of lesson 17: 1 if all attributes are right, 0.5 for any constant answer. *Chance* is what the same generated items get with the
+# Agreement is the balanced count of lesson 13: 1 if all attributes are right, 0.5 for any constant answer. *Chance* is what the same generated items get with the
 # attributes of other faces. The *floor* of the FID is that of real faces against other real faces. For drawn faces `attribute_measured` is exact; `attribute_agreement` is the classifier's opinion, whose accuracy stands below.
 
 # %%
@@ -171,7 +171,7 @@ student[["metric", "condition", "value", "chance (FID: floor)"]].round(3)
 # %% [markdown]
 # ## Differences
 #
-# The iterative student against each of the others over the same test items; the interval is Student's t over the seeds that both have (95 %, lesson 07). One seed has none and leaves every difference open.
+# The iterative student against each of the others over the same test items; the interval is Student's t over the seeds that both have (95 %, lesson 03a). One seed has none and leaves every difference open.
 
 # %%
 records = report.records()

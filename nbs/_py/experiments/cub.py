@@ -3,7 +3,7 @@
 #
 # > Slides 39, 40, 60 and 68: birds from sentences, sentences about birds, and what the judges say of them.
 #
-# **Data.** Pictures of 64 x 64 and captions of at most 32 tokens (lesson 16). At the scales `smoke` and `quick` birds are drawn and the captions come from
+# **Data.** Pictures of 64 x 64 and captions of at most 32 tokens (lesson 12). At the scales `smoke` and `quick` birds are drawn and the captions come from
 # a grammar; at `real` they are photographs and captions of CUB. In both, the test *species* were never seen in training, so
 # nothing can be looked up. **Networks.** Convolutions for the picture; for the caption a plan for each place, from $z$ alone, and a window on the
 # last four words. All methods share them, and the data set's settings: table below.
@@ -85,7 +85,7 @@ for i in range(4): print(*[f"{k}: {v[i]}" for k, v in texts.items()], "", sep="\
 # ## Slides 40 and 68: the numbers
 #
 # FID uses the features of a bird classifier trained on the training species (named in the table), not Inception's, so its size cannot be compared with
-# the talk's. The cosine similarity is that of lesson 07; the talk does not define its own. In the column "floor" stands, for the FID, real birds
+# the talk's. The cosine similarity is that of lesson 03a; the talk does not define its own. In the column "floor" stands, for the FID, real birds
 # against other real birds; for the cosine it is chance, the same generated items with other items' partners (real test pairs are the ceiling).
 
 # %%
@@ -135,7 +135,7 @@ scores("image->text", agreement + language)
 # ## Against the talk
 #
 # Differences between the iterative student and the JMVAE student over the same test items, positive where the talk expects the iterative student ahead. The
-# interval is Student's t over the seeds that both have (95 %, lesson 07); one seed has none and leaves every difference open. The two KLs are to two different
+# interval is Student's t over the seeds that both have (95 %, lesson 03a); one seed has none and leaves every difference open. The two KLs are to two different
 # teachers: they tell which teacher was imitated more closely, not which student is better.
 
 # %%

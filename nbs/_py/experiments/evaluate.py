@@ -3,7 +3,7 @@
 #
 # > FID, linear probe, coherence, text, teacher-student KL and ELBO on the test split: one row per number.
 #
-# Every method is evaluated on the same test items, and with the same noise where there is any, by `evaluate` of lesson 07b. Numbers per item are kept,
+# Every method is evaluated on the same test items, and with the same noise where there is any, by `evaluate` of lesson 03c. Numbers per item are kept,
 # too, so that the reports can compare methods item by item.
 
 # %%

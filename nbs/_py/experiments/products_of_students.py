@@ -95,4 +95,4 @@ for metric, is_lower in lower.items():
 
 # %% [markdown]
 # MoPoE's and MVTCAE's products are trained as they are, without the prior, so for them dividing is a change after training. Where a posterior is broader
-# than the prior the division means nothing and is capped: the product is then as narrow as its narrowest factor, and its mean not outside of theirs (lesson 03).
+# than the prior the division means nothing and is capped: the product is then as narrow as its narrowest factor, and its mean not outside of theirs (lesson 02d).

@@ -46,7 +46,7 @@ print(table_text(table[(table.slide == 68) & table.method.isin(report.methods)])
 # ## The hypotheses, in numbers
 #
 # Differences between methods, seed by seed over the same test items, so that positive means "as the talk expects"; only seeds that both methods were run with. The interval is the same for every row: 95 % by
-# Student's t over the differences of the seeds, whose number stands beside it (lesson 07). "Supported" means that the whole interval is above zero, "contradicted" that it is below, "open" everything else.
+# Student's t over the differences of the seeds, whose number stands beside it (lesson 03a). "Supported" means that the whole interval is above zero, "contradicted" that it is below, "open" everything else.
 # One seed has no interval, so what rests on one seed is open, whatever its size.
 
 # %%

@@ -1,0 +1,743 @@
+# %% [markdown]
+# # Training
+#
+# > One `fit` for every model: progress, checkpoints, resuming, mixed precision, several devices.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - what a training loop must promise before its numbers can be trusted;
+# - how to stop a run at any moment and continue it to the very same weights;
+# - how the same call runs on a laptop, on an accelerator, and on several.
+#
+# Runs in about twenty seconds on a laptop CPU.
+# :::
+
+# %% [markdown]
+# ![Drawing: batch, loss, gradient and step in a ring; beside it a falling loss with three circles where the state is saved.](drawings/training.svg)
+
+# %%
+#| default_exp training
+
+# %%
+#| export
+import contextlib, json, math, os, re, time, warnings
+from collections.abc import Iterable, Iterator, Mapping
+import pandas as pd
+import torch
+from mmvae_nb.core import *
+from mmvae_nb.data import MultimodalData
+from mmvae_nb.checkpoints import *
+from mmvae_nb.watching import *
+
+# %%
+import functools, tempfile
+from dataclasses import replace
+from pathlib import Path
+import matplotlib.pyplot as plt
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.distributions import Bernoulli
+from mmvae_nb.networks import *
+from mmvae_nb.vae import *
+
+
+# %% [markdown]
+# ## What a loop must promise
+#
+# The loop of the last lesson was five lines. A loop that others rely on owes them a little more:
+#
+# 1. *The same random seed gives the same model*, also if the run was killed halfway and resumed.
+# 2. *You see what it does*: each part of the loss, not only their sum.
+# 3. *It stops on nonsense*: a loss that is not a number raises an error that says when.
+# 4. *It does not care where it runs.* Moving to devices, mixed precision and several processes are
+#    not this course's subject; [accelerate](https://huggingface.co/docs/accelerate) does them.
+#
+# The first promise rests on the data contract: `data.batch(update, batch_size, seed)` is a pure
+# function, so there is no iterator whose position could be lost.
+#
+# ## The learning rate
+#
+# A constant rate is the textbook choice. One cycle (a short warm-up, then a cosine down to zero)
+# often reaches the same loss in fewer updates; where updates are scarce, as on two cores, we use it. With $U$ updates in
+# all, the first $U_0 = U/10$ for the warm-up, and a peak rate $\eta$, update $u$ has the rate
+#
+# $$
+# \begin{aligned}
+# \eta_u = \eta \cdot \begin{cases} (u+1)/U_0 & u < U_0, \\
+#   \tfrac12 \big(1 + \cos \pi \tfrac{u - U_0}{U - U_0}\big) & \text{else.} \end{cases}
+# \end{aligned}\tag{1}
+# $$
+
+# %%
+#| exports
+def lr_factor(update, # number of the update, from 0
+                  updates, # U, how many there will be
+                  schedule="warmup_cosine" # "warmup_cosine" or "constant"
+                 ) -> float:
+    "The factor on the learning rate at `update`; eq. (1)."
+    if one_of("schedule", schedule, ["warmup_cosine", "constant"]) == "constant": return 1.0
+    warm = max(1, round(0.1*updates))
+    if update < warm: return (update + 1)/warm
+    return 0.5*(1 + math.cos(math.pi*(update - warm)/max(1, updates - warm)))
+
+
+# %%
+rates = [lr_factor(u, 100) for u in range(101)]
+assert rates[0] == .1 and max(rates) == rates[9] == 1 and rates[100] == 0
+assert abs(rates[55] - .5) < 1e-9 and lr_factor(7, 100, "constant") == 1
+
+# %%
+#| fig-cap: "The factor on the learning rate over 300 updates. One cycle: ten per cent of warm-up, then half a cosine down to zero."
+#| fig-alt: "A curve that rises steeply to one and falls smoothly to zero, beside a flat line."
+fig, ax = plt.subplots(figsize=(5, 2.2))
+for schedule in ("warmup_cosine", "constant"):
+    ax.plot([lr_factor(u, 300, schedule) for u in range(301)], label=schedule)
+ax.set(xlabel="update u", ylabel="rate / peak rate", ylim=(0, 1.1)); ax.legend();
+
+
+# %% [markdown]
+# ## Precision
+#
+# With `bf16` the matrix products are computed with 8 significant bits; weights, optimiser and loss stay in float32. Whether that is faster depends on the machine.
+# A processor with tiles for it (Intel's AMX) gains; one without has to emulate it, and then an update takes *many times* as long (`make bench ARGS="--only steps --precisions float32,bf16"` measures it). So `"auto"` asks
+# the machine, and a run records what the answer was. The default is float32, which is the same everywhere.
+
+# %%
+#| exports
+def resolve_precision(precision="auto", # "float32", "bf16" (mixed), or "auto"
+                      device="auto" # as in `resolve_device`
+                     ) -> str:
+    "The precision itself; for `auto` bf16 where the device multiplies it fast, else float32."
+    if one_of("precision", precision, ["float32", "bf16", "auto"]) != "auto": return precision
+    device = resolve_device(device)
+    if device.type == "cuda": fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else: fast = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bf16" if fast else "float32"
+
+
+# %%
+assert resolve_precision("bf16") == "bf16" and resolve_precision("float32") == "float32"
+assert resolve_precision("auto", "cpu") in ("bf16", "float32")
+
+
+# %% [markdown]
+# ## `fit`
+#
+# It takes any module whose call gives a `Loss`, and any data that keep the contract. The loop itself is short, because everything that is about
+# *where* it runs and *what is left behind* is in a context, `Run`: whatever happens inside, a loss that overflows or Ctrl-C, on the way out the bar is closed, accelerate's
+# marks are taken off the model, the model is in evaluation mode and the global random generators go on where they were before. An error, Ctrl-C too, carries the rows so
+# far as its `history`. It is not swallowed, because what comes after `fit` in a script would take the half for a whole; with a `checkpoint` the same call goes on.
+
+# %%
+#| exports
+def fit(model, # a module: model(batch) -> Loss(total, parts)
+        data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader`
+        updates=None, # number of optimiser steps; or say `epochs`
+        batch_size=128, # items per batch and process; an iterable brings its own
+        lr=1e-3, # peak learning rate
+        seed=0, # of batches and of all that is drawn while training; not of the first weights
+        device="auto", # auto, cpu, cuda, cuda:N, mps
+        precision="float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
+        schedule="warmup_cosine", # "warmup_cosine" or "constant"
+        clip=100.0, # largest norm of the gradient; None for no limit
+        checkpoint=None, # folder for checkpoints; None for none
+        every=200, # updates between checkpoints
+        progress=True, # show a bar with the parts of the loss
+        stop_after=None, # stop (with a checkpoint) after this many updates, as if interrupted
+        callbacks=(), # functions of the `Run`, called after each row of the history
+        epochs=None, # passes over the data, in place of `updates`
+        accumulate=1, # batches per update and process, whose gradients are averaged
+        optimiser=None, # function (parameters, lr) -> `torch.optim.Optimizer`; None for Adam
+        validation=None, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
+        every_validation=None, # updates between looks at them, in tens; None: about 40 looks
+        patience=None, # looks without a new best loss that end the training; None: never
+        keep=None # weights at the end: "best" or "last"; None: "best" if there is `patience`
+       ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
+    "Train `model` in place; resumes from `checkpoint` if there is one."
+    data, checkpoint = _numbered(data), _folder(checkpoint)
+    how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
+                   precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
+                   accumulate=accumulate)
+    watch = validation_of(validation, every_validation, patience, keep, how)
+    if watch: callbacks = [watch, *callbacks]
+    with Run(model, data, how, device, checkpoint, every, progress, stop_after,
+             optimiser, watch) as run:
+        for update in run.left:
+            row = run.step(update)
+            if run.logs(update): run.log(row, callbacks)
+            if run.saves(update): run.save(update + 1)
+            if run.stopped: break
+    run.look_back()
+    return pd.DataFrame(run.history)
+
+
+# %% [markdown]
+# What is given is checked before anything is touched.
+
+# %%
+#| exports
+def _checked(model, data, updates, epochs, **how):
+    "The settings of a training as numbers of Python's; one line for what can't be trained."
+    for name in ("batch_size", "accumulate"):
+        how[name] = in_range(name, how[name], low=1, whole=True)
+    how["lr"] = in_range("lr", how["lr"], low=0)
+    how["seed"] = in_range("seed", how["seed"], whole=True)
+    one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
+    if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
+    if not isinstance(model, torch.nn.Module):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a torch.nn.Module")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
+                         "(a model that teaches students is frozen)")
+    names = getattr(model, "names", [])
+    if never := [n for n in names if n not in getattr(data, "modalities", names)]:
+        raise MmvaeError(f"data: got no item with {', '.join(never)}, allowed: all modalities of "
+                         "the model, each in some items at least")
+    return {"updates": _updates(data, updates, epochs, how), **how}
+
+def _folder(checkpoint):
+    "The folder of checkpoints as it was given, if it can be one."
+    if checkpoint is None or isinstance(checkpoint, os.PathLike): return checkpoint
+    if isinstance(checkpoint, str) and "\0" not in checkpoint: return checkpoint
+    raise MmvaeError(f"checkpoint: got {checkpoint!r}, allowed: a folder's path, or None")
+
+def _updates(data, updates, epochs, how):
+    "The number of updates, or how many the passes over the data take."
+    if (updates is None) == (epochs is None):
+        raise MmvaeError(f"updates: got {updates}, and epochs {epochs}, allowed: one of the two")
+    if epochs is None: return in_range("updates", updates, low=1, whole=True)
+    batches = in_range("epochs", epochs, low=1, whole=True)
+    batches *= data.batches_per_epoch(how["batch_size"])
+    return math.ceil(batches/(how["accumulate"]*_processes()))
+
+def _processes(): return int(os.environ.get("WORLD_SIZE", 1))
+
+def _accelerator(device, precision):
+    "An `Accelerator` on `device`; several fits in one process may differ in device and precision."
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    mixed = {"float32": "no", "bf16": "bf16"}[precision]
+    if _processes() == 1:
+        device = resolve_device(device)
+        if device.type == "cuda": torch.cuda.set_device(device)
+        return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
+
+def _adam(parameters, lr):
+    "Adam, in one pass over all parameters where that is there for them."
+    can = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.Adam(parameters, lr, fused=can)
+
+def _name(optimiser):
+    "An optimiser and its options as text, for a checkpoint to compare."
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise MmvaeError(f"optimiser: got a function that gives a {type(optimiser).__name__}, "
+                         "allowed: one that gives a torch.optim.Optimizer")
+    options = {k: v for k, v in optimiser.defaults.items() if k != "lr" and v}
+    return f"{type(optimiser).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
+
+@contextlib.contextmanager
+def _coarse_products(how):
+    "Within: where bf16 was asked for, a card may round what stays in float32 as well (TF32)."
+    before = torch.get_float32_matmul_precision()
+    if how["precision"] == "bf16": torch.set_float32_matmul_precision("high")
+    try: yield
+    finally: torch.set_float32_matmul_precision(before)
+
+def _marks(model):
+    "A function that takes away what accelerate is about to hang on `model`, its bf16 above all."
+    names = ["forward", "_original_forward", "_is_accelerate_prepared"]
+    before = {k: v for k, v in vars(model).items() if k in names}
+    def release():                 # `unwrap_model(keep_fp32_wrapper=False)` would leave `forward`
+        for k in names: vars(model).pop(k, None)
+        vars(model).update(before)
+    return release
+
+
+# %% [markdown]
+# `Run` is what `fit` and its callbacks hold in their hands. Setting up happens in order, and each step that leaves a trace first says how the trace
+# is removed: that is what `ExitStack` is for. Two lines are there for speed alone, and change no result but by rounding: *fused* Adam updates all parameters in one pass over
+# memory, and weights of convolutions lie with their channels side by side (`channels_last`).
+
+# %%
+#| exports
+class Run:
+    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
+    def __init__(self, model, # the model in training
+                 data, # a `MultimodalData`
+                 how, # settings, as `fit` checks them
+                 device="auto", checkpoint=None, every=200, progress=True, stop_after=None,
+                 optimiser=None, # as `fit` takes it
+                 watch=None): # a `Validation`
+        count = lambda name, value: in_range(name, value, low=1, whole=True)
+        self.model, self.data, self.how = model, data, how
+        self.checkpoint, self.every, self.progress = checkpoint, count("every", every), progress
+        self.new_optimiser, self.watch, self.batch = optimiser, watch, None
+        self.end = how["updates"]
+        if stop_after is not None: self.end = min(self.end, count("stop_after", stop_after))
+        self.accelerator = _accelerator(device, how["precision"])
+        self.settings = dict(how, processes=self.accelerator.num_processes, data=data.checksum,
+                             model=fingerprint(model), **(watch.settings() if watch else {}))
+        if how["accumulate"] == 1: del self.settings["accumulate"]   # as in older checkpoints
+        self.settings = json.loads(json.dumps(self.settings, default=float))   # as a file gives it
+        self.history, self.row, self.update, self.stopped = [], {}, 0, False
+
+    def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            if self.checkpoint: check_writable(self.checkpoint)
+            undo.enter_context(keeping_random_state())
+            seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
+            undo.callback(self.model.eval); self.model.train()
+            undo.callback(_marks(self.model)); undo.enter_context(_coarse_products(self.how))
+            if self.watch: undo.callback(self.watch.restore, self.model)
+            self._prepare()
+            start = self._resume()
+            if self.watch and self.watch.over(self.history): self.end = start
+            show = self.progress and self.accelerator.is_main_process
+            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
+            self.left, self.undo = range(start, self.end), undo.pop_all()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is not None: error.history = pd.DataFrame(self.history)
+        self.undo.__exit__(kind, error, trace)
+        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
+            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
+                raise MmvaeError(f"process {self._rank()}: another process has ended, and says "
+                                 "why; this one can't go on without it") from error
+
+    def _prepare(self):
+        "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
+        accelerator, how = self.accelerator, self.how
+        self.data = self.data.to(accelerator.device)
+        self.model.to(memory_format=torch.channels_last)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = (self.new_optimiser or _adam)(trained, how["lr"])
+        if self.new_optimiser: self.settings["optimiser"] = _name(optimiser)
+        factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)
+        states = [*getattr(self.model, "checkpoint_state", list)(), self.watch, self.data]
+        own = [s for s in states if hasattr(s, "load_state_dict")]
+        for s in own: s.reset()
+        self.parts = {"model": self.model, "optimiser": self.optimiser, "schedule": self.scheduler,
+                      "own": own}
+
+    def _resume(self):
+        "The update to begin with: that after the newest checkpoint, or the first."
+        if not (path := latest(self.checkpoint)): return 0
+        start, self.history = load_checkpoint(self.accelerator, path, self.settings, self.parts)
+        return start
+
+    def step(self, update) -> dict: # the row of the history
+        "One update: loss, gradient, optimiser. `MmvaeError` if a number is not finite."
+        accelerator, how, k = self.accelerator, self.how, self.how["accumulate"]
+        rows = []
+        for i in range(update*k, (update + 1)*k):
+            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+                rows.append(self._gradient(update, i))
+        limit = math.inf if how["clip"] is None else how["clip"]
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        for row in rows if accelerator.num_processes > 1 else ():
+            self._finite("loss: got", row["total"], update)
+        self._finite("gradient: got norm", norm, update)
+        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
+        self.update = update
+        if k > 1:                      # a part may be missing where no item of a batch has it
+            found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
+            rows = [{n: sum(v)/len(v) for n, v in found.items()}]
+        return {"update": update, **rows[0]}
+
+    def _gradient(self, update, i):
+        "Add the gradient of the i-th batch; its total and parts."
+        number = i*self.accelerator.num_processes + self.accelerator.process_index
+        self.batch = self.data.batch(number, self.how["batch_size"], self.how["seed"])
+        total, parts = self.wrapped(self.batch)
+        if self.accelerator.num_processes == 1: self._finite("loss: got", total, update)
+        k = self.how["accumulate"]
+        self.accelerator.backward(total/k if k > 1 else total)
+        return {"total": total.detach(), **parts}
+
+    def _finite(self, what, value, update):
+        "On a card, which looking would wait for, a look with each row and checkpoint is enough."
+        if value.device.type == "cuda" and not (self.logs(update) or self.saves(update)): return
+        if torch.isfinite(value): return
+        here = self.accelerator.num_processes > 1 and f" of process {self._rank()}"
+        then = f", in another folder than {self.checkpoint} or after deleting it," \
+            if latest(self.checkpoint) else ""
+        raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
+                         f"numbers; a smaller lr than {self.how['lr']}{then} may help")
+
+    def _rank(self): return self.accelerator.process_index
+
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+
+    def log(self, row, callbacks=()):
+        "Keep a row of the history, call the callbacks, show both."
+        self.row = {k: v if k == "update" else float(v) for k, v in self._mean(row).items()}
+        self._warn_of_parts()
+        self.history.append(self.row)
+        if callbacks:
+            with keeping_random_state():                     # a callback changes no weight
+                for call in callbacks: call(self)
+            self.model.train()
+        self.bar.show(self.update + 1, self.row)
+
+    def _mean(self, row):
+        "A row of all processes: the mean of theirs."
+        if self.accelerator.num_processes == 1: return row
+        names = [k for k in row if k != "update"]
+        here = torch.stack([torch.as_tensor(row[k], device=self.accelerator.device).float()
+                            for k in names])
+        return {"update": row["update"], **dict(zip(names, self.accelerator.reduce(here, "mean")))}
+
+    def _warn_of_parts(self):
+        "One line for a part that is no number although the total is one."
+        wild = [k for k, v in self.row.items() if not math.isfinite(v)]
+        if wild and not any(set(wild) & {k for k, v in r.items() if not math.isfinite(v)}
+                            for r in self.history):
+            warnings.warn(f"loss: its part {wild[0]} is {self.row[wild[0]]} at update "
+                          f"{self.row['update']}, while the total is finite", stacklevel=4)
+
+    def stop(self):
+        "End after this update, with a checkpoint if there is a folder for it."
+        self.stopped = True
+
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
+    def save(self, done): # updates done
+        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history,
+                        self.parts)
+
+    def look_back(self):
+        "One line if the model makes the same of all items."
+        if self.update < 99 or self.batch is None or not self.accelerator.is_main_process: return
+        if same := [n for n, v in spread(self.model, self.batch).items() if v < ALIKE]:
+            warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
+                          f"different items are alike (they vary by less than {ALIKE:.0%} of what "
+                          "the data do); a plateau, or a collapsed posterior", stacklevel=3)
+
+
+# %%
+#| exports
+class _Bar:
+    "A progress bar with the parts of the loss, and the status file of `write_status`."
+    def __init__(self, start, total, show):
+        from tqdm.auto import tqdm
+        self.bar = tqdm(total=total, initial=start, disable=not show)
+        self.shown, self.main = 0.0, show
+    def show(self, update, row):
+        text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
+        self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
+        if time.time() - self.shown > 1:
+            self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
+    def close(self): self.bar.close()
+
+
+# %% [markdown]
+# ## Data larger than memory
+#
+# A file of numbers that memory can't hold, photos in a folder, pictures that are drawn anew each time: for these there is torch's `DataLoader`. `fit` takes one
+# (or any other iterable) in place of our data, if its batches are dicts: name to tensor. What is lost is the batch as a function of its number, because a loader knows only
+# *next*. So its order is made a function of the seed: before each batch the global generators are seeded by the run's seed, the epoch and the place in it, and so is
+# a generator of the loader's own. To resume is to begin the epoch again and to skip what was seen. That reads up to one epoch for nothing,
+# and gives the same bits if all chance in the loader comes from those generators (torch's, NumPy's, Python's; workers start anew each epoch).
+# With several processes each reads all and keeps its share.
+
+# %%
+#| exports
+class Stream:
+    "An iterable of dict batches, asked by number as `MultimodalData` is."
+    def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
+                ): self.batches, self.device = batches, "cpu"; self.reset()
+
+    def reset(self):
+        "To the first batch of the first epoch."
+        self.load_state_dict({"epoch": 0, "first": 0})
+
+    def state_dict(self): return {"epoch": self.epoch, "first": self.first}
+
+    def load_state_dict(self, state):
+        "To the first batch of an epoch: those before the one that is asked for are skipped."
+        self.epoch, self.first = state["epoch"], state["first"]
+        self.number, self.left = self.first, None              # of the next batch
+
+    def to(self, device): self.device = device; return self
+
+    @property
+    def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
+
+    def _length(self):
+        with contextlib.suppress(TypeError, AttributeError): return [len(self.batches)]
+        return []
+
+    def batches_per_epoch(self, batch_size=None):
+        "What the iterable says of itself."
+        if length := self._length(): return length[0]
+        raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
+
+    def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
+        "The batch of this number; numbers must rise."
+        while self.number <= number: batch = self._next(seed)
+        return _as_batch(batch, self.device)
+
+    def _next(self, seed):
+        with keeping_random_state():
+            seed_everything(seed, "stream", self.epoch, self.number - self.first)
+            if self.left is None: self.left = self._open()
+            batch = next(self.left, None)
+        if batch is not None: self.number += 1; return batch
+        if self.number == self.first: raise MmvaeError("data: got no batch, allowed: one or more")
+        self.load_state_dict({"epoch": self.epoch + 1, "first": self.number})
+        return self._next(seed)
+
+    def _open(self):
+        "One pass, with the iterable's own chance seeded."
+        for part in (self.batches, getattr(self.batches, "sampler", None)):
+            own = getattr(part, "generator", None)
+            if isinstance(own, torch.Generator): own.manual_seed(torch.initial_seed())
+            if hasattr(part, "set_epoch"): part.set_epoch(self.epoch)
+        return iter(self.batches)
+
+def _as_batch(batch, device):
+    "A dict of tensors on the device; `MmvaeError` for another kind of batch."
+    if isinstance(batch, Mapping) and batch:
+        return {n: torch.as_tensor(x).to(device, non_blocking=True) for n, x in batch.items()}
+    raise MmvaeError(f"data: got a batch that is a {type(batch).__name__}, "
+                     "allowed: a dict, name -> tensor (batch, ...)")
+
+def _numbered(data):
+    "Data that are asked for batches by number: as they are, or an iterable made such."
+    if isinstance(data, (MultimodalData, Stream)): return data
+    if isinstance(data, Iterable) and not isinstance(data, (Iterator, Mapping, str)):
+        return Stream(data)
+    raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData), or "
+                     "what can be iterated again and again and gives dicts (DataLoader, list)")
+
+
+# %%
+lots = [{"x": torch.full((2, 1), float(i))} for i in range(5)]
+loader = torch.utils.data.DataLoader(lots, batch_size=None, shuffle=True)
+seen = Stream(loader); order = [int(seen.batch(i)["x"][0]) for i in range(12)]
+again = Stream(loader); again.load_state_dict({"epoch": 1, "first": 5})        # as a checkpoint says
+assert [int(again.batch(i)["x"][0]) for i in (7, 8)] == order[7:9]
+assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5)) and order[:5] != order[5:10]
+for bad in [iter(lots), {"x": torch.zeros(3, 1)}, 7]:
+    try: _numbered(bad)
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
+
+# %% [markdown]
+# It trains the VAE of the last lesson:
+
+# %%
+train = mnist_svhn_text("train", "rendered")
+spec = replace(default_specs(train.modalities, weights={"mnist": 1.})["mnist"],
+               likelihood=Bernoulli(),
+               decoder=lambda latent: mlp_decoder(latent, (1, 28, 28), squash=False))
+def new_vae(): seed_everything(0, "weights"); return VAE(spec, "mnist", latent=20)
+vae = new_vae()
+history = fit(vae, train, updates=300, progress=False, device="cpu")
+assert list(history) == ["update", "total", "nll", "kl"] and len(history) == 31
+assert history.total.iloc[-3:].mean() < history.total.iloc[:3].mean() - 50
+
+# %%
+#| fig-cap: "The parts of the loss while training. The KL starts at zero, jumps, falls again, and then rises slowly while the latent code is put to use."
+#| fig-alt: "Two panels of curves over updates, negative log-likelihood and KL."
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
+for ax, part in zip(axes, ["nll", "kl"]):
+    ax.plot(history["update"], history[part])
+    ax.set(xlabel="update", ylabel=f"{part} (nats per item)")
+fig.tight_layout()
+
+# %% [markdown]
+# ## Kill and resume
+#
+# Train for 40 updates in one go; train again but stop after 23; resume. The weights must be *equal*,
+# not similar: noise, pairing, optimiser and schedule all have to be where they were.
+
+# %%
+short = dict(updates=40, batch_size=32, progress=False, device="cpu", every=10)
+whole = new_vae(); fit(whole, train, **short)
+with tempfile.TemporaryDirectory() as folder:
+    first = new_vae(); fit(first, train, **short, checkpoint=folder, stop_after=23)
+    second = new_vae(); resumed = fit(second, train, **short, checkpoint=folder)
+    try: fit(new_vae(), train, **{**short, "lr": 5e-4}, checkpoint=folder)
+    except MmvaeError as e: refusal = str(e)
+for a, b in zip(whole.parameters(), second.parameters()): assert torch.equal(a, b)
+assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+assert resumed["update"].tolist() == [0, 10, 20, 30, 39] and "0.0005" in refusal
+
+# %% [markdown]
+# A run that has come to its end can go on for longer if its rate is constant: `updates` is then no more than the place where one stops looking. One cycle is over when it is over. With
+# another $U$ in equation (1) every rate would have been another, so a longer run is another run, and is refused. Calling `fit` once more without the checkpoint
+# begins a second cycle from the weights reached.
+
+# %%
+steady = {**short, "schedule": "constant"}
+at_once, bit_by_bit = new_vae(), new_vae(); fit(at_once, train, **steady)
+with tempfile.TemporaryDirectory() as folder:
+    for updates in (15, 40): fit(bit_by_bit, train, **{**steady, "updates": updates}, checkpoint=folder)
+for a, b in zip(at_once.parameters(), bit_by_bit.parameters()): assert torch.equal(a, b)
+
+# %% [markdown]
+# ## The same, plainly
+#
+# Whoever needs another loop writes it: models are modules, and their call gives a loss. This one ends in the weights of `fit`, bit by bit. From here it is your own:
+# other schedules, several optimisers, a logger.
+
+# %%
+plain, data, U = new_vae(), train, 40
+with keeping_random_state():
+    seed_everything(0, "fit", 0)
+    trained = [p for p in plain.train().parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(trained, 1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: lr_factor(u, U))
+    for update in range(U):                                # or: for batch in loader
+        total, parts = plain(data.batch(update, batch_size=32, seed=0))
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 100.)
+        optimiser.step(); schedule.step(); optimiser.zero_grad()
+for a, b in zip(whole.parameters(), plain.parameters()): assert torch.equal(a, b)
+
+# %% [markdown]
+# Other arguments change single lines of it. `optimiser` is a function of parameters and rate: a class of torch's, or a `partial` of one. With `accumulate=k` the
+# gradients of $k$ batches are averaged before an update, for batches that memory can't hold at once. What a model counts itself (the warm-up of lesson 04) counts batches.
+
+# %%
+adamw = functools.partial(torch.optim.AdamW, weight_decay=.1)
+once = {**short, "updates": None, "batch_size": 250}
+history = fit(new_vae(), train, **once, epochs=1, accumulate=2, optimiser=adamw)
+assert history["update"].iloc[-1] + 1 == math.ceil(train.batches_per_epoch(250)/2)
+
+
+# %% [markdown]
+# ## Callbacks
+#
+# What one wants beside the training loss differs from project to project: a picture, an entry in a log, a number. A *callback* is
+# a function of the `Run`, called after each row of the history (every ten updates). It may look at `run.model`, add to `run.row`, and call `run.stop()`. It draws from random generators of
+# its own, so a training with callbacks ends in the same weights as one without. And it should remember nothing that is not in `run.history`, so that a resumed run
+# behaves like an uninterrupted one.
+
+# %%
+def length(run):
+    "The length of all weights, taken as one vector."
+    run.row["length"] = sum((p.detach()**2).sum() for p in run.model.parameters()).sqrt().item()
+print(fit(new_vae(), train, **short, callbacks=[length])[["update", "total", "length"]].round(1))
+
+# %% [markdown]
+# ## Validation, and an early end
+#
+# `validation` adds the loss of held-out items to the history, as a callback that [lesson 02i](02i_watching.ipynb) explains. The items may be a `MultimodalData`, one batch, or a loader.
+#
+# With a rate that is far too large the validation loss soon gets no better, and after three looks without a new best the training ends. The last weights are then by
+# construction worse than some before, so with `patience` the model holds the *best* ones. Without it the last are kept, because a look should change nothing, and because at the end of a cycle
+# the rate is zero and the last weights are as a rule the best. For the same reason `patience` goes with a constant rate: who leaves a cycle early never gets its small steps.
+
+# %%
+rough = dict(updates=200, batch_size=32, lr=0.1, schedule="constant", progress=False, device="cpu")
+held_out, _ = mnist_svhn_text("validation", "rendered").take(200)
+watched, alone = new_vae(), new_vae()
+look = dict(validation=held_out, every_validation=10)
+history = fit(watched, train, **rough, **look, patience=3)
+ended, best = history["update"].iloc[-1] + 1, history["update"][history.validation.idxmin()] + 1
+fit(alone, train, **rough, stop_after=int(best))                # without any validation
+for a, b in zip(watched.parameters(), alone.parameters()): assert torch.equal(a, b)
+assert 30 < ended < 200 and best == ended - 30
+print(history[["update", "total", "validation"]].round(1).to_string(index=False))
+
+# %% [markdown]
+# ## Mixed precision and bad input
+#
+# With `precision="bf16"` the matrix products are computed with 8 significant bits; weights and optimiser stay in float32. After 40
+# updates the loss must be within 5 % of that in full precision. Then four settings that are refused by name, and a learning rate
+# with which the loss overflows.
+
+# %%
+half = new_vae()
+bf16 = fit(half, train, **{**short, "precision": "bf16"})
+assert abs(bf16.total.iloc[-1]/fit(new_vae(), train, **short).total.iloc[-1] - 1) < .05
+assert next(half.parameters()).dtype == torch.float32
+for bad in [dict(precision="float16"), dict(updates=0), dict(schedule="cosine"),
+            dict(device="cuda:99")]:
+    try: fit(new_vae(), train, **{**short, **bad})
+    except MmvaeError as e: assert str(e).startswith(*bad)
+    else: raise AssertionError(bad)
+try: fit(new_vae(), train, **{**short, "lr": 1e6})
+except MmvaeError as e: assert "smaller lr" in str(e)
+
+
+# %% [markdown]
+# ## Several devices
+#
+# A script that calls `fit` runs on several devices with `accelerate launch script.py`, from a notebook with
+# `accelerate.notebook_launcher`. Each process draws its own batches, so `batch_size` is per process; the history holds the mean of their losses.
+# A number that is not finite reaches all of them through the averaged gradient, so all of them stop, each with its message; if one process ends, the others say so in one line.
+#
+# How many *threads* a process computes with changes the order of sums, and with it the last bits. A checkpoint remembers the number, and warns if it is continued with another.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *The total falls, one part does not move.* In a sum of several likelihoods one modality can be forgotten in silence. Plot every part.
+# - *The KL is zero for a long time.* The posterior may have collapsed (lesson 02). Look at reconstructions of different items: are they alike? `fit` warns if they are.
+# - *A resumed run is not the same run.* Compare a killed and resumed run with an uninterrupted one, bit by bit, as above. A loader with a
+#   hidden position, or a noise generator that was not saved, shows at once.
+# - *The gradient is clipped at every update.* Then the clipping sets the step, not the learning rate, and the loss hardly falls. Our limit of 100 is
+#   there for the rare spike.
+#
+# ## Recap
+#
+# - `fit` is seeded, resumable to the same bits, stops on nonsense, and says where it is; it leaves nothing behind but a trained model.
+# - Callbacks see the `Run`: they add to its history and may end it, and change no weight. The validation loss is one of them.
+# - Data in memory are a function of the update's number; a `DataLoader` is made one by seeding it and skipping.
+# - [Lesson 02h](02h_checkpoints.ipynb): checkpoints, and `save` and `load` for what was trained. [Lesson 02i](02i_watching.ipynb): held-out items, early ends, plateaus.
+#
+# ## Exercises
+#
+# 1. Why does a checkpoint need the state of the random generators, when every batch is a pure function of its number?
+# 2. With two processes, is the result the same as with one process and twice the batch size?
+# 3. By equation (1), what is the mean of the rate over a long run, in units of its peak?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The noise $\epsilon$ of the reparameterised samples is drawn from the global generator.
+# 2. The gradient is an average over the same number of items, but they are other items and other noise, so: in
+#    distribution yes, in bits no.
+# 3. One half: the warm-up runs evenly from 0 to 1, and half a cosine lies as much above one half as below it.
+# :::
+#
+# ### In code: clipping
+#
+# `fit` limits the norm of the gradient. Fill in `clipped`: the gradients of all parameters, scaled by one common
+# factor so that the norm of all of them together is at most `limit`, and left alone if it is that already.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def clipped(gradients, limit):
+    "The list of gradients, scaled so that their common norm is at most `limit`."
+    ### BEGIN SOLUTION
+    norm = sum((g**2).sum() for g in gradients)**0.5
+    return [g*min(1., float(limit/norm)) for g in gradients]
+    ### END SOLUTION
+
+
+# %%
+for limit in (0.5, 5., 500.):
+    weights = [torch.zeros(shape, requires_grad=True) for shape in [(3, 4), (5,)]]
+    for w in weights: w.grad = torch.randn(w.shape, generator=generator("clip", w.dim()))
+    mine = clipped([w.grad.clone() for w in weights], limit)
+    torch.nn.utils.clip_grad_norm_(weights, limit)                      # what fit calls
+    for w, g in zip(weights, mine): torch.testing.assert_close(g, w.grad, rtol=1e-4, atol=1e-6)
+
+# %% [markdown]
+# ## References
+#
+# - L. Smith, N. Topin, [Super-Convergence](https://arxiv.org/abs/1708.07120), 2017 (one cycle).
+# - Hugging Face, [accelerate](https://huggingface.co/docs/accelerate).

@@ -1,0 +1,236 @@
+# %% [markdown]
+# # Watching a training
+#
+# > The loss on held-out items, an early end, the best weights, and a line if everything the model makes looks alike.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - how to measure a model while it is trained without changing what it becomes;
+# - what an early end may depend on, so that a killed run ends where it would have ended;
+# - how a plateau shows that no loss shows.
+#
+# Runs in about ten seconds on a laptop CPU.
+# :::
+
+# %%
+#| default_exp watching
+
+# %%
+#| export
+import contextlib, math
+from collections.abc import Iterable, Iterator, Mapping
+import torch
+from mmvae_nb.core import *
+from mmvae_nb.data import MultimodalData, as_float
+from mmvae_nb.missing import patterns
+
+# %%
+import warnings
+from mmvae_nb.data import TensorData
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import default_specs
+from mmvae_nb.training import fit
+from mmvae_nb.vae import Loss
+
+
+# %% [markdown]
+# ## Held-out items
+#
+# What the model has learnt by heart shows on items it has not been trained on. `Validation` is a callback that adds their loss to the history: in evaluation mode, without
+# a gradient, with the same noise each time, in slices as large as a batch of the training. So two of its values differ because the weights do. It can end the training
+# after `patience` looks without a new best, and remember the best weights. Its decisions rest on the history alone, and the best weights lie in the
+# checkpoint, so a run that was killed ends where it would have ended anyway.
+
+# %%
+#| exports
+class Validation:
+    "What `fit(validation=...)` calls: held-out items' loss, an early end, the best weights."
+    def __init__(self, data, # `MultimodalData`, a dict batch, or an iterable of them
+                 every=10, # updates between two looks, a multiple of 10
+                 patience=None, # looks without a new best that end the training; None: never
+                 keep="last", # "best": the model ends with the weights of the best look
+                 slices=128 # items looked at in one go
+                ):
+        self.data, self.every, self.slices = data, every, slices
+        self.patience, self.keep = patience, one_of("keep", keep, ["best", "last"])
+        self.reset()
+
+    def __call__(self, run):
+        if run.update % self.every and run.update != run.how["updates"] - 1: return
+        run.row["validation"] = self.loss(run.model, run.accelerator.device)
+        if self.keep == "best" and self.since_best(run.history) == 0:
+            self.best = {n: v.detach().cpu().clone() for n, v in run.model.state_dict().items()}
+        if self.over(run.history): run.stop()
+
+    def loss(self, model, device) -> float:
+        "The mean loss of all items, with the same noise each time."
+        seed_everything(0, "validation"); model.eval()
+        total = items = 0
+        with torch.no_grad():
+            for batch in self._slices():
+                n = len(next(iter(batch.values())))
+                total += n*float(model(_on(batch, device)).total); items += n
+        return total/items
+
+    def _slices(self):
+        "All items, a slice at a time, in the same order each time."
+        if not isinstance(self.data, (MultimodalData, Mapping)): yield from self.data; return
+        own = isinstance(self.data, MultimodalData)
+        rows = self.data.pairs(0) if own else self.data
+        for i in range(0, len(next(iter(rows.values()))), self.slices):
+            here = {n: x[i:i + self.slices] for n, x in rows.items()}
+            yield self.data.gather(here) if own else here
+
+    def since_best(self, history):
+        "Looks since the best one; None before the first look."
+        seen = [row["validation"] for row in history if "validation" in row]
+        seen = [v if v == v else math.inf for v in seen]
+        return len(seen) - 1 - seen.index(min(seen)) if seen else None
+
+    def over(self, history):
+        "Has patience run out?"
+        return self.patience is not None and (self.since_best(history) or 0) >= self.patience
+
+    def restore(self, model):
+        "Give the model the best weights, if they were to be kept."
+        if self.best: model.load_state_dict(self.best)
+
+    def settings(self):
+        "What a checkpoint has to agree on: how often one looks, and for how long, is free."
+        if isinstance(self.data, MultimodalData): of = self.data.checksum
+        else: of = digest(dict(self.data)) if isinstance(self.data, Mapping) else "an iterable"
+        return {"validation": of, "keep": self.keep}
+
+    def reset(self): self.best = {}
+    def state_dict(self): return {"best": self.best}
+    def load_state_dict(self, state): self.best = state["best"]
+
+def _on(batch, device): return {n: torch.as_tensor(x).to(device) for n, x in batch.items()}
+
+def validation_of(data, every, patience, keep, how # as `fit` takes and checks them
+                 ): # a `Validation`, or None
+    "What `fit` was asked to watch."
+    if data is None:
+        for name, value in dict(every_validation=every, patience=patience, keep=keep).items():
+            if value not in (None, "last"):
+                raise MmvaeError(f"{name}: got {value!r}, allowed: None without validation")
+        return None
+    if isinstance(data, (Iterator, str)) or not isinstance(data, (MultimodalData, Iterable)):
+        raise MmvaeError(f"validation: got {type(data).__name__}, allowed: a MultimodalData, a "
+                         "dict batch, or what can be iterated again and again (DataLoader, list)")
+    if patience is not None: in_range("patience", patience, low=1, whole=True)
+    every = max(10, how["updates"]//400*10) if every is None else \
+        10*math.ceil(in_range("every_validation", every, low=1, whole=True)/10)
+    keep = keep or ("best" if patience else "last")
+    return Validation(data, every, patience, keep, how["batch_size"])
+
+
+# %% [markdown]
+# By hand: five items in slices of two count alike, whichever slice they fall into, and the second look is as the first.
+
+# %%
+class Mean(torch.nn.Module):
+    "A model whose loss on an item is its square."
+    def forward(self, batch): return Loss((batch["x"]**2).mean(), {})
+five = {"x": torch.arange(5.)[:, None]}
+look = Validation(five, slices=2)
+assert look.loss(Mean(), "cpu") == (0 + 1 + 4 + 9 + 16)/5 == Validation([five]).loss(Mean(), "cpu")
+row = lambda *losses: [{"validation": v} for v in losses]
+impatient = Validation(five, patience=2)
+assert not impatient.over(row(3., 2., 2.5)) and impatient.over(row(3., 2., 2.5, 2.)) and not impatient.over([])
+
+# %% [markdown]
+# ## All alike
+#
+# A model can get better for hundreds of updates and still make the same of every item: it has learnt the mean of the data, and the posterior says nothing yet, or
+# nothing any more. The sum of losses falls, so one does not see it there. It is seen at once where reconstructions of different items are compared. `spread` does: for each modality the variance
+# between items of what is made from posterior means, as a share of the variance of the data. For tokens it is the share of pairs of items that differ, place by place. A constant gives 0; a perfect
+# copy gives 1. `fit` looks at it once, at its end, and warns below one per cent.
+
+# %%
+#| exports
+ALIKE = 0.01 # less of the data's variance than this: no difference between items is to be seen
+
+@torch.no_grad()
+def spread(model, # has `specs`, `infer` and `decode`, as a `MultimodalVAE`
+           batch # dict: name -> (batch, ...)
+          ) -> dict: # modality -> 0 (all reconstructions alike) to about 1
+    "Variance between items of what posterior means are decoded to, as a share of the data's."
+    if not all(hasattr(model, a) for a in ("specs", "infer", "decode")): return {}
+    found = {}
+    with keeping_random_state(), contextlib.suppress(Exception):   # a model of one's own may know
+        batch = max(patterns(batch), key=lambda p: len(p[0]))[1]   # neither; that ends no training
+        z = model.infer(batch).mean
+        for n, spec in model.specs.items():
+            made = spec.likelihood.mean(model.decode(z, n))
+            if n not in batch or made.shape != batch[n].shape: continue
+            tokens = made.dtype == batch[n].dtype == torch.int64
+            share = (_variance(made, tokens)/_variance(batch[n], tokens)).item()
+            if math.isfinite(share): found[n] = share
+    return found
+
+def _variance(x, tokens):
+    "Between items, in the mean over values; of tokens, the share of pairs of items that differ."
+    if tokens: return (x[:256, None] != x[None, :256]).float().mean()
+    return (as_float(x) if x.dtype == torch.uint8 else x.float()).var(0).mean()
+
+
+# %% [markdown]
+# Where does one per cent lie? In a linear model with Gaussian noise of deviation 1 the answer is known (lesson 02: probabilistic PCA). One direction of the data with variance $\lambda$, counted in units of the noise and of
+# the modalities' weights, is learnt if $\lambda > \beta$, and then
+#
+# $$
+# \begin{aligned}
+# \text{spread} = \Big(1 - \frac{\beta}{\lambda}\Big)^2, \qquad \mathrm{KL} = \tfrac12 \ln \frac{\lambda}{\beta}.
+# \end{aligned}\tag{1}
+# $$
+#
+# So a spread of 0.01 is a direction that is ten per cent above the border, and that the posterior knows 0.05 nats about. Two views of one number $z$ with a little noise show both sides: $\lambda$ is about 6, and $\beta$ grows past it.
+# The loss falls with each of them, because the decoders learn the mean of the data.
+
+# %%
+g = torch.Generator().manual_seed(0)
+z, noise = torch.randn(600, 1, generator=g), torch.randn(600, 5, generator=g)
+views = 2 + torch.cat([z, -z, z, z, -z], 1) + .1*noise
+data = TensorData({"sound": views[:, :3], "motion": views[:, 3:]})
+specs = default_specs(data.modalities)
+weights = torch.tensor([specs["sound"].weight]*3 + [specs["motion"].weight]*2)
+variance = torch.linalg.eigvalsh(torch.cov((views*weights.sqrt()).T))[-1].item()
+for beta in (1., 3., 10.):
+    seed_everything(0, "weights"); model = JVAE(specs, 2, beta=beta)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        history = fit(model, data, 300, 64, device="cpu", progress=False)
+    expected, shares = max(0, 1 - beta/variance)**2, spread(model, data.take(600)[0])
+    assert all(abs(v - expected) < .06 for v in shares.values()) and len(said) == (beta > variance)
+    assert history.total.iloc[-3:].mean() < history.total.iloc[0] - 5
+    print(f"beta {beta:2.0f}, by (1) {expected:.3f}:", {n: round(v, 4) for n, v in shares.items()})
+print(said[0].message)
+
+# %% [markdown]
+# What the number can't tell apart is a plateau that training will leave, a collapsed posterior, and a modality
+# of pure noise, whose mean is the best that can be made of it. It says only what is to be seen: they are alike.
+#
+# ## Recap
+#
+# - A look at held-out items seeds its own noise and leaves the generators where they were: it changes no weight.
+# - An early end depends on the history alone, and the best weights are in the checkpoint.
+# - Compare what is made of different items; the loss does not.
+#
+# ## Exercises
+#
+# 1. Why the same noise at each look, and not fresh noise, which would be as right in the mean?
+# 2. The best of 40 looks has a lower loss than the model deserves. Why, and what does one report instead?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. The difference of two looks then has no noise of its own but what the weights make of it, so small gains are seen.
+# 2. It was chosen *because* its loss on these items is low, luck included. Report the loss on a third set, the test items, that chose nothing.
+# :::
+#
+# ## References
+#
+# - L. Prechelt, [Early Stopping - But When?](https://doi.org/10.1007/3-540-49430-8_3), 1998.
+# - J. Lucas et al., [Don't Blame the ELBO!](https://arxiv.org/abs/1911.02469), 2019 (posterior collapse).

@@ -1,0 +1,538 @@
+# %% [markdown]
+# # The multimodal ELBO and the missing modality
+#
+# > A joint VAE understands pictures and words together, and is lost when one of them is missing.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - the ELBO of several modalities, with weights;
+# - the joint VAE (JVAE) and the three calls every multimodal model here answers;
+# - the missing-modality problem: seen in pictures, and measured in nats.
+#
+# Runs in about a minute on a laptop CPU.
+# :::
+
+# %% [markdown]
+# ![Drawing: one hidden z at the top; arrows lead from it through three decoders down to a handwritten seven, a street number and the word seven.](drawings/model.svg)
+#
+# ![Drawing: a joint encoder with three inputs. Two are empty, dashed squares; only the word is there. Its answer is a bell away from the true one.](drawings/hole.svg)
+
+# %%
+#| default_exp multimodal_elbo
+
+# %%
+#| export
+import numpy as np
+import torch
+from torch import nn
+from mmvae_nb.core import *
+from mmvae_nb.distributions import *
+from mmvae_nb.missing import *
+from mmvae_nb.networks import *
+from mmvae_nb.vae import *
+
+# %%
+from dataclasses import replace
+import matplotlib.pyplot as plt
+from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
+
+
+# %% [markdown]
+# ## One latent, several modalities
+#
+# A handwritten digit, a street number and an English word have something in common: the number.
+# We model them as conditionally independent given one latent $z$,
+# $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. This is a *multimodal VAE*. Whatever the modalities share has to be in $z$, their *shared representation*;
+# inferring it from one of them and decoding another is *cross-modal generation*. The derivation of
+# lesson 02 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
+#
+# $$
+# \begin{aligned}
+# \log p_\theta(x) &= \log \mathbb E_{q(z)} \Big[ \frac{p(z) \prod_m p_\theta(x_m \mid z)}{q(z)} \Big] \\
+#   &\ge \mathbb E_{q(z)} \Big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \Big]:
+# \end{aligned}
+# $$
+#
+# the logarithm of the product is a sum, and $\log p - \log q$ is minus the integrand of a KL. With weights for the terms and for the KL:
+#
+# $$
+# \begin{aligned}
+# \mathcal L(x; q) = \mathbb E_{q(z)} \Big[ \sum_{m=1}^{M} w_m \log p_\theta(x_m \mid z) \Big]
+#   - \beta\, \mathrm{KL}(q(z) \,\|\, p(z)).
+# \end{aligned}\tag{1}
+# $$
+#
+# With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. The weights balance modalities of very different size;
+# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL (lesson 07, equation 9):
+#
+# $$
+# \begin{aligned}
+# \mathcal L(x; q) &= \beta \log Z(x) - \beta\, \mathrm{KL}\big(q \,\|\, \tilde p(z \mid x)\big), \\
+#   \tilde p(z \mid x) &= \frac{1}{Z(x)}\, p(z) \prod_m p_\theta(x_m \mid z)^{w_m/\beta}.
+# \end{aligned}\tag{2}
+# $$
+#
+# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$. In either case the ELBO ranks the posteriors of an item, wherever they come from, by one KL to one target.
+#
+# ## The three calls
+#
+# All multimodal models of this course share decoders, the ELBO (1), and three calls that take any
+# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. A
+# missing modality is an absent key. What a model can't do for a subset it says by name. What it is able to do
+# at all stands in a few attributes (`needs_all`, `refines`, `own_decoders`, `teacher`), so that nobody has to ask for its name. One decoder per modality is not
+# a law either: `decode` is one method, to be replaced where a modality has a latent of its own, say.
+#
+# Specs can be used for one model after another. What is trained is never shared in silence: each model makes its own networks, and copies a likelihood that has parameters.
+# Only students take over decoders *and* likelihoods of their teacher, by `speak_as`.
+#
+# `generate` is for those who *use* a model. It takes arrays and answers with arrays, brings what it is given to the model's device and its answer back, and keeps no
+# gradient; whoever trains through a decoder calls `decode`, which keeps it. By default it answers with one mean per item. `n=100` draws a hundred $z$ for each item, and
+# `sample="x"` draws the data around each mean as well: the spread of the first says what the model does not know, that of the second what it expects to see.
+
+# %%
+#| exports
+def _check_items(name, x, modality):
+    "Refuse what is no batch of this modality's items, as far as its shape can tell."
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+def _own(x, like):
+    "What a model is given from outside, as a tensor on its device, floats in its precision."
+    if not isinstance(x, torch.Tensor):
+        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
+        x = torch.as_tensor(np.array(x))
+        if x.dtype == torch.bool: x = x.float()
+        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
+    return x.to(like.device, like.dtype if x.is_floating_point() else None)
+
+def _check_finite(name, x):
+    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return
+    if x.isfinite().all(): return
+    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
+                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
+
+class MultimodalVAE(Remembers, nn.Module):
+    "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
+    needs_all = False     # can it infer from all modalities only?
+    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
+    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
+
+    def __init__(self, specs, # dict: name -> `ModalitySpec`
+                 latent=20, # latent coordinates
+                 beta=1.0 # weight of the KL term
+                ):
+        super().__init__()
+        if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
+        for n in specs:            # names of torch's submodules, too
+            if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
+                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
+                                 "dot that are no attribute of torch's ModuleDict, and not "
+                                 f"{PRESENT!r}")
+        self.specs = {n: s.of_model(n) for n, s in specs.items()}
+        self.latent = in_range("latent", latent, low=1, whole=True)
+        self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
+        own = self.specs.items()
+        self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
+        learned = {n: s.likelihood for n, s in own if isinstance(s.likelihood, nn.Module)}
+        self.likelihoods = nn.ModuleDict(learned)         # with parameters of their own
+
+    @property
+    def names(self): return list(self.specs)
+
+    def speak_as(self, other # a `MultimodalVAE`
+                ):
+        "Generate as another model does: by its decoders and its likelihoods, which are not copied."
+        self.decoders, self.likelihoods = other.decoders, other.likelihoods
+        self.specs = other.specs
+
+    def check(self, batch, # dict: name -> tensor
+              all=False # must every modality be there?
+             ) -> list: # the names present, in the model's order
+        "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
+        if PRESENT in batch:
+            raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
+                             " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`")
+        for n in batch: one_of("modality", n, self.names)
+        have = [n for n in self.names if n in batch]
+        if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
+        for n in have: _check_items(n, batch[n], self.specs[n].modality)
+        if any(batch[n].shape[0] != batch[have[0]].shape[0] for n in have):     # pairwise: a set of
+            raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "  # sizes would be
+                             "allowed: one size for all")                   # fixed by torch.export
+        missing = [n for n in self.names if n not in batch]
+        if all and missing:
+            raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
+                             f"{', '.join(missing)} too and can't do without")
+        return have
+
+    def variants(self) -> dict: # suffix of the names of its numbers -> model
+        "The models in this one that are evaluated one by one: itself, if it holds no others."
+        return {"": self}
+
+    def product(self, posteriors, **options): # `options` of `product_of_experts`
+        "One posterior: itself. Several: their product of experts."
+        posteriors = list(posteriors)
+        return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
+
+    def decode(self, z, # latents (batch, latent)
+               modality # a modality's name
+              ): # (batch, ...)
+        "The parameters of a modality's likelihood."
+        return self.decoders[modality](z)
+
+    def log_likelihoods(self, batch, z) -> dict:
+        "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
+        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
+
+    def weighted(self, log_likelihoods):
+        "sum_m w_m log p(x_m | z), per item."
+        return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
+
+    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
+              **terms # name -> (batch,) nats
+             ) -> dict: # of detached scalars
+        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        return {**{n: v.mean().detach() for n, v in terms.items()},
+                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
+
+    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
+             q, # a `Posterior` of its items, wherever it comes from
+             generator=None, # random stream of the sample
+             path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
+            ): # (batch,) nats
+        "Eq. (1) per item by one sample, for ANY `q`."
+        z = q.rsample(generator=generator)
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
+
+    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
+               ):
+        "The same as tensors on the model's device; `MmvaeError` for nan."
+        like = next(self.parameters(), torch.empty(0))
+        given = source if isinstance(source, dict) else {"latents": source}
+        own = {n: _own(x, like) for n, x in given.items()}
+        for n, x in own.items(): _check_finite(n, x)
+        return own if isinstance(source, dict) else own["latents"]
+
+    @torch.no_grad()
+    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
+                 to=None, # name or names to generate; all by default
+                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
+                 generator=None, # for the draws, on the model's device
+                 n=None # draws for each item: results are (n, batch, ...)
+                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
+        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
+        to = self.names if to is None else [to] if isinstance(to, str) else list(to)
+        for m in to: one_of("to", m, self.names)
+        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
+                          generator, n)
+        made = {m: self._said(m, z, sample == "x", generator) for m in to}
+        like = next(iter(source.values())) if isinstance(source, dict) else source
+        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
+        return {m: x.to(like.device) for m, x in made.items()}
+
+    def _latents(self, source, sample, generator, n):
+        "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
+        if n is not None: in_range("n", n, low=1, whole=True)
+        if isinstance(source, dict):
+            q = self.infer(source)
+            return q.rsample(n, generator) if sample or n else q.mean
+        if n is None: return source
+        if sample == "x": return source.expand(n, *source.shape)
+        raise MmvaeError(f"n: got {n} for latents, allowed: with sample='x', as their means are "
+                         "the same each time")
+
+    def _said(self, name, z, draw, generator):
+        "Means of a modality's likelihood at z (..., batch, latent), or draws from it."
+        likelihood = self.specs[name].likelihood
+        if draw and not hasattr(likelihood, "sample"):
+            raise MmvaeError(f"{name}: its {type(likelihood).__name__} has no `sample`, allowed "
+                             "for sample='x': a likelihood with one")
+        params = self.decode(z.flatten(0, -2) if z.ndim > 2 else z, name)
+        x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
+        return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
+
+    def infer(self, batch): raise NotImplementedError
+    def loss(self, batch): raise NotImplementedError
+
+    def forward(self, batch) -> Loss:
+        "The loss; items that lack different modalities are taken pattern by pattern."
+        return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
+
+
+# %% [markdown]
+# ## The joint VAE
+#
+# The most direct model: one encoder sees everything, $q_\phi(z \mid x_1, \dots, x_M)$.
+
+# %%
+#| exports
+class JVAE(MultimodalVAE):
+    "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
+    needs_all = True
+
+    def __init__(self, specs, latent=20, beta=1.0):
+        super().__init__(specs, latent, beta)
+        self.encoder = JointEncoder(specs, latent)
+
+    def infer(self, batch) -> DiagonalGaussian:
+        "q(z | all modalities). `MmvaeError` if one is missing: there is no input for it."
+        self.check(batch, all=True)
+        return self.encoder(batch)
+
+    def loss(self, batch) -> Loss:
+        "The mean negative ELBO, eq. (1)."
+        q = self.infer(batch)
+        logs = self.log_likelihoods(batch, q.rsample())
+        total = -(self.weighted(logs) - self.beta*q.kl()).mean()
+        return Loss(total, self.parts(logs, kl=q.kl()))
+
+
+# %%
+train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
+specs = default_specs(train.modalities)
+seed_everything(0, "check"); model = JVAE(specs)
+batch = train.batch(0, 6)
+total, parts = model.loss(batch)
+assert set(parts) == {"kl", "mnist", "svhn", "text"}
+by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"]
+torch.testing.assert_close(total.detach(), by_hand)
+
+# %% [markdown]
+# The ELBO of any posterior, in a case where it can be computed otherwise: with
+# decoders that ignore $z$, the expectation is constant and only the KL varies.
+
+# %%
+q1, q2 = DiagonalGaussian(torch.randn(6, 20), torch.randn(6, 20)), DiagonalGaussian.standard(6, 20)
+class Constant(nn.Module):
+    def __init__(self, net): super().__init__(); self.net = net
+    def forward(self, z): return self.net(torch.zeros_like(z))
+deaf = JVAE(specs)
+deaf.decoders = nn.ModuleDict({n: Constant(d) for n, d in deaf.decoders.items()})
+close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-3, atol=.02)
+with torch.no_grad(): close(deaf.elbo(batch, q2) - deaf.elbo(batch, q1), q1.kl())
+g1, g2 = generator(0, "z"), generator(0, "z")
+with torch.no_grad():
+    change = deaf.elbo(batch, q1, g1, path=True) - deaf.elbo(batch, q1, g2)
+    z = q1.rsample(generator=generator(0, "z")); close(change, q1.kl() - path_kl(q1, z))
+
+
+# %% [markdown]
+# A likelihood with a scale to learn, in two models from the same specs, and in students: what is whose?
+
+# %%
+class LearntScale(nn.Module):
+    def __init__(self): super().__init__(); self.log_scale = nn.Parameter(torch.zeros(()))
+    def log_prob(self, x, a): return -((x - a).abs()*(-self.log_scale).exp()
+                                       + self.log_scale + .69315).flatten(1).sum(1)
+    def mean(self, a): return a
+
+learnt = {n: replace(s, likelihood=LearntScale()) for n, s in specs.items() if n != "text"}
+one, two = JVAE(learnt), JVAE(learnt)
+pictures = {n: batch[n] for n in learnt}
+one.loss(pictures).total.backward()
+grad = lambda m: m.specs["svhn"].likelihood.log_scale.grad
+assert grad(one) is not None and grad(two) is None
+two.speak_as(one)
+assert two.specs["svhn"].likelihood is one.likelihoods["svhn"] and two.decoders is one.decoders
+
+# %% [markdown]
+# And the refusals, by name:
+
+# %%
+text_only = {"text": batch["text"]}
+for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
+                   ({"audio": batch["svhn"]}, "audio"), ({**batch, "svhn": None}, "absent key"),
+                   ({**batch, "svhn": batch["svhn"][0]}, "svhn: got shape (3, 32, 32)"),
+                   ({**batch, "text": batch["text"][:3]}, "sizes")]:
+    try: model.infer(bad)
+    except MmvaeError as e: assert words in str(e), e
+    else: raise AssertionError(words)
+
+# %% [markdown]
+# Arrays in, arrays out; five draws of $z$ for each item, then of $x$ as well. With the noise of the likelihood the draws spread by as much more as it says.
+
+# %%
+arrays = {n: x.numpy() for n, x in batch.items()}
+five = model.generate(arrays, "svhn", n=5, generator=generator(0, "draws"))["svhn"]
+assert five.shape == (5, 6, 3, 32, 32) and type(five) is type(arrays["svhn"])
+z = model.infer(batch).mean.detach()
+noisy = model.generate(z, "svhn", sample="x", n=200, generator=generator(1, "draws"))["svhn"]
+close(noisy.var(0).mean(), torch.tensor(2*.75**2))              # of a Laplace: twice its scale, squared
+assert not model.generate(z)["svhn"].requires_grad and model.decode(z, "svhn").requires_grad
+
+# %% [markdown]
+# Now train it, and look at what it generates when it has seen everything.
+
+# %%
+run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
+modules = ["multimodal_elbo", "training", "datasets.digits"]
+new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
+jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
+test, labels = validation.take(300)
+show = lambda out: {"MNIST": out["mnist"][:10], "SVHN": out["svhn"][:10],
+                    "Text": train.modalities["text"].decode(out["text"][:10])}
+
+# %%
+#| fig-cap: "Validation triples (above) and what the JVAE makes of their joint posterior's mean (below)."
+#| fig-alt: "Rows of handwritten digits, street numbers and words; reconstructions below."
+with torch.no_grad(): joint = jvae.generate(test)
+generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(joint)});
+
+
+# %% [markdown]
+# ## The missing modality
+#
+# Now the text alone is given. The joint encoder has no input for the pictures. What do people do? Fill the
+# hole with *something*: zeros, or an average image. The encoder has never seen such a thing in training, and
+# nothing obliges it to answer sensibly.
+
+# %%
+def impute(batch, keep):
+    "Everything but `keep` replaced: images by black, text by its first token."
+    return {n: x if n in keep else torch.zeros_like(x) for n, x in batch.items()}
+
+@torch.no_grad()
+def nelbo(q):
+    g = generator(0, "evaluation")
+    return -torch.stack([jvae.elbo(test, q, g) for _ in range(8)]).mean().item()
+
+with torch.no_grad():
+    gap = {"all modalities": nelbo(jvae.infer(test))}
+    for n in specs: gap[f"{n} only, rest zero"] = nelbo(jvae.infer(impute(test, [n])))
+    gap["prior (no data)"] = nelbo(DiagonalGaussian.standard(300, 20))
+assert all(v > gap["all modalities"] + 20 for n, v in gap.items() if n != "all modalities")
+assert gap["mnist only, rest zero"] > gap["prior (no data)"]
+{n: round(v) for n, v in gap.items()}
+
+# %% [markdown]
+# The negative ELBO above is that of the *full* triple: how well does the posterior that saw one modality explain all
+# three? The same numbers as distances on one line:
+
+# %%
+#| fig-cap: "ELBO of the full triple for posteriors that have seen different things; 300 validation triples."
+#| fig-alt: "Five dots on five rows; the joint posterior is far to the right, MNIST with zeros is left of the prior."
+gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
+
+# %% [markdown]
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,413 nats behind. MNIST with zeros
+# is even worse than the prior, by 936 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# In pictures, for the word alone:
+
+# %%
+#| fig-cap: "What the JVAE draws when it is told only the word and zeros for the rest."
+#| fig-alt: "A row of words and rows of generated digits that do not match them."
+with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
+generation_grid({"Text, given": show(test)["Text"],
+                 "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
+
+
+# %% [markdown]
+# The distance from the joint posterior is the **missing-modality problem**.
+#
+# ## A part of the amortization gap, and what part
+#
+# The thesis of the talk this course follows is a change of view: all of these posteriors are
+# amortized guesses at the *same* ideal posterior $q^*(z \mid x_1, \dots, x_M)$, some with
+# poorer input. By (2), distances on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
+# $A$ only, and set $w_m = \beta = 1$ (otherwise write $\tilde p$ for $p$ and multiply by $\beta$). If $s$ is in the Gaussian family of $q^*$, its
+# distance from $q^*$ is an amortization gap by the very definition of lesson 07:
+#
+# $$
+# \begin{aligned}
+# \underbrace{\mathcal L(x; q^*) - \mathcal L(x; s)}_{\text{amortization gap of } s}
+#   = \underbrace{\mathcal L(x; q^*) - \mathcal L(x; q_\phi)}_{\text{of the joint encoder}}
+#   + \underbrace{\mathcal L(x; q_\phi) - \mathcal L(x; s)}_{\text{missing-modality problem}}.
+# \end{aligned}\tag{3}
+# $$
+#
+# So what closes that gap may also help here. Not all of it is of one kind, though. Average over the items $x$ that share $x_A$, and use
+# (2), then equation (11) of lesson 07:
+#
+# $$
+# \begin{aligned}
+# \mathbb E_{x \mid x_A}\big[ \mathcal L(x; q^*) - \mathcal L(x; s) \big]
+#   &= \mathbb E_{x \mid x_A}\big[ \mathrm{KL}(s \,\|\, p(z \mid x)) - \mathrm{KL}(q^* \,\|\, p(z \mid x)) \big] \\
+#   &= \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{better inference helps}} + \underbrace{(-\log C)}_{\text{not in } x_A}
+#    - \underbrace{\mathbb E_{x \mid x_A} \mathrm{KL}(q^* \,\|\, p(z \mid x))}_{\text{approximation gap}}, \\
+# s^*(z) &= \frac1C \exp\big( \mathbb E_{x \mid x_A} \log p(z \mid x) \big).
+# \end{aligned}\tag{4}
+# $$
+#
+# - $\mathrm{KL}(s \,\|\, s^*)$ is the fault of the one that infers: filling with zeros has a lot of it. A better encoder of $x_A$ reduces it, and its least
+#   value within the Gaussians is zero if $s^*$ is Gaussian.
+# - $-\log C$ is what $x_A$ does not say: the word "seven" does not tell the slant of *this* seven. It is zero only if the other modalities
+#   add nothing about $z$. No inference from $x_A$ alone can go below this floor, however it is trained, and it is no fault of amortization
+#   over items: a free optimisation of $s$ for each value of $x_A$ pays it too.
+#
+# Inference that climbs the full ELBO has the other modalities in its gradient and *can* go below the floor: it is no longer a function of $x_A$.
+# That is how lesson 09 makes its teacher. A student of that teacher sees $x_A$ only and cannot.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
+#   Train longer, or raise its weight.
+# - *The missing modality is filled with something.* The model answers without complaint, and wrongly. How to notice: compare with the prior, as above.
+# - *Negative ELBOs of different weights are compared.* They are nats of different objectives (lesson 07, equation 9).
+#
+# ## Recap
+#
+# One latent, a sum of weighted log-likelihoods, one KL. The JVAE needs everything; a hole filled with
+# zeros is not a missing modality but a wrong one. What inference without a modality loses is part of the amortization gap: one share is the
+# encoder's, the other is information that only the missing modality has.
+#
+# ## Exercises
+#
+# 1. Impute the *mean* training image instead of zeros. Better? Why is it still not an answer?
+# 2. Set all weights to 1 and train again. Which modality does the model neglect?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. Usually better, since the input is closer to the training data; but the encoder treats the grey blur as
+#    evidence, with the certainty it has for a real image.
+# 2. Text: its eight characters weigh a few nats against hundreds for the images.
+# :::
+#
+# ### In code: the posterior of whatever is there
+#
+# One model where nothing has to be trained: $p(z) = \mathcal N(0, 1)$ and $p(x_m \mid z) = \mathcal N(z, v_m)$ for each
+# modality. Fill in `exact_posterior`: mean and variance of $p(z \mid \cdot)$ given the modalities that are
+# there, any number of them, none too. The check multiplies the densities on a fine grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def exact_posterior(x, v):
+    "Mean and variance of p(z | x), from dicts: modality -> value, modality -> noise variance."
+    ### BEGIN SOLUTION
+    precision = 1 + sum(1/v[m] for m in x)              # the 1 is the prior's
+    return sum(x[m]/v[m] for m in x)/precision, 1/precision
+    ### END SOLUTION
+
+
+# %%
+seen, v = {"a": 2., "b": -1., "c": .5}, {"a": 1., "b": .16, "c": 4.}
+z = torch.linspace(-10, 10, 20_001, dtype=torch.double)
+for names in ["", "a", "bc", "abc"]:
+    log_p = -z**2/2 + sum(-(seen[m] - z)**2/v[m]/2 for m in names)
+    p = log_p.exp()/log_p.exp().sum()
+    mean, var = exact_posterior({m: seen[m] for m in names}, v)
+    assert abs(mean - (p*z).sum()) < 1e-4
+    assert abs(var - ((p*z**2).sum() - (p*z).sum()**2)) < 1e-4
+
+# %% [markdown]
+# ## References
+#
+# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
+# - M. Suzuki, Y. Matsuo, [A survey of multimodal deep generative models](https://arxiv.org/abs/2207.02127), 2022.

@@ -1,0 +1,363 @@
+# %% [markdown]
+# # MoPoE
+#
+# > A mixture of products of experts over all subsets; MVAE and MMVAE are its corners.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - the bound of MoPoE (Sutter et al., 2021) and how it follows from the ELBO;
+# - the product of experts (MVAE) and the mixture of experts (MMVAE) as special cases;
+# - why a mixture loses detail when it has to explain what it has not seen.
+#
+# Runs in about a minute on a laptop CPU.
+# :::
+
+# %% [markdown]
+# ![Drawing: the bells of two experts and their narrow product above; below, the mixture of the three as one curve.](drawings/subsets.svg)
+
+# %%
+#| default_exp mopoe
+
+# %%
+#| export
+import itertools
+import torch
+from torch import nn
+from mmvae_nb.core import *
+from mmvae_nb.distributions import *
+from mmvae_nb.networks import *
+from mmvae_nb.vae import *
+from mmvae_nb.multimodal_elbo import *
+
+# %%
+import matplotlib.pyplot as plt
+from mmvae_nb.plotting import *
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.training import *
+from mmvae_nb.checkpoints import cached
+
+# %% [markdown]
+# ## Every subset has an opinion
+#
+# MoPoE has one encoder per modality and no others. For any subset $A$ of modalities it forms the
+# product of experts $q_A(z \mid x_A) \propto \prod_{m \in A} q_m(z \mid x_m)$, and its joint posterior is
+# the *mixture* of all $2^M - 1$ of them:
+#
+# $$
+# \begin{aligned}
+# q(z \mid x) = \frac{1}{2^M - 1} \sum_{\emptyset \ne A \subseteq \{1..M\}} q_A(z \mid x_A).
+# \end{aligned}\tag{1}
+# $$
+#
+# A product is an *and*: all experts must find a $z$ likely. A mixture is an *or*: it is enough that one of them does.
+
+# %%
+#| fig-cap: "Two experts, their product with the prior, and the mixture of all three (MoPoE with two modalities)."
+#| fig-alt: "Two overlapping peaks and a wide prior; the product is a narrower peak between them; the mixture covers all and is lower."
+z = torch.linspace(-4, 5, 400)
+gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([[mean]]), torch.tensor([[var]]).log())
+experts = [gaussian(-.8, 1.), gaussian(1.5, .6)]
+density = lambda q: q.log_prob(z.view(-1, 1, 1)).exp()[:, 0]
+product = product_of_experts(experts, prior=True)     # the full subset: the prior joins
+fig, ax = plt.subplots(figsize=(6.5, 2.6))
+for e, name in zip(experts, "12"): ax.plot(z, density(e), ":", label=f"expert {name}")
+ax.plot(z, density(gaussian(0., 1.)), color="0.8", label="prior")
+ax.plot(z, density(product), "--", label="product of both and the prior")
+ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
+ax.set(xlabel="z", ylabel="density"); ax.legend();
+
+
+# %% [markdown]
+# Put (1) into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):
+#
+# $$
+# \begin{aligned}
+# \mathcal L(x; q) \;\ge\; \frac{1}{2^M - 1} \sum_A \Big\{ \mathbb E_{q_A} \Big[ \sum_{m=1}^{M} w_m \log p_\theta(x_m \mid z) \Big]
+#   - \beta\, \mathrm{KL}(q_A \,\|\, p) \Big\}.
+# \end{aligned}\tag{2}
+# $$
+#
+# How much is given away? Write $J = 2^M - 1$ for the number of components and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
+#
+# $$
+# \begin{aligned}
+# \frac1J \sum_A \mathrm{KL}(q_A \,\|\, p) - \mathrm{KL}(q \,\|\, p)
+#   &= \frac1J \sum_A \mathbb E_{q_A}[\log q_A] - \mathbb E_q[\log q] \\
+#   &= \frac1J \sum_A \mathbb E_{q_A}[\log q_A - \log q] \\
+#   &= \frac1J \sum_A \mathrm{KL}(q_A \,\|\, q) \;\in\; [0, \log J].
+# \end{aligned}\tag{3}
+# $$
+#
+# It is not negative, which proves (2), and at most $\log J$, as $q \ge q_A/J$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. So (2) is nearly as good as the ELBO of the mixture itself. If a mixture
+# loses, it is not by this step. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2). MVAE as published adds the ELBOs of
+# single modalities and of random subsets, each for the modalities in it only; our "full" is its product alone.)
+#
+# Note the sums: every subset has to explain *all* modalities, also those it has not seen.
+# In training one subset is drawn per item; `exact=True` takes all of them. As in
+# the authors' code, the prior takes part as an expert in the full subset only. MVAE's product always holds the prior, whatever is given:
+# it was trained as one factor of the product, and a missing modality leaves out its own factor alone.
+#
+# *Is that right?* Bayes' rule knows two exact products (lesson 02d). If experts are posteriors, $q_m = p(z \mid x_m)$, the prior is in each of them and a product of $|A|$ has to be divided by it $|A| - 1$ times. If they
+# are likelihoods, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by it once, *also for a single expert*. (2) uses $q_m$ alone for the singletons, as if it were a posterior, multiplies without dividing for the pairs, and multiplies by the prior once more for
+# the full subset. One $q_m$ cannot be right in all three roles; training finds a compromise. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
+
+# %%
+#| exports
+def subsets_of(names, # modality names
+               kind="powerset" # (MoPoE), or "full" (MVAE: product), "singletons" (MMVAE: mixture)
+              ) -> list: # of tuples of names
+    "The subsets of modalities whose products of experts are mixed."
+    names = tuple(names)
+    one_of("subsets", kind, ["powerset", "full", "singletons"])
+    if kind == "full": return [names]
+    if kind == "singletons": return [(n,) for n in names]
+    return [s for k in range(1, len(names) + 1) for s in itertools.combinations(names, k)]
+
+
+# %%
+assert len(subsets_of("abc")) == 7 and subsets_of("abc")[-1] == ("a", "b", "c")
+assert subsets_of("abc", "full") == [("a", "b", "c")]
+assert subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
+
+
+# %%
+#| exports
+class MoPoE(MultimodalVAE):
+    "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
+    def __init__(self, specs, latent=20, beta=1.0,
+                 subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
+                 exact=False # all subsets in the loss, instead of one drawn per item?
+                ):
+        super().__init__(specs, latent, beta)
+        self.subsets, self.exact, self._kind = subsets_of(specs, subsets), exact, subsets
+        self.always_prior = subsets == "full"
+        self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
+
+    def products(self, batch) -> list:
+        "q_A for each subset A of the modalities in the batch."
+        have = self.check(batch)
+        experts = {n: self.encoders[n](batch[n]) for n in have}
+        return [self.product([experts[n] for n in s]) for s in subsets_of(have, self._kind)]
+
+    def product(self, posteriors, **options):
+        "The product of experts; the prior joins the full subset, in MVAE every one."
+        posteriors = list(posteriors)
+        if self.always_prior: return product_of_experts(posteriors, prior=True)
+        return super().product(posteriors, prior=len(posteriors) == len(self.names))
+
+    def mixture(self, batch) -> Mixture:
+        "The joint posterior of eq. (1), as a distribution."
+        return Mixture(self.products(batch))
+
+    def infer(self, batch) -> DiagonalGaussian:
+        "The product of the experts of what is given (the paper's conditional generation)."
+        return self.product([self.encoders[n](batch[n]) for n in self.check(batch)])
+
+    def loss(self, batch) -> Loss:
+        "The negative bound of eq. (2): one random subset per item, or all of them."
+        products = self.products(batch)
+        kl = torch.stack([q.kl() for q in products]).mean(0)
+        draws = products if self.exact else [Mixture(products).pick()]
+        logs = [self.log_likelihoods(batch, q.rsample()) for q in draws]
+        logs = {n: torch.stack([l[n] for l in logs]).mean(0) for n in logs[0]}
+        total = -(self.weighted(logs) - self.beta*kl).mean()
+        return Loss(total, self.parts(logs, kl=kl))
+
+class MVAE(MoPoE):
+    "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
+    def __init__(self, specs, latent=20, beta=1.0):
+        super().__init__(specs, latent, beta, subsets="full")
+
+class MMVAE(MoPoE):
+    "The mixture of single experts (Shi et al., 2019), with the bound (2): `MoPoE`'s singletons."
+    def __init__(self, specs, latent=20, beta=1.0,
+                 exact=False # all experts in the loss, instead of one drawn per item?
+                ):
+        super().__init__(specs, latent, beta, subsets="singletons", exact=exact)
+
+
+# %% [markdown]
+# ## Checked against a loop that leaves nothing to chance
+#
+# Below, the bound (2) is computed item by item and subset by subset, in double precision, straight from the
+# formula, with the noise fixed so that both see the same $z$.
+
+# %%
+train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
+specs = default_specs(train.modalities)
+batch = train.batch(0, 3)
+seed_everything(0, "check"); model = MoPoE(specs, beta=2.5, exact=True).double().eval()
+inputs = {n: x.double()/255 if n != "text" else x for n, x in batch.items()}
+_float = DiagonalGaussian.rsample
+
+
+# %%
+def brute_force(model, batch):
+    "Equation (2), term by term: one item, one subset, one modality at a time."
+    total = 0.
+    for i in range(3):
+        item = {n: x[i:i+1] for n, x in batch.items()}
+        for s in subsets_of(specs):
+            precision, weighted = torch.zeros(2, 20, dtype=torch.float64)
+            for n in s:
+                q = GaussianHead.forward(model.encoders[n].head, model.encoders[n].trunk(item[n]))
+                precision += (-q.logvar[0]).exp(); weighted += q.mean[0]*(-q.logvar[0]).exp()
+            if len(s) == 3: precision += 1
+            mean, var = weighted/precision, 1/precision
+            kl = 0.5*(var + mean**2 - 1 - var.log()).sum()
+            for n, spec in specs.items():
+                log_p = spec.likelihood.log_prob(item[n], model.decoders[n](mean[None]))[0]
+                total += spec.weight*log_p/(3*7)
+            total -= 2.5*kl/(3*7)
+    return -total
+
+
+# %%
+try:
+    DiagonalGaussian.rsample = lambda self, n=None, generator=None: self.mean   # no noise, for both
+    with torch.no_grad(): ours, theirs = model.loss(inputs).total, brute_force(model, inputs)
+finally: DiagonalGaussian.rsample = _float
+assert abs(ours - theirs)/abs(theirs) < 1e-5, (ours, theirs)
+print(f"exported {ours:.6f}, brute force {theirs:.6f}")
+
+# %% [markdown]
+# Drawing one subset per item is an unbiased estimate of the same bound:
+
+# %%
+model.exact = False; seed_everything(0, "draws")
+with torch.no_grad(): draws = torch.stack([model.loss(inputs).total for _ in range(400)])
+model.exact = True
+with torch.no_grad(): exact = torch.stack([model.loss(inputs).total for _ in range(60)])
+error = (draws.var()/400 + exact.var()/60)**.5
+assert abs(draws.mean() - exact.mean()) < 3*error
+alone = MMVAE(specs)
+assert len(alone.products(batch)) == 3 and len(MVAE(specs).products(batch)) == 1
+assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
+
+# %% [markdown]
+# ## Why mixtures lose
+#
+# Look at equation (2) for the subset {text}. Its $z$ knows the word and has to explain a *particular*
+# MNIST image. It cannot know the slant, so the best it can do is an average digit. The decoder is trained
+# on these $z$ too, and they are as frequent as any other. In MMVAE, the mixture of single modalities, two
+# thirds of all reconstructions of an image are made by experts that have not seen it; in MoPoE three of the seven subsets lack it.
+#
+# This can be put into nats with lesson 07. For $w_m = \beta = 1$, what the term of subset $A$ loses against $\log p_\theta(x)$ is $\mathrm{KL}(q_A(z \mid x_A) \,\|\, p_\theta(z \mid x))$. Now $q_A$ is one answer for all $x$ that share $x_A$,
+# so by equation (11) there, averaged over these $x$,
+#
+# $$
+# \begin{aligned}
+# \mathbb E\big[\log p_\theta(x) - \text{bound (2)}\big]
+#   &= \frac1J \sum_A \mathbb E\, \mathrm{KL}\big(q_A \,\|\, p_\theta(z \mid x)\big)
+#   \;\ge\; \frac1J \sum_A \mathbb E\, [-\log C_A], \\
+#   C_A &= \int \exp\big( \mathbb E_{x \mid x_A} \log p_\theta(z \mid x) \big)\, dz.
+# \end{aligned}\tag{4}
+# $$
+#
+# Every $-\log C_A$ is positive unless the modalities outside $A$ say nothing about $z$ that $x_A$ has not said. No encoder removes it. Only the *model* can: by keeping out of $z$ whatever a single modality can't know of the others. Then slant and colour have
+# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and its floor is zero, as nothing is missing. A teacher as in lesson 10 pays nothing either: there the floor is paid by the students, which do not train the
+# decoders. Daunhawer et al. (2021) prove a related limit, on the ELBO of all models with such sub-sampling. We train the three variants equally long and look.
+
+# %%
+run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
+modules = ["mopoe", "training", "datasets.digits"]
+test, labels = validation.take(300)
+models = {}
+for name, kind in {"MVAE (product)": MVAE, "MoPoE": MoPoE, "MMVAE (mixture)": MMVAE}.items():
+    new = lambda kind=kind: (seed_everything(0, "mopoe"), kind(specs))[1]
+    models[name] = cached(f"{kind.__name__.lower()}", new, lambda m: fit(m, train, **run),
+                          run, modules)
+
+# %%
+#| fig-cap: "Street numbers: data, reconstructions from all three modalities, and generations from the word alone."
+#| fig-alt: "Two blocks with rows for data, MVAE, MoPoE and MMVAE."
+with torch.no_grad():
+    full = {n: m.generate(test, to="svhn")["svhn"][:8] for n, m in models.items()}
+    text = {n: m.generate({"text": test["text"]}, to="svhn")["svhn"][:8] for n, m in models.items()}
+words = train.modalities["text"].decode(test["text"][:8])
+side_by_side({"all given": {"data": test["svhn"][:8], **full},
+              "Text alone": {"given": words, **text}}, columns=1);
+
+# %%
+with torch.no_grad():
+    z = {n: m.infer(test).mean for n, m in models.items()}
+    nll = {n: -m.log_likelihoods(test, z[n])["svhn"].mean().item() for n, m in models.items()}
+assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
+{n: round(v) for n, v in nll.items()}
+
+
+# %% [markdown]
+# The numbers are the negative log-likelihoods of the street number (nats, at the posterior's mean) when *everything* is given. The product, which
+# never has to guess, explains it best, and MoPoE stands between (one seed, a short training). From the word alone none of the three draws a street
+# number after so short a training: the product, whose encoders have never been used alone, draws the same blur for
+# every word, and the two mixtures draw the average grey.
+#
+# Is it only the short training? Here is MoPoE after the real run of lesson 14 (real street numbers), beside the students of lessons 09 and 10. Each method has
+# decoders of its own, of the same architecture, and each generative model had 2,800 updates. The students had 1,600 more on top of their teacher's, and an update of the iterative teacher is dear: a run took
+# 3.5 minutes for MoPoE, 6.2 for the JVAE and its students together, and 22.8 for the iterative teacher and its ([table](../results/real/tables/benchmarks.csv)):
+#
+# ![Two blocks of street numbers, from digits and from words, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
+#
+# ## What goes wrong, and how you would notice
+#
+# - *Grey averages.* The loss falls and the pictures stay blurred, even with everything given. Compare with the product, as above: if that is
+#   sharper on the same items, part of the blur may be the floor of (4), which longer training of the mixture can't remove.
+# - *Experts never used alone.* The product answers any subset, but its single experts were never asked in training. How to notice: the generations from one modality are
+#   all alike, as in the first row from the word.
+# - *A noisy loss.* One subset per item makes the loss jump; look at `exact=True` on a fixed batch before you conclude anything from it.
+#
+# ## Recap
+#
+# MoPoE mixes products over all subsets; its bound is the mean over subsets of ELBOs that must explain everything. It handles
+# any subset without students, and pays in sharpness. (CRMVAE in lesson 06 lets each expert reconstruct what it *has* seen, and so pays no floor.)
+#
+# ## Exercises
+#
+# 1. When is the step from the mixture's ELBO to (2) free, and when does it cost the full $\beta \log J$?
+# 2. How many decoder passes does `exact=True` cost with five modalities?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. By (3) free if all $q_A$ are equal; $\beta \log J$ if they do not overlap, since then $q = q_A/J$ wherever $q_A$ has mass.
+# 2. $2^5 - 1 = 31$ per modality.
+# :::
+#
+# ### In code: the KL of a mixture
+#
+# A mixture has no closed KL to the prior; MoPoE uses the mean of its components' KLs, which is larger. Fill in
+# `mixture_kl`: the KL of a mixture of one-dimensional Gaussians to $\mathcal N(0, 1)$, estimated from samples. The check
+# integrates on a grid.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def mixture_kl(means, stds, n=200_000):
+    "KL(q || N(0, 1)) in nats, q the even mixture of N(means, stds^2), from `n` samples of q."
+    ### BEGIN SOLUTION
+    g, normal = generator("mixture"), torch.distributions.Normal
+    k = torch.randint(len(means), (n,), generator=g)            # first a component, then a value
+    z = means[k] + stds[k]*torch.randn(n, generator=g)
+    log_q = normal(means, stds).log_prob(z[:, None]).exp().mean(1).log()
+    return (log_q - normal(0., 1.).log_prob(z)).mean()
+    ### END SOLUTION
+
+
+# %%
+means, stds = torch.tensor([-2., .5, 1.5]), torch.tensor([.5, 1., .3])
+z = torch.linspace(-12, 12, 100_001)
+density = lambda mean, std: torch.exp(-((z - mean)/std)**2/2)/(std*(2*torch.pi)**.5)
+q, p = sum(density(m, s) for m, s in zip(means, stds))/3, density(0., 1.)
+exact = torch.trapezoid(torch.where(q > 1e-30, q*(q/p).log(), 0.), z)
+assert abs(mixture_kl(means, stds) - exact) < .02
+components = DiagonalGaussian(means[:, None], 2*stds[:, None].log())
+assert mixture_kl(means, stds) < components.kl().mean()
+
+# %% [markdown]
+# ## References
+#
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized Multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021.
+# - M. Wu, N. Goodman, [Multimodal Generative Models](https://arxiv.org/abs/1802.05335), 2018 (MVAE).
+# - Y. Shi et al., [Variational Mixture-of-Experts Autoencoders](https://arxiv.org/abs/1911.03393), 2019 (MMVAE).
+# - I. Daunhawer et al., [On the Limitations of Multimodal VAEs](https://arxiv.org/abs/2110.04121), 2021.

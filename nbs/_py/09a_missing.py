@@ -1,0 +1,450 @@
+# %% [markdown]
+# # Training with modalities missing
+#
+# > Items that lack a part of their modalities are most of the data in practice; they train, too.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - how data say which item has what, and how a batch carries it;
+# - why a loss is taken pattern by pattern, and what that costs;
+# - what each method makes of an item that has only a part;
+# - why zeros in place of what is missing are worse than leaving the items out.
+#
+# Runs in about a minute on a laptop CPU. Later lessons explain the methods that are named here; read this page when your own data have holes.
+# :::
+
+# %%
+#| default_exp missing
+
+# %%
+#| export
+import copy
+import numpy as np
+import torch
+from mmvae_nb.core import *
+
+# %%
+from dataclasses import replace
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from mmvae_nb.data import TensorData
+from mmvae_nb.distributions import Gaussian
+from mmvae_nb.mopoe import MoPoE, MVAE
+from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import default_specs
+from mmvae_nb.training import fit
+from mmvae_nb.vae import Loss
+
+# %% [markdown]
+# ## An item with a hole
+#
+# A patient has a scan but no blood test, a film has no caption. If each of three modalities is missing in half of the items, one item in eight has all three. A training that needs
+# all of them throws seven eighths away. None of the bounds of this course needs that. What is there, $x_A$ for a subset $A$ of the modalities, has a likelihood of its own,
+#
+# $$
+# \log p(x_A) \ge \mathbb E_{q(z \mid x_A)} \Big[ \sum_{m \in A} \log p(x_m \mid z) \Big] - \mathrm{KL}(q(z \mid x_A) \,\|\, p(z)),
+# \tag{1}
+# $$
+#
+# because a modality that nobody has seen integrates to one and drops out of the sum. That it is missing must not depend on what it would have been: if dark photographs are the
+# ones that get lost, the model learns that photographs are bright. Within that condition (*missing at random*) the bounds of all items can simply be added up.
+#
+# ## A batch says who has what
+#
+# If the whole batch lacks a modality, the key is absent, as always. If its items lack *different* ones, the batch gets one key more, `"present"`: a row for each item, a column for each
+# modality. It is a tensor with the items in front like any other, so all that cuts, stacks or moves batches takes it along.
+#
+# Something has to stand where a value is missing. We take what no network mistakes for data: NaN, and token $-1$. So code that has never heard of holes does not train on them quietly;
+# it fails. (Images of bytes have no such value; there it is black, and the mask alone speaks.)
+
+# %%
+#| exports
+PRESENT = "present"   # key of the mask in a batch, so no name for a modality
+
+def with_present(pools, # dict: name -> (n_m, ...) the items there are
+                 index # dict: name -> (batch,) indices into them; -1: this item has none
+                ) -> dict: # name -> (batch, ...), and `PRESENT` -> (batch, modalities) bool
+    "The batch of these items. What is missing is nan, token -1 or black, and `PRESENT` says so."
+    fill = lambda x: float("nan") if x.is_floating_point() else -1 if x.dtype.is_signed else 0
+    def rows(x, i):
+        lacks = (i < 0).view(-1, *[1]*(x.ndim - 1))
+        return x[i.clamp(min=0)].masked_fill(lacks, fill(x))
+    batch = {m: rows(pools[m], i) for m, i in index.items()}
+    return {**batch, PRESENT: torch.stack([i >= 0 for i in index.values()], 1)}
+
+
+# %%
+pools = {"a": torch.tensor([[1.], [2.]]), "b": torch.tensor([[10.], [30.], [40.]])}
+batch = with_present(pools, {"a": torch.tensor([0, 1, -1, -1]), "b": torch.tensor([0, -1, 1, 2])})
+assert batch["a"][:, 0].isnan().tolist() == [False, False, True, True]
+assert batch[PRESENT].tolist() == [[True, True], [True, False], [False, True], [False, True]]
+batch
+
+
+# %% [markdown]
+# ## Pattern by pattern
+#
+# There are two ways to go on. One is to put the mask into every sum and product inside each model: one pass, but each formula must be written a second time, and an encoder must run on
+# values that are not there. The other is to sort the items of a batch by what they have. Each group is an ordinary batch with absent keys, its loss is the loss that we have, and the
+# groups' means are weighted by their sizes,
+#
+# $$
+# L = \sum_A \frac{n_A}{n} L_A(x_A).\tag{2}
+# $$
+#
+# We take the second. It is exact, no network ever sees a hole, it works for any model whose loss takes a part of the modalities, yours included, and there is nothing to get wrong in
+# five places. The price is a pass per pattern that occurs, at most $2^M - 1$ of them, each over its own items only, so that no item is computed twice.
+
+# %%
+#| exports
+def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
+            ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
+    "Split a batch into parts whose items have the same modalities, as ordinary batches."
+    if PRESENT not in batch:
+        first = next(iter(batch.values()))
+        return [(torch.arange(len(first), device=first.device), batch)]
+    names = [n for n in batch if n != PRESENT]
+    present = _checked(batch[PRESENT], names, [len(batch[n]) for n in names])
+    _, which = (present.long() << torch.arange(len(names), device=present.device)).sum(1).unique(
+        return_inverse=True)
+    found = [(which == k).nonzero()[:, 0] for k in range(int(which.max()) + 1)]
+    return [(rows, {n: batch[n][rows] for n, there in zip(names, present[rows[0]].tolist())
+                    if there}) for rows in found]
+
+def _checked(present, names, sizes):
+    "Refuse a mask that does not go with its batch."
+    allowed = (max(sizes, default=0), len(names))
+    if present.dtype != torch.bool or present.shape != allowed or len({*sizes}) > 1:
+        raise MmvaeError(f"{PRESENT}: got {tuple(present.shape)} of {present.dtype}, allowed: "
+                         f"{allowed} of torch.bool, a column for each of {', '.join(names)}")
+    return _something(present)
+
+def _something(present):
+    "Refuse items that have nothing."
+    if present.any(1).all(): return present
+    raise MmvaeError(f"{PRESENT}: got nothing at all of item {int(present.any(1).int().argmin())}, "
+                     "allowed: at least one modality of each item")
+
+
+# %%
+for rows, some in patterns(batch): print(rows.tolist(), {n: x[:, 0].tolist() for n, x in some.items()})
+
+
+# %% [markdown]
+# `MultimodalVAE.forward`, which `fit` calls, does this; `loss` sees one pattern at a time. The parts of the loss that the history shows are means over the items that have
+# them. For the posterior of each item from whatever it has there is `infer_each`.
+
+# %%
+#| exports
+def by_pattern(loss, # function: batch without `PRESENT` -> (scalar, dict of parts), means of items
+               batch # dict: name -> (batch, ...), with `PRESENT`
+              ) -> tuple: # (scalar, dict): means over all items, a part's over those that have it
+    "A loss of items that lack different modalities: the losses of each pattern, by its items."
+    done = [(len(rows), *loss(some)) for rows, some in patterns(batch)]
+    mean = lambda values: sum(n*v for n, v in values)/sum(n for n, _ in values)
+    names = dict.fromkeys(n for _, _, parts in done for n in parts)
+    return mean([(n, total) for n, total, _ in done]), {
+        k: mean([(n, parts[k]) for n, _, parts in done if k in parts]) for k in names}
+
+def infer_each(model, # has `infer`, for any modalities
+               batch # dict: name -> (batch, ...), perhaps with `PRESENT`
+              ): # the posteriors, in the order of the batch
+    "What `model` infers of each item from what that item has."
+    parts = patterns(batch)
+    q = [model.infer(some) for _, some in parts]
+    return type(q[0]).cat(q)[torch.cat([rows for rows, _ in parts]).argsort()]
+
+
+# %% [markdown]
+# A check against the slow way, one item after another:
+
+# %%
+def squares(batch): # a loss that likes everything to be zero
+    return sum((x**2).sum(1) for x in batch.values()).mean(), {n: x.mean() for n, x in batch.items()}
+
+total, parts = by_pattern(squares, batch)
+alone = [squares({n: x[i:i + 1] for n, x in batch.items() if n != PRESENT and not x[i].isnan()})[0] for i in range(4)]
+assert total == sum(alone)/4 == (1 + 100 + 4 + 900 + 1600)/4
+assert parts["a"] == 1.5 and parts["b"] == 80/3
+total
+
+
+# %% [markdown]
+# ## What data say
+#
+# `TensorData(..., present=)` takes a mask for each modality (`{"left": mask}`), one array of them, or `"given"`: then an item lacks what is `None` or a row of nothing but NaN. Without
+# the argument NaN is refused as before, since it is usually a mistake. The pools keep what there is. Items that share an id instead of a row number go into `PairedByKey(..., keys=ids,
+# partial=True)`. What is wrong is refused: an item with nothing at all, a mask of another shape, a NaN where the mask says that there is a value.
+#
+# What is handed over may be tensors, arrays, lists or tables. All of it becomes tensors by these, which `TensorData` uses for complete data, too:
+
+# %%
+#| exports
+def as_said(name, # of the modality, for messages
+            x, # tensor, array, list or table
+            kind # what it is said to be, or None
+           ) -> torch.Tensor:
+    "A tensor; whole numbers and truth values as floats, if they are said to be counts or binary."
+    x = as_tensor(name, x)
+    return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
+
+def as_tensor(name, # for messages
+              x # tensor, array, list or table
+             ) -> torch.Tensor:
+    "A tensor of an array, a list or a table of numbers; double precision becomes single."
+    if isinstance(x, torch.Tensor): return x.float() if x.dtype == torch.float64 else x
+    try:
+        given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
+        return as_tensor(name, torch.as_tensor(given))
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
+                         f"({str(e).splitlines()[0][:60]}), allowed: a tensor, array or table of "
+                         "numbers; strings become tokens by `Modality.encode`") from e
+
+def as_labels(labels # (items,) tensor, array or list
+             ) -> torch.Tensor:
+    "Labels as an int64 tensor; a fraction is no class."
+    x = torch.as_tensor(labels)
+    if (x.double() == x.long()).all(): return x.long()
+    raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
+
+
+# %%
+#| exports
+def with_holes(tensors, # dict: name -> tensor, array, table, or list with None for what is missing
+               present, # as `TensorData` takes it
+               read # function: (name, rows) -> tensor
+              ) -> tuple: # (dict of the rows that are there, dict of indices; None: nothing lacks)
+    "Items that may lack modalities: those there are, and where each item is among them, or -1."
+    for name, x in tensors.items():
+        if not hasattr(x, "__len__"): read(name, x)               # says what is wrong with it
+    sizes = {k: len(x) for k, x in tensors.items()}
+    if len({*sizes.values()}) != 1:
+        raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
+    said = _masks(present, list(tensors), max(sizes.values()))
+    found = {k: _there(k, x, said.get(k), read) for k, x in tensors.items()}
+    there = torch.stack([mask for _, mask in found.values()], 1)
+    pools = {k: x for k, (x, _) in found.items()}
+    if _something(there).all(): return pools, None
+    return pools, {k: torch.where(m, m.cumsum(0) - 1, -1) for k, (_, m) in found.items()}
+
+def _masks(present, names, n):
+    "name -> (n,) bool for what `present` speaks of; nothing if the data are to say it."
+    if isinstance(present, str):
+        one_of(PRESENT, present, ["given"])
+        return {}
+    if not hasattr(present, "keys"):
+        columns = _bool(PRESENT, present, (n, len(names)))
+        return dict(zip(names, columns.unbind(1)))
+    for k in present.keys(): one_of(PRESENT, k, names)
+    all_there = torch.ones(n, dtype=torch.bool)
+    return {k: _bool(f"{PRESENT}, {k}", present[k], (n,)) if k in present.keys() else all_there
+            for k in names}
+
+def _bool(name, x, shape):
+    "A bool tensor of this shape."
+    try: x = torch.as_tensor(x.to_numpy() if hasattr(x, "to_numpy") else x).cpu()
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {shape} of torch.bool") from e
+    if x.dtype == torch.bool and x.shape == shape: return x
+    raise MmvaeError(f"{name}: got {tuple(x.shape)} of {x.dtype}, allowed: {shape} of torch.bool")
+
+def _there(name, x, said, as_tensor):
+    "The rows of one modality that are there, and which are."
+    plain = isinstance(x, (list, tuple)) or getattr(x, "dtype", None) == np.dtype(object)
+    there = torch.tensor([r is not None for r in x]) if plain else torch.ones(len(x)).bool()
+    if said is not None and (bad := said & ~there).any():
+        raise MmvaeError(f"{name}: got None for item {int(bad.int().argmax())}, of which "
+                         f"`{PRESENT}` says that it is there; allowed: its values")
+    if not there.all(): x = _stacked(name, [r for r in x if r is not None])
+    x = as_tensor(name, x)
+    if said is not None: return x[said[there].to(x.device)], said
+    if not x.is_floating_point(): return x, there
+    keep = ~x.isnan().flatten(1).all(1) if x.ndim > 1 else ~x.isnan()
+    return x[keep], there.masked_scatter(there, keep.cpu())
+
+def _stacked(name, rows):
+    try: return np.stack([np.asarray(r) for r in rows])
+    except ValueError as e:
+        raise MmvaeError(f"{name}: got {e}, allowed: items of one shape, or None") from e
+
+def having(values, # dict: name -> (n, ...) something of each item; or None
+           rows, # as `with_holes` gives them
+           what # is given, for a message
+          ):
+    "The same for the items that are there."
+    if not values or rows is None: return values
+    for m, x in values.items():
+        if len(x) != len(rows[m]):
+            raise MmvaeError(f"{what} of {m}: got {len(x)}, allowed: {len(rows[m])}, one of each "
+                             "item")
+    return {m: x[(rows[m] >= 0).to(getattr(x, "device", "cpu"))] for m, x in values.items()}
+
+
+# %%
+#| exports
+def labels_of(labels, # dict: name -> (n_m,) classes
+              index # dict: name -> (batch,) indices, -1: nowhere
+             ): # (batch,)
+    "The class of each item: that of the first modality that it has."
+    first, *others = index
+    y, lacks = labels[first][index[first]], index[first] < 0
+    for m in others:
+        y = torch.where(lacks, labels[m][index[m]], y)
+        lacks = lacks & (index[m] < 0)
+    return y
+
+def subset_of(data, # a `MultimodalData`
+              index # dict: name -> (batch,) indices, none of them -1
+             ):
+    "A copy of `data` that has these rows of each pool and lacks nothing."
+    if not len(next(iter(index.values()))):
+        raise MmvaeError("complete: got no item that lacks nothing, allowed: one at least")
+    out = copy.copy(data)
+    of = lambda d: d and {m: x[index[m].to(x.device)] for m, x in d.items()}
+    out.pools, out.labels, out.groups = of(data.pools), of(data.labels), of(data.groups)
+    out._own_keys, out._rows, out._epoch = of(data._own_keys), None, (None, None)
+    out.__dict__.pop("checksum", None)
+    return out
+
+
+# %%
+#| exports
+def rows_of(keys):
+    "For each key, in ascending order: the rows that have it."
+    found, counts = keys.unique(return_counts=True)
+    return dict(zip(found.tolist(), keys.argsort(stable=True).split(counts.tolist())))
+
+def visits(keys, # dict: name -> (n_m,) int64, on the CPU
+           anchor, # modality whose items an epoch visits once each
+           partial, # visit those too that the anchor lacks?
+           what="key" # what the keys are, for a message
+          ) -> tuple: # (rows of each key, by modality; the key of each visit; its row, or -1)
+    "Whom an epoch visits: the anchor's items, and of a key that it lacks the longest list."
+    members = {m: rows_of(k) for m, k in keys.items()}
+    for m, own in members.items():
+        empty = set(members[anchor]) - set(own)
+        if empty and not partial:
+            raise MmvaeError(f"{m}: got no item of {what} {min(empty)}, allowed: one at least, as "
+                             f"{anchor} has some, or `partial=True`")
+    found = [(anchor, torch.arange(len(keys[anchor])))]
+    others = set.union(*map(set, members.values())) - set(members[anchor]) if partial else ()
+    for c in sorted(others):
+        m = max(members, key=lambda m: len(members[m].get(c, ())))
+        found.append((m, members[m][c]))
+    rows = lambda m: torch.cat([i if n == m else torch.full_like(i, -1) for n, i in found])
+    return members, torch.cat([keys[m][i] for m, i in found]), {m: rows(m) for m in keys}
+
+
+# %% [markdown]
+# The helpers above are for [`TensorData` and `PairedByKey`](02a_data.ipynb). Here are the small digits of scikit-learn, as left half, right half and label, with half of each missing at random:
+
+# %%
+digits = load_digits()
+images, y = digits.images.astype("float32")/16, digits.target
+items = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32),
+         "label": np.eye(10, dtype="float32")[y]}
+train, test = ({n: x[part] for n, x in items.items()} for part in (slice(1400), slice(1400, None)))
+there = torch.rand(1400, 3, generator=generator("holes")) < .5
+there[~there.any(1), 0] = True                                       # something must be there
+data = TensorData(train, present=there, labels=y[:1400], name="digits")
+assert len(data.complete()) == there.all(1).sum() and data.checksum != TensorData(train).checksum
+data
+
+# %%
+for bad in [lambda: TensorData(train, present=there[:9]), lambda: TensorData(train, present=there & False),
+            lambda: TensorData({"a": [[1., 2.], [np.nan, 2.]]}, present="given")]:
+    try: bad()
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
+
+# %% [markdown]
+# ## What each method makes of it
+#
+# | method | an item with the modalities $A$ | from |
+# |---|---|---|
+# | MVAE | the product of the experts in $A$ and the prior, and (1) | Wu and Goodman, 2018 |
+# | MMVAE | the mixture of the experts in $A$; reconstruct $A$ | Shi et al., 2019 |
+# | MoPoE | the products over all non-empty subsets *of $A$* | Sutter et al., 2021 |
+# | MVTCAE | its formula with $|A|$ in place of $M$; of one modality, $(1 - \alpha)$ times (1): there is no total correlation of one thing | lesson 06 |
+# | CRMVAE | its sums over $A$; of one modality, (1) | lesson 06 |
+# | JMVAE-kl | with all: as always. Else (1) with the product of its unimodal encoders, which is what it infers with then | ours |
+# | `JVAEWithStudents` | the same as JMVAE-kl | ours |
+# | iterative teacher | starts from a modality in $A$, refined by the gradient of (1), $T$ times; continued refinements are kept for each pattern | ours |
+# | its students, and others' | the students in $A$ imitate what the teacher infers from $A$ | ours |
+# | JVAE | can't: its one encoder has no input for what is missing. Train it, and distil it, on `data.complete()` | |
+#
+# The prior joins MoPoE's product of *all* modalities only, so that $q_A$ is the same function of $x_A$ whether the item has more or not. In training, JMVAE's warm-up counts updates with complete items.
+# What the refined teacher `infer`s is still from all modalities; a part is for its students.
+
+# %%
+specs = {n: s if n == "label" else replace(s, likelihood=Gaussian(.2)) for n, s in default_specs(data.modalities).items()}
+batch, _ = data.take(64)
+for kind in (MoPoE, MVAE, MVTCAE):
+    seed_everything(0, "lesson"); model = kind(specs, 8)
+    total, parts = model(batch)                                      # any pattern
+    assert isinstance(model(batch), Loss) and total.isfinite() and {"left", "right", "label"} <= set(parts)
+    assert len(infer_each(model, batch)) == 64
+try: JVAE(specs, 8)(batch)
+except MmvaeError as e: print(e)
+
+# %% [markdown]
+# ## Is it worth it?
+#
+# Three trainings of a MoPoE of the same size: on the complete items, on all items with zeros for what is missing, and on all items as they are. A classifier of real right halves reads the digit from
+# right halves that were made from left ones.
+
+# %%
+judge = LogisticRegression(max_iter=500).fit(train["right"], y[:1400])
+filled = {n: x*m[:, None].numpy() for (n, x), m in zip(train.items(), there.T)}
+def read(data, updates=600):
+    "The share of digits read rightly from made right halves."
+    seed_everything(0, "lesson"); model = MoPoE(specs, 8)
+    fit(model, data, updates, batch_size=64, lr=2e-3, progress=False, device="cpu")
+    with torch.no_grad(): right = model.generate({"left": torch.tensor(test["left"])}, "right")["right"]
+    return judge.score(right, y[1400:])
+
+found = {"complete items": read(data.complete()), "zeros": read(TensorData(filled)), "all items": read(data)}
+assert found["all items"] > found["zeros"]
+{k: round(v, 3) for k, v in found.items()}
+
+# %% [markdown]
+# The report of the experiments has every method, 0 to 75 % missing, and three seeds: `nbs/experiments/missing_data.ipynb`.
+#
+# ## What goes wrong, and how you would notice
+#
+# - *Zeros for what is missing.* It trains without a word, and the model makes half of its pictures black. Compare with `data.complete()`.
+# - *A test set with holes.* `evaluate` measures on complete items. Hide modalities yourself, as it does, so that there is something to compare with.
+# - *Not missing at random.* No loss shows it. Ask how the holes came about.
+# - *A mean that is not over all items.* `parts["left"]` is over items with a left half; `total` is over all.
+# - *Several processes for one model.* A process whose batch lacks a modality altogether has no gradient for its networks, and others wait for it: take large batches, or one process.
+#
+# ## Recap
+#
+# - What is there has a bound of its own, and every item adds its own.
+# - A batch carries a mask in `"present"`; `model(batch)` takes each pattern as an ordinary batch.
+# - All methods but the JVAE train on it; a JVAE needs `data.complete()`.
+#
+# ## Exercises
+#
+# 1. Five modalities, half of each missing at random, batches of 64: how many patterns are possible, and about how many occur in a batch?
+# 2. Why is the weight in (2) $n_A/n$ and not one over the number of patterns?
+# 3. For an item with one modality MVTCAE's loss is $(1 - \alpha)$ times a VAE's. What does that mean for data in which most items have just one?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. 31 and, since each of the 32 (with the empty one) has chance 1/32, about $31\,(1 - (31/32)^{64}) \approx 27$. Groups of two items each: a pass per pattern is slow there.
+# 2. Otherwise an item of a rare pattern would count more than one of a frequent pattern.
+# 3. With $\alpha = 5/6$ their gradient counts a sixth of what it does in a VAE, against $1 - \alpha/M$ for complete ones: they train little. Choose a smaller $\alpha$.
+# :::
+#
+# ## References
+#
+# - M. Wu, N. Goodman, [Multimodal generative models for scalable weakly-supervised learning](https://arxiv.org/abs/1802.05335), NeurIPS 2018.
+# - Y. Shi et al., [Variational mixture-of-experts autoencoders](https://arxiv.org/abs/1911.03393), NeurIPS 2019.
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized multimodal ELBO](https://arxiv.org/abs/2105.02470), ICLR 2021.
+# - D. Rubin, [Inference and missing data](https://doi.org/10.1093/biomet/63.3.581), Biometrika 1976.
+# - A. Senellart, C. Chadebec, S. Allassonnière, [MultiVae](https://github.com/AgatheSenellart/MultiVae): masks for incomplete data in several of these models.
