@@ -99,6 +99,7 @@ class Options:
     methods: tuple = () # only these methods (and their teachers), without a report
     results: str = "results" # folder above the scales
     device: str | None = None # the scale's by default
+    measured: str | None = None # "kept": as `jobs_for` says
 
     @classmethod
     def read(cls, words # mapping: name -> value or text; other names are not looked at
@@ -123,9 +124,11 @@ def jobs_for(scale, # a key of SCALES
              seeds=None, # how many; the scale's number by default
              methods=None, # only these methods (and their teachers), without a report
              results="results", # folder above the scales
-             device=None # the scale's by default
+             device=None, # the scale's by default
+             measured=None # "kept": what has its metrics is not made again
             ) -> list: # of `Job`s, in an order that works
     "The experiments of a part at a scale."
+    one_of("measured", measured, [None, "kept"])
     s, root = scale_of(scale, dataset), Path(results)/scale
     seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
     parts = _wanted_parts(scale, dataset, part, methods)
@@ -139,7 +142,8 @@ def jobs_for(scale, # a key of SCALES
         for seed in seeds_of(m, seeds): jobs += _model_jobs(s, root, common, m, seed, judges)
     reported = {**common, "scale": scale, "seeds": seeds}
     jobs += [_report_job(root, {**reported, "part": p}) for p in parts]
-    return [*jobs, _talk_job(root, dataset, jobs)]
+    talk = _talk_job(root, dataset, jobs)
+    return [*(_not_measured(jobs) if measured else jobs), talk]
 
 def _wanted_parts(scale, dataset, part, methods):
     "The reports to make: none where only some methods are asked for."
@@ -208,6 +212,26 @@ def _evaluation(s):
     "What an evaluation is told, besides the run."
     fields = ("probe_points", "samples", "oracle_items", "judge_updates", "judge_width", "split")
     return {k: getattr(s, k) for k in fields}
+
+# %% ../../nbs/14c_graph.ipynb #7ed07b54
+def _as_asked(job):
+    "Does the record of a training say the parameters of this job?"
+    record = next(Path(f) for f in job.outputs if f.endswith(".json"))
+    said = read_json(record).get("parameters", {}) if record.exists() else {}
+    asked = {k: v for k, v in job.parameters.items() if k not in ("results", "device", "budget")}
+    return asked == {k: said.get(k) for k in asked}
+
+def _not_measured(jobs):
+    "Jobs without those of models that are measured, but with their teachers'."
+    who = lambda job: (job.parameters.get("method"), job.parameters.get("seed"))
+    same = {who(j) for j in jobs if j.notebook == "train" and _as_asked(j)}
+    same &= {who(j) for j in jobs if j.notebook == "evaluate" and Path(j.outputs[0]).exists()}
+    left, needed = [], set()
+    for job in reversed(jobs):
+        measured = job.notebook == "evaluate" or needed.isdisjoint(job.outputs)
+        if job.notebook in ("train", "evaluate") and who(job) in same and measured: continue
+        left.append(job); needed |= set(job.inputs)
+    return left[::-1]
 
 # %% ../../nbs/14c_graph.ipynb #f0e56a4f
 def _guessed_cost(job):

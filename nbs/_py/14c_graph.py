@@ -154,6 +154,7 @@ class Options:
     methods: tuple = () # only these methods (and their teachers), without a report
     results: str = "results" # folder above the scales
     device: str | None = None # the scale's by default
+    measured: str | None = None # "kept": as `jobs_for` says
 
     @classmethod
     def read(cls, words # mapping: name -> value or text; other names are not looked at
@@ -186,9 +187,11 @@ def jobs_for(scale, # a key of SCALES
              seeds=None, # how many; the scale's number by default
              methods=None, # only these methods (and their teachers), without a report
              results="results", # folder above the scales
-             device=None # the scale's by default
+             device=None, # the scale's by default
+             measured=None # "kept": what has its metrics is not made again
             ) -> list: # of `Job`s, in an order that works
     "The experiments of a part at a scale."
+    one_of("measured", measured, [None, "kept"])
     s, root = scale_of(scale, dataset), Path(results)/scale
     seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
     parts = _wanted_parts(scale, dataset, part, methods)
@@ -202,7 +205,8 @@ def jobs_for(scale, # a key of SCALES
         for seed in seeds_of(m, seeds): jobs += _model_jobs(s, root, common, m, seed, judges)
     reported = {**common, "scale": scale, "seeds": seeds}
     jobs += [_report_job(root, {**reported, "part": p}) for p in parts]
-    return [*jobs, _talk_job(root, dataset, jobs)]
+    talk = _talk_job(root, dataset, jobs)
+    return [*(_not_measured(jobs) if measured else jobs), talk]
 
 def _wanted_parts(scale, dataset, part, methods):
     "The reports to make: none where only some methods are asked for."
@@ -285,6 +289,54 @@ def _evaluation(s):
 # Which of the jobs that could run is to run first? The one with the longest chain of others behind it, because the whole is never done before that chain is. With two cores that
 # is the iterative teacher, long before anything of MoPoE. How long a job takes is guessed: an evaluation takes about as long as 500 updates, that of a teacher ten times as long, because of the oracle or of the steps of its
 # refinement; and who refines in training pays each of its steps.
+#
+# Weights are large and not committed; the numbers measured with them are. So a fresh clone would train again whatever it has the numbers of. Whoever wants only what is
+# missing, a further seed or a further method, says `--measured kept`: a model whose record names the very parameters asked for, and whose metrics are there, is left out, unless somebody who is not
+# measured yet needs its weights as a teacher's. (Whether the code has changed since, its record can't tell: that is why it has to be asked for.)
+
+# %%
+#| exports
+def _as_asked(job):
+    "Does the record of a training say the parameters of this job?"
+    record = next(Path(f) for f in job.outputs if f.endswith(".json"))
+    said = read_json(record).get("parameters", {}) if record.exists() else {}
+    asked = {k: v for k, v in job.parameters.items() if k not in ("results", "device", "budget")}
+    return asked == {k: said.get(k) for k in asked}
+
+def _not_measured(jobs):
+    "Jobs without those of models that are measured, but with their teachers'."
+    who = lambda job: (job.parameters.get("method"), job.parameters.get("seed"))
+    same = {who(j) for j in jobs if j.notebook == "train" and _as_asked(j)}
+    same &= {who(j) for j in jobs if j.notebook == "evaluate" and Path(j.outputs[0]).exists()}
+    left, needed = [], set()
+    for job in reversed(jobs):
+        measured = job.notebook == "evaluate" or needed.isdisjoint(job.outputs)
+        if job.notebook in ("train", "evaluate") and who(job) in same and measured: continue
+        left.append(job); needed |= set(job.inputs)
+    return left[::-1]
+
+
+# %% [markdown]
+# Here two models were measured, of which one is the teacher of a student that was not; and a third was trained for another number of updates.
+
+# %%
+import tempfile
+with (contextlib.chdir(Path(importlib.util.find_spec("mmvae_nb").origin).parent.parent),
+      tempfile.TemporaryDirectory() as tmp):
+    asked = dict(scale="smoke", methods=["jvae", "jmvae_student", "mopoe", "mvtcae"], results=tmp)
+    for job in (all_jobs := jobs_for(**asked)):
+        changed = {"updates": 7} if "mvtcae" in job.name else {}
+        record = {"parameters": {**job.parameters, **changed}, "rows": []}
+        if job.notebook in ("train", "evaluate") and "student" not in job.name:
+            write_json(next(f for f in job.outputs if f.endswith(".json")), record)
+    left = [j.name.split("-", 1)[1] for j in jobs_for(**asked, measured="kept")]
+assert len(all_jobs) == 10
+left
+
+# %%
+assert left == ["judges", "jvae-0-train", "jmvae_student-0-train", "jmvae_student-0-evaluate",
+                "mvtcae-0-train", "mvtcae-0-evaluate", "talk"]
+
 
 # %%
 #| exports

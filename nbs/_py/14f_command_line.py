@@ -55,6 +55,7 @@ def _graph(p):
     p.add_argument("--seeds", type=int, help="how many; the scale's number by default")
     p.add_argument("--methods", default="", help="comma-separated; no report then")
     p.add_argument("--device", help="auto, cpu, cuda, cuda:N, mps")
+    p.add_argument("--measured", help="kept: don't train again what has its metrics")
 
 
 # %% [markdown]
