@@ -98,6 +98,9 @@ def _checked(model, data, updates, epochs, **how):
                          "the model, each in some items at least")
     return {"updates": _updates(data, updates, epochs, how), **how}
 
+# %% ../nbs/02g_training.ipynb #66443595
+#| code-fold: true
+#| code-summary: "Folder, updates, processes"
 def _folder(checkpoint):
     "The folder of checkpoints as it was given, if it can be one."
     if checkpoint is None or isinstance(checkpoint, os.PathLike): return checkpoint
@@ -115,6 +118,9 @@ def _updates(data, updates, epochs, how):
 
 def _processes(): return int(os.environ.get("WORLD_SIZE", 1))
 
+# %% ../nbs/02g_training.ipynb #ff04e7bb
+#| code-fold: true
+#| code-summary: "Accelerator and optimiser"
 def _accelerator(device, precision):
     "An `Accelerator` on `device`; several fits in one process may differ in device and precision."
     from accelerate import Accelerator
@@ -141,6 +147,9 @@ def _name(optimiser):
     options = {k: v for k, v in optimiser.defaults.items() if k != "lr" and v}
     return f"{type(optimiser).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
 
+# %% ../nbs/02g_training.ipynb #9b6052db
+#| code-fold: true
+#| code-summary: "What is put back afterwards"
 @contextlib.contextmanager
 def _coarse_products(how):
     "Within: where bf16 was asked for, a card may round what stays in float32 as well (TF32)."
@@ -159,8 +168,8 @@ def _marks(model):
     return release
 
 # %% ../nbs/02g_training.ipynb #66a54016
-class Run:
-    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
+class _Settings:
+    "What a training was asked for, and how far it is."
     def __init__(self, model, # the model in training
                  data, # a `MultimodalData`
                  how, # settings, as `fit` checks them
@@ -180,30 +189,9 @@ class Run:
         self.settings = json.loads(json.dumps(self.settings, default=float))   # as a file gives it
         self.history, self.row, self.update, self.stopped = [], {}, 0, False
 
-    def __enter__(self):
-        with contextlib.ExitStack() as undo:
-            if self.checkpoint: check_writable(self.checkpoint)
-            undo.enter_context(keeping_random_state())
-            seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
-            undo.callback(self.model.eval); self.model.train()
-            undo.callback(_marks(self.model)); undo.enter_context(_coarse_products(self.how))
-            if self.watch: undo.callback(self.watch.restore, self.model)
-            self._prepare()
-            start = self._resume()
-            if self.watch and self.watch.over(self.history): self.end = start
-            show = self.progress and self.accelerator.is_main_process
-            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
-            self.left, self.undo = range(start, self.end), undo.pop_all()
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is not None: error.history = pd.DataFrame(self.history)
-        self.undo.__exit__(kind, error, trace)
-        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
-            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
-                raise MmvaeError(f"process {self._rank()}: another process has ended, and says "
-                                 "why; this one can't go on without it") from error
-
+# %% ../nbs/02g_training.ipynb #495e31ed
+class _Prepared(_Settings):
+    "Model, data and optimiser in place, as they were left."
     def _prepare(self):
         "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
         accelerator, how = self.accelerator, self.how
@@ -227,26 +215,9 @@ class Run:
         start, self.history = load_checkpoint(self.accelerator, path, self.settings, self.parts)
         return start
 
-    def step(self, update) -> dict: # the row of the history
-        "One update: loss, gradient, optimiser. `MmvaeError` if a number is not finite."
-        accelerator, how, k = self.accelerator, self.how, self.how["accumulate"]
-        rows = []
-        for i in range(update*k, (update + 1)*k):
-            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
-                rows.append(self._gradient(update, i))
-        limit = math.inf if how["clip"] is None else how["clip"]
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
-        for row in rows if accelerator.num_processes > 1 else ():
-            self._finite("loss: got", row["total"], update)
-        self._finite("gradient: got norm", norm, update)
-        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
-        self.update = update
-        if k > 1:                      # a part may be missing where no item of a batch has it
-            found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
-            rows = [{n: sum(v)/len(v) for n, v in found.items()}]
-        return {"update": update, **rows[0]}
-
+# %% ../nbs/02g_training.ipynb #298b3cbd
+class _Gradients(_Prepared):
+    "Gradients, and numbers that are none."
     def _gradient(self, update, i):
         "Add the gradient of the i-th batch; its total and parts."
         number = i*self.accelerator.num_processes + self.accelerator.process_index
@@ -271,6 +242,36 @@ class Run:
 
     def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
 
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
+# %% ../nbs/02g_training.ipynb #ee050f11
+class _Updates(_Gradients):
+    "Loss, gradient, limit, step."
+    def step(self, update) -> dict: # the row of the history
+        "One update: loss, gradient, optimiser. `MmvaeError` if a number is not finite."
+        accelerator, how, k = self.accelerator, self.how, self.how["accumulate"]
+        rows = []
+        for i in range(update*k, (update + 1)*k):
+            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+                rows.append(self._gradient(update, i))
+        limit = math.inf if how["clip"] is None else how["clip"]
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        for row in rows if accelerator.num_processes > 1 else ():
+            self._finite("loss: got", row["total"], update)
+        self._finite("gradient: got norm", norm, update)
+        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
+        self.update = update
+        if k > 1:                      # a part may be missing where no item of a batch has it
+            found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
+            rows = [{n: sum(v)/len(v) for n, v in found.items()}]
+        return {"update": update, **rows[0]}
+
+# %% ../nbs/02g_training.ipynb #490de669
+class _History(_Updates):
+    "A row every ten updates."
     def log(self, row, callbacks=()):
         "Keep a row of the history, call the callbacks, show both."
         self.row = {k: v if k == "update" else float(v) for k, v in self._mean(row).items()}
@@ -290,6 +291,13 @@ class Run:
                             for k in names])
         return {"update": row["update"], **dict(zip(names, self.accelerator.reduce(here, "mean")))}
 
+    def stop(self):
+        "End after this update, with a checkpoint if there is a folder for it."
+        self.stopped = True
+
+# %% ../nbs/02g_training.ipynb #fd626c22
+class _Warnings(_History):
+    "What a reader of the history might overlook."
     def _warn_of_parts(self):
         "One line for a part that is no number although the total is one."
         wild = [k for k, v in self.row.items() if not math.isfinite(v)]
@@ -298,18 +306,6 @@ class Run:
             warnings.warn(f"loss: its part {wild[0]} is {self.row[wild[0]]} at update "
                           f"{self.row['update']}, while the total is finite", stacklevel=4)
 
-    def stop(self):
-        "End after this update, with a checkpoint if there is a folder for it."
-        self.stopped = True
-
-    def saves(self, update):
-        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
-        return bool(self.checkpoint) and due
-
-    def save(self, done): # updates done
-        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history,
-                        self.parts)
-
     def look_back(self):
         "One line if the model makes the same of all items."
         if self.update < 99 or self.batch is None or not self.accelerator.is_main_process: return
@@ -317,6 +313,40 @@ class Run:
             warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
                           f"different items are alike (they vary by less than {ALIKE:.0%} of what "
                           "the data do); a plateau, or a collapsed posterior", stacklevel=3)
+
+# %% ../nbs/02g_training.ipynb #31ff413f
+class _Context(_Warnings):
+    "The way in, whose traces are removed on the way out."
+    def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            if self.checkpoint: check_writable(self.checkpoint)
+            undo.enter_context(keeping_random_state())
+            seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
+            undo.callback(self.model.eval); self.model.train()
+            undo.callback(_marks(self.model)); undo.enter_context(_coarse_products(self.how))
+            if self.watch: undo.callback(self.watch.restore, self.model)
+            self._prepare()
+            start = self._resume()
+            if self.watch and self.watch.over(self.history): self.end = start
+            show = self.progress and self.accelerator.is_main_process
+            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
+            self.left, self.undo = range(start, self.end), undo.pop_all()
+        return self
+
+# %% ../nbs/02g_training.ipynb #7712b7dc
+class Run(_Context):
+    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
+    def __exit__(self, kind, error, trace):
+        if error is not None: error.history = pd.DataFrame(self.history)
+        self.undo.__exit__(kind, error, trace)
+        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
+            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
+                raise MmvaeError(f"process {self._rank()}: another process has ended, and says "
+                                 "why; this one can't go on without it") from error
+
+    def save(self, done): # updates done
+        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history,
+                        self.parts)
 
 # %% ../nbs/02g_training.ipynb #60776c02
 class _Bar:
@@ -333,8 +363,8 @@ class _Bar:
     def close(self): self.bar.close()
 
 # %% ../nbs/02g_training.ipynb #0e3a7cf0
-class Stream:
-    "An iterable of dict batches, asked by number as `MultimodalData` is."
+class _Passes:
+    "An iterable, and how many passes over it have begun."
     def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
                 ): self.batches, self.device = batches, "cpu"; self.reset()
 
@@ -363,6 +393,9 @@ class Stream:
         if length := self._length(): return length[0]
         raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
 
+# %% ../nbs/02g_training.ipynb #562862fa
+class Stream(_Passes):
+    "An iterable of dict batches, asked by number as `MultimodalData` is."
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."
         while self.number <= number: batch = self._next(seed)
@@ -386,6 +419,7 @@ class Stream:
             if hasattr(part, "set_epoch"): part.set_epoch(self.epoch)
         return iter(self.batches)
 
+# %% ../nbs/02g_training.ipynb #29f98189
 def _as_batch(batch, device):
     "A dict of tensors on the device; `MmvaeError` for another kind of batch."
     if isinstance(batch, Mapping) and batch:

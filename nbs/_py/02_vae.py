@@ -482,7 +482,7 @@ for pixels, latents in [(784, 20), (3072, 20), (50, 50)]:
 # %% [markdown]
 # ## References
 #
-# - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013.
-# - D. Kingma, M. Welling, [An Introduction to Variational Autoencoders](https://arxiv.org/abs/1906.02691), 2019.
-# - G. Roeder, Y. Wu, D. Duvenaud, [Sticking the Landing](https://arxiv.org/abs/1703.09194), 2017.
-# - I. Higgins et al., [beta-VAE](https://openreview.net/forum?id=Sy2fzU9gl), 2017.
+# - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013. Where the VAE and the reparameterised gradient come from; short.
+# - D. Kingma, M. Welling, [An Introduction to Variational Autoencoders](https://arxiv.org/abs/1906.02691), 2019. The same at leisure, with every step; chapter 2 is this lesson.
+# - G. Roeder, Y. Wu, D. Duvenaud, [Sticking the Landing](https://arxiv.org/abs/1703.09194), 2017. Equation (5), and when it helps.
+# - I. Higgins et al., [beta-VAE](https://openreview.net/forum?id=Sy2fzU9gl), 2017. Equation (4) with a $\beta$ above 1, and what it is good for.

@@ -432,4 +432,4 @@ for alpha in (0.1, 1., 5.):
 # %% [markdown]
 # ## References
 #
-# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
+# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016. Its equation (8) is our (1).
