@@ -27,8 +27,8 @@ def subsets_of(names, # modality names
     return [s for k in range(1, len(names) + 1) for s in itertools.combinations(names, k)]
 
 # %% ../nbs/05_mopoe.ipynb #368abae4
-class MoPoE(MultimodalVAE):
-    "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
+class _Experts(MultimodalVAE):
+    "One encoder per modality, and products of them."
     def __init__(self, specs, latent=20, beta=1.0,
                  subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
                  exact=False # all subsets in the loss, instead of one drawn per item?
@@ -50,6 +50,9 @@ class MoPoE(MultimodalVAE):
         if self.always_prior: return product_of_experts(posteriors, prior=True)
         return super().product(posteriors, prior=len(posteriors) == len(self.names))
 
+# %% ../nbs/05_mopoe.ipynb #ab3fb318
+class MoPoE(_Experts):
+    "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
     def mixture(self, batch) -> Mixture:
         "The joint posterior of eq. (1), as a distribution."
         return Mixture(self.products(batch))
@@ -68,6 +71,7 @@ class MoPoE(MultimodalVAE):
         total = -(self.weighted(logs) - self.beta*kl).mean()
         return Loss(total, self.parts(logs, kl=kl))
 
+# %% ../nbs/05_mopoe.ipynb #7fa5a2b4
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
     def __init__(self, specs, latent=20, beta=1.0):

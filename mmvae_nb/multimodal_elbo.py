@@ -15,50 +15,15 @@ from .missing import *
 from .networks import *
 from .vae import *
 
-# %% ../nbs/03_multimodal_elbo.ipynb #4ca3f867
-def _check_items(name, x, modality):
-    "Refuse what is no batch of this modality's items, as far as its shape can tell."
-    if not isinstance(x, torch.Tensor):
-        missing = "nothing: what is missing is an absent key" if x is None else \
-            "a tensor (`torch.as_tensor`)"
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
-    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
-    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
-    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
-
-def _own(x, like):
-    "What a model is given from outside, as a tensor on its device, floats in its precision."
-    if not isinstance(x, torch.Tensor):
-        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
-        x = torch.as_tensor(np.array(x))
-        if x.dtype == torch.bool: x = x.float()
-        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
-    return x.to(like.device, like.dtype if x.is_floating_point() else None)
-
-def _check_finite(name, x):
-    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return
-    if x.isfinite().all(): return
-    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
-    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
-                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
-
-class MultimodalVAE(Remembers, nn.Module):
-    "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
-    needs_all = False     # can it infer from all modalities only?
-    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
-    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
-
+# %% ../nbs/03_multimodal_elbo.ipynb #c044ede8
+class _Modalities(Remembers, nn.Module):
+    "Specifications, decoders and likelihoods of some modalities."
     def __init__(self, specs, # dict: name -> `ModalitySpec`
                  latent=20, # latent coordinates
                  beta=1.0 # weight of the KL term
                 ):
         super().__init__()
-        if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
-        for n in specs:            # names of torch's submodules, too
-            if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
-                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
-                                 "dot that are no attribute of torch's ModuleDict, and not "
-                                 f"{PRESENT!r}")
+        _check_names(specs)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
         self.latent = in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
@@ -76,6 +41,36 @@ class MultimodalVAE(Remembers, nn.Module):
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
+# %% ../nbs/03_multimodal_elbo.ipynb #e0d546d7
+class _Objective(_Modalities):
+    "The ELBO of eq. (1), and what it consists of."
+    def decode(self, z, # latents (batch, latent)
+               modality # a modality's name
+              ): # (batch, ...)
+        "The parameters of a modality's likelihood."
+        return self.decoders[modality](z)
+
+    def log_likelihoods(self, batch, z) -> dict:
+        "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
+        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
+
+    def weighted(self, log_likelihoods):
+        "sum_m w_m log p(x_m | z), per item."
+        return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
+
+    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
+             q, # a `Posterior` of its items, wherever it comes from
+             generator=None, # random stream of the sample
+             path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
+            ): # (batch,) nats
+        "Eq. (1) per item by one sample, for ANY `q`."
+        z = q.rsample(generator=generator)
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
+
+# %% ../nbs/03_multimodal_elbo.ipynb #970e84cc
+class _Subsets(_Objective):
+    "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
@@ -96,72 +91,14 @@ class MultimodalVAE(Remembers, nn.Module):
                              f"{', '.join(missing)} too and can't do without")
         return have
 
-    def variants(self) -> dict: # suffix of the names of its numbers -> model
-        "The models in this one that are evaluated one by one: itself, if it holds no others."
-        return {"": self}
-
     def product(self, posteriors, **options): # `options` of `product_of_experts`
         "One posterior: itself. Several: their product of experts."
         posteriors = list(posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
-    def decode(self, z, # latents (batch, latent)
-               modality # a modality's name
-              ): # (batch, ...)
-        "The parameters of a modality's likelihood."
-        return self.decoders[modality](z)
-
-    def log_likelihoods(self, batch, z) -> dict:
-        "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
-
-    def weighted(self, log_likelihoods):
-        "sum_m w_m log p(x_m | z), per item."
-        return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
-
-    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
-              **terms # name -> (batch,) nats
-             ) -> dict: # of detached scalars
-        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
-        return {**{n: v.mean().detach() for n, v in terms.items()},
-                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
-
-    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
-             q, # a `Posterior` of its items, wherever it comes from
-             generator=None, # random stream of the sample
-             path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
-            ): # (batch,) nats
-        "Eq. (1) per item by one sample, for ANY `q`."
-        z = q.rsample(generator=generator)
-        kl = path_kl(q, z) if path else q.kl()
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
-
-    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
-               ):
-        "The same as tensors on the model's device; `MmvaeError` for nan."
-        like = next(self.parameters(), torch.empty(0))
-        given = source if isinstance(source, dict) else {"latents": source}
-        own = {n: _own(x, like) for n, x in given.items()}
-        for n, x in own.items(): _check_finite(n, x)
-        return own if isinstance(source, dict) else own["latents"]
-
-    @torch.no_grad()
-    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
-                 to=None, # name or names to generate; all by default
-                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
-                 generator=None, # for the draws, on the model's device
-                 n=None # draws for each item: results are (n, batch, ...)
-                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
-        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
-        to = self.names if to is None else [to] if isinstance(to, str) else list(to)
-        for m in to: one_of("to", m, self.names)
-        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
-                          generator, n)
-        made = {m: self._said(m, z, sample == "x", generator) for m in to}
-        like = next(iter(source.values())) if isinstance(source, dict) else source
-        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
-        return {m: x.to(like.device) for m, x in made.items()}
-
+# %% ../nbs/03_multimodal_elbo.ipynb #0fc90195
+class _Draws(_Subsets):
+    "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
         "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
         if n is not None: in_range("n", n, low=1, whole=True)
@@ -183,12 +120,100 @@ class MultimodalVAE(Remembers, nn.Module):
         x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
+# %% ../nbs/03_multimodal_elbo.ipynb #dad75723
+class _Generation(_Draws):
+    "`generate`, for tensors or arrays on any device."
+    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
+               ):
+        "The same as tensors on the model's device; `MmvaeError` for nan."
+        like = next(self.parameters(), torch.empty(0))
+        given = source if isinstance(source, dict) else {"latents": source}
+        own = {n: _finite(n, _own(x, like)) for n, x in given.items()}
+        return own if isinstance(source, dict) else own["latents"]
+
+    @torch.no_grad()
+    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
+                 to=None, # name or names to generate; all by default
+                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
+                 generator=None, # for the draws, on the model's device
+                 n=None # draws for each item: results are (n, batch, ...)
+                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
+        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
+        to = self.names if to is None else [to] if isinstance(to, str) else list(to)
+        for m in to: one_of("to", m, self.names)
+        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
+                          generator, n)
+        made = {m: self._said(m, z, sample == "x", generator) for m in to}
+        like = next(iter(source.values())) if isinstance(source, dict) else source
+        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
+        return {m: x.to(like.device) for m, x in made.items()}
+
+# %% ../nbs/03_multimodal_elbo.ipynb #bb0e89b1
+class MultimodalVAE(_Generation):
+    "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
+    needs_all = False     # can it infer from all modalities only?
+    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
+    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
+
+    def variants(self) -> dict: # suffix of the names of its numbers -> model
+        "The models in this one that are evaluated one by one: itself, if it holds no others."
+        return {"": self}
+
+    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
+              **terms # name -> (batch,) nats
+             ) -> dict: # of detached scalars
+        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        return {**{n: v.mean().detach() for n, v in terms.items()},
+                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
+
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
 
     def forward(self, batch) -> Loss:
         "The loss; items that lack different modalities are taken pattern by pattern."
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
+
+# %% ../nbs/03_multimodal_elbo.ipynb #ebd17447
+#| code-fold: true
+#| code-summary: "What is refused at the door"
+def _check_names(specs):
+    "Refuse names that torch's submodules could not have."
+    if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
+    for n in specs:
+        if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
+            raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
+                             "that are no attribute of torch's ModuleDict, and not "
+                             f"{PRESENT!r}")
+
+def _check_items(name, x, modality):
+    "Refuse what is no batch of this modality's items, as far as its shape can tell."
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+# %% ../nbs/03_multimodal_elbo.ipynb #fb37c2f9
+#| code-fold: true
+#| code-summary: "Arrays and tensors from outside"
+def _own(x, like):
+    "What a model is given from outside, as a tensor on its device, floats in its precision."
+    if not isinstance(x, torch.Tensor):
+        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
+        x = torch.as_tensor(np.array(x))
+        if x.dtype == torch.bool: x = x.float()
+        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
+    return x.to(like.device, like.dtype if x.is_floating_point() else None)
+
+def _finite(name, x):
+    "The same; `MmvaeError` for nan."
+    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return x
+    if x.isfinite().all(): return x
+    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
+                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
 # %% ../nbs/03_multimodal_elbo.ipynb #9efddb55
 class JVAE(MultimodalVAE):

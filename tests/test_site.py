@@ -102,6 +102,12 @@ def test_pictures_have_their_size(built, pages):
                 assert f'width="{width}" height="{height}"' in tag and 'loading="lazy"' in tag
     assert found > 20
 
+def test_reference_gives_a_class_the_methods_of_the_private_ones_it_was_cut_into(built):
+    page = (built[0]/"api"/"multimodal_elbo.html").read_text(encoding="utf-8")
+    for name in ("MultimodalVAE.infer", "MultimodalVAE.elbo", "MultimodalVAE.generate", "JVAE.infer"):
+        assert f">{name}" in page or f"{name}(" in page, name
+    assert "JVAE.elbo" not in page and "_Objective" not in page
+
 def test_reference_says_nothing_twice():
     from site_reference import lean
     head = "| Parameter | Type | Default | Description |\n| --- | --- | --- | --- |\n"

@@ -1,5 +1,6 @@
 "The reference: a page for each module, each symbol with a link to the lesson that defines it."
-import re, textwrap
+import functools, itertools, re, textwrap
+from types import FunctionType
 
 from notebooks import ROOT, lessons, module_of, modules
 from site_pages import definitions, title_of
@@ -53,6 +54,26 @@ def introduced(text, lesson):
     plain = lambda m: re.sub(r"\$([^$]+)\$", lambda t: t[1].replace("\\", ""), m[0])
     return re.sub(r"(?m)^description: .*$", plain, text, count=1)
 
+def under(name, method):
+    "A method as one of the class `name`."
+    new = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__,
+                       method.__closure__)
+    functools.update_wrapper(new, method)
+    del new.__wrapped__
+    new.__kwdefaults__, new.__qualname__ = method.__kwdefaults__, f"{name}.{method.__name__}"
+    return new
+
+def with_private_bases(methods):
+    "smalldocs' list of a class's methods, with those of the private classes it was cut into."
+    def listed(klass, private=False):
+        mine = lambda k: k.__module__ == klass.__module__ and k.__name__.startswith("_")
+        pieces = [*itertools.takewhile(mine, klass.__mro__[1:])]    # to the next public class
+        found = {m.__name__: under(klass.__name__, m)
+                 for k in reversed(pieces) for m in methods(k, private)}
+        return list((found | {m.__name__: m for m in methods(klass, private)}).values())
+    listed.of_pieces = True
+    return listed
+
 def pages_of(proc, config, root=ROOT):
     """Have smalldocs write the pages: module -> page.
 
@@ -61,6 +82,7 @@ def pages_of(proc, config, root=ROOT):
     """
     from smalldocs import api
     from smalldocs.config import load
+    if not hasattr(api.methods, "of_pieces"): api.methods = with_private_bases(api.methods)
     made, found = {p.stem: p for p in api.build_from_config(load(proc))}, {}
     symbols = proc/"_symbols.json"
     index = symbols.read_text(encoding="utf-8")

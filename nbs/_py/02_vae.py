@@ -1,17 +1,18 @@
 # %% [markdown]
 # # The variational autoencoder
 #
-# > From a bound on the log-likelihood to a trained model that draws digits, with one modality.
+# > The bells of lesson 01 with neural networks: from a bound on the log-likelihood to a model that draws digits.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
+# - what has to be guessed once a picture takes the place of a thermometer's reading;
 # - where the evidence lower bound (ELBO) comes from, in two ways;
 # - how the reparameterisation trick makes its gradient computable;
 # - how to train a VAE with a loop you can read in one glance;
 # - why a loss that averages where it should sum is a hidden $\beta$.
 #
-# Runs in about a minute on a laptop CPU.
+# Runs in about a minute on a laptop CPU. [Lesson 01](01_story.ipynb) is all you need.
 # :::
 
 # %% [markdown]
@@ -33,17 +34,18 @@ from mmvae_nb.networks import *
 import math
 from dataclasses import replace
 import matplotlib.pyplot as plt
+import torch.nn.functional as F
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
-from mmvae_nb.data import Modality
 from mmvae_nb.data import as_float
 
 # %% [markdown]
 # ## A model with something hidden
 #
+# In lesson 01 the hidden thing was one number, and the way from it to a reading was a straight line. Now the thing seen is a picture of 784 pixels.
 # Think of a digit as made in two steps: first choose *what* to draw (which digit, how slanted, how
-# bold), a point $z$ in a small space, the *latent variable*; then draw it. Choosing is the prior $p(z)$, drawing is the
-# likelihood $p_\theta(x \mid z)$; together they are the *generative model*. We see only $x$. How probable a picture is under the model, its *evidence* or *marginal likelihood*,
+# bold), a point $z$ in a small space, the *latent variable*; then draw it. Choosing is the prior $p(z)$, as before a bell about zero, $\mathcal N(0, I)$, now in $L$ coordinates. Drawing is the
+# likelihood $p_\theta(x \mid z)$, a network called the *decoder*. Together they are the *generative model*. We see only $x$. How probable a picture is under the model, its *evidence* or *marginal likelihood*,
 #
 # $$
 # \begin{aligned}
@@ -51,13 +53,13 @@ from mmvae_nb.data import as_float
 # \end{aligned}\tag{1}
 # $$
 #
-# is an integral over everything that might have been meant. It has no closed form if the decoder is a network, and
-# drawing $z$ from the prior and averaging is hopeless: almost no $z$ explains the given $x$.
+# sums over every $z$ that could have produced this picture. For straight lines it had a formula; if the decoder is a network it has none. And
+# drawing $z$ from the prior and averaging is hopeless, because almost no $z$ explains the given $x$.
 # ($\theta$ are the decoder's parameters. The symbols of all lessons are on [one page](notation.ipynb).)
 #
 # ## The ELBO, first way: Jensen
 #
-# Bring in a helper $q(z)$, the *approximate posterior*, that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
+# Lesson 01 drew the ELBO as a difference (explaining less claiming) and checked its ceiling by numbers. Here it is derived, for any decoder. Bring in a helper $q(z)$, the *approximate posterior*, that proposes likely $z$ for this $x$. Multiply and divide by it: the integral (1) becomes a mean
 # over $q$. The logarithm is concave, so the logarithm of a mean is at least the mean of the logarithms (Jensen's inequality):
 #
 # $$
@@ -69,7 +71,7 @@ from mmvae_nb.data import as_float
 # \end{aligned}\tag{2}
 # $$
 #
-# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction (its negative is the *reconstruction error*), the second keeps the proposal close to the prior.
+# This is the *evidence lower bound*, the ELBO. The first term rewards reconstruction (its negative is the *reconstruction error*). The second, the Kullback-Leibler divergence from the prior, keeps the proposal from claiming more than it has to.
 #
 # ## The ELBO, second way: what is lost
 #
@@ -90,9 +92,34 @@ from mmvae_nb.data import as_float
 # network that maps $x$ to the parameters $\lambda = (\mu, \log \sigma^2)$ of $q$: *amortized
 # inference*, one network (encoder, or *inference model*) for all items. Keep equation (3) in mind: the whole course is about the KL in it.
 #
-# A check in a case where all is known, $p(x\mid z) = \mathcal N(z, 1)$ in one dimension: then
+# ::: {.callout-tip collapse="true"}
+# ## Predict, then open: you train a better encoder for the same decoder. What moves in equation (3), and what can't?
+#
+# The KL gets smaller and $\mathcal L$ rises by as much. $\log p_\theta(x)$ stays where it is, because $q$ does not occur in it. So two encoders of *one* decoder can be compared by their ELBOs to the last nat. Two models can't: there a higher ELBO may come from a better decoder or from a better encoder.
+# :::
+#
+# ## Bells by the batch
+#
+# From here on a bell has $L$ independent coordinates, $q = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$, and there is one for each item of a batch. `DiagonalGaussian` holds the means and the *log*-variances, both of shape (batch, $L$): a network may put out any real number for either, and the variance stays positive. Its KL to the prior is
+# the one of lesson 01, summed over coordinates,
+#
+# $$
+# \begin{aligned}
+# \mathrm{KL}(q \,\|\, \mathcal N(0, I)) = \tfrac12 \sum_{l=1}^{L} \big( \sigma_l^2 + \mu_l^2 - 1 - \log \sigma_l^2 \big).
+# \end{aligned}
+# $$
+#
+# Three methods do all the work: `kl`, `log_prob` and `rsample`, a random draw. ([Lesson 02d](02d_distributions.ipynb) of the workshop derives and tests them; you can do without it.)
+
+# %%
+q = DiagonalGaussian(torch.zeros(3, 20) + .5, torch.zeros(3, 20) - 1)         # three items
+torch.testing.assert_close(q.kl(), 10*(q.var + .25 - 1 + 1)[:, 0])            # the formula above
+assert q.rsample().shape == (3, 20) and q.log_prob(q.mean).shape == (3,)
+
+# %% [markdown]
+# A check of (2) and (3) in a case where all is known, $p(x\mid z) = \mathcal N(z, 1)$ in one dimension, a thermometer of lesson 01: then
 # $p(x) = \mathcal N(0, 2)$ and the posterior is $\mathcal N(x/2, 1/2)$ (the second number is the variance, here and
-# everywhere). Equations (2) and (3) must agree for any $q$.
+# everywhere). The two equations must agree for any $q$.
 
 # %%
 x = torch.tensor([1.7])
@@ -107,26 +134,26 @@ assert (bound_2 < log_px).all()
 print(f"log p(x) = {log_px.item():.3f}, ELBO = {bound_2.item():.3f} nats")
 
 # %% [markdown]
-# Move the mean of $q$, for three deviations, and watch the bound:
+# Move the mean of $q$, for three standard deviations, and watch the bound. It is the hill of lesson 01, for one reading:
 
 # %%
-#| fig-cap: "The ELBO for x = 1.7 against the mean of q, for three deviations of q. Only the true posterior (mean 0.85, deviation 0.71) reaches log p(x), the dashed line. The distance below the line is the KL of (3)."
-#| fig-alt: "Three hills under a dashed line; the middle deviation touches the line at 0.85, the others stay below."
+#| fig-cap: "The ELBO for x = 1.7 against the mean of q, for three standard deviations of q. Only the true posterior (mean 0.85, standard deviation 0.71) reaches log p(x), the dashed line. The distance below the line is the KL of (3)."
+#| fig-alt: "Three hills under a dashed line; the middle one touches the line at 0.85, the others stay below."
 means = torch.linspace(-1, 2.7, 200)[:, None]
 fig, ax = plt.subplots(figsize=(6, 2.8))
 for std in (.35, .5**.5, 1.3):
     q = DiagonalGaussian(means, torch.full_like(means, 2*math.log(std)))
-    ax.plot(means, expected_log_likelihood(q) - q.kl(), label=f"deviation {std:.2f}")
+    ax.plot(means, expected_log_likelihood(q) - q.kl(), label=f"$\\sigma$ = {std:.2f}")
 ax.axhline(log_px.item(), ls="--", color="0.4")
 ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 
 # %% [markdown]
 # ## The gradient: reparameterise
 #
-# The expectation in (2) is over a distribution that depends on $\lambda$. Write its sample as
+# To maximise (2) we need its gradient, and there is an obstacle: the expectation is over a distribution that itself depends on $\lambda$. Remove it by writing the sample as
 # $z = \mu + \sigma \odot \epsilon$ with $\epsilon \sim \mathcal N(0, I)$ ($\odot$: coordinate by coordinate). The randomness no longer depends
-# on $\lambda$, so the gradient moves inside the expectation, and an average over a few samples will do for it (a *Monte Carlo estimate*). `rsample` of lesson 02d
-# does just this. For $\mathbb E_q[z^2] = \mu^2 + \sigma^2$ the answer is known, so we can check it:
+# on $\lambda$, so the gradient moves inside the expectation, and an average over a few samples will do for it (a *Monte Carlo estimate*). `rsample`
+# does just this (the r is for *reparameterised*). For $\mathbb E_q[z^2] = \mu^2 + \sigma^2$ the answer is known, so we can check it:
 
 # %%
 mean, logvar = torch.tensor([[.8]], requires_grad=True), torch.tensor([[.2]], requires_grad=True)
@@ -138,24 +165,35 @@ assert abs(logvar.grad.item() - torch.tensor(.2).exp().item()) < .02  # d/dlogva
 # %% [markdown]
 # ## The naive version, by hand
 #
-# Encoder, decoder, a loop. Real MNIST digits, 20 latent coordinates. Every pixel is a coin flip (`Bernoulli` of lesson 02d), which suits
-# digits that are nearly black and white; it wants logits, so the default decoder leaves its sigmoid out. (The multimodal lessons use the Laplace likelihood, as MoPoE does. It is slower to
-# learn from: exercise 3.)
+# ![Drawing: a digit goes through an encoder to a bell over z, and from there through a decoder to a digit.](drawings/networks.svg)
+#
+# Encoder, decoder, a loop. The encoder takes the 784 pixels of a digit to 40 numbers, which are mean and log-variance of 20 latent coordinates; the decoder goes back. Every pixel is a coin flip (a *Bernoulli* variable), because
+# these digits are nearly black and white. The decoder gives each pixel $d$ a number $a_d$, its *logit*: white has the probability $1/(1 + e^{-a_d})$, so
+#
+# $$
+# \begin{aligned}
+# \log p_\theta(x \mid z) = \sum_d \big[ x_d\, a_d - \log(1 + e^{a_d}) \big].
+# \end{aligned}
+# $$
+#
+# The digits are real ones (MNIST's). `train.batch(update, 128)` gives the 128 items of an update as a *dictionary*, from the name of a modality to a tensor, images as bytes; which items an update sees depends on its number only. ([Lesson 02a](02a_data.ipynb) says what else a data set does.)
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
-spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
-spec = replace(spec, likelihood=Bernoulli())
 latent = 20
 seed_everything(0, "by hand")
-encoder, decoder = UnimodalEncoder(spec, latent), spec.make_decoder(latent)
-assert decoder(torch.ones(1, latent)).min() < 0          # logits
+encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 2*latent))
+decoder = nn.Sequential(nn.Linear(latent, 400), nn.ReLU(), nn.Linear(400, 784))
 optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 2e-3)
+
+# %%
 history = []
 for update in range(200):
-    x = train.batch(update, 128)["mnist"]
-    q = encoder(x)
-    elbo = spec.likelihood.log_prob(x, decoder(q.rsample())) - q.kl()   # eq. (2), nats per item
+    x = train.batch(update, 128)["mnist"].flatten(1)/255        # bytes -> numbers in [0, 1]
+    q = DiagonalGaussian(*encoder(x).chunk(2, 1))               # inference
+    a = decoder(q.rsample())
+    log_p = (x*a - F.softplus(a)).sum(1)
+    elbo = log_p - q.kl()                                       # eq. (2), nats per item
     optimiser.zero_grad(); (-elbo.mean()).backward(); optimiser.step()
     history.append(-elbo.mean().item())
 assert sum(history[-20:]) < sum(history[:20])
@@ -164,7 +202,17 @@ print(f"negative ELBO: first {history[0]:.0f}, last {history[-1]:.0f} nats per i
 # %% [markdown]
 # ## The exported version
 #
-# The same, as a module. Every model in this course answers three calls: `infer` (data to
+# The same, as a module. What it has to know about a modality comes in one object, a `ModalitySpec`: how to make an encoder and a decoder, which likelihood, with which weight. `default_specs` makes one for each modality, by its kind: for these digits one hidden layer of 400 units each way, as above. We put the Bernoulli likelihood in; `Bernoulli` is the formula of above. ([Lesson 02e](02e_networks.ipynb) builds the networks for pictures in colour and for words.)
+
+# %%
+spec = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
+spec = replace(spec, likelihood=Bernoulli())
+a = spec.make_decoder(latent)(torch.randn(128, latent))
+by_hand = (x*a.flatten(1) - F.softplus(a.flatten(1))).sum(1)
+torch.testing.assert_close(spec.log_prob(x.view_as(a), a), by_hand)
+
+# %% [markdown]
+# Every model in this course answers three calls: `infer` (data to
 # posterior), `generate` (latent or data to data) and `loss` (a batch to a scalar and its named
 # parts). `weight` and `beta` generalise the objective:
 #
@@ -173,18 +221,15 @@ print(f"negative ELBO: first {history[0]:.0f}, last {history[-1]:.0f} nats per i
 # \mathcal L(x; q) = \mathbb E_q[w \log p_\theta(x \mid z)] - \beta\, \mathrm{KL}(q \,\|\, p).
 # \end{aligned}\tag{4}
 # $$
+#
+# First the two networks and what they are asked:
 
 # %%
 #| exports
 Loss = namedtuple("Loss", "total parts")  # a scalar to minimise, and a dict of named detached parts
 
-def path_kl(q, z):
-    "KL(q || prior) per item at a sample `z` of `q`; gradients through z only; eq. (5)."
-    prior = DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z))
-    return q.detach().log_prob(z) - prior.log_prob(z)
-
-class VAE(Remembers, nn.Module):
-    "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
+class _TwoNetworks(Remembers, nn.Module):
+    "Encoder and decoder of one modality."
     def __init__(self, spec, # the modality's `ModalitySpec`
                  name, # the modality's name, its key in a batch
                  latent=20, # latent coordinates
@@ -199,9 +244,8 @@ class VAE(Remembers, nn.Module):
 
     def infer(self, batch) -> DiagonalGaussian:
         "q(z | x) for each item."
-        if self.name not in batch:
-            raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
-        return self.encoder(batch[self.name])
+        if self.name in batch: return self.encoder(batch[self.name])
+        raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
 
     def generate(self, z # latents (batch, latent), or a batch (dict): its posterior's mean
                 ) -> dict: # name -> (batch, ...), images in [0, 1]
@@ -209,6 +253,14 @@ class VAE(Remembers, nn.Module):
         z = self.infer(z).mean if isinstance(z, dict) else z
         return {self.name: self.likelihood.mean(self.decoder(z))}
 
+
+# %% [markdown]
+# Then the objective. `elbo` takes *any* $q$, wherever it comes from: later lessons compare many. (`path` is for the last section.)
+
+# %%
+#| exports
+class VAE(_TwoNetworks):
+    "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def log_likelihood(self, batch, z):
         "log p(x | z) in nats per item, unweighted."
         return self.spec.log_prob(batch[self.name], self.decoder(z))
@@ -239,15 +291,20 @@ def train_vae(model, updates=400):
 
 seed_everything(0, "exported")
 vae = train_vae(VAE(spec, "mnist", latent))
+
+# %%
+#| code-fold: true
+#| code-summary: "Check"
 test, labels = validation.take(300)
 with torch.no_grad(): total, parts = vae.loss(test)
 assert set(parts) == {"nll", "kl"} and abs(total - parts["nll"] - parts["kl"]) < 1e-2
-with torch.no_grad():
-    for path in (False, True):
-        estimate = -vae.elbo(test, vae.infer(test), path=path).mean()
-        torch.testing.assert_close(estimate, total, rtol=.02, atol=0)
+with torch.no_grad(): estimate = -vae.elbo(test, vae.infer(test)).mean()
+torch.testing.assert_close(estimate, total, rtol=.02, atol=0)
 try: vae.infer({"svhn": test["svhn"]})
 except MmvaeError as e: assert str(e) == "batch: got svhn, allowed: mnist"
+
+# %% [markdown]
+# What it makes of digits that it has not been trained on, and what it draws when a $z$ comes from the prior:
 
 # %%
 #| fig-cap: "Top: validation digits. Middle: their reconstructions. Bottom: digits drawn from the prior."
@@ -261,10 +318,54 @@ generation_grid(rows);
 
 
 # %% [markdown]
+# ## What goes wrong: a mean is a hidden beta
+#
+# Much code writes the reconstruction as `F.mse_loss(x, y)` or `(...).mean()`, an average over pixels, and the
+# KL as a sum over coordinates (or an average too). Dividing the likelihood by its 784
+# pixels while leaving the KL alone is the same objective as $\beta = 784$, up to a factor,
+# $\frac{1}{784} \mathbb E_q[\log p] - \mathrm{KL} = \frac{1}{784} \big( \mathbb E_q[\log p] - 784\, \mathrm{KL} \big)$: the model
+# finds that saying nothing is cheapest.
+#
+# ::: {.callout-tip collapse="true"}
+# ## Predict, then open: trained with the average over pixels, how many of the 20 coordinates will say anything about the digit, and what will the reconstructions look like?
+#
+# None, and all the same: the cells below count 0 coordinates and draw ten identical blurs. To tell digits apart costs the trained model 16 nats of KL and saves it 85 nats of reconstruction (122 instead of 207). Divide the saving by 784: 0.1 nat is left, and the price is still 16.
+# :::
+#
+# Let us see how many coordinates carry information, that
+# is, have a KL above 0.1 nats on average, if the likelihood is summed, and if it is averaged.
+
+# %%
+def active(model):
+    "Number of latent coordinates whose mean KL exceeds 0.1 nats."
+    q = model.infer(test)
+    return int(((q.var + q.mean**2 - 1 - q.logvar)/2).mean(0).gt(0.1).sum())
+
+seed_everything(0, "hidden beta")
+hidden = train_vae(VAE(spec, "mnist", latent, beta=784.))
+with torch.no_grad(): counts = {"summed": active(vae), "averaged over pixels": active(hidden)}
+assert counts["summed"] >= 5 and counts["averaged over pixels"] == 0
+counts
+
+# %%
+#| fig-cap: "Reconstructions with the likelihood summed, and averaged over pixels (beta = 784). The latter have collapsed to one blur."
+#| fig-alt: "Rows of digits: data, recognisable reconstructions, and a row of ten identical blurs."
+with torch.no_grad():
+    rows = {"data": as_float(test["mnist"][:10]), "summed": vae.generate(test)["mnist"][:10],
+            "averaged": hidden.generate(test)["mnist"][:10]}
+generation_grid(rows);
+
+
+# %% [markdown]
+# How you would notice in your own work: the KL in the progress bar goes to zero, and all
+# reconstructions look alike. This is called *posterior collapse*: $q$ equals the prior whatever $x$ is. Then compare: is your likelihood a sum over pixels, in nats?
+
+# %% [markdown]
 # ## Two estimators of one gradient
 #
-# The KL has a closed form, so the only noise in the gradient seems to come from the likelihood. That noise never stops,
-# though: even where $q$ *is* the true posterior, each single sample gives a gradient, and only their mean is zero. Roeder et al.
+# In lesson 01 we climbed the ELBO of a single day to its summit. Lessons 07 to 09 will do the same for pictures, with gradients from samples, and for that one refinement is worth having. (It is used nowhere before; skip it until then if you like.)
+#
+# The KL has a closed form, so the only noise in the gradient comes from the likelihood. That noise does not go away at the summit. Even when $q$ *is* the true posterior, single-sample gradients are not zero; only their average is. Roeder et al.
 # (2017) take the KL at the sample too, and let the gradient flow through the sample alone, not through $q$'s own parameters.
 # With the *stop-gradient* $\mathrm{sg}(\cdot)$, which has the value of its argument and the derivative zero (`detach` in the code):
 #
@@ -276,9 +377,25 @@ generation_grid(rows);
 #
 # The expectation of the gradient is the same, since what was left out has mean zero:
 # $\mathbb E_q[\nabla_\lambda \log q_\lambda(z)] = \int \nabla_\lambda q_\lambda(z)\, dz = \nabla_\lambda 1 = 0$. But where $q = p(z \mid x)$, the
-# integrand $\log p(x, z) - \log q(z) = \log p(x)$ does not depend on $z$ at all: *every* sample gives a gradient of exactly zero. Lessons
-# 07 and 08, which follow gradients into the optimum, live on that. A case with a known answer: $x \sim \mathcal N(z, 1)$, posterior
-# $\mathcal N(x/2, 1/2)$.
+# integrand $\log p(x, z) - \log q(z) = \log p(x)$ does not depend on $z$ at all: *every* sample gives a gradient of exactly zero, so a climb can come to rest.
+
+# %%
+#| exports
+def path_kl(q, z):
+    "KL(q || prior) per item at a sample `z` of `q`; gradients through z only; eq. (5)."
+    prior = DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z))
+    return q.detach().log_prob(z) - prior.log_prob(z)
+
+
+# %%
+#| code-fold: true
+#| code-summary: "Check"
+with torch.no_grad(): estimate = -vae.elbo(test, vae.infer(test), path=True).mean()
+torch.testing.assert_close(estimate, total, rtol=.02, atol=0)
+
+
+# %% [markdown]
+# The thermometer once more, where the answer is known: $x \sim \mathcal N(z, 1)$, posterior $\mathcal N(x/2, 1/2)$.
 
 # %%
 def gradients(q, path, samples=2000):
@@ -306,7 +423,7 @@ for ax, (where, q) in zip(axes, places.items()):
     for path, name in names.items():
         g = gradients(q, path).flatten()
         ax.hist(g.tolist(), bins=[.2*i for i in range(-20, 26)], alpha=.6, label=name)
-        print(f"{where}, {name}: mean {g.mean():.2f}, deviation {g.std():.2f}")
+        print(f"{where}, {name}: mean {g.mean():.2f}, standard deviation {g.std():.2f}")
     ax.set(title=where, xlabel="gradient in the mean of q", ylim=(0, 300))
 axes[0].set_ylabel("samples"); axes[1].legend();
 
@@ -315,51 +432,20 @@ axes[0].set_ylabel("samples"); axes[1].legend();
 # The right panel is a warning: away from the posterior (5) may be the noisier of the two, as it is here. It pays near the optimum.
 
 # %% [markdown]
-# ## What goes wrong: a mean is a hidden beta
-#
-# Much code writes the reconstruction as `F.mse_loss(x, y)` or `(...).mean()`, an average over pixels, and the
-# KL as a sum over coordinates (or an average too). Dividing the likelihood by its 784
-# pixels while leaving the KL alone is the same objective as $\beta = 784$, up to a factor,
-# $\frac{1}{784} \mathbb E_q[\log p] - \mathrm{KL} = \frac{1}{784} \big( \mathbb E_q[\log p] - 784\, \mathrm{KL} \big)$: the model
-# finds that saying nothing is cheapest. Let us see how many coordinates carry information, that
-# is, have a KL above 0.1 nats on average, if the likelihood is summed, and if it is averaged.
-
-# %%
-def active(model):
-    "Number of latent coordinates whose mean KL exceeds 0.1 nats."
-    q = model.infer(test)
-    return int(((q.var + q.mean**2 - 1 - q.logvar)/2).mean(0).gt(0.1).sum())
-
-seed_everything(0, "hidden beta")
-hidden = train_vae(VAE(spec, "mnist", latent, beta=784.))
-with torch.no_grad(): counts = {"summed": active(vae), "averaged over pixels": active(hidden)}
-assert counts["summed"] >= 5 and counts["averaged over pixels"] == 0
-counts
-
-# %%
-#| fig-cap: "Reconstructions with the likelihood summed, and averaged over pixels (beta = 784). The latter have collapsed to one blur."
-#| fig-alt: "Rows of digits: data, recognisable reconstructions, and a row of ten identical blurs."
-with torch.no_grad():
-    rows = {"data": as_float(test["mnist"][:10]), "summed": vae.generate(test)["mnist"][:10],
-            "averaged": hidden.generate(test)["mnist"][:10]}
-generation_grid(rows);
-
-
-# %% [markdown]
-# How you would notice in your own work: the KL in the progress bar goes to zero, and all
-# reconstructions look alike. This is called *posterior collapse*: $q$ equals the prior whatever $x$ is. Then compare: is your likelihood a sum over pixels, in nats?
-#
 # ## Recap
 #
 # - The ELBO is $\log p(x)$ minus $\mathrm{KL}(q \,\|\, p(z \mid x))$: maximising it over $q$ is inference, over $\theta$ learning.
-# - Reparameterised samples make its gradient computable. With the KL at the sample, equation (5), the noise vanishes at the optimum.
+# - A VAE does both at once. Its encoder answers for all pictures with one network, so it has the amortization gap of lesson 01.
+# - Reparameterised samples make the gradient computable. With the KL at the sample, equation (5), the noise vanishes at the optimum.
 # - Sums, not means: averaging the likelihood over $n$ pixels is $\beta = n$, and the posterior collapses.
+#
+# One kind of picture so far. [Lesson 03](03_multimodal_elbo.ipynb) takes several things that are seen of one digit, and then takes some of them away.
 #
 # ## Exercises
 #
 # 1. Equation (2) came from Jensen's inequality. For which $q$ is it an equality, and how does (3) say the same?
 # 2. Train with `beta=4`. What happens to `active` and to the reconstructions?
-# 3. Use the spec as `default_specs` makes it, with the Laplace likelihood of scale 0.75, and train as often. What do the
+# 3. Use the spec as `default_specs` makes it. Its likelihood is that of the next lessons, a *Laplace* density: minus the absolute error of each pixel, divided by a scale of 0.75. Train as often. What do the
 #    reconstructions look like, and why? Can the two negative ELBOs be compared?
 #
 # ::: {.callout-tip collapse="true"}
@@ -396,7 +482,7 @@ for pixels, latents in [(784, 20), (3072, 20), (50, 50)]:
 # %% [markdown]
 # ## References
 #
-# - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013.
-# - D. Kingma, M. Welling, [An Introduction to Variational Autoencoders](https://arxiv.org/abs/1906.02691), 2019.
-# - G. Roeder, Y. Wu, D. Duvenaud, [Sticking the Landing](https://arxiv.org/abs/1703.09194), 2017.
-# - I. Higgins et al., [beta-VAE](https://openreview.net/forum?id=Sy2fzU9gl), 2017.
+# - D. Kingma, M. Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013. Where the VAE and the reparameterised gradient come from; short.
+# - D. Kingma, M. Welling, [An Introduction to Variational Autoencoders](https://arxiv.org/abs/1906.02691), 2019. The same at leisure, with every step; chapter 2 is this lesson.
+# - G. Roeder, Y. Wu, D. Duvenaud, [Sticking the Landing](https://arxiv.org/abs/1703.09194), 2017. Equation (5), and when it helps.
+# - I. Higgins et al., [beta-VAE](https://openreview.net/forum?id=Sy2fzU9gl), 2017. Equation (4) with a $\beta$ above 1, and what it is good for.

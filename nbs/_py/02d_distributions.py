@@ -10,12 +10,12 @@
 # - how experts combine: product, mixture, and when a prior has to be divided out of a product;
 # - likelihoods for images (Laplace, Bernoulli, Gaussian) and for text (categorical).
 #
-# Runs in about ten seconds on a laptop CPU.
+# Runs in about ten seconds on a laptop CPU. A page of the workshop: the fine print, with proofs and tests, of what [lesson 02](02_vae.ipynb#bells-by-the-batch) and [lesson 05](05_mopoe.ipynb) use.
 # :::
 #
 # ## Notation
 #
-# What you need now:
+# On this page ([all symbols](notation.ipynb)):
 #
 # | symbol | meaning | in code |
 # |---|---|---|
@@ -25,20 +25,6 @@
 # | $p_\theta(x_m \mid z)$ | decoder and likelihood of modality $m$ | `decoders[m]`, `likelihood` |
 # | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` |
 # | $\lambda = (\mu, \log \sigma^2)$ | its parameters | `mean`, `logvar` |
-#
-# And what will come, to look up when you meet it ([all symbols](notation.ipynb)):
-#
-# | symbol | meaning | in code |
-# |---|---|---|
-# | $\theta$, $\phi$, $\omega$ | parameters: decoders (05), encoders (10), refiner (09) | |
-# | $w_m$, $\beta$ | weight of a likelihood (04), weight of the KL term (05) | `weight`, `beta` |
-# | $\mathcal L(x; q)$ | (weighted) evidence lower bound, ELBO (05) | `elbo(batch, q)` |
-# | $q^*$ | the best diagonal Gaussian of an item (08) | `gradient_ascent` |
-# | $t = 0, \dots, T$ | refinement iteration (09) | `steps` is $T$ |
-# | $s_m(z \mid x_m)$ | student of modality $m$ (11) | `Students.encoders[m]` |
-# | $q_m(z \mid x_m)$ | posterior of modality $m$'s own encoder (12) | `encoders[m]` |
-# | $q_A(z \mid x_A)$ | product of the experts of a subset $A$ (13) | `products` |
-# | $\alpha$, $\kappa$ | a weight of JMVAE (12), a weight of MVTCAE (14) | `alpha` |
 
 # %% [markdown]
 # ![Drawing: two dashed bells twice; left their product, narrow and between them, right their mixture, broad with a hump under each.](drawings/distributions.svg)
@@ -199,7 +185,7 @@ assert isinstance(q, Posterior) and not isinstance(q.mean, Posterior)
 
 # %% [markdown]
 # KL is not symmetric, and the difference matters when one distribution is distilled into another.
-# Fit one Gaussian $s$ (a student, later) to a mixture of two: minimising $\mathrm{KL}(\text{mixture}\,\|\,s)$ must
+# Fit one Gaussian $s$ (the student of lesson 01, say) to a mixture of two: minimising $\mathrm{KL}(\text{mixture}\,\|\,s)$ must
 # put mass wherever the mixture has some, so it covers both modes; minimising
 # $\mathrm{KL}(s\,\|\,\text{mixture})$ is punished for mass where the mixture has none, so it picks one.
 

@@ -11,7 +11,7 @@
 # - why normalisation hurts in the decoder;
 # - where a short cut for colour and light pays.
 #
-# Runs in about twenty seconds on a laptop CPU. MoPoE's own layout of the same networks stands in the appendix.
+# Runs in about twenty seconds on a laptop CPU. MoPoE's own layout of the same networks stands in the appendix. A page of the workshop, for those who bring networks of their own or ask why ours are as they are; it uses the negative ELBO of [lesson 02](02_vae.ipynb).
 # :::
 
 # %% [markdown]
@@ -379,7 +379,7 @@ except MmvaeError as e: assert "(3, 30, 30)" in str(e)
 # letters dominate everything else, so text gets a tenth of it: 38. This is our choice.
 #
 # And no weight is above `MOST_WEIGHT`, 100. A weight on a Gaussian is a smaller scale in disguise: up to a constant, $w \frac{(x - a)^2}{2 b^2} = \frac{(x - a)^2}{2 (b/\sqrt w)^2}$. So
-# with the default scale of 1 and numbers of deviation 1, a weight of 100 asks for errors of a tenth of the data's deviation. Beside a picture of 64 x 64 in colour
+# with the default scale of 1 and numbers of standard deviation 1, a weight of 100 asks for errors of a tenth of the data's standard deviation. Beside a picture of 64 x 64 in colour
 # the rule alone would give a single number the weight 12,288 and ask for a 111th: for most measurements that is noise, and $z$ would be spent on it.
 
 # %%
@@ -540,7 +540,7 @@ torch.testing.assert_close(alone.mean, joint(batch).mean[:1], rtol=1e-4, atol=1e
 # they get the colours right and not the digit. Normalisation is the usual cure, and GroupNorm the kind that keeps our
 # promise that no item's result depends on its neighbours. (BatchNorm would break it.)
 #
-# We keep it in the *encoder*. In the *decoder* it hurts, and a likely reason is that GroupNorm divides by the deviation over
+# We keep it in the *encoder*. In the *decoder* it hurts, and a likely reason is that GroupNorm divides by the standard deviation over
 # space and channels, so how *strong* an activation is, which should become how bright and how contrasty
 # the picture is, is divided away before the last layer. A VAE of street numbers alone, 120 updates with each, from three seeds:
 
@@ -657,7 +657,7 @@ generation_grid({"data": blobs(-1, 200)[:10], **{k: x[:10] for k, x in drawn.ite
 # ### In code: a modality of your own
 #
 # Fill in `sensor_spec`: a `ModalitySpec` for vectors of 12 sensor readings, any number as large as it
-# likes. The likelihood is Gaussian with deviation 0.5, the weight is 3; the networks are yours to choose.
+# likes. The likelihood is Gaussian with standard deviation 0.5, the weight is 3; the networks are yours to choose.
 
 # %%
 #| code-fold: true

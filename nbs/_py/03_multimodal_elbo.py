@@ -6,9 +6,10 @@
 # ::: {.callout-note}
 # ## You will learn
 #
+# - the data of this course: one digit, seen in three ways;
 # - the ELBO of several modalities, with weights;
 # - the joint VAE (JVAE) and the three calls every multimodal model here answers;
-# - the missing-modality problem: seen in pictures, and measured in nats.
+# - the missing-modality problem: seen in pictures, measured in nats, and split into what can be mended and what can't.
 #
 # Runs in about a minute on a laptop CPU.
 # :::
@@ -34,18 +35,50 @@ from mmvae_nb.vae import *
 
 # %%
 from dataclasses import replace
-import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
 from mmvae_nb.checkpoints import cached
 
+# %% [markdown]
+# ## One digit, three ways
+#
+# The two thermometers of lesson 01 were two views of one temperature. From here on the hidden thing is a digit, and there are three views of it: a handwritten digit, a street number and an English word. They were never collected together. What makes a triple is that
+# all three show the same number, so partners are drawn at random within a class, anew in each epoch.
+#
+# A batch is a dictionary, from the name of a modality to a tensor whose first axis counts the items. A *missing* modality is an absent key, and not a tensor of zeros: why, this lesson will show. The digits are real; the street numbers of this page are drawn by a
+# program and easier than photographs. ([Lesson 02a](02a_data.ipynb) has the rest: pairing, splits, real street numbers, data of your own.)
+
+# %%
+train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
+batch = train.batch(0, 6)
+{n: (tuple(x.shape), x.dtype) for n, x in batch.items()}
+
+# %%
+#| code-fold: true
+#| code-summary: "Drawing"
+#| fig-cap: "Eight items. In a column all three show one number, and nothing else is common to them."
+#| fig-alt: "A row of handwritten digits, a row of coloured street numbers with the same digits, a row of words."
+say = train.modalities["text"].decode
+show = lambda out, k=10: {"MNIST": out["mnist"][:k], "SVHN": out["svhn"][:k],
+                          "Text": say(out["text"][:k])}
+generation_grid(show(train.batch(0, 8), 8));
 
 # %% [markdown]
+# For each modality a model has to know how to encode it, how to decode it, and what a good reconstruction is. That stands in its `ModalitySpec`, as in lesson 02. The default ones have a hidden layer for handwritten digits and convolutions for street numbers and words
+# ([lesson 02e](02e_networks.ipynb)). Images get a *Laplace* likelihood, minus the absolute error of each pixel divided by 0.75; each letter of a word gets a probability for every letter of the alphabet (a *categorical* likelihood).
+
+# %%
+specs = default_specs(train.modalities)
+{n: (type(s.likelihood).__name__, round(s.weight, 1)) for n, s in specs.items()}
+
+# %% [markdown]
+# The last number is a weight. Why it is needed comes next.
+#
 # ## One latent, several modalities
 #
-# A handwritten digit, a street number and an English word have something in common: the number.
-# We model them as conditionally independent given one latent $z$,
+# What do the three have in common? The number. We model them as conditionally independent given one latent $z$:
+# once $z$ is known, the street number says nothing more about the word. In a formula,
 # $p(x_1, \dots, x_M, z) = p(z) \prod_m p_\theta(x_m \mid z)$. This is a *multimodal VAE*. Whatever the modalities share has to be in $z$, their *shared representation*;
 # inferring it from one of them and decoding another is *cross-modal generation*. The derivation of
 # lesson 02 goes through with $x = (x_1, \dots, x_M)$. By Jensen, for any $q$,
@@ -53,11 +86,13 @@ from mmvae_nb.checkpoints import cached
 # $$
 # \begin{aligned}
 # \log p_\theta(x) &= \log \mathbb E_{q(z)} \Big[ \frac{p(z) \prod_m p_\theta(x_m \mid z)}{q(z)} \Big] \\
-#   &\ge \mathbb E_{q(z)} \Big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \Big]:
+#   &\ge \mathbb E_{q(z)} \Big[ \log p(z) + \sum_m \log p_\theta(x_m \mid z) - \log q(z) \Big],
 # \end{aligned}
 # $$
 #
-# the logarithm of the product is a sum, and $\log p - \log q$ is minus the integrand of a KL. With weights for the terms and for the KL:
+# because the logarithm of the product is a sum; and the mean of $\log p - \log q$ is minus a KL. So a further modality is a further term, as the second thermometer was in lesson 01.
+#
+# But the terms are of very different size. A street number has 3,072 pixels, a word 8 letters, so the sum would hardly notice a wrong word. Therefore each term gets a weight, by the rule of MoPoE (lesson 05): inversely proportional to how many numbers the modality has (for the word a tenth of that, which is our choice). With weights for the terms and for the KL:
 #
 # $$
 # \begin{aligned}
@@ -66,8 +101,8 @@ from mmvae_nb.checkpoints import cached
 # \end{aligned}\tag{1}
 # $$
 #
-# With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. The weights balance modalities of very different size;
-# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL (lesson 07, equation 9):
+# With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. With other weights $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL. Write the weights as exponents, and (1) is
+# $-\beta\, \mathbb E_q \big[ \log q - \log p - \sum_m \frac{w_m}{\beta} \log p_\theta(x_m \mid z) \big]$. All but the first term are the logarithm of a density once it is divided by its integral $Z(x)$:
 #
 # $$
 # \begin{aligned}
@@ -76,68 +111,41 @@ from mmvae_nb.checkpoints import cached
 # \end{aligned}\tag{2}
 # $$
 #
-# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$. In either case the ELBO ranks the posteriors of an item, wherever they come from, by one KL to one target.
+# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$, equation (3) of lesson 02. Either way, comparing ELBOs of one item compares KL distances to the same target, no matter how each posterior was obtained.
 #
+# By hand it is five lines. The encoder sees all three modalities and answers with one bell; each modality has a decoder of its own:
+
+# %%
+seed_everything(0, "by hand")
+encoder = JointEncoder(specs, 20)
+decoders = {n: s.make_decoder(20) for n, s in specs.items()}
+
+# %%
+q = encoder(batch)
+z = q.rsample()
+log_p = {n: s.log_prob(batch[n], decoders[n](z)) for n, s in specs.items()}
+elbo = sum(specs[n].weight*v for n, v in log_p.items()) - q.kl()           # eq. (1)
+{**{n: round(-v.mean().item()) for n, v in log_p.items()},
+ "negative ELBO": round(-elbo.mean().item())}
+
+
+# %% [markdown]
 # ## The three calls
 #
 # All multimodal models of this course share decoders, the ELBO (1), and three calls that take any
-# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. A
-# missing modality is an absent key. What a model can't do for a subset it says by name. What it is able to do
-# at all stands in a few attributes (`needs_all`, `refines`, `own_decoders`, `teacher`), so that nobody has to ask for its name. One decoder per modality is not
-# a law either: `decode` is one method, to be replaced where a modality has a latent of its own, say.
-#
-# Specs can be used for one model after another. What is trained is never shared in silence: each model makes its own networks, and copies a likelihood that has parameters.
-# Only students take over decoders *and* likelihoods of their teacher, by `speak_as`.
-#
-# `generate` is for those who *use* a model. It takes arrays and answers with arrays, brings what it is given to the model's device and its answer back, and keeps no
-# gradient; whoever trains through a decoder calls `decode`, which keeps it. By default it answers with one mean per item. `n=100` draws a hundred $z$ for each item, and
-# `sample="x"` draws the data around each mean as well: the spread of the first says what the model does not know, that of the second what it expects to see.
+# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. What a model can't do for a subset it says by name. So lessons 04 to 10 only have to say how each method *infers* and what it *minimises*; the rest is here, in five pieces.
+# First the modalities and their decoders. Each model makes networks of its own from the specs, and copies a likelihood that has parameters, so nothing that is trained is shared in silence:
 
 # %%
 #| exports
-def _check_items(name, x, modality):
-    "Refuse what is no batch of this modality's items, as far as its shape can tell."
-    if not isinstance(x, torch.Tensor):
-        missing = "nothing: what is missing is an absent key" if x is None else \
-            "a tensor (`torch.as_tensor`)"
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
-    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
-    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
-    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
-
-def _own(x, like):
-    "What a model is given from outside, as a tensor on its device, floats in its precision."
-    if not isinstance(x, torch.Tensor):
-        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
-        x = torch.as_tensor(np.array(x))
-        if x.dtype == torch.bool: x = x.float()
-        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
-    return x.to(like.device, like.dtype if x.is_floating_point() else None)
-
-def _check_finite(name, x):
-    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return
-    if x.isfinite().all(): return
-    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
-    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
-                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
-
-class MultimodalVAE(Remembers, nn.Module):
-    "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
-    needs_all = False     # can it infer from all modalities only?
-    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
-    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
-
+class _Modalities(Remembers, nn.Module):
+    "Specifications, decoders and likelihoods of some modalities."
     def __init__(self, specs, # dict: name -> `ModalitySpec`
                  latent=20, # latent coordinates
                  beta=1.0 # weight of the KL term
                 ):
         super().__init__()
-        if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
-        for n in specs:            # names of torch's submodules, too
-            if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
-                raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a "
-                                 "dot that are no attribute of torch's ModuleDict, and not "
-                                 f"{PRESENT!r}")
+        _check_names(specs)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
         self.latent = in_range("latent", latent, low=1, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
@@ -155,6 +163,46 @@ class MultimodalVAE(Remembers, nn.Module):
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
+
+# %% [markdown]
+# The objective. It is the five lines by hand, cut into methods that a model may replace (`decode`, say, where a modality has a latent of its own):
+
+# %%
+#| exports
+class _Objective(_Modalities):
+    "The ELBO of eq. (1), and what it consists of."
+    def decode(self, z, # latents (batch, latent)
+               modality # a modality's name
+              ): # (batch, ...)
+        "The parameters of a modality's likelihood."
+        return self.decoders[modality](z)
+
+    def log_likelihoods(self, batch, z) -> dict:
+        "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
+        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
+
+    def weighted(self, log_likelihoods):
+        "sum_m w_m log p(x_m | z), per item."
+        return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
+
+    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
+             q, # a `Posterior` of its items, wherever it comes from
+             generator=None, # random stream of the sample
+             path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
+            ): # (batch,) nats
+        "Eq. (1) per item by one sample, for ANY `q`."
+        z = q.rsample(generator=generator)
+        kl = path_kl(q, z) if path else q.kl()
+        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
+
+
+# %% [markdown]
+# Which modalities are there? `check` says so, and refuses what does not fit. Several posteriors of one item become one by their *product*, the rule of lesson 01 by which precisions add (lesson 05 asks when that is right):
+
+# %%
+#| exports
+class _Subsets(_Objective):
+    "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
@@ -175,72 +223,21 @@ class MultimodalVAE(Remembers, nn.Module):
                              f"{', '.join(missing)} too and can't do without")
         return have
 
-    def variants(self) -> dict: # suffix of the names of its numbers -> model
-        "The models in this one that are evaluated one by one: itself, if it holds no others."
-        return {"": self}
-
     def product(self, posteriors, **options): # `options` of `product_of_experts`
         "One posterior: itself. Several: their product of experts."
         posteriors = list(posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
-    def decode(self, z, # latents (batch, latent)
-               modality # a modality's name
-              ): # (batch, ...)
-        "The parameters of a modality's likelihood."
-        return self.decoders[modality](z)
 
-    def log_likelihoods(self, batch, z) -> dict:
-        "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
-        return {n: self.specs[n].log_prob(batch[n], self.decode(z, n)) for n in self.check(batch)}
+# %% [markdown]
+# Generation, for those who *use* a model. It takes arrays and answers with arrays, brings what it is given to the model's device and its answer back, and keeps no
+# gradient (whoever trains through a decoder calls `decode`, which keeps it). By default it answers with one mean per item. `n=100` draws a hundred $z$ for each item, and
+# `sample="x"` draws the data around each mean as well: the spread of the first says what the model does not know, that of the second what it expects to see.
 
-    def weighted(self, log_likelihoods):
-        "sum_m w_m log p(x_m | z), per item."
-        return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
-
-    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
-              **terms # name -> (batch,) nats
-             ) -> dict: # of detached scalars
-        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
-        return {**{n: v.mean().detach() for n, v in terms.items()},
-                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
-
-    def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
-             q, # a `Posterior` of its items, wherever it comes from
-             generator=None, # random stream of the sample
-             path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
-            ): # (batch,) nats
-        "Eq. (1) per item by one sample, for ANY `q`."
-        z = q.rsample(generator=generator)
-        kl = path_kl(q, z) if path else q.kl()
-        return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
-
-    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
-               ):
-        "The same as tensors on the model's device; `MmvaeError` for nan."
-        like = next(self.parameters(), torch.empty(0))
-        given = source if isinstance(source, dict) else {"latents": source}
-        own = {n: _own(x, like) for n, x in given.items()}
-        for n, x in own.items(): _check_finite(n, x)
-        return own if isinstance(source, dict) else own["latents"]
-
-    @torch.no_grad()
-    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
-                 to=None, # name or names to generate; all by default
-                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
-                 generator=None, # for the draws, on the model's device
-                 n=None # draws for each item: results are (n, batch, ...)
-                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
-        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
-        to = self.names if to is None else [to] if isinstance(to, str) else list(to)
-        for m in to: one_of("to", m, self.names)
-        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
-                          generator, n)
-        made = {m: self._said(m, z, sample == "x", generator) for m in to}
-        like = next(iter(source.values())) if isinstance(source, dict) else source
-        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
-        return {m: x.to(like.device) for m, x in made.items()}
-
+# %%
+#| exports
+class _Draws(_Subsets):
+    "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
         "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
         if n is not None: in_range("n", n, low=1, whole=True)
@@ -262,6 +259,59 @@ class MultimodalVAE(Remembers, nn.Module):
         x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
+
+# %%
+#| exports
+class _Generation(_Draws):
+    "`generate`, for tensors or arrays on any device."
+    def at_home(self, source # latents, or a batch: tensors or arrays, on any device
+               ):
+        "The same as tensors on the model's device; `MmvaeError` for nan."
+        like = next(self.parameters(), torch.empty(0))
+        given = source if isinstance(source, dict) else {"latents": source}
+        own = {n: _finite(n, _own(x, like)) for n, x in given.items()}
+        return own if isinstance(source, dict) else own["latents"]
+
+    @torch.no_grad()
+    def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
+                 to=None, # name or names to generate; all by default
+                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
+                 generator=None, # for the draws, on the model's device
+                 n=None # draws for each item: results are (n, batch, ...)
+                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
+        "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
+        to = self.names if to is None else [to] if isinstance(to, str) else list(to)
+        for m in to: one_of("to", m, self.names)
+        z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
+                          generator, n)
+        made = {m: self._said(m, z, sample == "x", generator) for m in to}
+        like = next(iter(source.values())) if isinstance(source, dict) else source
+        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
+        return {m: x.to(like.device) for m, x in made.items()}
+
+
+# %% [markdown]
+# Put together. What a model is able to do stands in three attributes, so that nobody has to ask for its name. `infer` and `loss` are left to the methods:
+
+# %%
+#| exports
+class MultimodalVAE(_Generation):
+    "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
+    needs_all = False     # can it infer from all modalities only?
+    refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
+    own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
+
+    def variants(self) -> dict: # suffix of the names of its numbers -> model
+        "The models in this one that are evaluated one by one: itself, if it holds no others."
+        return {"": self}
+
+    def parts(self, log_likelihoods, # name -> (batch,) nats, unweighted
+              **terms # name -> (batch,) nats
+             ) -> dict: # of detached scalars
+        "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        return {**{n: v.mean().detach() for n, v in terms.items()},
+                **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
+
     def infer(self, batch): raise NotImplementedError
     def loss(self, batch): raise NotImplementedError
 
@@ -270,10 +320,56 @@ class MultimodalVAE(Remembers, nn.Module):
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
 
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "What is refused at the door"
+def _check_names(specs):
+    "Refuse names that torch's submodules could not have."
+    if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
+    for n in specs:
+        if not n or "." in n or n == PRESENT or hasattr(nn.ModuleDict(), n):
+            raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
+                             "that are no attribute of torch's ModuleDict, and not "
+                             f"{PRESENT!r}")
+
+def _check_items(name, x, modality):
+    "Refuse what is no batch of this modality's items, as far as its shape can tell."
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "Arrays and tensors from outside"
+def _own(x, like):
+    "What a model is given from outside, as a tensor on its device, floats in its precision."
+    if not isinstance(x, torch.Tensor):
+        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
+        x = torch.as_tensor(np.array(x))
+        if x.dtype == torch.bool: x = x.float()
+        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
+    return x.to(like.device, like.dtype if x.is_floating_point() else None)
+
+def _finite(name, x):
+    "The same; `MmvaeError` for nan."
+    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return x
+    if x.isfinite().all(): return x
+    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
+                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
+
+
 # %% [markdown]
 # ## The joint VAE
 #
-# The most direct model: one encoder sees everything, $q_\phi(z \mid x_1, \dots, x_M)$.
+# The most direct model: one encoder sees everything and answers with the *joint posterior* $q_\phi(z \mid x_1, \dots, x_M)$.
 
 # %%
 #| exports
@@ -299,10 +395,7 @@ class JVAE(MultimodalVAE):
 
 
 # %%
-train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
-specs = default_specs(train.modalities)
 seed_everything(0, "check"); model = JVAE(specs)
-batch = train.batch(0, 6)
 total, parts = model.loss(batch)
 assert set(parts) == {"kl", "mnist", "svhn", "text"}
 by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"]
@@ -313,6 +406,8 @@ torch.testing.assert_close(total.detach(), by_hand)
 # decoders that ignore $z$, the expectation is constant and only the KL varies.
 
 # %%
+#| code-fold: true
+#| code-summary: "Check"
 q1, q2 = DiagonalGaussian(torch.randn(6, 20), torch.randn(6, 20)), DiagonalGaussian.standard(6, 20)
 class Constant(nn.Module):
     def __init__(self, net): super().__init__(); self.net = net
@@ -328,9 +423,11 @@ with torch.no_grad():
 
 
 # %% [markdown]
-# A likelihood with a scale to learn, in two models from the same specs, and in students: what is whose?
+# A likelihood with a scale to learn, in two models from the same specs: each trains its own, unless one is told to speak as the other (the students of lesson 10 speak as their teacher).
 
 # %%
+#| code-fold: true
+#| code-summary: "Check"
 class LearntScale(nn.Module):
     def __init__(self): super().__init__(); self.log_scale = nn.Parameter(torch.zeros(()))
     def log_prob(self, x, a): return -((x - a).abs()*(-self.log_scale).exp()
@@ -347,9 +444,11 @@ two.speak_as(one)
 assert two.specs["svhn"].likelihood is one.likelihoods["svhn"] and two.decoders is one.decoders
 
 # %% [markdown]
-# And the refusals, by name:
+# What it can't do, it refuses by name:
 
 # %%
+#| code-fold: true
+#| code-summary: "Check"
 text_only = {"text": batch["text"]}
 for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
                    ({"audio": batch["svhn"]}, "audio"), ({**batch, "svhn": None}, "absent key"),
@@ -363,16 +462,18 @@ for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
 # Arrays in, arrays out; five draws of $z$ for each item, then of $x$ as well. With the noise of the likelihood the draws spread by as much more as it says.
 
 # %%
+#| code-fold: true
+#| code-summary: "Check"
 arrays = {n: x.numpy() for n, x in batch.items()}
 five = model.generate(arrays, "svhn", n=5, generator=generator(0, "draws"))["svhn"]
 assert five.shape == (5, 6, 3, 32, 32) and type(five) is type(arrays["svhn"])
 z = model.infer(batch).mean.detach()
 noisy = model.generate(z, "svhn", sample="x", n=200, generator=generator(1, "draws"))["svhn"]
-close(noisy.var(0).mean(), torch.tensor(2*.75**2))              # of a Laplace: twice its scale, squared
+close(noisy.var(0).mean(), torch.tensor(2*.75**2))       # of a Laplace: twice its scale squared
 assert not model.generate(z)["svhn"].requires_grad and model.decode(z, "svhn").requires_grad
 
 # %% [markdown]
-# Now train it, and look at what it generates when it has seen everything.
+# Now train it. `fit` is the loop of lesson 02 with a learning rate that rises and falls, a limit for the gradient, and a history of every part of the loss ([lesson 02g](02g_training.ipynb) grows it from five lines); `cached` keeps what was trained in a folder, so that the cell takes a second the next time.
 
 # %%
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
@@ -380,8 +481,9 @@ modules = ["multimodal_elbo", "training", "datasets.digits"]
 new_jvae = lambda: (seed_everything(0, "jvae"), JVAE(specs))[1]
 jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
-show = lambda out: {"MNIST": out["mnist"][:10], "SVHN": out["svhn"][:10],
-                    "Text": train.modalities["text"].decode(out["text"][:10])}
+
+# %% [markdown]
+# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, most of its digits can be read, and its street numbers are still near grey.
 
 # %%
 #| fig-cap: "Validation triples (above) and what the JVAE makes of their joint posterior's mean (below)."
@@ -395,18 +497,28 @@ generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(join
 #
 # Now the text alone is given. The joint encoder has no input for the pictures. What do people do? Fill the
 # hole with *something*: zeros, or an average image. The encoder has never seen such a thing in training, and
-# nothing obliges it to answer sensibly.
+# nothing obliges it to answer sensibly. We ask as in lesson 01: how well does each answer explain the *full* triple, in nats of ELBO?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Predict, then open: four answers, one from each modality with zeros for the rest, and one that is just the prior. Which is the worst?
+#
+# The handwritten digit with zeros, by 633 nats worse than the prior, which has seen nothing. Black is not "no street number". It is a street number that is black all over, beside the word "aaaaaaaa" (token 0 is an a), and the encoder answers as if it had really seen them. The word with zeros is the nearest of the three, 1,495 nats behind the joint posterior.
+# :::
 
 # %%
 def impute(batch, keep):
     "Everything but `keep` replaced: images by black, text by its first token."
     return {n: x if n in keep else torch.zeros_like(x) for n, x in batch.items()}
 
+
+# %%
 @torch.no_grad()
 def nelbo(q):
     g = generator(0, "evaluation")
     return -torch.stack([jvae.elbo(test, q, g) for _ in range(8)]).mean().item()
 
+
+# %%
 with torch.no_grad():
     gap = {"all modalities": nelbo(jvae.infer(test))}
     for n in specs: gap[f"{n} only, rest zero"] = nelbo(jvae.infer(impute(test, [n])))
@@ -416,8 +528,7 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 {n: round(v) for n, v in gap.items()}
 
 # %% [markdown]
-# The negative ELBO above is that of the *full* triple: how well does the posterior that saw one modality explain all
-# three? The same numbers as distances on one line:
+# The same numbers as distances on one line:
 
 # %%
 #| fig-cap: "ELBO of the full triple for posteriors that have seen different things; 300 validation triples."
@@ -425,8 +536,9 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
 
 # %% [markdown]
-# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,413 nats behind. MNIST with zeros
-# is even worse than the prior, by 936 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,495 nats behind. MNIST with zeros
+# is even worse than the prior, by 633 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# (What a network says of a thing unlike all of its training is shaky. The rounding of another processor moved the joint posterior by 1 nat and the imputed ones by 83 to 299; their order stayed.)
 # In pictures, for the word alone:
 
 # %%
@@ -438,15 +550,14 @@ generation_grid({"Text, given": show(test)["Text"],
 
 
 # %% [markdown]
-# The distance from the joint posterior is the **missing-modality problem**.
+# Whatever the word, the digit looks like a 9: the encoder listens to the black pictures rather than to the word. The distance from the joint posterior is the **missing-modality problem**.
 #
 # ## A part of the amortization gap, and what part
 #
-# The thesis of the talk this course follows is a change of view: all of these posteriors are
-# amortized guesses at the *same* ideal posterior $q^*(z \mid x_1, \dots, x_M)$, some with
-# poorer input. By (2), distances on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
-# $A$ only, and set $w_m = \beta = 1$ (otherwise write $\tilde p$ for $p$ and multiply by $\beta$). If $s$ is in the Gaussian family of $q^*$, its
-# distance from $q^*$ is an amortization gap by the very definition of lesson 07:
+# The thesis of the talk this course follows is a change of view, the one of lesson 01: all of these posteriors are
+# amortized guesses at the *same* ideal posterior, the best bell $q^*(z \mid x_1, \dots, x_M)$ of this item, some with
+# poorer input. By (2), differences on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
+# $A$ only, and set $w_m = \beta = 1$ (otherwise write $\tilde p$ for $p$ and multiply by $\beta$). What it loses against $q^*$ is an amortization gap by definition:
 #
 # $$
 # \begin{aligned}
@@ -456,40 +567,44 @@ generation_grid({"Text, given": show(test)["Text"],
 # \end{aligned}\tag{3}
 # $$
 #
-# So what closes that gap may also help here. Not all of it is of one kind, though. Average over the items $x$ that share $x_A$, and use
-# (2), then equation (11) of lesson 07:
+# So what closes that gap may also help here. Not all of it is of one kind, though. For a given $x_A$ the other modalities can be this or that, and $s$ has to give one answer for all of them. Average its distance from the truth, $\mathrm{KL}(s \,\|\, p(z \mid x))$, over the items $x$ that share $x_A$. The mean falls on the
+# only part that varies, $\mathbb E_{x \mid x_A} \log p(z \mid x)$, and that is the logarithm of a density $s^*$ once it is divided by its integral $C$:
 #
 # $$
 # \begin{aligned}
-# \mathbb E_{x \mid x_A}\big[ \mathcal L(x; q^*) - \mathcal L(x; s) \big]
-#   &= \mathbb E_{x \mid x_A}\big[ \mathrm{KL}(s \,\|\, p(z \mid x)) - \mathrm{KL}(q^* \,\|\, p(z \mid x)) \big] \\
-#   &= \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{better inference helps}} + \underbrace{(-\log C)}_{\text{not in } x_A}
-#    - \underbrace{\mathbb E_{x \mid x_A} \mathrm{KL}(q^* \,\|\, p(z \mid x))}_{\text{approximation gap}}, \\
+# \mathbb E_{x \mid x_A} \mathrm{KL}(s \,\|\, p(z \mid x))
+#   &= \int s(z) \big[ \log s(z) - \mathbb E_{x \mid x_A} \log p(z \mid x) \big] dz \\
+#   &= \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{better inference helps}} + \underbrace{(-\log C)}_{\text{not in } x_A}, \\
 # s^*(z) &= \frac1C \exp\big( \mathbb E_{x \mid x_A} \log p(z \mid x) \big).
 # \end{aligned}\tag{4}
 # $$
 #
+# (The gap in (3) is this less the approximation gap, $\mathrm{KL}(q^* \,\|\, p(z \mid x))$, which no bell can avoid.)
+#
 # - $\mathrm{KL}(s \,\|\, s^*)$ is the fault of the one that infers: filling with zeros has a lot of it. A better encoder of $x_A$ reduces it, and its least
 #   value within the Gaussians is zero if $s^*$ is Gaussian.
-# - $-\log C$ is what $x_A$ does not say: the word "seven" does not tell the slant of *this* seven. It is zero only if the other modalities
+# - $-\log C$ is what $x_A$ does not say: the word "seven" does not tell the slant of *this* seven. It is never negative, because by Jensen $\exp(\mathbb E \log p) \le \mathbb E\, p$, which integrates to one. It is zero only if the other modalities
 #   add nothing about $z$. No inference from $x_A$ alone can go below this floor, however it is trained, and it is no fault of amortization
 #   over items: a free optimisation of $s$ for each value of $x_A$ pays it too.
 #
-# Inference that climbs the full ELBO has the other modalities in its gradient and *can* go below the floor: it is no longer a function of $x_A$.
-# That is how lesson 09 makes its teacher. A student of that teacher sees $x_A$ only and cannot.
+# For the thermometers the floor had a formula, the second line of (6) in lesson 01. There we also saw the way below it: inference that climbs the *full* ELBO has the other modalities in its gradient, so it is no longer a function of $x_A$.
+# That is how lesson 09 makes its teacher. A student of that teacher sees $x_A$ only and pays the floor again.
 #
 # ## What goes wrong, and how you would notice
 #
 # - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
 #   Train longer, or raise its weight.
 # - *The missing modality is filled with something.* The model answers without complaint, and wrongly. How to notice: compare with the prior, as above.
-# - *Negative ELBOs of different weights are compared.* They are nats of different objectives (lesson 07, equation 9).
+# - *Negative ELBOs of different weights are compared.* They are nats of different objectives, with different targets $\tilde p$ in (2).
 #
 # ## Recap
 #
 # One latent, a sum of weighted log-likelihoods, one KL. The JVAE needs everything; a hole filled with
 # zeros is not a missing modality but a wrong one. What inference without a modality loses is part of the amortization gap: one share is the
 # encoder's, the other is information that only the missing modality has.
+#
+# So a model should be *able* to do without a modality. Lessons 04 to 06 are the standard answers, and differ in where the posterior of a subset comes from: [JMVAE](04_jmvae.ipynb) trains an encoder for each modality beside the joint one,
+# [MoPoE](05_mopoe.ipynb) and its relatives build the joint posterior out of them, [MVTCAE](06_mvtcae.ipynb) ties the two together. Lessons [07](07_amortization_gap.ipynb) to [10](10_distillation.ipynb) are the talk's answer.
 #
 # ## Exercises
 #
@@ -534,5 +649,6 @@ for names in ["", "a", "bc", "abc"]:
 # %% [markdown]
 # ## References
 #
-# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
-# - M. Suzuki, Y. Matsuo, [A survey of multimodal deep generative models](https://arxiv.org/abs/2207.02127), 2022.
+# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016. The joint VAE, and the missing modality as a problem of its encoder; its remedy is the next lesson.
+# - M. Suzuki, Y. Matsuo, [A survey of multimodal deep generative models](https://arxiv.org/abs/2207.02127), 2022. All that lessons 03 to 06 teach, and its relatives, in one order: the map to go on with.
+# - A. Senellart et al., [MultiVae](https://github.com/AgatheSenellart/MultiVae). Other code for the same models and more; good to compare with.

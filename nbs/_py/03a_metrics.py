@@ -14,7 +14,7 @@
 # - for each of them, a bad model that it praises.
 #
 # Runs in under a minute on a laptop CPU. Three small classifiers are trained, then kept in the
-# cache.
+# cache. A page of the workshop: read the table now, and the rest when you meet a number that you don't trust.
 # :::
 #
 # A multimodal VAE is asked to do several things at once: infer a useful $z$ from whatever is there,
@@ -299,8 +299,8 @@ except MmvaeError as e: print(e)
 
 # %% [markdown]
 # How fast does the floor fall? We take the features of the training street numbers once, draw
-# disjoint sets of $n$ images from them, and compare with images spoilt by grey noise of deviation
-# 0.2.
+# disjoint sets of $n$ images from them, and compare with images to which grey noise of standard deviation
+# 0.2 was added.
 
 # %%
 street = as_float(train.items("svhn")[0])
@@ -330,7 +330,7 @@ assert noisy_ones[-1] > 3*floors[-1] and floors[0] > noisy_ones[-1]
 
 # %% [markdown]
 # The floor falls about as $1/n$: doubling the images roughly halves it. At $n = 50$ images of the data
-# look *worse* than spoilt ones do at 1,600. Hence three rules that every table of this course
+# look *worse* than noisy ones do at 1,600. Hence three rules that every table of this course
 # follows:
 #
 # 1. The floor stands beside the FID, computed with the same $n$ and the same features.
@@ -346,9 +346,9 @@ assert noisy_ones[-1] > 3*floors[-1] and floors[0] > noisy_ones[-1]
 # ### An eye sees what it was trained for
 #
 # The features belong to a classifier, and a good classifier ignores what does not matter to the
-# class. Street numbers are often out of focus, so it learnt to look past blur. Images blurred with
+# class. Street numbers are often out of focus, so it learned to ignore blur. Images blurred with
 # a 3 by 3 box are hardly further from sharp ones than sharp ones are from each other. A different
-# extractor, two numbers that only measure how rough the image is along each axis, cries out.
+# extractor, which only measures how rough the image is along each axis, puts them 690 times as far.
 
 # %%
 def roughness(x): # mean second difference of the grey image, along both axes
@@ -367,13 +367,13 @@ assert above["roughness"] > 50 and above["judge"] < 10
 # question for cross-modal generation, but it is not the whole of image quality.
 
 # %% [markdown]
-# ### The customary features
+# ### The standard features
 #
 # Published FIDs use the last pooling layer of an Inception-v3 network that was trained on
 # photographs. Its weights are a download of some 90 MB which this package neither contains nor
 # fetches. If you put the file into your data folder and install `torch-fidelity`,
 # `inception_features` gives you the extractor; otherwise it says what is missing. Street numbers
-# and digits are far from what Inception was trained on: it is customary, not better.
+# and digits are far from what Inception was trained on: it is standard, not better.
 
 # %%
 #| exports
@@ -726,7 +726,7 @@ assert belong.mean() > 0.99 and abs(shuffled.mean()) < 0.05
 # %% [markdown]
 # ## The distance from student to teacher
 #
-# A *student* sees one modality and imitates the posterior of a *teacher* that saw more (or thought
+# A *student* (lessons 01 and 10) sees one modality and imitates the posterior of a *teacher* that saw more (or thought
 # longer). The talk's slides 67-68 report the Kullback-Leibler divergence between the two. It is not
 # symmetric, so the direction is part of the definition. Ours is the one distillation minimises:
 #

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # JMVAE
 #
-# > Students that grow up together with their teacher.
+# > An encoder for each modality, trained together with the joint one.
 #
 # ::: {.callout-note}
 # ## You will learn
 #
-# - JMVAE-kl (Suzuki et al., 2016): the JVAE and its unimodal encoders trained in one objective;
-# - how that differs from distilling afterwards: the teacher is pulled towards its students;
+# - JMVAE-kl (Suzuki et al., 2016): the JVAE and an encoder for each modality, trained in one objective;
+# - what that does to the joint encoder, the *teacher*: it is pulled towards its *students*;
 # - a control in which the students change the decoders and not the teacher's posterior.
 #
 # Runs in one to two minutes on a laptop CPU.
@@ -35,14 +35,16 @@ import pandas as pd
 from mmvae_nb.data import PairedByKey
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
-from mmvae_nb.distillation import *
 from mmvae_nb.checkpoints import cached
 
 # %% [markdown]
 # ## The idea
 #
-# Lesson 10 had a teacher that knows nothing of its students. It may put into $z$ what no student can ever guess. What if the
-# students could complain? Then teacher and students would settle in the middle: the teacher says less, and what it says can be followed.
+# The joint VAE of lesson 03 has one encoder, and that one needs everything. The plain remedy is an encoder $q_m(z \mid x_m)$ for each modality beside it, which learns to answer what the joint encoder answers. Lesson 01 had such a pair: a *teacher* that has seen all, and a *student* that has seen $x_m$
+# only and comes as near to the teacher's answers as it can, measured by $\mathrm{KL}(\text{teacher} \,\|\, \text{student})$.
+#
+# When should the student learn? *Afterwards*, when the teacher is finished and stays as it is: that is distillation, for [lesson 10](10_distillation.ipynb). Such a teacher knows nothing of its students, and may put into $z$ what no student can ever guess. Or *meanwhile*, both in one objective, so that the
+# students can complain. The two then compromise: the teacher encodes less, but only what its students can infer. That is JMVAE.
 #
 # ## The objective
 #
@@ -55,7 +57,7 @@ from mmvae_nb.checkpoints import cached
 # $$
 #
 # Nothing is detached. The students follow the teacher, and the teacher gives up what no student can follow:
-# $\alpha$ sets how much. $\alpha = 0.1$ is customary. In the beginning the unimodal encoders know nothing and would only
+# $\alpha$ sets how much; $\alpha = 0.1$ is the standard choice. In the beginning the unimodal encoders know nothing and would only
 # disturb, so the term is phased in over the first updates (`warm_up`).
 #
 # *What the extra term bounds.* Draw $z$ from a unimodal encoder and let it generate another modality $x_n$, $n \ne m$: the model of $x_n$ given $x_m$ that is really used is $\int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz$. Jensen, with
@@ -83,7 +85,7 @@ from mmvae_nb.checkpoints import cached
 # $$
 #
 # The first line is a KL to the second, up to a constant. The ideal teacher is a *geometric mean* of the true posterior and of its students: for Gaussians, its precision is the weighted mean of theirs. With $\beta = 1$, $\alpha = 0.1$, $M = 3$ the true
-# posterior has $1/1.3$ of the weight and each student $0.1/1.3$. As students are broad (lesson 10), so becomes the teacher. In one dimension:
+# posterior has $1/1.3$ of the weight and each student $0.1/1.3$. As students are broad, because $x_m$ leaves things open (lesson 01, equation 5), so becomes the teacher. In one dimension:
 
 # %%
 #| fig-cap: "What the pull does to an ideal teacher: true posterior, one broad student that stands still, and eq. (3) for three values of alpha."
@@ -101,24 +103,18 @@ ax.set(xlabel="z", ylabel="density", xlim=(-3, 3)); ax.legend();
 
 
 # %% [markdown]
+# ## The model
 #
-# In the talk's tables "JMVAE student" is a student distilled from a trained JVAE (lesson 10). JMVAE-kl is a row of
-# its own here.
+# It has all the encoders there are, so it can answer for any subset: by the joint encoder if everything is there, by one encoder for one modality, and for two of three by the *product* of theirs, in which precisions add as in lesson 01.
 
 # %%
 #| exports
-class JMVAE(MultimodalVAE):
-    "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=0.1, # weight of the unimodal divergences
-                 warm_up=200 # updates over which alpha grows from 0 to its value
-                ):
+class _JointAndOwn(MultimodalVAE):
+    "A joint encoder, and one for each modality."
+    def __init__(self, specs, latent, beta):
         super().__init__(specs, latent, beta)
-        self.alpha = in_range("alpha", alpha, low=0)
-        self.warm_up = in_range("warm_up", warm_up, low=0, whole=True)
         self.encoder = JointEncoder(specs, latent)
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
-        self.register_buffer("updates_seen", torch.zeros((), dtype=torch.long))
 
     def infer(self, batch) -> DiagonalGaussian:
         "All modalities: the joint encoder. One: its encoder. Some: the product of theirs."
@@ -132,9 +128,26 @@ class JMVAE(MultimodalVAE):
         joint = self.encoder(batch)
         return {n: joint.kl(self.encoders[n](batch[n])) for n in self.names}
 
+
+# %% [markdown]
+# And the loss, equation (1):
+
+# %%
+#| exports
+class JMVAE(_JointAndOwn):
+    "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
+    def __init__(self, specs, latent=20, beta=1.0,
+                 alpha=0.1, # weight of the unimodal divergences
+                 warm_up=200 # updates over which alpha grows from 0 to its value
+                ):
+        super().__init__(specs, latent, beta)
+        self.alpha = in_range("alpha", alpha, low=0)
+        self.warm_up = in_range("warm_up", warm_up, low=0, whole=True)
+        self.register_buffer("updates_seen", torch.zeros((), dtype=torch.long))
+
     def loss(self, batch) -> Loss:
         "Eq. (1), with alpha phased in while training. Of a part of the modalities: its ELBO."
-        if len(self.check(batch)) < len(self.names): return self._of_a_part(batch)
+        if len(self.check(batch)) < len(self.names): return _of_a_part(self, batch)
         q = self.encoder(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(self.encoders[n](batch[n])) for n in self.names)
@@ -145,12 +158,15 @@ class JMVAE(MultimodalVAE):
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
         return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))
 
-    def _of_a_part(self, batch):
-        "The negative ELBO of what is there, by its encoders: a joint one is for all modalities."
-        q = self.infer(batch)
-        logs = self.log_likelihoods(batch, q.rsample())
-        total = -(self.weighted(logs) - self.beta*q.kl()).mean()
-        return Loss(total, self.parts(logs, kl=q.kl()))
+
+# %%
+#| exports
+def _of_a_part(model, batch):
+    "The negative ELBO of what is there, by its encoders: a joint one is for all modalities."
+    q = model.infer(batch)
+    logs = model.log_likelihoods(batch, q.rsample())
+    total = -(model.weighted(logs) - model.beta*q.kl()).mean()
+    return Loss(total, model.parts(logs, kl=q.kl()))
 
 
 # %%
@@ -158,6 +174,11 @@ train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validati
 specs = default_specs(train.modalities)
 batch = train.batch(0, 6)
 seed_everything(0, "check"); model = JMVAE(specs, alpha=.3, warm_up=4)
+{" + ".join(s): model.infer({n: batch[n] for n in s}) for s in (["text"], ["mnist", "svhn"], specs)}
+
+# %%
+#| code-fold: true
+#| code-summary: "Check"
 total, parts = model.eval().loss(batch)
 by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"] + .3*parts["pull"]
 torch.testing.assert_close(total.detach(), by_hand)
@@ -166,32 +187,50 @@ torch.testing.assert_close(parts["pull"], apart)
 total, parts = model.train().loss(batch)      # first of four warm-up updates: a quarter of alpha
 by_hand = sum(specs[n].weight*parts[n] for n in specs) + parts["kl"] + .25*.3*parts["pull"]
 torch.testing.assert_close(total.detach(), by_hand)
+
+# %%
+#| code-fold: true
+#| code-summary: "Check"
 pair = {n: batch[n] for n in ["mnist", "svhn"]}
 product = product_of_experts([model.infer({n: batch[n]}) for n in pair])
 torch.testing.assert_close(model.infer(pair).mean, product.mean)
 
+
 # %% [markdown]
 # ## The pull on the teacher
 #
-# The gradient of the pull reaches the joint encoder. In distillation it does not. Seen directly:
+# The gradient of the pull reaches the joint encoder, so the teacher moves. With a *stop-gradient* on the teacher (`detach`) only the students would. Seen directly:
 
 # %%
-together = JMVAE(specs)
-pull = sum(v.mean() for v in together.divergences(batch).values())
-together.zero_grad(set_to_none=True); pull.backward()
-assert sum(p.grad.abs().sum() for p in together.encoder.parameters()) > 0
-jvae = JVAE(specs); after = Students(jvae); after.loss(batch).total.backward()
-assert all(p.grad is None for p in jvae.parameters())
+def pulls_teacher(detached):
+    "Does the gradient of the pull reach the joint encoder?"
+    q = model.encoder(batch)
+    if detached: q = q.detach()
+    model.zero_grad(set_to_none=True)
+    sum(q.kl(model.encoders[n](batch[n])).mean() for n in specs).backward()
+    return any(p.grad is not None for p in model.encoder.parameters())
+
+
+# %%
+assert pulls_teacher(detached=False) and not pulls_teacher(detached=True)
 
 # %% [markdown]
-# What does the pull cost, and what does it buy? We train three models for equally many updates: without a pull, with the customary one and
+# What does the pull cost, and what does it buy? We train three models for equally many updates: without a pull, with the standard one and
 # with a strong one. We compare the joint negative ELBO, how much the joint posterior says (its KL to the prior), and how far the unimodal encoders are
 # from it.
+#
+# ::: {.callout-tip collapse="true"}
+# ## Predict, then open: a strong pull brings teacher and students together. Is a small KL between them a sign that the students are good?
+#
+# No. It gets small also if the teacher says less. With $\alpha = 5$ the students come nearer to the joint posterior, and that posterior has moved towards the prior, from 14.4 nats of KL to 8.4. A teacher that says nothing at all would be imitated perfectly.
+# :::
 
 # %%
 run = dict(updates=200, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["jmvae", "training", "datasets.digits"]
 test, _ = validation.take(300)
+
+# %%
 table = {}
 for alpha in (0., 0.1, 5.):
     new = lambda: (seed_everything(0, "jmvae"), JMVAE(specs, alpha=alpha))[1]
@@ -208,16 +247,16 @@ table.round(1)
 
 # %% [markdown]
 # With $\alpha = 0$ the unimodal encoders are never trained. Such a network answers about the prior, whatever it sees, so its KL is about that of the prior. A larger
-# $\alpha$ brings teacher and students together. The customary $\alpha = 0.1$ costs 2 nats of the ELBO here, which is nothing, the strong pull 14, *and* with it the joint posterior
+# $\alpha$ brings teacher and students together. The standard $\alpha = 0.1$ moves the ELBO by 2 nats here, which is nothing. The strong pull costs 15, *and* with it the joint posterior
 # becomes blander: 8.4 nats from the prior in place of 14.4. It says less, as (3) predicts. A small KL between teacher and student is therefore not
 # yet a sign of quality. (One seed and 200 updates. The rounding of another processor has moved the row at $\alpha = 0$ by 17 nats of negative ELBO and 2.5 of KL: more than what $\alpha = 0.1$
-# costs, less than the effect of the strong pull on the KL.)
+# does, less than the effect of the strong pull on the KL.)
 #
 # ## Decoders that learn from students, too
 #
 # In (1) the students change the teacher's *posterior*. Its decoders still meet draws from the joint posterior only, and at a student's $z$, which is broader, they were never trained. The opposite is possible as well: students that
-# change the *decoders* and leave the posterior alone. Nobody needs that as a method. It is a *control*. Some methods decode from single modalities during training: the mixtures of lesson 05, CRMVAE in lesson 06, the iterative teacher of
-# lesson 09 at $t = 0$. If one of them generates well from one modality, is it because of its posterior, or because its decoders have seen such $z$? A JVAE with this one ingredient, and no other, can tell.
+# change the *decoders* and leave the posterior alone. Nobody needs that as a method. It is a *control* for what comes later. Some methods decode from single modalities during training: the mixtures of the next lesson, CRMVAE in lesson 06, and the talk's own in
+# lesson 09. If one of them generates well from one modality, is it because of its posterior, or because its decoders have seen such $z$? A JVAE with this one ingredient, and no other, can tell.
 #
 # Three groups of parameters, three gradients. $\phi$ is the joint encoder, $\theta$ the decoders, $\mathrm{sg}$ stops a gradient:
 #
@@ -230,7 +269,7 @@ table.round(1)
 # \end{aligned}\tag{4}
 # $$
 #
-# The first line is the JVAE's, the second is distillation (lesson 10) while the teacher still learns, and only the third is new: the decoders explain *all* modalities, half from the joint posterior and half from a single one. The sum over $m$
+# The first line is the JVAE's, the second trains the students on a teacher that still learns and does not feel it, and only the third is new: the decoders explain *all* modalities, half from the joint posterior and half from a single one. The sum over $m$
 # is estimated by one modality drawn for each item, so an update decodes twice, whatever $M$ is.
 #
 # No single function has these three gradients, so the code needs two tricks. `detach` keeps the new reconstruction away from all encoders. And as the joint reconstruction counts only half for the decoders, its gradient in $z$ is doubled on the way to
@@ -248,7 +287,7 @@ class JVAEWithStudents(JMVAE):
 
     def loss(self, batch) -> Loss:
         "The gradients of eq. (4). Parts from the joint posterior; `students`: the sum of the KLs."
-        if len(self.check(batch)) < len(self.names): return self._of_a_part(batch)
+        if len(self.check(batch)) < len(self.names): return _of_a_part(self, batch)
         q, students = self.encoder(batch), [self.encoders[n](batch[n]) for n in self.names]
         z, s = q.rsample(), self.share
         joint = self.log_likelihoods(batch, z + s/(1 - s)*(z - z.detach()))
@@ -273,23 +312,34 @@ seed_everything(0, "check"); given = JVAEWithStudents(specs); same = given.state
 jvae = JVAE(specs); jvae.load_state_dict({k: v for k, v in same.items() if k in jvae.state_dict()})
 models = {s: JVAEWithStudents(specs, share=s) for s in (0., .5, .8)}
 for m in models.values(): m.load_state_dict(same)
+
+# %%
 size = slopes(jvae, "encoder").norm()
 for m in models.values(): assert (slopes(m, "encoder") - slopes(jvae, "encoder")).norm() < 1e-4*size
 none, half, most = (slopes(m, "decoders") for m in models.values())
 assert (none - slopes(jvae, "decoders")).norm() < 1e-4*none.norm() < .01*(half - none).norm()
 assert ((half - none)/.5 - (most - none)/.8).norm() < 1e-3*none.norm()
-taught = Students(jvae, warm_start=False); taught.encoders.load_state_dict(given.encoders.state_dict())
-own = slopes(taught, "encoders")
+
+# %% [markdown]
+# And the students must get the gradient of the second line of (4), and no other:
+
+# %%
+q = jvae.encoder(batch).detach()
+sum(q.kl(given.encoders[n](batch[n])).mean() for n in specs).backward()
+own = torch.cat([p.grad.flatten() for p in given.encoders.parameters()])
 assert all((slopes(m, "encoders") - own).norm() < 1e-4*own.norm() for m in models.values())
 
 # %% [markdown]
-# What does it change? A short trial on digits and words only, without and with the ingredient, with the same updates. Each number is the loss of one modality in nats, at draws from what is given:
+# What does it change? A short trial on digits and words only, without and with the ingredient, with the same updates. Each number is the loss of one modality in nats, at draws from what is given. (`PairedByKey` pairs two pools of items by their class, [lesson 02a](02a_data.ipynb#pairs-by-class).)
 
 # %%
 two = ["mnist", "text"]
 pair = PairedByKey("mnist_text", "train", *({n: d[n] for n in two}
                    for d in (train.modalities, train.pools, train.labels)))
 few, short = {n: specs[n] for n in two}, dict(run, updates=300)
+
+
+# %%
 @torch.no_grad()
 def lost(model, to, *given):
     "-log p(x_to | z) in nats per item, z drawn from the posterior of the given modalities."
@@ -302,6 +352,8 @@ def spelt(model):
     said, true = map(train.modalities["text"].decode, (made, test["text"]))
     return sum(a.strip() == b.strip() for a, b in zip(said, true))/len(true)
 
+
+# %%
 table = {}
 for share in (0., .5):
     new = lambda: (seed_everything(0, "jvae"), JVAEWithStudents(few, share=share))[1]
@@ -317,9 +369,9 @@ table.round(1)
 
 
 # %% [markdown]
-# The word from the digit gains 10 nats, the digit from the word 0.4; with both given 1 to 2 nats are lost, as the same decoders now serve two kinds of $z$. No encoder was trained for any of this. So whoever decodes from
+# The word from the digit gains 11 nats, the digit from the word 0.6; with both given 1 to 2 nats are lost, as the same decoders now serve two kinds of $z$. No encoder was trained for any of this. So whoever decodes from
 # single modalities while training gets such a gain in nats for nothing, and this control says how much of a method's lead it is. But look at the last column: hardly a word is spelt right, with or without. A decoder gains nats also by learning to be
-# *unsure* where its $z$ tells little. Whether it draws the right things is another number (coherence, lesson 03a), and needs longer runs than this one (one seed, 300 updates).
+# *unsure* where its $z$ tells little. Whether it draws the right things is another number: *coherence*, the share of generated items that a trained classifier takes for the class that was given ([lesson 03a](03a_metrics.ipynb#coherence)). It needs longer runs than this one (one seed, 300 updates).
 #
 # ## What goes wrong, and how you would notice
 #
@@ -330,18 +382,22 @@ table.round(1)
 #
 # ## Recap
 #
-# JMVAE-kl trains everything at once; the teacher pays for being imitable. Distilling afterwards leaves the teacher
-# alone. `JVAEWithStudents` is a control: the posterior of the first kind of teacher, decoders that know students. None touches the amortization gap of the joint encoder itself: lesson 09 does.
+# JMVAE-kl trains a joint encoder and one for each modality at once; the teacher pays for being imitable. Distilling afterwards (lesson 10) leaves the teacher
+# alone. `JVAEWithStudents` is a control between the two: a teacher that nobody pulls, decoders that know students. None of them touches the amortization gap of the joint encoder itself; lesson 09 does.
+#
+# JMVAE needs a joint encoder, and $M$ more. [Lesson 05](05_mopoe.ipynb) does without: it builds the joint posterior out of the encoders of single modalities.
+#
+# (In the talk's tables "JMVAE student" is a student that was distilled afterwards, from a trained JVAE. JMVAE-kl is a row of its own here.)
 #
 # ## Exercises
 #
-# 1. Detach the joint posterior in `pull`. What is the difference to `Students` then?
+# 1. Detach the joint posterior in `pull`. What does the teacher learn then, and what the students?
 # 2. Why is `updates_seen` a buffer and not an attribute?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. The students learn from a teacher that is still changing; the teacher is that of the JVAE. With `share=0` that is what `JVAEWithStudents` does.
+# 1. The teacher is that of the JVAE, as if it had no students; the students learn from a teacher that is still changing. With `share=0` that is what `JVAEWithStudents` does.
 # 2. Buffers are saved with a checkpoint; a resumed run continues the phase-in where it was.
 # :::
 #
@@ -376,4 +432,4 @@ for alpha in (0.1, 1., 5.):
 # %% [markdown]
 # ## References
 #
-# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
+# - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016. Its equation (8) is our (1).

@@ -6,6 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
+# - two ways to make one posterior of several, the product and the mixture, and when a product is right;
 # - the bound of MoPoE (Sutter et al., 2021) and how it follows from the ELBO;
 # - the product of experts (MVAE) and the mixture of experts (MMVAE) as special cases;
 # - why a mixture loses detail when it has to explain what it has not seen.
@@ -40,7 +41,30 @@ from mmvae_nb.checkpoints import cached
 # %% [markdown]
 # ## Every subset has an opinion
 #
-# MoPoE has one encoder per modality and no others. For any subset $A$ of modalities it forms the
+# JMVAE has a joint encoder and one for each modality. MoPoE has one encoder per modality and no others, $q_m(z \mid x_m)$, the *experts*. So what does it answer when several modalities are there? There are two simple ways to make one opinion of several.
+#
+# - A *product* is an *and*: all experts must find a $z$ likely. Multiply the bells and divide by the integral. Multiplying bells adds their exponents, so precisions add up, and the mean is that of the experts, each weighted with its precision:
+#
+# $$
+# \begin{aligned}
+# \prod_m \mathcal N(z; \mu_m, \sigma_m^2) \;\propto\; \mathcal N\Big( z;\; \frac{\sum_m \mu_m/\sigma_m^2}{\sum_m 1/\sigma_m^2},\; \frac{1}{\sum_m 1/\sigma_m^2} \Big).
+# \end{aligned}
+# $$
+#
+# - A *mixture* is an *or*: it is enough that one of them finds $z$ likely. Take one expert at random: the density is the mean of theirs.
+#
+# The product is sharper than each of its experts, the mixture never sharper than the sharpest. ([Lesson 02d](02d_distributions.ipynb#product-of-experts) tests both.)
+
+# %%
+gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([[mean]]), torch.tensor([[var]]).log())
+experts = [gaussian(-.8, 1.), gaussian(1.5, .6)]
+precision = sum(1/e.var for e in experts)                              # the product, by hand
+mean = sum(e.mean/e.var for e in experts)/precision
+torch.testing.assert_close(product_of_experts(experts).mean, mean)
+torch.testing.assert_close(product_of_experts(experts).var, 1/precision)
+
+# %% [markdown]
+# MoPoE uses both. For any subset $A$ of modalities it forms the
 # product of experts $q_A(z \mid x_A) \propto \prod_{m \in A} q_m(z \mid x_m)$, and its joint posterior is
 # the *mixture* of all $2^M - 1$ of them:
 #
@@ -49,15 +73,13 @@ from mmvae_nb.checkpoints import cached
 # q(z \mid x) = \frac{1}{2^M - 1} \sum_{\emptyset \ne A \subseteq \{1..M\}} q_A(z \mid x_A).
 # \end{aligned}\tag{1}
 # $$
-#
-# A product is an *and*: all experts must find a $z$ likely. A mixture is an *or*: it is enough that one of them does.
 
 # %%
+#| code-fold: true
+#| code-summary: "Drawing"
 #| fig-cap: "Two experts, their product with the prior, and the mixture of all three (MoPoE with two modalities)."
 #| fig-alt: "Two overlapping peaks and a wide prior; the product is a narrower peak between them; the mixture covers all and is lower."
 z = torch.linspace(-4, 5, 400)
-gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([[mean]]), torch.tensor([[var]]).log())
-experts = [gaussian(-.8, 1.), gaussian(1.5, .6)]
 density = lambda q: q.log_prob(z.view(-1, 1, 1)).exp()[:, 0]
 product = product_of_experts(experts, prior=True)     # the full subset: the prior joins
 fig, ax = plt.subplots(figsize=(6.5, 2.6))
@@ -69,6 +91,8 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 
 
 # %% [markdown]
+# ## The bound
+#
 # Put (1) into the ELBO. The expectation under a mixture is the mean of the components' expectations, and the KL of the mixture is at most the mean of the components' KLs (why: below):
 #
 # $$
@@ -89,8 +113,8 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # \end{aligned}\tag{3}
 # $$
 #
-# It is not negative, which proves (2), and at most $\log J$, as $q \ge q_A/J$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. So (2) is nearly as good as the ELBO of the mixture itself. If a mixture
-# loses, it is not by this step. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2). MVAE as published adds the ELBOs of
+# It is not negative, which proves (2), and at most $\log J$, as $q \ge q_A/J$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. (2) is nearly as good as the ELBO of the mixture itself, so if
+# mixtures do worse, this inequality is not the reason. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2). MVAE as published adds the ELBOs of
 # single modalities and of random subsets, each for the modalities in it only; our "full" is its product alone.)
 #
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.
@@ -98,9 +122,24 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 # the authors' code, the prior takes part as an expert in the full subset only. MVAE's product always holds the prior, whatever is given:
 # it was trained as one factor of the product, and a missing modality leaves out its own factor alone.
 #
-# *Is that right?* Bayes' rule knows two exact products (lesson 02d). If experts are posteriors, $q_m = p(z \mid x_m)$, the prior is in each of them and a product of $|A|$ has to be divided by it $|A| - 1$ times. If they
-# are likelihoods, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by it once, *also for a single expert*. (2) uses $q_m$ alone for the singletons, as if it were a posterior, multiplies without dividing for the pairs, and multiplies by the prior once more for
-# the full subset. One $q_m$ cannot be right in all three roles; training finds a compromise. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
+# ## When is a product right?
+#
+# One $q_m$ can't be right in all the roles it has in (2). Bayes' rule knows two exact products. If the experts are *posteriors*, $q_m = p(z \mid x_m)$, the prior is in each of them, and a product of $|A|$ has it $|A|$ times where it belongs once:
+#
+# $$
+# \begin{aligned}
+# p(z \mid x_A) \;\propto\; p(z) \prod_{m \in A} p(x_m \mid z) \;\propto\; \frac{\prod_{m \in A} p(z \mid x_m)}{p(z)^{|A| - 1}}.
+# \end{aligned}
+# $$
+#
+# (Exercise 2 of lesson 01 was this case, with two thermometers.) If the experts are *likelihoods*, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by the prior once, *also for a single expert*.
+#
+# What does MoPoE do? It uses $q_m$ alone for the singletons, as if it were a posterior. It multiplies without dividing for the pairs. And it multiplies by the prior once more for
+# the full subset. So training finds a compromise. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
+#
+# ## The model
+#
+# First the subsets. `kind` has two corners of (1) beside it: the product of all modalities alone is MVAE (Wu and Goodman, 2018), the mixture of single ones is MMVAE (Shi et al., 2019).
 
 # %%
 #| exports
@@ -121,10 +160,13 @@ assert subsets_of("abc", "full") == [("a", "b", "c")]
 assert subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
 
 
+# %% [markdown]
+# The experts, and what each subset answers:
+
 # %%
 #| exports
-class MoPoE(MultimodalVAE):
-    "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
+class _Experts(MultimodalVAE):
+    "One encoder per modality, and products of them."
     def __init__(self, specs, latent=20, beta=1.0,
                  subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
                  exact=False # all subsets in the loss, instead of one drawn per item?
@@ -146,6 +188,14 @@ class MoPoE(MultimodalVAE):
         if self.always_prior: return product_of_experts(posteriors, prior=True)
         return super().product(posteriors, prior=len(posteriors) == len(self.names))
 
+
+# %% [markdown]
+# Inference and loss. Whoever asks for a *given* subset gets its product, as in the paper; the mixture (1) is what is trained:
+
+# %%
+#| exports
+class MoPoE(_Experts):
+    "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
     def mixture(self, batch) -> Mixture:
         "The joint posterior of eq. (1), as a distribution."
         return Mixture(self.products(batch))
@@ -164,6 +214,9 @@ class MoPoE(MultimodalVAE):
         total = -(self.weighted(logs) - self.beta*kl).mean()
         return Loss(total, self.parts(logs, kl=kl))
 
+
+# %%
+#| exports
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
     def __init__(self, specs, latent=20, beta=1.0):
@@ -193,6 +246,8 @@ _float = DiagonalGaussian.rsample
 
 
 # %%
+#| code-fold: true
+#| code-summary: "Equation (2), term by term"
 def brute_force(model, batch):
     "Equation (2), term by term: one item, one subset, one modality at a time."
     total = 0.
@@ -225,12 +280,18 @@ print(f"exported {ours:.6f}, brute force {theirs:.6f}")
 # Drawing one subset per item is an unbiased estimate of the same bound:
 
 # %%
+#| code-fold: true
+#| code-summary: "Check"
 model.exact = False; seed_everything(0, "draws")
 with torch.no_grad(): draws = torch.stack([model.loss(inputs).total for _ in range(400)])
 model.exact = True
 with torch.no_grad(): exact = torch.stack([model.loss(inputs).total for _ in range(60)])
 error = (draws.var()/400 + exact.var()/60)**.5
 assert abs(draws.mean() - exact.mean()) < 3*error
+
+# %%
+#| code-fold: true
+#| code-summary: "Check"
 alone = MMVAE(specs)
 assert len(alone.products(batch)) == 3 and len(MVAE(specs).products(batch)) == 1
 assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
@@ -243,8 +304,8 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # on these $z$ too, and they are as frequent as any other. In MMVAE, the mixture of single modalities, two
 # thirds of all reconstructions of an image are made by experts that have not seen it; in MoPoE three of the seven subsets lack it.
 #
-# This can be put into nats with lesson 07. For $w_m = \beta = 1$, what the term of subset $A$ loses against $\log p_\theta(x)$ is $\mathrm{KL}(q_A(z \mid x_A) \,\|\, p_\theta(z \mid x))$. Now $q_A$ is one answer for all $x$ that share $x_A$,
-# so by equation (11) there, averaged over these $x$,
+# Lesson 03 has put this into nats. For $w_m = \beta = 1$, what the term of subset $A$ loses against $\log p_\theta(x)$ is $\mathrm{KL}(q_A(z \mid x_A) \,\|\, p_\theta(z \mid x))$. Now $q_A$ is one answer for all $x$ that share $x_A$,
+# so by equation (4) there, averaged over these $x$, it can't be less than the floor $-\log C_A$:
 #
 # $$
 # \begin{aligned}
@@ -256,13 +317,22 @@ assert alone.mixture(batch).log_prob(torch.zeros(3, 20)).shape == (3,)
 # $$
 #
 # Every $-\log C_A$ is positive unless the modalities outside $A$ say nothing about $z$ that $x_A$ has not said. No encoder removes it. Only the *model* can: by keeping out of $z$ whatever a single modality can't know of the others. Then slant and colour have
-# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and its floor is zero, as nothing is missing. A teacher as in lesson 10 pays nothing either: there the floor is paid by the students, which do not train the
+# nowhere to go but the noise of the likelihood, and the picture is an average. For the product (MVAE, the full subset alone) the sum has one term, and its floor is zero, as nothing is missing. JMVAE pays nothing either: there the floor is the students' loss, and they do not train the
 # decoders. Daunhawer et al. (2021) prove a related limit, on the ELBO of all models with such sub-sampling. We train the three variants equally long and look.
+#
+# ::: {.callout-tip collapse="true"}
+# ## Predict, then open: all three modalities are given. Which of the three should explain the street number best, and which worst? And from the word alone?
+#
+# With everything given: the product (MVAE) best, the mixture of single experts (MMVAE) worst, MoPoE between them, because the share of reconstructions that were trained without seeing the street number is 0, two thirds and three sevenths. From the word alone the order says nothing: the product's
+# text encoder has never been used alone.
+# :::
 
 # %%
 run = dict(updates=350, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
 modules = ["mopoe", "training", "datasets.digits"]
 test, labels = validation.take(300)
+
+# %%
 models = {}
 for name, kind in {"MVAE (product)": MVAE, "MoPoE": MoPoE, "MMVAE (mixture)": MMVAE}.items():
     new = lambda kind=kind: (seed_everything(0, "mopoe"), kind(specs))[1]
@@ -293,9 +363,8 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 # number after so short a training: the product, whose encoders have never been used alone, draws the same blur for
 # every word, and the two mixtures draw the average grey.
 #
-# Is it only the short training? Here is MoPoE after the real run of lesson 14 (real street numbers), beside the students of lessons 09 and 10. Each method has
-# decoders of its own, of the same architecture, and each generative model had 2,800 updates. The students had 1,600 more on top of their teacher's, and an update of the iterative teacher is dear: a run took
-# 3.5 minutes for MoPoE, 6.2 for the JVAE and its students together, and 22.8 for the iterative teacher and its ([table](../results/real/tables/benchmarks.csv)):
+# Is it only the short training? Here is MoPoE after 2,800 updates on real street numbers, one of the runs of lesson 14. The two rows below it are methods to come, the students of lessons [10](10_distillation.ipynb) and [09](09_multimodal_iterative.ipynb), with
+# decoders of the same architecture ([what each cost](../results/real/tables/benchmarks.csv)):
 #
 # ![Two blocks of street numbers, from digits and from words, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
 #
@@ -310,7 +379,7 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 # ## Recap
 #
 # MoPoE mixes products over all subsets; its bound is the mean over subsets of ELBOs that must explain everything. It handles
-# any subset without students, and pays in sharpness. (CRMVAE in lesson 06 lets each expert reconstruct what it *has* seen, and so pays no floor.)
+# any subset without a joint encoder, and pays in sharpness. A product alone is sharp, and trains no expert to be used alone. [Lesson 06](06_mvtcae.ipynb) takes the product and mends that: MVTCAE pulls each expert towards the product, and CRMVAE lets it reconstruct what it *has* seen, so neither pays the floor.
 #
 # ## Exercises
 #

@@ -176,7 +176,7 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 # `fid(real, generated, features)` takes any extractor of features; by default ours is the digit classifier of lesson 03a, trained in seconds and
 # without a download. Its values can be compared with each other, at the same number of images, beside their floor
 # (`fid_floor`), and *not* with published ones. If you have the weights, `inception_features` uses them
-# ([lesson 03a](03a_metrics.ipynb#the-customary-features)).
+# ([lesson 03a](03a_metrics.ipynb#the-standard-features)).
 #
 # ## Why is my KL zero?
 #

@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## In one glance
 #
-# - Two plans: one lecture of 90 minutes, or three.
+# - Two plans, one lecture of 90 minutes, or three. Both go through the course from top to bottom.
 # - Each lesson runs by itself and needs no download. What an earlier lesson would have trained comes from a cache, or is
 #   trained on the spot; so a class can enter at any lesson.
 # - `make cache` fills the cache, `make handouts` writes notebooks without solutions, `make slides` writes slides that need no
@@ -63,73 +63,74 @@ print("the workshop,", total(times[workshop]))
 # %% [markdown]
 # ## One lecture of 90 minutes
 #
-# The thread: what is a posterior, what if a modality is missing, and how can one be inferred better than by a single pass?
+# The thread: what is a posterior, what if a modality is missing, and how can one be inferred better than by a single pass? The first 38 minutes tell all of it with bells (lesson 01); the rest is the same story with networks, lesson by lesson.
 #
 # | minute | section | how | ask | answer |
 # |---|---|---|---|---|
-# | 0 | [Home](index.ipynb), and the last figure of [03, The missing modality](03_multimodal_elbo.ipynb#the-missing-modality) | shown | You hear the word "seven". What do you know about the picture, and what not? | Which digit; not the hand, the colour, the font. What a word leaves open, no model can know. |
-# | 5 | 02: [A model with something hidden](02_vae.ipynb#a-model-with-something-hidden); [The ELBO, second way](02_vae.ipynb#the-elbo-second-way-what-is-lost) | shown; write (3) on the board and leave it there | In equation (3), what changes if the network for $q$ gets better, and what can't? | The KL shrinks and the bound rises; $\log p_\theta(x)$ stays until $\theta$ moves. |
-# | 17 | 02: [The naive version, by hand](02_vae.ipynb#the-naive-version-by-hand) | live | Which line is inference, which is learning? | `q = encoder(x)` is inference; the optimiser's step improves both networks at once. |
-# | 25 | 03: [One latent, several modalities](03_multimodal_elbo.ipynb#one-latent-several-modalities); [The joint VAE](03_multimodal_elbo.ipynb#the-joint-vae) | shown | What would you feed the joint encoder if the picture is missing? | Collect answers (zeros, the mean, noise): the encoder was trained on none of them. |
-# | 33 | 03: [The missing modality](03_multimodal_elbo.ipynb#the-missing-modality) | live | Is zero a missing value? Find the row that is worse than the prior. | No, black is evidence. A wrong fill can explain the triple worse than knowing nothing. |
-# | 40 | 07: [Three readers of one picture](07_amortization_gap.ipynb#three-readers-of-one-picture); 08: [The learned way](08_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
-# | 50 | 09: [One change of view](09_multimodal_iterative.ipynb#one-change-of-view) | shown | Where does the refiner learn about the modalities that the start has not seen? | In the gradient: it is that of $\sum_m w_m \log p(x_m \mid z)$, with all $x_m$. |
-# | 57 | 09: [Negative ELBO against t](09_multimodal_iterative.ipynb#negative-elbo-against-t); [Walk along t](09_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
-# | 65 | 10: [The idea](10_distillation.ipynb#the-idea); 09: [Distil](09_multimodal_iterative.ipynb#distil) | shown | What can no student know? | The first term of (2) in 10: what its modality does not tell. |
-# | 72 | 09: exercise *climb by hand*, in pairs; three minutes to compare | handout | Does the summit depend on the start? | Not here: the model is Gaussian and has one summit. With a network as decoder it may. |
-# | 84 | 09: [What the experiments found](09_multimodal_iterative.ipynb#what-the-experiments-found) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
+# | 0 | 01: [One hidden thing, two views](01_story.ipynb#one-hidden-thing-two-views); [Inference](01_story.ipynb#inference-from-what-is-seen-to-what-is-hidden) | live | The cheap thermometer says 1.0, the good one 1.6. How warm is it, and how sure are you? | 1.3: near the good one, drawn towards the usual 0, and surer than from either alone. |
+# | 8 | 01: [How good is a guess? The ELBO](01_story.ipynb#how-good-is-a-guess-the-elbo) | shown; write (3) on the board and leave it there | In the last line of (3), what changes if the guess gets better, and what can't? | The KL shrinks and the ELBO rises by as much; $\log p(x)$ does not contain $q$. |
+# | 16 | 01: [A view is missing](01_story.ipynb#a-view-is-missing); [Climb from one view](01_story.ipynb#climb-from-one-view-by-the-gradient-of-all) | live | Is 0 a missing reading? Then: where is the second reading in the climb? | No, 0 is a reading, and a wrong one. In the climb it is in the gradient and nowhere else. |
+# | 25 | 01: [A student](01_story.ipynb#a-student-because-the-second-view-is-missing); exercise *the student of a teacher with faults*, in pairs | shown, handout | What can no student know? | What the other thermometer would have said. So it is broad, and rightly so: equation (5). |
+# | 38 | 02: [A model with something hidden](02_vae.ipynb#a-model-with-something-hidden), then [The naive version, by hand](02_vae.ipynb#the-naive-version-by-hand) | live | Which line is inference, which is learning? | `q = ...encoder(x)...` is inference; the optimiser's step improves both networks at once. |
+# | 46 | 03: [One latent, several modalities](03_multimodal_elbo.ipynb#one-latent-several-modalities); [The joint VAE](03_multimodal_elbo.ipynb#the-joint-vae) | shown | What would you feed the joint encoder if the picture is missing? | Collect answers (zeros, the mean, noise): the encoder was trained on none of them. |
+# | 51 | 03: [The missing modality](03_multimodal_elbo.ipynb#the-missing-modality) | live | Find the row that is worse than the prior. | The digit with zeros for the rest. Black is evidence, as the 0 of the thermometer was. |
+# | 57 | 04: [The idea](04_jmvae.ipynb#the-idea); 05: [Every subset has an opinion](05_mopoe.ipynb#every-subset-has-an-opinion); 06: [What the modalities share](06_mvtcae.ipynb#what-the-modalities-share), two minutes each | shown, the drawings | Two doctors disagree. When would you multiply their opinions, when average? | Multiply if their evidence is independent, and take the prior out once; average if only one of them can be right. |
+# | 63 | 07: [Three readers of one picture](07_amortization_gap.ipynb#three-readers-of-one-picture); 08: [The learned way](08_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
+# | 71 | 09: [One change of view](09_multimodal_iterative.ipynb#one-change-of-view); [Walk along t](09_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
+# | 79 | 10: [The idea](10_distillation.ipynb#the-idea) | shown | Which part of (2) can a better student reduce? | The second. The first is what its modality does not tell. |
+# | 84 | [Home](index.ipynb#the-result), the verdicts | shown | Which claims are supported, and by which comparison? | Better students is one claim, easier to imitate another. |
 #
-# *If you are late:* at minute 40 more than five behind, show only *Three readers*; at 65 more than five behind, turn the exercise into home work. Keep
+# *If you are late:* the exercise at minute 25 can become home work, which gives ten minutes back; at 57 show only lesson 05. Keep
 # the last six minutes: without the evidence the lecture is an advertisement. *If something live fails,* the site has every output of these
-# cells: keep those four sections open in tabs.
+# cells: keep those five sections open in tabs.
 #
-# *The day before:* run `make cache`, `make slides` and `make docs`; open the three lessons that are live (02, 03, 09) in JupyterLab and run each to the
-# section; check that the slider of 09 moves; give out the handout of 09, of which the class needs only the exercise.
+# *The day before:* run `make cache`, `make slides` and `make docs`; open the four lessons that are live (01, 02, 03, 09) in JupyterLab and run each to the
+# section; check that the slider of 09 moves; give out the handout of 01, of which the class needs only the exercise.
 
 # %% [markdown]
 # ## Three lectures of 90 minutes
 #
-# **First: one modality.** Home work before: none. After: the written exercises of 02.
+# **First: one thing seen, and two.** Home work before: none. After: the written exercises of 01 and 02.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
-# | 0 | [02a](02a_data.ipynb): What a batch is; The triples | shown, the triples live | What do the three have in common, and what has each alone? |
-# | 12 | [02d](02d_distributions.ipynb): The diagonal Gaussian; Product of experts; Mixture of experts | shown, pictures live | Two doctors disagree. When would you multiply their opinions, when average? |
-# | 30 | 02d: exercise *the best scale of a Laplace* | handout | |
-# | 40 | [02](02_vae.ipynb): from A model with something hidden to The gradient | shown | Why can't we draw $z$ from the prior and average? |
-# | 58 | 02: The naive version, by hand; The exported version | live | What does the second row of the figure lose, and why? |
-# | 68 | 02: What goes wrong | live | How would you notice it in your own work? |
-# | 76 | 02: exercise *another hidden beta* | handout | |
-# | 84 | [03a](03a_metrics.ipynb): the table at its top | shown | Which of these numbers could a useless model win? |
+# | 0 | [01](01_story.ipynb): to How good is a guess? The ELBO | live | Every $z$ is possible. What makes one more plausible than another? |
+# | 18 | 01: What an encoder loses; A view is missing; Climb from one view | live | Which answers on the line are guesses at the same truth? |
+# | 30 | 01: A student; What no student can know | shown | Two measures, two best students. Which one draws well? |
+# | 38 | 01: exercise *the student of a teacher with faults* | handout | |
+# | 50 | [02](02_vae.ipynb): from A model with something hidden to The gradient | shown | Why can't we draw $z$ from the prior and average? |
+# | 64 | 02: The naive version, by hand; The exported version | live | What does the second row of the figure lose, and why? |
+# | 72 | 02: What goes wrong | live | How would you notice it in your own work? |
+# | 80 | 02: exercise *another hidden beta* | handout | |
 #
-# **Second: several modalities.** After: the written exercises of 05, and 10 in code.
+# **Second: several modalities.** After: the written exercises of 05, and 04 in code.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
 # | 0 | [03](03_multimodal_elbo.ipynb): to The joint VAE | shown | Why is the logarithm a sum over modalities? |
-# | 15 | 03: The missing modality | live | |
-# | 22 | 03: exercise *the posterior of whatever is there* | handout | What does the answer say if nothing is there? |
-# | 35 | [05](05_mopoe.ipynb): Every subset has an opinion; Why mixtures lose | shown, the last live | Each subset must explain all modalities. What does one that sees the word do about the colours? |
-# | 50 | [10](10_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Which term of (2) can training reduce? |
-# | 65 | [04](04_jmvae.ipynb): The objective; The pull on the teacher | shown | Who gives way, the teacher or the student? |
-# | 75 | 03a: Coherence; The Fréchet distance | shown | A model copies training images. What does each metric say? |
-# | 85 | questions | | |
+# | 14 | 03: The missing modality | live | Order the answers before you look. |
+# | 21 | 03: exercise *the posterior of whatever is there* | handout | What does the answer say if nothing is there? |
+# | 32 | 03: A part of the amortization gap, and what part | shown | Which part of (4) can training reduce? |
+# | 40 | [04](04_jmvae.ipynb): The idea; The objective; The pull on the teacher | shown, the last live | Who gives way, the teacher or the student? |
+# | 52 | [05](05_mopoe.ipynb): Every subset has an opinion; When is a product right? | shown | Two doctors disagree. When would you multiply their opinions, when average? |
+# | 62 | 05: Why mixtures lose | live | Each subset must explain all modalities. What does one that sees the word do about the colours? |
+# | 70 | [06](06_mvtcae.ipynb): What the modalities share; Its own encoders, and students | shown | What has an expert to do, beside being a factor of the product? |
+# | 80 | 06: exercise *a total correlation* | handout | |
 #
-# **Third: the method.** Before: 03 in code, if it was not done.
+# **Third: the method.** Before: 03 in code, if it was not done. The table at the top of [03a](03a_metrics.ipynb) is good to have read before the last quarter of an hour.
 #
 # | minute | section | how | ask |
 # |---|---|---|---|
 # | 0 | [07](07_amortization_gap.ipynb): Three readers of one picture; The best Gaussian: climb for each item | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
-# | 15 | [08](08_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
-# | 27 | 08: Did it work? | live | |
-# | 33 | 08: exercise *the natural gradient* | handout | |
-# | 45 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
-# | 62 | 09: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
-# | 70 | 09: exercise *climb by hand* | handout | |
-# | 80 | 09: What the experiments found; [14a](14a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
+# | 14 | [08](08_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
+# | 26 | 08: Did it work? | live | |
+# | 32 | 08: exercise *the natural gradient* | handout | |
+# | 42 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
+# | 58 | 09: exercise *climb by hand* | handout | Does the summit depend on the start? |
+# | 68 | [10](10_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Why not show the teacher's own pictures? |
+# | 78 | [Home](index.ipynb#the-result), the verdicts; [14a](14a_talk.ipynb): Ours, from the records | shown | A model copies training images. What does each metric say? And what would you run next, to settle what is left open? |
 #
-# [06](06_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 05 if 04 is
-# left out.
+# If the second lecture is too full, leave out 06: it is for those who ask what a product of experts can do without mixtures, and nothing later needs it.
 
 # %% [markdown]
 # ## What is often misunderstood
@@ -142,7 +143,7 @@ print("the workshop,", total(times[workshop]))
 # - *"A missing modality is a black image."* A black image is evidence, for something that never occurs. Leaving it out
 #   means that its likelihood is not in the product ([03](03_multimodal_elbo.ipynb), exercise in code).
 # - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.
-#   Each of them has already used the prior, so a plain product counts it several times ([02d](02d_distributions.ipynb)).
+#   Each of them has already used the prior, so a plain product counts it several times ([05](05_mopoe.ipynb#when-is-a-product-right)).
 # - *"Refined from MNIST, so it is generation from MNIST."* After the first step the gradient has seen all modalities. Only
 #   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), Distil).
 # - *"A small KL from teacher to student means good students."* It is small also if the teacher says little. Compare what
