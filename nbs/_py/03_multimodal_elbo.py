@@ -67,7 +67,7 @@ from mmvae_nb.checkpoints import cached
 # $$
 #
 # With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. The weights balance modalities of very different size;
-# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL (lesson 07, equation 9):
+# with them, $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL (lesson 07, equation 5):
 #
 # $$
 # \begin{aligned}
@@ -457,7 +457,7 @@ generation_grid({"Text, given": show(test)["Text"],
 # $$
 #
 # So what closes that gap may also help here. Not all of it is of one kind, though. Average over the items $x$ that share $x_A$, and use
-# (2), then equation (11) of lesson 07:
+# (2), then equation (7) of lesson 07:
 #
 # $$
 # \begin{aligned}
@@ -483,7 +483,7 @@ generation_grid({"Text, given": show(test)["Text"],
 # - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
 #   Train longer, or raise its weight.
 # - *The missing modality is filled with something.* The model answers without complaint, and wrongly. How to notice: compare with the prior, as above.
-# - *Negative ELBOs of different weights are compared.* They are nats of different objectives (lesson 07, equation 9).
+# - *Negative ELBOs of different weights are compared.* They are nats of different objectives (lesson 07, equation 5).
 #
 # ## Recap
 #

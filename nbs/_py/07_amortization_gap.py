@@ -351,14 +351,14 @@ def readers(ax, i):
 
 # %%
 #| fig-cap: "True posteriors (grey) of three test digits under a VAE with two latents, with the Gaussian where the climb ended and the encoder's. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
-#| fig-alt: "Three panels with grey density and two ellipses each; in the middle both lie below the one peak that shows, and on the right the encoder's lies between the peak and a second, paler one."
+#| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak."
 shown = [(total - total.median()).abs().argmin().item(), gaps_2d["approximation"].argmax().item(),
          gaps_2d["amortization"].argmax().item()]
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.2))
 for ax, i in zip(axes, shown): readers(ax, i)
 for label, colour in {"end of the climb": "C0", "encoder": "C1"}.items():
     axes[0].plot([], color=colour, label=label)
-axes[0].legend();
+fig.legend(loc="outside lower center", ncol=2);
 
 # %% [markdown]
 # Rings are drawn at one and two standard deviations. Titles give what the climb has not reached plus what the encoder loses against the end of the climb: the approximation and the amortization gap, *if* the

@@ -135,18 +135,19 @@ assert best > .5                                             # and yet the best 
 # %%
 #| fig-cap: "One x_m, three answers of the teacher (grey), their average, and the best Gaussian in either direction of KL."
 #| fig-alt: "Three narrow peaks, a curve with three bumps below them, one broad Gaussian over all three, one narrow in the middle."
-z = torch.linspace(-4, 5, 400).view(-1, 1, 1)
+z = torch.linspace(-3, 4, 400).view(-1, 1, 1)
 density = lambda q: q.log_prob(z).exp()                       # (400, answers)
 precision = (1/answers.var).mean()
 weighted = (answers.mean/answers.var).mean()
 reverse = DiagonalGaussian((weighted/precision).view(1, 1), -precision.log().view(1, 1))
-fig, ax = plt.subplots(figsize=(6.5, 2.8)); z_axis = z.flatten()
-ax.plot(z_axis, density(answers)/3, color="0.7")
+fig, ax = plt.subplots(figsize=(8, 2.8)); z_axis = z.flatten()
+for i, d in enumerate(density(answers).T):
+    ax.plot(z_axis, d, color="0.7", label=None if i else "the three answers")
 ax.plot(z_axis, density(answers).mean(1), "k", label="average of the answers")
 forward = DiagonalGaussian(matched_mean.view(1, 1), matched_var.log().view(1, 1))
 for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": reverse}.items():
     ax.plot(z_axis, density(q), "--", label=f"best in {label}")
-ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
+ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 
 # %% [markdown]
 # ## Students

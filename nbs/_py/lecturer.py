@@ -75,9 +75,9 @@ print("the workshop,", total(times[workshop]))
 # | 40 | 07: [Three readers of one picture](07_amortization_gap.ipynb#three-readers-of-one-picture); 08: [The learned way](08_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
 # | 50 | 09: [One change of view](09_multimodal_iterative.ipynb#one-change-of-view) | shown | Where does the refiner learn about the modalities that the start has not seen? | In the gradient: it is that of $\sum_m w_m \log p(x_m \mid z)$, with all $x_m$. |
 # | 57 | 09: [Negative ELBO against t](09_multimodal_iterative.ipynb#negative-elbo-against-t); [Walk along t](09_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
-# | 65 | 10: [The idea](10_distillation.ipynb#the-idea); 09: [Distil](09_multimodal_iterative.ipynb#distil) | shown | What can no student know? | The first term of (2) in 10: what its modality does not tell. |
+# | 65 | 10: [The idea](10_distillation.ipynb#the-idea); [Students of the refined teacher](10_distillation.ipynb#students-of-the-refined-teacher) | shown | What can no student know? | The first term of (2) in 10: what its modality does not tell. |
 # | 72 | 09: exercise *climb by hand*, in pairs; three minutes to compare | handout | Does the summit depend on the start? | Not here: the model is Gaussian and has one summit. With a network as decoder it may. |
-# | 84 | 09: [What the experiments found](09_multimodal_iterative.ipynb#what-the-experiments-found) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
+# | 84 | [11 What the experiments found](11_findings.ipynb) | shown | Which of the two hypotheses is supported, and by which comparison? | Let them use the verdicts on [Home](index.ipynb#the-result): better students is one claim, easier to imitate another. |
 #
 # *If you are late:* at minute 40 more than five behind, show only *Three readers*; at 65 more than five behind, turn the exercise into home work. Keep
 # the last six minutes: without the evidence the lecture is an advertisement. *If something live fails,* the site has every output of these
@@ -124,9 +124,9 @@ print("the workshop,", total(times[workshop]))
 # | 27 | 08: Did it work? | live | |
 # | 33 | 08: exercise *the natural gradient* | handout | |
 # | 45 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
-# | 62 | 09: Distil; How many iterations? | shown | Why not show the teacher's own pictures? |
+# | 62 | 09: The catch; [10](10_distillation.ipynb): Students of the refined teacher | shown | Why not show the teacher's own pictures? |
 # | 70 | 09: exercise *climb by hand* | handout | |
-# | 80 | 09: What the experiments found; [14a](14a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
+# | 80 | [11](11_findings.ipynb); [14a](14a_talk.ipynb): Ours, from the records | shown | What would you run next, to settle what is left open? |
 #
 # [06](06_mvtcae.ipynb) is for those who ask what a product of experts can do without mixtures; it fits after 05 if 04 is
 # left out.
@@ -144,9 +144,9 @@ print("the workshop,", total(times[workshop]))
 # - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.
 #   Each of them has already used the prior, so a plain product counts it several times ([02d](02d_distributions.ipynb)).
 # - *"Refined from MNIST, so it is generation from MNIST."* After the first step the gradient has seen all modalities. Only
-#   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), Distil).
+#   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), The catch).
 # - *"A small KL from teacher to student means good students."* It is small also if the teacher says little. Compare what
-#   the students can do ([09](09_multimodal_iterative.ipynb), What the experiments found).
+#   the students can do ([11](11_findings.ipynb)).
 # - *"The student is worse than the teacher, so distillation failed."* Part of the difference is what the one modality does not
 #   tell, and no student can have it ([10](10_distillation.ipynb), equation (2)).
 # - *"More iterations are better."* For the ELBO up to a point, and only if the refiner met such places in
