@@ -44,6 +44,7 @@ class _ReplayOfEach(Replay):
             self.partial[n] = Replay(self.share)
             self.partial[n].load_state_dict(part)
 
+# %% ../nbs/09_multimodal_iterative.ipynb #4ca80d47
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
@@ -180,7 +181,7 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
         return -torch.stack(elbos).mean().item()
     return [value(q) for q in qs]
 
-# %% ../nbs/09_multimodal_iterative.ipynb #ff99f2be
+# %% ../nbs/10_distillation.ipynb #67eb8e3d
 class StudentsOverT(MultimodalVAE):
     "A set of students for each of several T, taught by one trajectory; `at(T)` gives the set."
     def __init__(self, teacher, # a trained `IterativeTeacher`

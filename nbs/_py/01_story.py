@@ -357,7 +357,7 @@ print(f"nats to the exact posterior from x1: student of the climb {kl(alone, of_
       f"student of the encoder {kl(alone, of_encoder):.2f}")
 
 # %% [markdown]
-# So here the student of the refined teacher loses nothing against the exact answer, that of the encoder of both 0.24 nats. This is the argument of the talk in one number. Whether it holds with neural networks is a question for experiments, and [the answer](09_multimodal_iterative.ipynb#what-the-experiments-found) is less simple.
+# So here the student of the refined teacher loses nothing against the exact answer, that of the encoder of both 0.24 nats. This is the argument of the talk in one number. Whether it holds with neural networks is a question for experiments, and [the answer](11_findings.ipynb) is less simple.
 #
 # ## What no student can know
 #

@@ -183,7 +183,7 @@ generation_grid({"real": show(test), "with holes": show(holed), "mean": show(fil
 # of two estimates, each with a proposal of its own. (What is often computed in its place, the mean of $p(x_A \mid z)$ over $z \sim q(z \mid x_B)$, is a property of $q$: it is $\log p(x_A \mid x_B)$ only if
 # $q$ is exact, and can lie on either side of it.)
 #
-# **Error bar.** The estimate is the logarithm of a mean of $K$ weights. To first order its standard error is the relative one of that mean, and it can be written with the effective sample size of lesson 07, equation (5):
+# **Error bar.** The estimate is the logarithm of a mean of $K$ weights. To first order its standard error is the relative one of that mean, and it can be written with the effective sample size of lesson 07a, equation (1):
 #
 # $$
 # \begin{aligned}

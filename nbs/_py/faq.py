@@ -104,7 +104,7 @@ markdown(pd.DataFrame({"T": wide["T"].astype(str),
 
 # %% [markdown]
 # A teacher must not be used with many more iterations than it has met in training unless refinements were continued (`replay`,
-# [lesson 08](08_iterative_inference.ipynb#training-a-refiner-on-a-frozen-vae)): look at the curve first.
+# [lesson 08](08_iterative_inference.ipynb#iterating-and-training)): look at the curve first.
 #
 # ## What does an update of each method cost?
 

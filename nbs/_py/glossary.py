@@ -15,7 +15,7 @@
 # %% [markdown]
 # # Glossary, English and Japanese
 #
-# > The words of the field as this course uses them, with the customary Japanese terms.
+# > The words of the field as this course uses them, with the usual Japanese terms.
 #
 # Where two Japanese terms are in use, both are given. The last column says which lesson explains a word.
 #
@@ -60,9 +60,11 @@
 #
 # | English | 日本語 | meaning here | lesson |
 # |---|---|---|---|
+# | annealed importance sampling (AIS) | 焼きなまし重点サンプリング(AIS) | importance sampling by a ladder of many small steps from a simple distribution to the posterior | [07a](07a_log_likelihood.ipynb#a-ladder-instead-of-a-leap) |
 # | bootstrap | ブートストラップ法 | an interval from redrawing the items; with three seeds it says little about other seeds | [03a](03a_metrics.ipynb#is-the-difference-real) |
 # | confidence interval (Student's t) | 信頼区間(t 分布による) | the range that covers the true mean in 95 % of repetitions; here over seeds | [03a](03a_metrics.ipynb#is-the-difference-real) |
 # | coherence | 一貫性(コヒーレンス) | how often a generated item shows the class that was given | [03a](03a_metrics.ipynb#coherence) |
+# | effective sample size | 有効サンプルサイズ | how many equal weights would be worth as much as the unequal ones at hand | [07a](07a_log_likelihood.ipynb#importance-sampling-and-how-many-samples-it-is-worth) |
 # | entropy | エントロピー | mean of minus the log density, in nats | [06](06_mvtcae.ipynb#what-the-modalities-share) |
 # | Fisher information | フィッシャー情報量 | how fast a distribution changes with its parameters; the unit of the natural gradient | [08](08_iterative_inference.ipynb) |
 # | Fréchet inception distance (FID) | フレシェ・インセプション距離(FID) | distance of two sets of features, each taken for a Gaussian | [03a](03a_metrics.ipynb#the-fréchet-distance) |

@@ -30,6 +30,6 @@ said = subprocess.run([sys.executable, "in_150_lines.py"], capture_output=True, 
 print(said)
 
 # %% [markdown]
-# Read the first line of nats first: what is left of the joint encoder when half of its input is filled with zeros. Both sets of students are well ahead of it, and this is the point of having students at all. The climb's students are ahead of the joint encoder's by little, in one run with one seed: that is no evidence. What the evidence says, on real data and over seeds, stands [in lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found).
+# Read the first line of nats first: what is left of the joint encoder when half of its input is filled with zeros. Both sets of students are well ahead of it, and this is the point of having students at all. The climb's students are ahead of the joint encoder's by little, in one run with one seed: that is no evidence. What the evidence says, on real data and over seeds, stands [in lesson 11](11_findings.ipynb).
 #
 # What the package adds to these lines: several kinds of data and likelihoods, weights, a refiner that stays stable at any number of steps (lesson 08), checkpoints, metrics, and experiments.

@@ -78,7 +78,7 @@ print("the workshop,", total(times[workshop]))
 # | 63 | 07: [Three readers of one picture](07_amortization_gap.ipynb#three-readers-of-one-picture); 08: [The learned way](08_iterative_inference.ipynb#the-learned-way) | shown | Why not climb the ELBO for each item, as the slow way does? | It takes hundreds of gradients for each new item; a network can learn the steps. |
 # | 71 | 09: [One change of view](09_multimodal_iterative.ipynb#one-change-of-view); [Walk along t](09_multimodal_iterative.ipynb#walk-along-t), with the slider | live | Start at the MNIST digit. At $t = 4$ the word is right. Has the model generated it from the digit? | No. Since $t = 1$ the gradient has shown it the word. |
 # | 79 | 10: [The idea](10_distillation.ipynb#the-idea) | shown | Which part of (2) can a better student reduce? | The second. The first is what its modality does not tell. |
-# | 84 | [Home](index.ipynb#the-result), the verdicts | shown | Which claims are supported, and by which comparison? | Better students is one claim, easier to imitate another. |
+# | 84 | [11](11_findings.ipynb), and the verdicts on [Home](index.ipynb#the-result) | shown | Which claims are supported, and by which comparison? | Better students is one claim, easier to imitate another. |
 #
 # *If you are late:* the exercise at minute 25 can become home work, which gives ten minutes back; at 57 show only lesson 05. Keep
 # the last six minutes: without the evidence the lecture is an advertisement. *If something live fails,* the site has every output of these
@@ -128,7 +128,7 @@ print("the workshop,", total(times[workshop]))
 # | 42 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
 # | 58 | 09: exercise *climb by hand* | handout | Does the summit depend on the start? |
 # | 68 | [10](10_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Why not show the teacher's own pictures? |
-# | 78 | [Home](index.ipynb#the-result), the verdicts; [14a](14a_talk.ipynb): Ours, from the records | shown | A model copies training images. What does each metric say? And what would you run next, to settle what is left open? |
+# | 78 | [11](11_findings.ipynb); [14a](14a_talk.ipynb): Ours, from the records | shown | A model copies training images. What does each metric say? And what would you run next, to settle what is left open? |
 #
 # If the second lecture is too full, leave out 06: it is for those who ask what a product of experts can do without mixtures, and nothing later needs it.
 
@@ -145,9 +145,9 @@ print("the workshop,", total(times[workshop]))
 # - *"A product of experts is always better, it is sharper."* Sharper is right only if the experts bring independent evidence.
 #   Each of them has already used the prior, so a plain product counts it several times ([05](05_mopoe.ipynb#when-is-a-product-right)).
 # - *"Refined from MNIST, so it is generation from MNIST."* After the first step the gradient has seen all modalities. Only
-#   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), Distil).
+#   students may be shown as cross-modal generation ([09](09_multimodal_iterative.ipynb), The catch).
 # - *"A small KL from teacher to student means good students."* It is small also if the teacher says little. Compare what
-#   the students can do ([09](09_multimodal_iterative.ipynb), What the experiments found).
+#   the students can do ([11](11_findings.ipynb)).
 # - *"The student is worse than the teacher, so distillation failed."* Part of the difference is what the one modality does not
 #   tell, and no student can have it ([10](10_distillation.ipynb), equation (2)).
 # - *"More iterations are better."* For the ELBO up to a point, and only if the refiner met such places in

@@ -57,7 +57,7 @@
 # |---|---|---|---|
 # | $q_\lambda(z) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ | approximate posterior | `DiagonalGaussian` | [02d](02d_distributions.ipynb#the-diagonal-gaussian) |
 # | $\lambda = (\mu, \log\sigma^2)$ | its parameters | `mean`, `logvar` | [02d](02d_distributions.ipynb#notation) |
-# | $\mathcal N(\nu, \mathrm{diag}\,\tau^2)$ | another Gaussian; in 07 and 08 $\nu$ is the mean of the true posterior, where that is one | `other` | [02d](02d_distributions.ipynb#the-diagonal-gaussian), [07](07_amortization_gap.ipynb#a-model-in-which-all-is-known) |
+# | $\mathcal N(\nu, \mathrm{diag}\,\tau^2)$ | another Gaussian; in 07 $\nu$ is the mean of the true posterior, where that is one | `other` | [02d](02d_distributions.ipynb#the-diagonal-gaussian), [07](07_amortization_gap.ipynb#a-model-in-which-all-is-known) |
 # | $\epsilon$ | noise of a sample, $z = \mu + \sigma \odot \epsilon$ | in `rsample` | [02](02_vae.ipynb#the-gradient-reparameterise) |
 # | $\mathrm{sg}(\cdot)$ | stop-gradient: the value, with derivative zero | `detach` | [02](02_vae.ipynb#two-estimators-of-one-gradient) |
 # | $p(z \mid x)$ | true posterior | | [02](02_vae.ipynb#the-elbo-second-way-what-is-lost) |
@@ -72,8 +72,8 @@
 #
 # | symbol | meaning | in the code | lesson |
 # |---|---|---|---|
-# | $K$; $z_k$, $w_k$ | number of importance samples; sample $k$ and its weight $p(x, z_k)/q(z_k)$ | `samples`, `log_w` | [03a](03a_metrics.ipynb#the-importance-weighted-log-likelihood), [07](07_amortization_gap.ipynb#how-probable-is-a-picture) |
-# | $R$; $f_r$, $\gamma_r$, $\mathcal T_r$ | rungs of a ladder; distribution, exponent and Markov chain step of rung $r$ | `steps` | [07](07_amortization_gap.ipynb#a-ladder-instead-of-a-leap) |
+# | $K$; $z_k$, $w_k$ | number of importance samples; sample $k$ and its weight $p(x, z_k)/q(z_k)$ | `samples`, `log_w` | [03a](03a_metrics.ipynb#the-importance-weighted-log-likelihood), [07a](07a_log_likelihood.ipynb#importance-sampling-and-how-many-samples-it-is-worth) |
+# | $R$; $f_r$, $\gamma_r$, $\mathcal T_r$ | rungs of a ladder; distribution, exponent and Markov chain step of rung $r$ | `steps` | [07a](07a_log_likelihood.ipynb#a-ladder-instead-of-a-leap) |
 # | $W$, $P$ | matrix of the linear model, precision of its posterior | | [07](07_amortization_gap.ipynb#a-model-in-which-all-is-known) |
 # | $\tilde p(z \mid x)$, $Z(x)$ | tempered posterior, its normaliser | | [07](07_amortization_gap.ipynb#weights-and-beta) |
 #
@@ -87,7 +87,7 @@
 # | $g = \nabla_\lambda \mathcal L$ | gradient of the ELBO in $\lambda$ | `elbo_gradient` | [08](08_iterative_inference.ipynb) |
 # | $\gamma$ | gate of a refiner, between the current value (or a step from it) and a proposal | `gate` | [08](08_iterative_inference.ipynb#the-learned-way) |
 # | $\tilde\lambda$, $\tilde\mu$ | the proposal: a new value | `mean`, `logvar` | [08](08_iterative_inference.ipynb#the-learned-way) |
-# | $o$, $c$ | network output that makes the step $c \tanh(o)$, and its largest length in deviations | `longest` | [08](08_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
+# | $o$, $c$ | network output that makes the step $c \tanh(o)$, and its largest length in standard deviations | `max_step` | [08](08_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $r_t$ | share of the change that is made at iteration $t$ | `age` | [08](08_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $\bar g_t$ | running mean of an item's gradients | `memory` | [08](08_iterative_inference.ipynb#ours-the-posteriors-own-units-and-a-memory) |
 # | $f_\omega$ | refiner with parameters $\omega$ | `Refiner` | [08](08_iterative_inference.ipynb#the-learned-way), [09](09_multimodal_iterative.ipynb#one-change-of-view) |
@@ -100,7 +100,7 @@
 #
 # | symbol | meaning | in the code | lesson |
 # |---|---|---|---|
-# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors; 14 compares with it | `alpha` | [04](04_jmvae.ipynb#the-objective), [06](06_mvtcae.ipynb) |
+# | $\alpha$ | JMVAE: weight of the pull between joint and unimodal posteriors; 06 compares with it | `alpha` | [04](04_jmvae.ipynb#the-objective), [06](06_mvtcae.ipynb) |
 # | $\kappa$ | MVTCAE: share of the second way to write the total correlation (its paper calls it $\alpha$) | `alpha` | [06](06_mvtcae.ipynb#what-the-modalities-share) |
 # | $\mathcal J$ | the loss of a method, minimised, where it is not $-\mathcal L$: JMVAE's, MVTCAE's and CRMVAE's | `loss` | [04](04_jmvae.ipynb#the-objective), [06](06_mvtcae.ipynb) |
 # | $\mathrm{TC}(x)$, $I(x; z)$, $H(x)$ | total correlation, mutual information, entropy | | [06](06_mvtcae.ipynb#what-the-modalities-share) |

@@ -28,56 +28,56 @@
 # first and last slide | what it shows | lesson#section ... | tables and reports (figures are found by the slide's number)
 MAP = """
 1 1 | title | index |
-2 2 | multimodal data: images and text that belong together | 02#what-a-batch-is |
-3 3 | the VAE: infer a latent variable, generate from it | 05#a-model-with-something-hidden |
-4 4 | the multimodal VAE: one latent variable, several modalities | 10#one-latent-several-modalities |
-5 5 | a modality is missing, and inference from the rest is poor | 10#the-missing-modality |
-6 6 | the amortization gap on a line | 09 08 | report:gap_decomposition
-7 7 | the aim: the missing-modality problem as part of that gap | 15#one-change-of-view 10#the-missing-modality |
-8 8 | JMVAE: unimodal encoders pulled to the joint one | 12#the-objective |
-9 9 | MoPoE, and that it has a limit when modalities are missing | 13#every-subset-has-an-opinion 13#why-mixtures-lose |
-10 12 | iterative amortized inference in three steps: generate, differentiate, update | 09#the-learned-way 09#iterating |
-13 14 | the gap before and after iterating | 09#did-it-work 08 |
-15 15 | the aim once more | 15#one-change-of-view |
-16 18 | the three steps with the multimodal ELBO, started from one modality | 15#one-change-of-view |
-19 19 | the catch: that ELBO needs every modality | 15#distil |
-20 20 | the way out: a model of one modality, trained to agree | 11#the-idea 15#distil |
-21 25 | ideal, joint, unimodal and refined inference on a line | 15#negative-elbo-against-t 01#gaps | fig:gap_decomposition fig:refiners_over_t table:gap_decomposition
-26 27 | the distilled model (the student) on the same line | 11#students 15#distil | fig:gap_decomposition
-28 28 | JMVAE once more | 12#the-objective |
-29 31 | JMVAE on the line: it cannot close the joint encoder's own gap | 12#the-pull-on-the-teacher 09 | fig:gap_decomposition
-32 32 | so the iterative students may be better | 15#what-the-experiments-found | table:hypotheses
-33 33 | the two hypotheses | 15#what-the-experiments-found | table:hypotheses
-34 34 | what is compared, and by which measures | 18#methods 07 |
-35 35 | the data: MNIST-SVHN-Text and CUB | 02#the-triples 02a#the-real-sets 16 |
-36 36 | street numbers from a digit, and from a word | 15#what-the-experiments-found | report:headline
-37 37 | FID in four directions | 07#the-fréchet-distance | table:headline
-38 38 | linear classification of the latents | 07#the-linear-probe | table:headline
-39 39 | CUB: birds from captions | 16 | report:cub
-40 40 | CUB: FID and cosine similarity | 16 07#the-fréchet-distance | report:cub table:cub
-41 41 | what the comparison suggests | 15#what-the-experiments-found | table:hypotheses report:teacher_student_kl
-42 42 | conclusion; left open: distillation, more data, the number of iterations | 15#how-many-iterations 15#recap | report:iterations report:distillation_variants
-43 43 | references | 05#references 09#references 12#references 13#references |
-44 44 | street numbers again, from the mean of the posterior | 15#what-the-experiments-found | report:mnist_svhn_text
-45 45 | MNIST digits from street numbers, and from words | 13#why-mixtures-lose 15#distil | report:mnist_svhn_text
-46 48 | words, street numbers and digits: MoPoE, MVTCAE and the talk's method | 14#its-own-encoders-and-students | report:mnist_svhn_text
-49 49 | words, with MVTCAE's students | 14#its-own-encoders-and-students | report:mnist_svhn_text
-50 50 | images from text (by its place, bimodal CelebA) | 17 | report:celeba
-51 52 | CelebA after 1, 2 and 10 iterations, both directions | 17 15#how-many-iterations | report:celeba
-53 58 | all six directions after 1, 2, 4 and 16 iterations | 15#how-many-iterations | report:iterations
-59 59 | text from images (by its place, bimodal CelebA) | 17 | report:celeba
-60 60 | CUB: captions from birds | 16 | report:cub
-61 63 | two modalities given: pictures and words | 11#students 03#product-of-experts | report:products_of_students
-64 64 | two modalities given: FID | 07#the-fréchet-distance 03#product-of-experts | table:products_of_students
-65 65 | two modalities given: linear classification | 07#the-linear-probe | table:products_of_students
-66 66 | why the iterative teacher may be easier to imitate | 11#the-idea 15#what-the-experiments-found | fig:teacher_student_kl
-67 67 | second experiment: KL between teacher and student | 07#the-distance-from-student-to-teacher 16 | report:teacher_student_kl report:cub
-68 68 | its result on both data sets | 07#the-distance-from-student-to-teacher 16 | fig:teacher_student_kl table:hypotheses report:cub
-69 69 | what it suggests | 15#what-the-experiments-found | report:teacher_student_kl
-70 70 | the method in one picture | 15#one-change-of-view |
-71 71 | the missing modality in one picture | 10#the-missing-modality |
-72 72 | slide 36 again | 15#what-the-experiments-found | report:headline
-73 74 | slide 38 again | 07#the-linear-probe | table:headline
+2 2 | multimodal data: images and text that belong together | 02a#what-a-batch-is |
+3 3 | the VAE: infer a latent variable, generate from it | 02#a-model-with-something-hidden |
+4 4 | the multimodal VAE: one latent variable, several modalities | 03#one-latent-several-modalities |
+5 5 | a modality is missing, and inference from the rest is poor | 03#the-missing-modality |
+6 6 | the amortization gap on a line | 08 07 | report:gap_decomposition
+7 7 | the aim: the missing-modality problem as part of that gap | 09#one-change-of-view 03#the-missing-modality |
+8 8 | JMVAE: unimodal encoders pulled to the joint one | 04#the-objective |
+9 9 | MoPoE, and that it has a limit when modalities are missing | 05#every-subset-has-an-opinion 05#why-mixtures-lose |
+10 12 | iterative amortized inference in three steps: generate, differentiate, update | 08#the-learned-way 08#iterating-and-training |
+13 14 | the gap before and after iterating | 08#did-it-work-twenty-latents 07 |
+15 15 | the aim once more | 09#one-change-of-view |
+16 18 | the three steps with the multimodal ELBO, started from one modality | 09#one-change-of-view |
+19 19 | the catch: that ELBO needs every modality | 09#the-catch-it-needs-what-is-missing |
+20 20 | the way out: a model of one modality, trained to agree | 10#the-idea 10#students-of-the-refined-teacher |
+21 25 | ideal, joint, unimodal and refined inference on a line | 09#negative-elbo-against-t 10#all-of-them-on-the-line | fig:gap_decomposition fig:refiners_over_t table:gap_decomposition
+26 27 | the distilled model (the student) on the same line | 10#students 10#all-of-them-on-the-line | fig:gap_decomposition
+28 28 | JMVAE once more | 04#the-objective |
+29 31 | JMVAE on the line: it cannot close the joint encoder's own gap | 04#the-pull-on-the-teacher 08 | fig:gap_decomposition
+32 32 | so the iterative students may be better | 11#the-two-hypotheses | table:hypotheses
+33 33 | the two hypotheses | 11#the-two-hypotheses | table:hypotheses
+34 34 | what is compared, and by which measures | 14#methods 03a |
+35 35 | the data: MNIST-SVHN-Text and CUB | 02a#the-triples 02b#the-real-sets 12 |
+36 36 | street numbers from a digit, and from a word | 11#the-pictures | report:headline
+37 37 | FID in four directions | 03a#the-fréchet-distance | table:headline
+38 38 | linear classification of the latents | 03a#the-linear-probe | table:headline
+39 39 | CUB: birds from captions | 12 | report:cub
+40 40 | CUB: FID and cosine similarity | 12 03a#the-fréchet-distance | report:cub table:cub
+41 41 | what the comparison suggests | 11#is-it-the-inference-or-the-decoders | table:hypotheses report:teacher_student_kl
+42 42 | conclusion; left open: distillation, more data, the number of iterations | 11#which-t 11#what-would-settle-it | report:iterations report:distillation_variants
+43 43 | references | 02#references 08#references 04#references 05#references |
+44 44 | street numbers again, from the mean of the posterior | 11#the-pictures | report:mnist_svhn_text
+45 45 | MNIST digits from street numbers, and from words | 05#why-mixtures-lose 10#students-of-the-refined-teacher | report:mnist_svhn_text
+46 48 | words, street numbers and digits: MoPoE, MVTCAE and the talk's method | 06#its-own-encoders-and-students | report:mnist_svhn_text
+49 49 | words, with MVTCAE's students | 06#its-own-encoders-and-students | report:mnist_svhn_text
+50 50 | images from text (by its place, bimodal CelebA) | 13 | report:celeba
+51 52 | CelebA after 1, 2 and 10 iterations, both directions | 13 11#which-t | report:celeba
+53 58 | all six directions after 1, 2, 4 and 16 iterations | 11#which-t | report:iterations
+59 59 | text from images (by its place, bimodal CelebA) | 13 | report:celeba
+60 60 | CUB: captions from birds | 12 | report:cub
+61 63 | two modalities given: pictures and words | 10#students 02d#product-of-experts | report:products_of_students
+64 64 | two modalities given: FID | 03a#the-fréchet-distance 02d#product-of-experts | table:products_of_students
+65 65 | two modalities given: linear classification | 03a#the-linear-probe | table:products_of_students
+66 66 | why the iterative teacher may be easier to imitate | 10#the-idea 11#is-the-iterative-teacher-easier-to-imitate | fig:teacher_student_kl
+67 67 | second experiment: KL between teacher and student | 03a#the-distance-from-student-to-teacher 12 | report:teacher_student_kl report:cub
+68 68 | its result on both data sets | 03a#the-distance-from-student-to-teacher 12 | fig:teacher_student_kl table:hypotheses report:cub
+69 69 | what it suggests | 11#is-the-iterative-teacher-easier-to-imitate | report:teacher_student_kl
+70 70 | the method in one picture | 09#one-change-of-view |
+71 71 | the missing modality in one picture | 03#the-missing-modality |
+72 72 | slide 36 again | 11#the-pictures | report:headline
+73 74 | slide 38 again | 03a#the-linear-probe | table:headline
 """
 
 # %% [markdown]

@@ -34,4 +34,4 @@
 #
 # - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them.
 # - *Who needs pairs?* All of them, as they are built here: every loss above asks for all modalities in training.
-# - *What did they do in experiments?* Measured numbers stand [in lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found) and in the reports of the section *Results*.
+# - *What did they do in experiments?* Measured numbers stand [in lesson 11](11_findings.ipynb) and in the reports of the section *Results*.

@@ -209,5 +209,5 @@ except MmvaeError as e: print(e)
 # %% [markdown]
 # ## What follows
 #
-# The targets are counted as met or missed above, and the students of the refined posterior stand beside those of the joint encoder on the same seeds. Lesson 09 discusses both under
-# *What the experiments found*.
+# The targets are counted as met or missed above, and the students of the refined posterior stand beside those of the joint encoder on the same seeds. Lesson 11 discusses
+# both.

@@ -193,4 +193,4 @@ print("student: best T by accuracy", student.linear_accuracy.idxmax(),
 
 # %% [markdown]
 # Which $T$, then? The lines above name the best of this run for each measure, and if they disagree there is no answer without saying what the students are for.
-# Lesson 09 weighs them under *Which T?*, with the numbers of our runs on real data: few iterations for students, more only where a refined posterior itself is wanted.
+# Lesson 11 weighs them under *Which T?*, with the numbers of our runs on real data: few iterations for students, more only where a refined posterior itself is wanted.
