@@ -16,6 +16,7 @@ import yaml
 from nbdev.config import get_config
 from PIL import Image
 
+from instruments import wire
 from notebooks import ROOT, in_workshop, lessons, module_of, numbered
 from site_pages import page, title_of
 from site_reference import grouped, reference
@@ -89,8 +90,8 @@ def prepare(proc, quarto=False, root=ROOT):
         (proc/"_quarto.yml").write_text(text, encoding="utf-8")
     write()
     shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex", "*.j2"))
-    drawings = root/"nbs"/"drawings"
-    if drawings.exists(): shutil.copytree(drawings, proc/"drawings")
+    for folder in (root/"nbs"/n for n in ("drawings", "instruments")):
+        if folder.exists(): shutil.copytree(folder, proc/folder.name)
     pages = Results(root)
     pages.publish(proc)
     results, modules = result_pages(proc, pages), reference(proc, config, root)
@@ -166,6 +167,7 @@ def build(out, proc, root=ROOT):
     shutil.move(proc/"_docs", out)
     offline(out, root)
     sized(out)
+    wire(out, root)
     return warnings
 
 

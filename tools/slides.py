@@ -185,7 +185,7 @@ def decks(paths, out, cache):
     out.mkdir(parents=True)
     reveal(out, cache)
     shutil.copytree(ROOT/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
-    shutil.copytree(ROOT/"nbs"/"drawings", out/"drawings", dirs_exist_ok=True)
+    for n in ("drawings", "instruments"): shutil.copytree(ROOT/"nbs"/n, out/n, dirs_exist_ok=True)
     make, listed = exporter(), []
     for p in paths:
         deck = slides(p)
