@@ -196,7 +196,7 @@ const fitted = state => {
 const klDirection = {
   title: "The best Gaussian for two bumps, by either direction of the KL",
   controls: [
-    {id: "mix", label: "direction", min: 0, max: 1, step: .05, value: 0,
+    {id: "mix", label: "direction", min: 0, max: 1, step: .01, value: 0,
      show: v => v === 0 ? "KL(p ‖ q)" : v === 1 ? "KL(q ‖ p)" : `${shown(100*v, 0)} % of the way`},
     {id: "apart", label: "distance of the bumps", min: 0, max: 5, step: .1, value: 3.4},
     {id: "left", label: "weight of the left one", min: .1, max: .9, step: .05, value: .6}],
@@ -218,7 +218,7 @@ const klDirection = {
 
 // ---- 4. alpha of JMVAE-kl: z ~ N(0, 1), two thermometers x_m = z + noise
 
-const NOISE = [1, .16], ALPHAS = [0, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20];
+const NOISE = [1, .16], ALPHAS = [0, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10];
 
 const settled = alpha => {
   // Teacher N(a1 x1 + a2 x2, t) and students N(b_m x_m, s_m), each the best answer to the others
@@ -401,7 +401,7 @@ const talkLine = {
     if (now.whole) shapes.push(line([[X(r[0]), 146], [X(r[0]), 154], [X(0), 154], [X(0), 146]], "s-gradient", 2.2),
                                text((X(r[0]) + X(0))/2, 172, "one gap", {css: "f-gradient", weight: 600, anchor: "middle"}));
     const ticks = [1000, 100, 30, 10, 0].filter(t => t < far);
-    shapes.push(p.axis(ticks.map(near), "nats below q*, per item", (_, i) => String(ticks[i])));
+    shapes.push(p.axis(ticks.map(near), `nats below q*, per item (seed${d.seeds.length > 1 ? "s" : ""} ${d.seeds.join(", ")})`, (_, i) => String(ticks[i])));
     return {height: 288, shapes, values: {start, scene: state.scene, joint: d.joint, ...now, left: r[now.t], student: d.student[start],
                                           jstudent: d.jstudent[start]},
             numbers: [], said, caption: said};
@@ -449,7 +449,21 @@ ${Object.keys(ROLES).map(n => `.instrument .f-${n}{fill:var(--${n})}.instrument 
 .instrument dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
 .instrument .caption{min-height:4.6em;margin:.3rem 0 0;max-width:none!important}
 .instrument .heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-@media print{.instrument{break-inside:avoid}.instrument .controls,.instrument .buttons{display:none}}`;
+.instrument.results-numbers{max-width:none}
+.instrument .filters{display:flex;flex-wrap:wrap;gap:.4rem 1rem;align-items:end}
+.instrument .filters label{flex-direction:column;gap:0}
+.instrument .filters label:last-child{flex-direction:row;align-items:center;gap:.4rem;min-height:2.1rem}
+.instrument select{font:inherit;font-size:.88rem;min-height:2.1rem;max-width:15rem;border:1px solid var(--soft);border-radius:.35rem;
+ background:var(--paper);color:var(--ink)}
+.instrument .count{font-size:.88rem;margin:.4rem 0;color:var(--soft)}
+.instrument th button{border:0;background:none;padding:0;min-height:1.6rem;font-weight:600;white-space:nowrap}
+.instrument th[aria-sort=ascending] button::after{content:" \\25B2"}
+.instrument th[aria-sort=descending] button::after{content:" \\25BC"}
+.instrument :is(th,td){padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:baseline}
+.instrument :is(td,th):is(:nth-child(n+6):nth-child(-n+10),:nth-child(12)){text-align:right}
+.instrument .long thead th{background:var(--paper)}
+@media print{.instrument{break-inside:avoid}.instrument.results-numbers{break-inside:auto}.instrument .long{max-height:none}
+ .instrument :is(.controls,.buttons,.filters){display:none}}`;
 
 const make = (name, attributes = {}, ...children) => {
   const e = document.createElement(name);
@@ -579,6 +593,64 @@ class Live {
   }
 }
 
+// ---- a table that sorts and filters: the one of `.results-numbers`
+
+const FILTERS = ["scale", "data set", "metric", "method"];
+
+class Numbers {
+  constructor(place) {
+    Object.assign(this, {place, table: place.querySelector("table"), chosen: {}, talk: true, key: -1, down: false});
+    this.heads = [...this.table.tHead.rows[0].cells];
+    this.rows = [...this.table.tBodies[0].rows].map((tr, order) => {
+      const values = [...tr.cells].map(td => td.dataset.v || td.textContent);
+      return {tr, order, values, talk: tr.classList.contains("talk")};
+    });
+    this.columns = Object.fromEntries(this.heads.map((th, i) => [th.textContent, i]));
+    this.heads.forEach((th, i) => {
+      th.replaceChildren(make("button", {type: "button", onclick: () => this.sort(i)}, th.textContent));
+      th.setAttribute("aria-sort", "none");
+    });
+    this.count = make("p", {class: "count", role: "status", "aria-live": "polite"});
+    place.prepend(this.bar(), this.count);
+    this.show();
+  }
+
+  bar() {
+    const boxes = FILTERS.map(name => {
+      const i = this.columns[name], found = [...new Set(this.rows.map(r => r.values[i]))];
+      const box = make("select", {"aria-label": name, onchange: () => { this.chosen[name] = box.value; this.show(); }},
+                       make("option", {value: ""}, "all"), ...found.map(v => make("option", {value: v}, v)));
+      return make("label", {}, name, box);
+    });
+    const talk = make("input", {type: "checkbox", onchange: () => { this.talk = talk.checked; this.show(); }});
+    talk.checked = this.talk;
+    return make("div", {class: "filters"}, ...boxes, make("label", {}, talk, "only what the talk has"));
+  }
+
+  sort(i) {
+    [this.down, this.key] = [this.key === i && !this.down, i];
+    this.heads.forEach((th, j) => th.setAttribute("aria-sort", j !== i ? "none" : this.down ? "descending" : "ascending"));
+    const number = this.heads[i].classList.contains("number"), sign = this.down ? -1 : 1;
+    const order = (a, b) => {
+      const [x, y] = [a.values[i], b.values[i]];
+      if (!x || !y) return (x ? -1 : 0) + (y ? 1 : 0) || a.order - b.order;           // what is empty comes last
+      return sign*(number ? x - y : x.localeCompare(y, "en", {numeric: true})) || a.order - b.order;
+    };
+    this.rows.sort(order);
+    this.table.tBodies[0].append(...this.rows.map(r => r.tr));
+  }
+
+  show() {
+    let n = 0;
+    for (const r of this.rows) {
+      const kept = (!this.talk || r.talk) && FILTERS.every(f => !this.chosen[f] || r.values[this.columns[f]] === this.chosen[f]);
+      r.tr.hidden = !kept;
+      n += kept;
+    }
+    this.count.textContent = `${n} of ${this.rows.length} rows`;
+  }
+}
+
 // ---- the page
 
 const data = name => {
@@ -588,15 +660,13 @@ const data = name => {
 
 const wake = () => {
   const live = {};
+  document.head.append(make("style", {}, LOOK));
   for (const place of document.querySelectorAll(".instrument")) {
     const name = [...place.classList].find(c => c in INSTRUMENTS), spec = INSTRUMENTS[name];
+    if (place.classList.contains("results-numbers")) live["results-numbers"] = new Numbers(place);
     if (!spec || live[name]) continue;
     const given = spec.needs ? data(spec.needs) : undefined;
-    if (spec.needs && !given) continue;                         // the still picture stays
-    if (!document.getElementById("instruments-look")) {
-      document.head.append(make("style", {id: "instruments-look"}, LOOK));
-    }
-    live[name] = new Live(place, name, given);
+    if (!spec.needs || given) live[name] = new Live(place, name, given);     // else the still picture stays
   }
   return live;
 };

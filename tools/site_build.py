@@ -21,6 +21,7 @@ from notebooks import ROOT, in_workshop, lessons, module_of, numbered
 from site_pages import page, title_of
 from site_reference import grouped, reference
 from site_results import Results, result_pages
+from site_table import table_page
 
 
 # What only Quarto reads: smalldocs does the same without being told
@@ -94,7 +95,8 @@ def prepare(proc, quarto=False, root=ROOT):
         if folder.exists(): shutil.copytree(folder, proc/folder.name)
     pages = Results(root)
     pages.publish(proc)
-    results, modules = result_pages(proc, pages), reference(proc, config, root)
+    results = table_page(proc, pages) + result_pages(proc, pages)
+    modules = reference(proc, config, root)
     config["smalldocs"] = {"linkify": True}   # the reference is there; names in prose link to it
     lesson_pages(proc, pages, config, modules, root)
     navigation(config, proc, results, modules, root)

@@ -85,6 +85,15 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 
 
 # %% [markdown]
+# The same by hand, with three views and what is generated on the way. Choose a start and step. Each start knows its own direction and is broad in the other; the third view says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right the six generations: at $t = 0$ they are guesses, from $t = 1$ on the gradient has shown them the blue line they are to hit.
+#
+# ::: {.instrument .refine-path}
+# ![Still picture: left, the ellipses of a posterior on its way from the first view to the dashed posterior of all, after four steps; right, six bars, what is generated of one view from another, each over a line, the data.](instruments/refine-path.svg)
+#
+# *On a page of the course's site this picture steps and plays: a choice of the start, a slider for t.*
+# :::
+
+# %% [markdown]
 #
 # *Is (2) a bound, and who learns from which term?* Every $q_{\lambda_t}$ is some posterior, so each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$ (with weights and $\beta$: of $\beta \log Z(x)$, lesson 03, equation 2), however it was found and whatever it has
 # seen; so is their mean. In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
@@ -566,6 +575,17 @@ assert abs(draws.mean() - alone) < 3*draws.std()/200**.5 + 1e-4
 # The runs of lesson 14 at scale `real` (real digits and street numbers, test items, three seeds unless it says otherwise; intervals are Student's t over the seeds, lesson 03a) say more than the short ones above.
 # `make reproduce SCALE=real` makes them.
 #
+
+# %% [markdown]
+# First the talk's line (slides 21-31), with the distances that were measured on the JVAE's frozen decoders; press *Play*. Watch two things: the refined posterior overtakes the joint encoder, and the students stay far from their teachers.
+#
+# ::: {.instrument .talk-line}
+# ![Still picture: five dots on a line that ends at the best Gaussian: near it the joint encoder and the refined posterior, far away the student of either.](instruments/talk-line.svg)
+#
+# *On a page of the course's site this picture tells the story step by step, for each modality.* Its numbers are those of the [records](../results/real/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
+# :::
+
+# %% [markdown]
 # ![Street numbers drawn from MNIST digits and from words by six methods: MoPoE's are nearly grey, those of the others blurred digits in many colours, some of them the wrong number.](../results/real/figures/slide_36_all_methods.png)
 #
 # All rows start from the same digits or words, with the same noise; the students have seen nothing else. Look for the right *number*: the colours can't be known. A judge (lesson 03a) reads the

@@ -138,6 +138,15 @@ for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": re
 ax.set(xlabel="z", ylabel="density", ylim=(0, 1.8)); ax.legend();
 
 # %% [markdown]
+# Which direction a student is trained by decides what it does with an answer that it can't give. Here $p$ has two bumps, as $\bar q$ has when the teacher's answers fall into two groups. Press the two buttons: $\mathrm{KL}(p \,\|\, q)$, the students' direction, covers both bumps and puts mass between them; $\mathrm{KL}(q \,\|\, p)$ picks one bump, and $\mathrm{KL}(p \,\|\, q)$ then rises from 0.42 to 5.3 nats. Now go from one to the other by the slider: hardly anything happens until the last few percent. Bring the bumps together and the two agree.
+#
+# ::: {.instrument .kl-direction}
+# ![Still picture: a density with two bumps, and over both of them one broad bell, the best Gaussian in the direction that covers.](instruments/kl-direction.svg)
+#
+# *On a page of the course's site this picture has a switch for the direction of the KL and sliders for the bumps.*
+# :::
+
+# %% [markdown]
 # ## Students
 #
 # A teacher is any model with `targets(batch)`: for each modality the posterior its student should
