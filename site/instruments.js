@@ -377,7 +377,7 @@ const talkLine = {
   needs: "line",
   controls: d => [
     {id: "start", label: "the modality that is there", value: 0, choices: d.starts.map((n, i) => [i, n])},
-    {id: "scene", label: "step of the story", min: 0, max: scenes(d, d.starts[0]).length - 1, step: 1, value: 0, digits: 0,
+    {id: "scene", label: "step of the story", min: 0, max: scenes(d, d.starts[0]).length - 1, step: 1, value: scenes(d, d.starts[0]).length - 1,
      show: v => `${v + 1} of ${scenes(d, d.starts[0]).length}`}],
   plays: {id: "scene", every: 3500},
   moves: true,
@@ -402,7 +402,7 @@ const talkLine = {
                                text((X(r[0]) + X(0))/2, 172, "one gap", {css: "f-gradient", weight: 600, anchor: "middle"}));
     const ticks = [1000, 100, 30, 10, 0].filter(t => t < far);
     shapes.push(p.axis(ticks.map(near), `nats below q*, per item (seed${d.seeds.length > 1 ? "s" : ""} ${d.seeds.join(", ")})`, (_, i) => String(ticks[i])));
-    return {height: 288, shapes, values: {start, scene: state.scene, joint: d.joint, ...now, left: r[now.t], student: d.student[start],
+    return {height: 288, shapes, values: {start, scene: state.scene, joint: d.joint, left: r[now.t], student: d.student[start],
                                           jstudent: d.jstudent[start]},
             numbers: [], said, caption: said};
   }
@@ -427,7 +427,7 @@ ${Object.keys(ROLES).map(n => `.instrument .f-${n}{fill:var(--${n})}.instrument 
 .instrument .pale{fill-opacity:.16}.instrument .faint{opacity:.4}.instrument .thin{opacity:.35}
 .instrument svg{display:block;width:100%;height:auto;stroke-linejoin:round;stroke-linecap:round}
 .instrument svg text{font-family:inherit}
-.instrument h4{font-size:1rem;margin:0 0 .4rem;font-weight:600}
+.instrument .title{font-weight:600;margin:0 0 .4rem}
 .instrument .controls{display:grid;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr));gap:.3rem 1.2rem;margin:.5rem 0}
 .instrument label,.instrument legend{font-size:.88rem;color:var(--ink)}
 .instrument label{display:flex;justify-content:space-between;gap:.5rem}
@@ -462,6 +462,7 @@ ${Object.keys(ROLES).map(n => `.instrument .f-${n}{fill:var(--${n})}.instrument 
 .instrument :is(th,td){padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:baseline}
 .instrument :is(td,th):is(:nth-child(n+6):nth-child(-n+10),:nth-child(12)){text-align:right}
 .instrument .long thead th{background:var(--paper)}
+@media (max-width:575.98px){.instrument{padding:.6rem .5rem}}
 @media print{.instrument{break-inside:avoid}.instrument.results-numbers{break-inside:auto}.instrument .long{max-height:none}
  .instrument :is(.controls,.buttons,.filters){display:none}}`;
 
@@ -485,7 +486,7 @@ class Live {
     this.svg.setAttribute("role", "img");
     this.numbers = make("dl"); this.caption = make("p", {class: "caption"});
     this.heard = make("p", {class: "heard", role: "status", "aria-live": "polite"});
-    const head = make("h4", {}, spec.title);
+    const head = make("p", {class: "title"}, spec.title);
     place.replaceChildren(head, this.svg, this.caption, make("div", {class: "controls"}, ...this.controls.map(c => this.control(c))),
                           this.buttons(), this.numbers, this.heard);
     place.setAttribute("role", "group"); place.setAttribute("aria-label", spec.title);
