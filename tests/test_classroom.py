@@ -90,7 +90,7 @@ def test_a_handout_has_no_solution_left(path):
     nbformat.validate(given)
 
 def test_pictures_travel_with_handouts_and_slides():
-    path = next(p for p in COURSE if p.stem.startswith("15"))
+    path = next(p for p in COURSE if p.stem.startswith("09"))
     named = re.compile(r"!\[([^\]]*)\]\(([^)]*\.png)\)")
     words = lambda nb: "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
     pictures = named.findall(words(read(path)))
@@ -190,6 +190,18 @@ def test_blocks():
             "```python\nx\n\n# y\n```\n:::\n    $$c$$ {x}\nlast")
     assert slides.blocks(text) == ["A paragraph\nof two lines", "$$a\\\\\n\nb$$", "and more.", "- one\n- two",
                                    "## Head", "```python\nx\n\n# y\n```", "    $$c$$ {x}", "last"]
+
+def test_links_on_slides_lead_to_decks_or_are_words():
+    text = ("[a](02_vae.ipynb#x), [b](notation.ipynb), [c](#here), [d](https://example.org), "
+            "[e](../results/real/tables/talk.csv), ![f](drawings/vae.svg)")
+    said = "[a](02_vae.html), b, c, [d](https://example.org), e, ![f](drawings/vae.svg)"
+    assert slides.relinked(text, {"02_vae"}) == said
+    assert slides.relinked("```\nx[0](y)\n```", set()) == "```\nx[0](y)\n```"
+    decks = {p.stem for p in NUMBERED}
+    for p in NUMBERED:
+        for target in re.findall(r"(?<!!)\[[^\]]+\]\((?!https?:)([\w./#-]+\.(?:ipynb|html|csv)[^)]*)\)",
+                                 "\n".join(c.source for c in slides.slides(p).cells)):
+            assert target.removesuffix(".html") in decks, (p.name, target)
 
 def test_slides_hold_no_more_than_fits():
     content = ["### One", *["A line."]*9, "### Two", "```\n" + "x\n"*12 + "```", "<img src>", "Last."]
@@ -338,7 +350,7 @@ def test_the_workshop_is_what_has_a_letter_and_the_plumbing():
 
 # ---- the walk along t (lesson 09)
 
-LESSON_15 = next(p for p in COURSE if p.stem.startswith("15"))
+THE_METHOD = next(p for p in COURSE if p.stem.startswith("09"))
 
 @pytest.fixture(scope="module")
 def walk(spaces):
@@ -346,8 +358,8 @@ def walk(spaces):
     from mmvae_nb.datasets.digits import mnist_svhn_text
     from mmvae_nb.multimodal_iterative import IterativeTeacher
     from mmvae_nb.networks import default_specs
-    [cell] = [c.source for c in read(LESSON_15).cells if "def walk(" in c.source]
-    space = spaces(LESSON_15)
+    [cell] = [c.source for c in read(THE_METHOD).cells if "def walk(" in c.source]
+    space = spaces(THE_METHOD)
     exec(cell.split("\nitem = ")[0], space)
     data = mnist_svhn_text("train", items=20)
     torch.manual_seed(0)
@@ -375,7 +387,7 @@ def test_a_longer_walk_repeats_the_shorter_one(walk):
 def test_the_slider_draws_any_step_from_any_start(walk):
     import matplotlib.pyplot as plt
     function, teacher, item = walk
-    [cell] = [c.source for c in read(LESSON_15).cells if "interact(at" in c.source]
+    [cell] = [c.source for c in read(THE_METHOD).cells if "interact(at" in c.source]
     names = teacher.names
     space = dict(plt=plt, specs=teacher.specs, frames=function(teacher, item, 2), made=[],
                  words=lambda x: ["a word"]*len(x), pairs=[(a, b) for a in names for b in names if a != b])
@@ -391,9 +403,9 @@ def test_the_slider_draws_any_step_from_any_start(walk):
         plt.close("all")
 
 def test_the_site_shows_pictures_in_place_of_the_widget():
-    cells = [c for c in read(LESSON_15).cells if c.cell_type == "code"]
+    cells = [c for c in read(THE_METHOD).cells if c.cell_type == "code"]
     [slider] = [c for c in cells if "interact(" in c.source]
     assert slider.outputs == []
-    assert "widget" not in json.dumps([c.outputs for c in cells] + [read(LESSON_15).metadata])
+    assert "widget" not in json.dumps([c.outputs for c in cells] + [read(THE_METHOD).metadata])
     [strips] = [c for c in cells if "strips[" in c.source]
     assert re.search(r'#\| fig-alt: ".{40,}"', strips.source) and "image/png" in strips.outputs[-1]["data"]

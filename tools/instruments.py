@@ -2,9 +2,9 @@
 
     python tools/instruments.py [--check]     --check: exit 1 if a file is not what is drawn
 
-A lesson shows one by a block with the classes `instrument` and its name, and in it the still picture
-for print, slides and JupyterLab. `site/instruments.js` makes it move; a page without one does not
-load it. The stills are drawn by the same script, in Chromium.
+A lesson shows one by a block with the classes `instrument` and its name, and in it the still
+picture for print, slides and JupyterLab. `site/instruments.js` makes it move; a page without one
+does not load it. The stills are drawn by the same script, in Chromium.
 """
 import argparse, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -27,8 +27,8 @@ STILLS = {"elbo-hill": {}, "two-experts": {}, "kl-direction": {}, "jmvae-alpha":
 # ---- what was measured
 
 def line_data(root=ROOT, scale="real"):
-    """The talk's line in nats below the best Gaussian, from the records of a scale's runs: a mean over
-    the seeds that all five posteriors have. None if one of them was not run."""
+    """The talk's line in nats below the best Gaussian, from the records of a scale's runs: a mean
+    over the seeds that all its posteriors have. None if one of them was not run."""
     rows = metric_rows(root/"results"/scale)
     rows = rows[(rows.dataset == "mnist_svhn_text") & (rows.metric == "negative_elbo")]
     methods = ["jvae", "refined", "jmvae_student", "refined_student"]
@@ -78,38 +78,48 @@ def wire(out, root=ROOT):
 
 # ---- stills
 
-PAGE = """<!DOCTYPE html><meta charset="utf-8"><body>{places}{given}<script>{script}</script><script>
-for (const [name, state] of Object.entries({stills})) instruments.live[name].set(state)</script>"""
+PAGE = """<!DOCTYPE html><meta charset="utf-8"><body>{places}{given}<script>{script}</script>
+<script>
+for (const [name, state] of Object.entries({states})) instruments.live[name].set(state)
+</script>"""
+FILE = """<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}"
+ role="img">
+<style>{look}.dots{{stroke-dasharray:2 4}}.faint{{opacity:.4}}.thin{{opacity:.35}}</style>
+<rect class="f-paper" width="{w}" height="{h}" rx="8"/>
+{shapes}
+</svg>
+"""
+
+def as_file(width, height, shapes):
+    "A picture of a page as an SVG file of its own, a shape on a line."
+    shapes = re.sub(r"></(?:path|circle|ellipse)>", "/>", shapes).replace("><", ">\n<")
+    return FILE.format(w=width, h=height, look=style(), shapes=shapes)
 
 def stills(chromium, root=ROOT):
     "File name -> SVG of each instrument's still picture, as Chromium draws it."
     places = "".join(f'<div class="instrument {n}"></div>' for n in STILLS)
     script = (root/SCRIPT).read_text(encoding="utf-8")
-    page = PAGE.format(places=places, given=records(root), script=script, stills=json.dumps(STILLS))
+    page = PAGE.format(places=places, given=records(root), script=script, states=json.dumps(STILLS))
     with tempfile.TemporaryDirectory() as tmp:
         (Path(tmp)/"page.html").write_text(page, encoding="utf-8")
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                  f"--user-data-dir={tmp}/profile", "--dump-dom", f"file://{tmp}/page.html"]
         r = subprocess.run([chromium, *flags], capture_output=True, text=True, timeout=120)
-    drawn = re.findall(r'<svg role="img"[^>]*viewBox="0 0 (\d+) (\d+)"[^>]*>(.*?)</svg>', r.stdout)
-    if len(drawn) != len(STILLS): raise SystemExit(f"instruments: {len(drawn)} of {len(STILLS)} drawn")
-    look = style() + ".dots{stroke-dasharray:2 4}.faint{opacity:.4}.thin{opacity:.35}"
-    def file(width, height, shapes):
-        shapes = re.sub(r"></(?:path|circle|ellipse)>", "/>", shapes).replace("><", ">\n<")
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-                f'viewBox="0 0 {width} {height}" role="img">\n<style>{look}</style>\n'
-                f'<rect class="f-paper" width="{width}" height="{height}" rx="8"/>\n{shapes}\n</svg>\n')
-    return {f"{name}.svg": file(*found) for name, found in zip(STILLS, drawn)}
+    svg = r'<svg role="img"[^>]*viewBox="0 0 (\d+) (\d+)"[^>]*>(.*?)</svg>'
+    drawn = re.findall(svg, r.stdout)
+    if len(drawn) == len(STILLS): return {f"{n}.svg": as_file(*d) for n, d in zip(STILLS, drawn)}
+    raise SystemExit(f"instruments: Chromium drew {len(drawn)} of {len(STILLS)}")
 
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file differs")
     check, folder = p.parse_args(argv).check, ROOT/"nbs"/"instruments"
-    found = (shutil.which(n) for n in ("chromium", "chromium-browser", "google-chrome"))
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     chromium = next((path for path in found if path), None)
-    if not chromium: raise SystemExit("instruments: the stills are drawn by Chromium, which is not here")
-    drawn, saved = stills(chromium), {f.name: f.read_text(encoding="utf-8") for f in folder.glob("*")}
+    if not chromium: raise SystemExit("instruments: Chromium draws the stills, and is not here")
+    drawn = stills(chromium)
+    saved = {f.name: f.read_text(encoding="utf-8") for f in folder.glob("*")}
     old = sorted(n for n in drawn | saved if drawn.get(n) != saved.get(n))
     for n in old:
         print(f"nbs/instruments/{n}: {'not what is drawn now' if check else 'written'}")

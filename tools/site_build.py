@@ -126,6 +126,21 @@ def offline(out, root=ROOT):
         new = inside(text, "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex")
         if new != text: f.write_text(new, encoding="utf-8")
 
+ACTIVE = re.compile(r'(<a class="nav-link) active" href="(?:\./)?([^"#]+)"'
+                    r'(?: aria-current="page")?')
+
+def here_only(html, name):
+    """A page's HTML in whose navbar no other page is marked as this one. Quarto marks an entry that
+    the sidebar has too on every page."""
+    return ACTIVE.sub(lambda m: m[0] if m[2] == name else f'{m[1]}" href="{m[2]}"', html)
+
+def marked(out):
+    "Mark in the navbar the page itself, or nothing; in the folder of the site."
+    for file in out.rglob("*.html"):
+        html = file.read_text(encoding="utf-8")
+        new = here_only(html, file.name if file.parent == out else "")
+        if new != html: file.write_text(new, encoding="utf-8")
+
 def size_of(data):
     "Width and height of a picture in pixels: of a file's path, or of its bytes."
     if getattr(data, "suffix", "") != ".svg": return Image.open(data).size
@@ -169,6 +184,7 @@ def build(out, proc, root=ROOT):
     shutil.move(proc/"_docs", out)
     offline(out, root)
     sized(out)
+    marked(out)
     wire(out, root)
     return warnings
 

@@ -10,7 +10,8 @@ from site_results import short
 HEADS = [("scale", ""), ("data set", ""), ("metric", ""), ("condition", ""), ("method", ""),
          ("talk", "number"), ("ours", "number"), ("± std", "number"), ("seeds", "number"),
          ("floor", "number"), ("data", ""), ("slide", "number")]
-TITLES = {"mnist_svhn_text": "MNIST\u2011SVHN\u2011Text", "cub": "CUB", "celeba": "CelebA", "fid": "FID"}
+TITLES = {"mnist_svhn_text": "MNIST\u2011SVHN\u2011Text", "cub": "CUB", "celeba": "CelebA",
+          "fid": "FID"}
 FIELDS = ["dataset", "metric", "condition", "method", "talk_value", "value", "std", "n_seeds",
           "floor", "data", "slide"]
 SAID = """---
@@ -21,13 +22,14 @@ title: All numbers
 Every number of every run, beside the talk's where it has one.
 :::
 
-{rows} rows from {files}. *Talk*: what the talk reports. *Ours*: a mean over the seeds; *± std* is their standard
-deviation. *Floor*: what real data reaches against real data with as many items (FID only). *Data*: photographs and
-scans (real), or pictures that a program draws (rendered). Numbers of different data sets or scales are not to be
-compared with each other. What the metrics mean is in [lesson 03a](../03a_metrics.ipynb).
+{rows} rows from {files}. *Talk*: what the talk reports. *Ours*: a mean over the seeds; *± std* is
+their standard deviation. *Floor*: what real data reaches against real data with as many items.
+*Data*: photographs and scans (real), or pictures that a program draws (rendered). Numbers of
+different data or scales are not to be compared. [Lesson 03a](../03a_metrics.ipynb) says what the
+metrics mean.
 
-With scripts on, a click on a column's head sorts, and the boxes above the table filter. At first it shows
-the rows that the talk has too.
+With scripts on, a click on a column's head sorts, and the boxes above the table filter. At first it
+shows the rows that the talk has too.
 
 ```{{=html}}
 {table}
@@ -62,8 +64,9 @@ def table_page(proc, pages):
     if not body: return []
     head = "".join(f'<th scope="col" class="{kind}">{said}</th>' if kind else
                    f'<th scope="col">{said}</th>' for said, kind in HEADS)
-    table = (f'<div class="instrument results-numbers"><div class="long">\n<table>\n<thead><tr>{head}'
-             "</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>\n</div></div>")
+    rows = "\n".join(body)
+    table = ('<div class="instrument results-numbers"><div class="long">\n<table>\n<thead>'
+             f"<tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div></div>")
     said = SAID.format(rows=f"{len(body):,}", files=" and ".join(files), table=table)
     (proc/"results").mkdir(parents=True, exist_ok=True)
     (proc/"results"/"table.md").write_text(said, encoding="utf-8")
