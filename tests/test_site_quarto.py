@@ -97,7 +97,7 @@ def test_the_navbar_marks_the_page_itself_only():
     assert "aria-current" not in here_only(html, "") and toc in here_only(html, "")
 
 def test_source_links_name_a_line():
-    link = "[source](https://github.com/x/y/blob/main/mmvae_nb/vae.py#L{})"
+    link = "[source](https://github.com/mmvae-nb/mmvae_nb/blob/main/mmvae_nb/vae.py#L{})"
     lines = (ROOT/"mmvae_nb"/"vae.py").read_text(encoding="utf-8").splitlines()
     line = next(i for i, t in enumerate(lines, 1) if t.startswith("Loss = "))
     assert at_line(link.format(0), "Loss") == link.format(line)

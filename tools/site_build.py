@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import yaml
+from execnb.nbio import read_nb, write_nb
 from nbdev.config import get_config
 from PIL import Image
 
@@ -45,13 +46,34 @@ def present(entries, proc, say=True):
         elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
 
+def links_of(nb, repo, reference):
+    "Markdown below a page's title: where its notebook is, and its module's reference."
+    at = f"{repo}/blob/main/nbs/{nb.name}"
+    colab = at.replace("https://github.com", "https://colab.research.google.com/github")
+    found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
+             f"[Colab]({colab}) (there, first `%pip install git+{repo}`)"]
+    return " · ".join(found + ([f"[Reference]({reference})"] if reference else []))
+
 def lesson_pages(proc, pages, config, modules, root):
     "Write the pages of the lessons, each with links to its notebook and its module's reference."
     repo = config["website"]["repo-url"]
     for nb in lessons(root):
-        links, module = f"[Notebook]({repo}/blob/main/nbs/{nb.name})", module_of(nb)
-        if module in modules: links += f" · [Reference of `mmvae_nb.{module}`]({modules[module]})"
+        links = links_of(nb, repo, modules.get(module_of(nb)))
         page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
+
+def downloads(out, root=ROOT):
+    "The lessons' notebooks, to be downloaded from the site: without outputs, which are many MB."
+    (out/"notebooks").mkdir()
+    for path in lessons(root):
+        nb = read_nb(path)
+        for c in nb.cells:
+            if c.cell_type == "code": c.outputs, c.execution_count = [], None
+        write_nb(nb, out/"notebooks"/path.name)
+
+def folded(entries, names=("Workshop", "Reference"), under="In depth"):
+    "The sidebar with sections that are skipped at first inside one of their own, where they fold."
+    inner = [e for e in entries if e.get("section") in names]
+    return [e for e in entries if e not in inner] + [{"section": under, "contents": inner}]
 
 def listed(entries):
     "The pages that the entries of a sidebar name."
@@ -76,6 +98,7 @@ def navigation(config, proc, results, modules, root=ROOT):
         section = next((e for e in bar["contents"] if e.get("section") == name), None)
         if section is None: bar["contents"].append({"section": name, "contents": entries})
         else: section["contents"] += entries
+    bar["contents"] = folded(bar["contents"])
 
 def prepare(proc, quarto=False, root=ROOT):
     "Fill the folder `proc` with what is to be rendered; warnings."
@@ -186,6 +209,7 @@ def build(out, proc, root=ROOT):
     sized(out)
     marked(out)
     wire(out, root)
+    downloads(out, root)
     return warnings
 
 

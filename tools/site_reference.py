@@ -39,7 +39,7 @@ def lean(text):
 
 def at_line(link, name, root=ROOT):
     "A link to a symbol's source; that of a namedtuple, whose line smalldocs does not know, mended."
-    if not (m := re.search(r"/(mmvae_nb/[\w/]+\.py)#L0\)", link)): return link
+    if not (m := re.match(r".*/(mmvae_nb/[\w/]+\.py)#L0\)", link)): return link
     lines = (root/m[1]).read_text(encoding="utf-8").splitlines()
     at = next((i for i, line in enumerate(lines, 1) if line.startswith(f"{name} = ")), None)
     return link.replace("#L0)", f"#L{at})" if at else ")")
