@@ -367,7 +367,7 @@ const scenes = (d, start) => {
     [{joint: 1, t: last, grey: 1}, "But that gradient needs every modality, also those that are to be missing."],
     [{joint: 1, t: d.T, student: 1}, `So a student that sees ${start} only imitates the refined posterior (after ${d.T} steps). It lands ${nats(d.student[start])} from q*.`],
     [{joint: 1, t: d.T, student: 1, jstudent: 1}, `The talk's JMVAE student imitates the joint encoder instead: ${nats(d.jstudent[start])}.`],
-    [{joint: 1, t: d.T, student: 1, jstudent: 1, end: 1}, "The talk draws the students beside their teachers. Measured by the ELBO of everything they are far from them, " +
+    [{joint: 1, t: last, student: 1, jstudent: 1}, "The talk draws the students beside their teachers. Measured by the ELBO of everything they are far from them, " +
        "and have to be: a student is broad where its modality leaves things open. What it generates is judged by other numbers."]];
   return found;
 };

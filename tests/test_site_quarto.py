@@ -3,6 +3,7 @@ import re
 
 import pytest, yaml
 
+from instruments import wired
 from site_build import here_only, inside, offline, prepare, warned
 from site_helpers import ROOT
 from site_pages import definitions, place
@@ -102,3 +103,13 @@ def test_source_links_name_a_line():
     line = next(i for i, t in enumerate(lines, 1) if t.startswith("Loss = "))
     assert at_line(link.format(0), "Loss") == link.format(line)
     assert at_line(link.format(12), "fit") == link.format(12) and at_line(link.format(0), "Nobody").endswith("vae.py)")
+
+def test_an_instrument_as_quarto_writes_it_gets_its_script():
+    block = ('<div class="instrument {}">\n<div class="quarto-figure quarto-figure-center">\n<figure class="figure">'
+             '<p><img src="instruments/x.svg" class="img-fluid"></p></figure></div></div>')
+    page = "<html><body>" + block + "</body></html>"
+    got = wired(page.format("elbo-hill"), "../", "RECORDS")
+    assert got.endswith('<script src="../site/instruments.js"></script>\n</body></html>') and "RECORDS" not in got
+    assert 'RECORDS<script src="site/instruments.js"></script>' in wired(page.format("talk-line"), "", "RECORDS")
+    plain = "<html><body><p class='x'>an instrument</p></body></html>"
+    assert wired(plain, "", "RECORDS") == plain
