@@ -161,9 +161,10 @@ const BUMP = .6;                                                // deviation of 
 const bumps = ({apart, left}) => {
   const both = [[-apart/2, BUMP**2], [apart/2, BUMP**2]];
   const density = z => left*bell(both[0], z) + (1 - left)*bell(both[1], z);
-  const logs = z => {
-    const [a, b] = [Math.log(left) + logBell(both[0], z), Math.log(1 - left) + logBell(both[1], z)];
-    return Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
+  const far = apart/2, start = -(LOG_2PI + Math.log(BUMP**2) + (far/BUMP)**2)/2, lean = Math.log(left/(1 - left))/2;
+  const logs = z => {                                           // equal variances: the two differ by what is linear in z
+    const tilt = Math.abs(lean - far*z/BUMP**2);
+    return start + Math.log(left*(1 - left))/2 - (z/BUMP)**2/2 + tilt + Math.log1p(Math.exp(-2*tilt));
   };
   const mean = left*both[0][0] + (1 - left)*both[1][0];
   const variance = BUMP**2 + left*(1 - left)*apart**2;
@@ -175,7 +176,7 @@ const bumps = ({apart, left}) => {
 
 const best = cost => {
   // The mean and the log deviation with the least cost: a coarse grid, then finer ones around the best
-  let [m, l, wide, tall] = [0, 0, 4, 1.6], [n, k] = [33, 17];
+  let [m, l, wide, tall] = [0, 0, 4, 1.6], [n, k] = [25, 13];
   for (let level = 0; level < 10; level++) {
     let least = Infinity, [bm, bl] = [m, l];
     for (const a of range(n, m - wide, m + wide)) for (const b of range(k, l - tall, l + tall)) {
