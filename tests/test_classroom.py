@@ -191,6 +191,18 @@ def test_blocks():
     assert slides.blocks(text) == ["A paragraph\nof two lines", "$$a\\\\\n\nb$$", "and more.", "- one\n- two",
                                    "## Head", "```python\nx\n\n# y\n```", "    $$c$$ {x}", "last"]
 
+def test_links_on_slides_lead_to_decks_or_are_words():
+    text = ("[a](02_vae.ipynb#x), [b](notation.ipynb), [c](#here), [d](https://example.org), "
+            "[e](../results/real/tables/talk.csv), ![f](drawings/vae.svg)")
+    said = "[a](02_vae.html), b, c, [d](https://example.org), e, ![f](drawings/vae.svg)"
+    assert slides.relinked(text, {"02_vae"}) == said
+    assert slides.relinked("```\nx[0](y)\n```", set()) == "```\nx[0](y)\n```"
+    decks = {p.stem for p in NUMBERED}
+    for p in NUMBERED:
+        for target in re.findall(r"(?<!!)\[[^\]]+\]\((?!https?:)([\w./#-]+\.(?:ipynb|html|csv)[^)]*)\)",
+                                 "\n".join(c.source for c in slides.slides(p).cells)):
+            assert target.removesuffix(".html") in decks, (p.name, target)
+
 def test_slides_hold_no_more_than_fits():
     content = ["### One", *["A line."]*9, "### Two", "```\n" + "x\n"*12 + "```", "<img src>", "Last."]
     made = [parts for parts, _ in slides.packed("## H", content)]

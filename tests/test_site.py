@@ -6,7 +6,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 import notebooks as nbs
-from site_helpers import LESSONS, ROOT, as_json, cells, markdown, outputs, python
+from site_helpers import LESSONS, ROOT, as_json, cells, markdown, outputs, python, read
 from site_results import BESIDE
 
 pytestmark = pytest.mark.timeout(900)
@@ -74,7 +74,27 @@ def sidebar(proc, section):
     "The entries of a section of the sidebar that was rendered."
     import yaml
     config = yaml.safe_load((proc/"_quarto.yml").read_text(encoding="utf-8"))
-    return next(e for e in config["website"]["sidebar"]["contents"] if e.get("section") == section)["contents"]
+    contents = config["website"]["sidebar"]["contents"]
+    everything = contents + next(e["contents"] for e in contents if e.get("section") == "In depth")
+    return next(e for e in everything if e.get("section") == section)["contents"]
+
+def test_a_title_has_its_notebook_below(built):
+    page = (built[0]/"10_distillation.html").read_text(encoding="utf-8")
+    links = re.search(r'<div class="links">.*?</div>', page, re.S)[0]
+    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference"]
+    assert 'href="notebooks/10_distillation.ipynb" download' in links
+    assert "/mmvae_nb/blob/main/nbs/10_distillation.ipynb" in links and "pip install git+https" in links
+    given = read(built[0]/"notebooks"/"10_distillation.ipynb")
+    assert not any(c.get("outputs") for c in given.cells) and len(given.cells) > 20
+    assert {p.name for p in (built[0]/"notebooks").iterdir()} == {p.name for p in LESSONS}
+
+def test_what_is_skipped_at_first_is_folded(built):
+    html = (built[0]/"index.html").read_text(encoding="utf-8")
+    lists = dict(re.findall(r'id="(quarto-sidebar-section-\d+)" class="([^"]*)"', html))
+    named = re.findall(r'<span class="menu-text">([^<]+)</span></a>\s*<a class="sidebar-item-toggle[^>]*'
+                       r'data-bs-target="#(quarto-sidebar-section-\d+)"', html)
+    is_open = {name: "show" in lists[place].split() for name, place in named}
+    assert is_open["Course"] and is_open["Guides"] and not is_open["Workshop"] and not is_open["Reference"]
 
 def test_code_is_folded_in_reports_only(built):
     report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")

@@ -3,9 +3,11 @@ import re
 
 import pytest, yaml
 
-from site_build import inside, offline, prepare, warned
+from instruments import wired
+from site_build import here_only, inside, offline, prepare, warned
 from site_helpers import ROOT
 from site_pages import definitions, place
+from site_reference import at_line
 from site_results import Results, captionless, figure
 
 BOOTSTRAP = ('@import"https://fonts.googleapis.com/css2?family=Source+Sans+Pro:wght@300;400;700&display=swap";'
@@ -83,3 +85,31 @@ def test_settings_that_only_quarto_reads(quarto, tmp_path):
     asked = {k: html.get(k) for k in ("respect-user-color-scheme", "html-math-method")}
     assert asked == dict(zip(asked, (True, "katex") if quarto else (None, None)))
     assert ("columns" in html, "grid" in html) == (quarto, quarto) and html["toc"] is True
+
+def test_the_navbar_marks_the_page_itself_only():
+    "Quarto marks on every page an entry that the sidebar has as well; contents beside a page stay as they are."
+    entry = '<li class="nav-item"><a class="nav-link{}" href="./{}"{}> <span>{}</span></a></li>'
+    here, now = " active", ' aria-current="page"'
+    toc = '<a href="#x" class="nav-link active" data-scroll-target="#x">X</a>'
+    html = entry.format(here, "01_story.html", now, "First") + entry.format(here, "faq.html", now, "FAQ") + toc
+    got = here_only(html, "faq.html")
+    first = entry.format("", "01_story.html", "", "First").replace("./", "")
+    assert got == first + entry.format(here, "faq.html", now, "FAQ") + toc
+    assert "aria-current" not in here_only(html, "") and toc in here_only(html, "")
+
+def test_source_links_name_a_line():
+    link = "[source](https://github.com/mmvae-nb/mmvae_nb/blob/main/mmvae_nb/vae.py#L{})"
+    lines = (ROOT/"mmvae_nb"/"vae.py").read_text(encoding="utf-8").splitlines()
+    line = next(i for i, t in enumerate(lines, 1) if t.startswith("Loss = "))
+    assert at_line(link.format(0), "Loss") == link.format(line)
+    assert at_line(link.format(12), "fit") == link.format(12) and at_line(link.format(0), "Nobody").endswith("vae.py)")
+
+def test_an_instrument_as_quarto_writes_it_gets_its_script():
+    block = ('<div class="instrument {}">\n<div class="quarto-figure quarto-figure-center">\n<figure class="figure">'
+             '<p><img src="instruments/x.svg" class="img-fluid"></p></figure></div></div>')
+    page = "<html><body>" + block + "</body></html>"
+    got = wired(page.format("elbo-hill"), "../", "RECORDS")
+    assert got.endswith('<script src="../site/instruments.js"></script>\n</body></html>') and "RECORDS" not in got
+    assert 'RECORDS<script src="site/instruments.js"></script>' in wired(page.format("talk-line"), "", "RECORDS")
+    plain = "<html><body><p class='x'>an instrument</p></body></html>"
+    assert wired(plain, "", "RECORDS") == plain

@@ -13,13 +13,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import yaml
+from execnb.nbio import read_nb, write_nb
 from nbdev.config import get_config
 from PIL import Image
 
+from instruments import wire
 from notebooks import ROOT, in_workshop, lessons, module_of, numbered
 from site_pages import page, title_of
 from site_reference import grouped, reference
 from site_results import Results, result_pages
+from site_table import table_page
 
 
 # What only Quarto reads: smalldocs does the same without being told
@@ -43,13 +46,34 @@ def present(entries, proc, say=True):
         elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
 
+def links_of(nb, repo, reference):
+    "Markdown below a page's title: where its notebook is, and its module's reference."
+    at = f"{repo}/blob/main/nbs/{nb.name}"
+    colab = at.replace("https://github.com", "https://colab.research.google.com/github")
+    found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
+             f"[Colab]({colab}) (there, first `%pip install git+{repo}`)"]
+    return " · ".join(found + ([f"[Reference]({reference})"] if reference else []))
+
 def lesson_pages(proc, pages, config, modules, root):
     "Write the pages of the lessons, each with links to its notebook and its module's reference."
     repo = config["website"]["repo-url"]
     for nb in lessons(root):
-        links, module = f"[Notebook]({repo}/blob/main/nbs/{nb.name})", module_of(nb)
-        if module in modules: links += f" · [Reference of `mmvae_nb.{module}`]({modules[module]})"
+        links = links_of(nb, repo, modules.get(module_of(nb)))
         page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
+
+def downloads(out, root=ROOT):
+    "The lessons' notebooks, to be downloaded from the site: without outputs, which are many MB."
+    (out/"notebooks").mkdir()
+    for path in lessons(root):
+        nb = read_nb(path)
+        for c in nb.cells:
+            if c.cell_type == "code": c.outputs, c.execution_count = [], None
+        write_nb(nb, out/"notebooks"/path.name)
+
+def folded(entries, names=("Workshop", "Reference"), under="In depth"):
+    "The sidebar with sections that are skipped at first inside one of their own, where they fold."
+    inner = [e for e in entries if e.get("section") in names]
+    return [e for e in entries if e not in inner] + [{"section": under, "contents": inner}]
 
 def listed(entries):
     "The pages that the entries of a sidebar name."
@@ -74,6 +98,7 @@ def navigation(config, proc, results, modules, root=ROOT):
         section = next((e for e in bar["contents"] if e.get("section") == name), None)
         if section is None: bar["contents"].append({"section": name, "contents": entries})
         else: section["contents"] += entries
+    bar["contents"] = folded(bar["contents"])
 
 def prepare(proc, quarto=False, root=ROOT):
     "Fill the folder `proc` with what is to be rendered; warnings."
@@ -89,11 +114,12 @@ def prepare(proc, quarto=False, root=ROOT):
         (proc/"_quarto.yml").write_text(text, encoding="utf-8")
     write()
     shutil.copytree(root/"site", proc/"site", ignore=shutil.ignore_patterns("katex", "*.j2"))
-    drawings = root/"nbs"/"drawings"
-    if drawings.exists(): shutil.copytree(drawings, proc/"drawings")
+    for folder in (root/"nbs"/n for n in ("drawings", "instruments")):
+        if folder.exists(): shutil.copytree(folder, proc/folder.name)
     pages = Results(root)
     pages.publish(proc)
-    results, modules = result_pages(proc, pages), reference(proc, config, root)
+    results = table_page(proc, pages) + result_pages(proc, pages)
+    modules = reference(proc, config, root)
     config["smalldocs"] = {"linkify": True}   # the reference is there; names in prose link to it
     lesson_pages(proc, pages, config, modules, root)
     navigation(config, proc, results, modules, root)
@@ -122,6 +148,21 @@ def offline(out, root=ROOT):
         text = f.read_text(encoding="utf-8")
         new = inside(text, "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex")
         if new != text: f.write_text(new, encoding="utf-8")
+
+ACTIVE = re.compile(r'(<a class="nav-link) active" href="(?:\./)?([^"#]+)"'
+                    r'(?: aria-current="page")?')
+
+def here_only(html, name):
+    """A page's HTML in whose navbar no other page is marked as this one. Quarto marks an entry that
+    the sidebar has too on every page."""
+    return ACTIVE.sub(lambda m: m[0] if m[2] == name else f'{m[1]}" href="{m[2]}"', html)
+
+def marked(out):
+    "Mark in the navbar the page itself, or nothing; in the folder of the site."
+    for file in out.rglob("*.html"):
+        html = file.read_text(encoding="utf-8")
+        new = here_only(html, file.name if file.parent == out else "")
+        if new != html: file.write_text(new, encoding="utf-8")
 
 def size_of(data):
     "Width and height of a picture in pixels: of a file's path, or of its bytes."
@@ -166,6 +207,9 @@ def build(out, proc, root=ROOT):
     shutil.move(proc/"_docs", out)
     offline(out, root)
     sized(out)
+    marked(out)
+    wire(out, root)
+    downloads(out, root)
     return warnings
 
 

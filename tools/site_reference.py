@@ -38,12 +38,19 @@ def lean(text):
         return f"```python\n{filled}\n```"
     return re.sub(r"```python\n(.+)\n```", signature, PARAMETERS.sub(lean_table, text))
 
-def to_lessons(text, symbols):
+def at_line(link, name, root=ROOT):
+    "A link to a symbol's source; that of a namedtuple, whose line smalldocs does not know, mended."
+    if not (m := re.match(r".*/(mmvae_nb/[\w/]+\.py)#L0\)", link)): return link
+    lines = (root/m[1]).read_text(encoding="utf-8").splitlines()
+    at = next((i for i, line in enumerate(lines, 1) if line.startswith(f"{name} = ")), None)
+    return link.replace("#L0)", f"#L{at})" if at else ")")
+
+def to_lessons(text, symbols, root=ROOT):
     "A page of the reference with a link beside each symbol to the lesson that defines it."
     def links(m):
         name, place = symbols.get(m[2], (None, None))
         more = f" · [lesson](../{name}#{place})" if name else ""
-        return f"{m[1]}::: {{.source-links}}\n{m[3]}{more}\n:::"
+        return f"{m[1]}::: {{.source-links}}\n{at_line(m[3], m[2], root)}{more}\n:::"
     return SIGNATURE.sub(links, text)
 
 def introduced(text, lesson):
@@ -107,7 +114,7 @@ def reference(proc, config, root=ROOT):
     lesson, symbols = lesson_of(root), definitions(root)
     made = pages_of(proc, config, root)
     for module, path in made.items():
-        text = to_lessons(lean(path.read_text(encoding="utf-8")), symbols)
+        text = to_lessons(lean(path.read_text(encoding="utf-8")), symbols, root)
         if module in lesson: text = introduced(text, lesson[module])
         path.write_text(text, encoding="utf-8")
     order = [*(m for m in lesson if m in made), *sorted(made.keys() - lesson.keys())]

@@ -94,12 +94,25 @@ def shown(cell):
 
 # ---- slides
 
-def sections(path):
-    "The sections of a lesson: its headings of the first two levels, each with the blocks below it."
-    found = []
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?![a-z]+:)([^)\s]*)\)")
+
+def relinked(block, made):
+    """A block whose links to lessons lead to their decks, if those are `made`; of links to what no
+    deck shows (other pages, places, files) the text is left."""
+    if block.startswith(("```", "$$")): return block
+    def new(m):
+        page = m[2].partition("#")[0].removesuffix(".ipynb")
+        return f"[{m[1]}]({page}.html)" if page in made else m[1]
+    return LINK.sub(new, block)
+
+def sections(path, made=None):
+    """The sections of a lesson: its headings of the first two levels, each with the blocks below.
+    `made`: names of the decks that links may lead to (default: one for each lesson)."""
+    found, made = [], {p.stem for p in numbered()} if made is None else made
     for c in nbformat.read(path, as_version=4).cells:
         if c.cell_type == "markdown":
             for b in blocks(embedded(FOLDED.sub("", c.source), path)):
+                b = relinked(b, made)
                 if re.match("##? ", b): found.append((b, []))
                 else: found[-1][1].append(b)
         elif found and found[-1][0] != "## Exercises": found[-1][1].extend(shown(c))
@@ -118,13 +131,13 @@ def packed(heading, content):
         if short != b: slides[-1][1].append(b)
     return slides
 
-def slides(path):
+def slides(path, made=None):
     "The lesson at `path` as a notebook of Markdown cells: one for each slide, then its notes."
     nb = nbformat.v4.new_notebook(metadata={"title": path.stem})
     def add(kind, parts):
         about = {"slideshow": {"slide_type": kind}}
         nb.cells.append(nbformat.v4.new_markdown_cell("\n\n".join(parts), metadata=about))
-    for section in sections(path):
+    for section in sections(path, made):
         for i, (parts, notes) in enumerate(packed(*section)):
             add("subslide" if i else "slide", parts)
             if notes: add("notes", notes)
@@ -185,10 +198,10 @@ def decks(paths, out, cache):
     out.mkdir(parents=True)
     reveal(out, cache)
     shutil.copytree(ROOT/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
-    shutil.copytree(ROOT/"nbs"/"drawings", out/"drawings", dirs_exist_ok=True)
+    for n in ("drawings", "instruments"): shutil.copytree(ROOT/"nbs"/n, out/n, dirs_exist_ok=True)
     make, listed = exporter(), []
     for p in paths:
-        deck = slides(p)
+        deck = slides(p, {p.stem for p in paths})
         (out/f"{p.stem}.html").write_text(make.from_notebook_node(deck)[0], encoding="utf-8")
         title = html.escape(deck.cells[0].source.splitlines()[0].lstrip("# "))
         number = p.stem.split("_")[0]

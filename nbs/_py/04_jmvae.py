@@ -215,6 +215,15 @@ def pulls_teacher(detached):
 assert pulls_teacher(detached=False) and not pulls_teacher(detached=True)
 
 # %% [markdown]
+# Where does the pull end? In the story with Gaussians (lesson 01, two thermometers, decoders fixed) the answer can be computed: teacher and students are Gaussians, each the best answer to the others. Move $\alpha$. At 0 the teacher is the exact posterior, and the student of the poor thermometer is 0.71 nats from it. At 0.1 the ELBO loses 0.002 nats and little changes. At 10 the students are near, because the teacher hardly says anything: it has moved to the prior's side and lost 1.5 nats.
+#
+# ::: {.instrument .jmvae-alpha}
+# ![Still picture: above, the posterior, the teacher almost on it, and two students, one much broader; below, three curves against alpha: what the teacher says and the students' KL fall, the loss of the ELBO rises.](instruments/jmvae-alpha.svg)
+#
+# *On a page of the course's site this picture has sliders for alpha and for the reading of the good thermometer.*
+# :::
+
+# %% [markdown]
 # What does the pull cost, and what does it buy? We train three models for equally many updates: without a pull, with the standard one and
 # with a strong one. We compare the joint negative ELBO, how much the joint posterior says (its KL to the prior), and how far the unimodal encoders are
 # from it.

@@ -88,6 +88,15 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 
 
 # %% [markdown]
+# The same by hand, with three views and what is generated on the way. Choose a start and step. Each start knows its own direction and is broad in the other; the third view says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right the six generations: at $t = 0$ they are guesses, from $t = 1$ on the gradient has shown them the blue line they are to hit.
+#
+# ::: {.instrument .refine-path}
+# ![Still picture: left, the ellipses of a posterior on its way from the first view to the dashed posterior of all, after four steps; right, six bars, what is generated of one view from another, each over a line, the data.](instruments/refine-path.svg)
+#
+# *On a page of the course's site this picture steps and plays: a choice of the start, a slider for t.*
+# :::
+
+# %% [markdown]
 #
 # *Is (2) a bound, and who learns from which term?* Every $q_{\lambda_t}$ is some posterior, so each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$ (with weights and $\beta$: of $\beta \log Z(x)$, lesson 03, equation 2), however it was found and whatever it has
 # seen; so is their mean. In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,

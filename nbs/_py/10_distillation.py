@@ -150,6 +150,15 @@ for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": re
 ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 
 # %% [markdown]
+# Which direction a student is trained by decides what it does with an answer that it can't give. Here $p$ has two bumps, as $\bar q$ has when the teacher's answers fall into two groups. Press the two buttons: $\mathrm{KL}(p \,\|\, q)$, the students' direction, covers both bumps and puts mass between them; $\mathrm{KL}(q \,\|\, p)$ picks one bump, and $\mathrm{KL}(p \,\|\, q)$ then rises from 0.42 to 5.3 nats. Now go from one to the other by the slider: hardly anything happens until the last few percent. Bring the bumps together and the two agree.
+#
+# ::: {.instrument .kl-direction}
+# ![Still picture: a density with two bumps, and over both of them one broad bell, the best Gaussian in the direction that covers.](instruments/kl-direction.svg)
+#
+# *On a page of the course's site this picture has a switch for the direction of the KL and sliders for the bumps.*
+# :::
+
+# %% [markdown]
 # ## Students
 #
 # A teacher is a model that can `infer` from everything: each student imitates that joint posterior. If it has a method `targets(batch)` instead, as the iterative teacher of lesson 09, each

@@ -109,6 +109,17 @@ seed_by_seed = {said: matched(records, "iterative_student", "jmvae_student", met
 pd.concat(seed_by_seed).rename(columns=method_name).unstack().round(3)
 
 # %% [markdown]
+# ## The talk's line
+#
+# The line of the talk (slides 21-31), with the distances that were measured on the JVAE's frozen decoders; press *Play*. Watch two things: the refined posterior overtakes the joint encoder, and the students stay far from their teachers.
+#
+# ::: {.instrument .talk-line}
+# ![Still picture: five dots on a line that ends at the best Gaussian: near it the joint encoder and the refined posterior, far away the student of either.](instruments/talk-line.svg)
+#
+# *On a page of the course's site this picture tells the story step by step, for each modality.* Its numbers are those of the [records](../results/real/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
+# :::
+
+# %% [markdown]
 # Each teacher has its own decoders here, as in the talk. The lower table shows what the intervals are made of: with few seeds a line can have the same sign in every seed and still be open, because the sizes differ.
 #
 # ## Does refining work?
