@@ -335,7 +335,7 @@ class TensorData(MultimodalData):
     "Aligned tensors: row i of every modality is item i."
     def __init__(self, tensors, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
-                 modalities=None, # list or dict of `Modality`; guessed from the tensors if absent
+                 modalities=None, # list or dict of `Modality`; those not in it are guessed from the tensors
                  name="tensors", # of the data set
                  split="train", # train, validation or test
                  kinds=None, # dict: name -> kind ('text', 'counts', ...), in place of the guess
@@ -349,9 +349,9 @@ class TensorData(MultimodalData):
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
         for k in kinds or {}: one_of("kinds", k, pools)
-        known = _known(modalities) or {k: _guess(k, v, _said(k, v, kinds or {}))
-                                       for k, v in pools.items()}
-        for k in pools: one_of("tensors", k, known)
+        known = _known(modalities)
+        known |= {k: _guess(k, v, _said(k, v, kinds or {})) for k, v in pools.items()
+                  if k not in known}
         if labels is not None: labels = dict.fromkeys(pools, as_labels(labels))
         self._rows, groups = rows, kwargs.pop("groups", None)
         super().__init__(name, split, known, pools, having(labels, rows, "labels"),

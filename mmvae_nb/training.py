@@ -79,10 +79,12 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
     return pd.DataFrame(run.history)
 
 # %% ../nbs/02g_training.ipynb #9e0cef79
+_MOST = 10**6 # batches of an update: more is a slip, and would never come to an end
+
 def _checked(model, data, updates, epochs, **how):
     "The settings of a training as numbers of Python's; one line for what can't be trained."
     for name in ("batch_size", "accumulate"):
-        how[name] = in_range(name, how[name], low=1, whole=True)
+        how[name] = in_range(name, how[name], low=1, high=_MOST, whole=True)
     how["lr"] = in_range("lr", how["lr"], low=0)
     how["seed"] = in_range("seed", how["seed"], whole=True)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])

@@ -173,14 +173,15 @@ class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
                  direction="forward", # KL(teacher || student); "reverse": the other way round
-                 divide_prior=False, # divide the surplus priors out of products of students?
+                 divide_prior=True, # divide the surplus priors out of products of students, eq. (5)?
                  warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
                  steps=None, # T of a teacher that refines (lesson 09); None for its own
                  starts="one" # where such a teacher starts for an item: from "one", or from "all"
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
-        self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
+        self.divide_prior = one_of("divide_prior", divide_prior, [True, False])
+        self.teacher = teacher.requires_grad_(False).eval()
         self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
         self.in_groups = one_of("starts", starts, ["one", "all"]) == "one"
