@@ -40,7 +40,7 @@ A, B = torch.randn(32, 4, generator=g), torch.randn(32, 2, generator=g)
 def data(): return m.TensorData({"a": A, "b": B})
 @cache
 def specs(): return m.default_specs(data().modalities)
-def new(cls, **options): torch.manual_seed(0); return cls(specs(), **{"latent": 2, **options})
+def new(cls, **options): torch.manual_seed(0); return cls(**{"specs": specs(), "latent": 2, **options})
 @cache
 def mopoe(): return new(m.MoPoE).eval()
 @cache
