@@ -9,6 +9,7 @@ __all__ = ['JMVAE', 'JVAEWithStudents']
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -17,9 +18,10 @@ from .multimodal_elbo import *
 # %% ../nbs/04_jmvae.ipynb #49ad5225
 class JMVAE(MultimodalVAE):
     "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=0.1, # weight of the unimodal divergences
-                 warm_up=200 # updates over which alpha grows from 0 to its value
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 alpha: float = 0.1, # weight of the unimodal divergences
+                 warm_up: int = 200 # updates over which alpha grows from 0 to its value
                 ):
         super().__init__(specs, latent, beta)
         self.alpha = in_range("alpha", alpha, low=0)
@@ -63,8 +65,9 @@ class JMVAE(MultimodalVAE):
 # %% ../nbs/04_jmvae.ipynb #4ffe7e77
 class JVAEWithStudents(JMVAE):
     "A JVAE; its students, distilled meanwhile, train the decoders but not its posterior; eq. (4)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 share=0.5 # of the decoders' reconstruction that starts from students; 0: none
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 share: float = 0.5 # of the decoders' reconstruction that starts from students
                 ):
         super().__init__(specs, latent, beta, alpha=1.0, warm_up=0)
         self.share = in_range("share", share, low=0, high=.9)

@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -29,9 +30,10 @@ def subsets_of(names, # modality names
 # %% ../nbs/05_mopoe.ipynb #368abae4
 class MoPoE(MultimodalVAE):
     "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
-                 exact=False # all subsets in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 subsets: str = "powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
+                 exact: bool = False # all subsets in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta)
         self.subsets, self.exact, self._kind = subsets_of(specs, subsets), exact, subsets
@@ -70,12 +72,14 @@ class MoPoE(MultimodalVAE):
 
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta, subsets="full")
 
 class MMVAE(MoPoE):
     "The mixture of single experts (Shi et al., 2019), with the bound (2): `MoPoE`'s singletons."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 exact=False # all experts in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 exact: bool = False # all experts in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta, subsets="singletons", exact=exact)

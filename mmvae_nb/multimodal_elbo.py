@@ -6,10 +6,12 @@
 __all__ = ['MultimodalVAE', 'JVAE']
 
 # %% ../nbs/03_multimodal_elbo.ipynb #fbfabf77
+from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .missing import *
 from .networks import *
@@ -25,6 +27,10 @@ def _check_items(name, x, modality):
     if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+def _check_dict(name, x):
+    if isinstance(x, Mapping): return x
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
 
 def _own(x, like):
     "What a model is given from outside, as a tensor on its device, floats in its precision."
@@ -48,9 +54,10 @@ class MultimodalVAE(Remembers, nn.Module):
     refines = False       # does it refine posteriors by the gradient of the ELBO (lesson 09)?
     own_decoders = True   # are its decoders trained with it, or for it, and not another model's?
 
-    def __init__(self, specs, # dict: name -> `ModalitySpec`
-                 latent=20, # latent coordinates
-                 beta=1.0 # weight of the KL term
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], # dict: name -> `ModalitySpec`
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL term
                 ):
         super().__init__()
         if not specs: raise MmvaeError("specs: got none, allowed: at least one modality")
@@ -60,7 +67,7 @@ class MultimodalVAE(Remembers, nn.Module):
                                  "dot that are no attribute of torch's ModuleDict, and not "
                                  f"{PRESENT!r}")
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
-        self.latent = in_range("latent", latent, low=1, whole=True)
+        self.latent = in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         own = self.specs.items()
         self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
@@ -80,6 +87,7 @@ class MultimodalVAE(Remembers, nn.Module):
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
         "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
+        _check_dict("batch", batch)
         if PRESENT in batch:
             raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
                              " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`")
@@ -195,7 +203,8 @@ class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     needs_all = True
 
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
 

@@ -29,7 +29,7 @@ BAD = {"None": None, "True": True, "-1": -1, "0": 0, "2.5": 2.5, "nan": math.nan
 
 # what of it is a fine value for an argument of this kind
 COUNT, SIZE, NUMBER = {"2**70"}, {"0", "2**70"}, {"0", "2.5", "2**70"}
-SHARE, FLAG, SEED = {"0"}, {"True", "0"}, {"-1", "0", "2**70"}
+SHARE, FLAG, SEED = {"0"}, {"True"}, {"-1", "0", "2**70"}
 NONE = {"None"}
 NOTHING = set()
 
@@ -65,7 +65,7 @@ for cls, own in {m.JVAE: {}, m.MoPoE: dict(subsets=NOTHING, exact=FLAG), m.MVAE:
 told("VAE", lambda **c: m.VAE(**{"spec": specs()["a"], "name": "a", "latent": 2, **c}), spec=NOTHING, name={"word"},
      latent=NOTHING, beta=NUMBER)
 told("Students", lambda **c: m.Students(**{"teacher": new(m.JVAE), **c}), teacher=NOTHING, direction=NOTHING,
-     divide_prior=FLAG, warm_start={"0"}, steps=NONE, starts=NOTHING)
+     divide_prior=FLAG, warm_start={"True"}, steps=NONE, starts=NOTHING)
 told("on_decoders", lambda **c: m.on_decoders(**{"model": mopoe(), "hidden": 8, **c}), model=NOTHING, steps=COUNT,
      replay=SHARE)
 told("ModalitySpec", spec, encoder={"function"}, features=COUNT, decoder={"function"}, likelihood=NOTHING, weight=NUMBER,
@@ -77,14 +77,14 @@ told("StudentT", m.StudentT, columns=NOTHING, scale={"2.5", "2**70"}, df={"2.5",
 told("NegativeBinomial", m.NegativeBinomial, columns=NOTHING, dispersion={"2.5", "2**70"})
 told("Mixed", Mixed, columns=NOTHING)
 told("Modality", lambda **c: m.Modality(**{"name": "a", "kind": "text", "shape": (4,), "vocabulary": "ab", **c}),
-     name={"word"}, kind=NOTHING, shape={"[1]"}, vocabulary={"word"})
+     name={"word", "''"}, kind=NOTHING, shape={"[1]"}, vocabulary={"word", "[1]"})
 told("TensorData", lambda **c: m.TensorData(**{"tensors": batch(), **c}), tensors=NOTHING, labels=NONE,
-     modalities={"None", "[]", "{}"}, name={"word"}, split={"word"}, kinds={"None", "{}"}, present=NONE)
+     modalities={"None", "[]", "{}"}, name={"word", "''"}, split={"word", "''"}, kinds={"None", "{}"}, present={"None", "{}"})
 def paired(**c):
     same = {"a": torch.zeros(32, dtype=torch.int64), "b": torch.zeros(32, dtype=torch.int64)}
     return m.PairedByKey(**{"name": "p", "split": "train", "modalities": data().modalities, "pools": {"a": A, "b": B},
                             "labels": same, **c})
-told("PairedByKey", paired, modalities=NOTHING, pools=NOTHING, anchor=NONE, keys=NONE, partial=FLAG)
+told("PairedByKey", paired, modalities=NOTHING, pools={"{}", "dict"}, anchor=NONE, keys=NONE, partial=FLAG)
 told("Standardize", Standardize, train=NOTHING)
 told("Table", Table, train=NOTHING)
 told("data.batch", lambda **c: data().batch(**{"update": 0, "batch_size": 4, **c}), update={"0", "2**70"},
@@ -143,14 +143,14 @@ COMMANDS = {"scale": words("table", option="--scale"), "dataset": words("table",
             "seed": words("generate", "mopoe", "--given", "mnist", option="--seed"),
             "command": words(), "job": words("job")}
 
-def wrong_with(name, value, call):
+def wrong_with(name, value, call, inner="nobody"):
     "What is wrong with the answer to a bad value; nothing if it is one line as it should be."
     try:
         with warnings.catch_warnings(): warnings.simplefilter("ignore"); call(value)
     except MmvaeError as e:
         text = str(e)
         if "\n" in text or len(text) > 400: return f"not one line: {text[:200]}"
-        if not re.search(rf"\b{re.escape(name)}\b", text): return f"does not name {name}: {text[:120]}"
+        if not re.search(rf"\b({re.escape(name)}|{inner})\b", text): return f"does not name {name}: {text[:120]}"
         if not re.search(r"\bgot\b", text) or "allowed" not in text: return f"no 'got' or 'allowed': {text[:120]}"
     except Exception as e: return f"{type(e).__name__}: {str(e)[:120]}"
     else: return "taken silently"

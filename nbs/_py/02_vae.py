@@ -26,6 +26,7 @@ from collections import namedtuple
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 
@@ -185,12 +186,15 @@ def path_kl(q, z):
 
 class VAE(Remembers, nn.Module):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
-    def __init__(self, spec, # the modality's `ModalitySpec`
-                 name, # the modality's name, its key in a batch
-                 latent=20, # latent coordinates
-                 beta=1.0 # weight of the KL term
+    @checked
+    def __init__(self, spec: ModalitySpec, # the modality's `ModalitySpec`
+                 name: str, # the modality's name, its key in a batch
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL term
                 ):
         super().__init__()
+        in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
+        if not name: raise MmvaeError(f"name: got {name!r}, allowed: a modality's name")
         spec = spec.of_model(name)
         self.name, self.latent, self.weight = name, latent, spec.weight
         self.beta = in_range("beta", beta, low=0)

@@ -24,6 +24,7 @@
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -171,12 +172,13 @@ def one_each(names, # of modalities
 
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
-    def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
-                 direction="forward", # KL(teacher || student); "reverse": the other way round
-                 divide_prior=True, # divide the surplus priors out of products of students, eq. (5)?
-                 warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
-                 steps=None, # T of a teacher that refines (lesson 09); None for its own
-                 starts="one" # where such a teacher starts for an item: from "one", or from "all"
+    @checked
+    def __init__(self, teacher: MultimodalVAE, # trained; with `targets`, or able to `infer` all
+                 direction: str = "forward", # KL(teacher || student); "reverse": the other way
+                 divide_prior: bool = True, # divide surplus priors out of products, eq. (5)?
+                 warm_start: bool = False, # start from the teacher's own unimodal encoders?
+                 steps: int | None = None, # T of a teacher that refines (lesson 09); None: its own
+                 starts: str = "one" # where such a teacher starts for an item: "one", or "all"
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
@@ -261,10 +263,11 @@ class Students(MultimodalVAE):
 
 # %%
 #| exports
-def distill(teacher, # a trained model that can infer from everything
+@checked
+def distill(teacher: MultimodalVAE, # a trained model that can infer from everything
             data, # a `MultimodalData`
-            updates, # optimiser steps
-            students=None, # keyword arguments of `Students`
+            updates: int, # optimiser steps
+            students: dict | None = None, # keyword arguments of `Students`
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
