@@ -13,7 +13,8 @@
 
 What this module offers is loaded when it is first used. The rest of the house, by storey:
 
-    core  states  plotting                    errors, files, seeds; numbers in files; pictures
+    core  states  plotting  signatures        errors, files, seeds; numbers in files; pictures;
+                                              what a call must fit
     data  missing  datasets.*                 batches, pairing, holes in them; digits, birds, faces
     linear_gaussian                           the story in closed form: exact posteriors and gaps
     distributions  networks  kinds  text      posteriors, likelihoods; encoders and decoders

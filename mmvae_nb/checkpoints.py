@@ -8,12 +8,14 @@ __all__ = ['CHECKPOINT', 'SCHEMA', 'latest', 'fingerprint', 'save_checkpoint', '
 
 # %% ../nbs/02h_checkpoints.ipynb #edbc78ee
 import contextlib, functools, hashlib, importlib, inspect, json, os, re, shutil, sys, warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from .core import *
+from .signatures import *
 from .data import Modality
 from .networks import ModalitySpec
 from .states import *
@@ -299,10 +301,11 @@ def _written_arguments(model):
 # %% ../nbs/02h_checkpoints.ipynb #68d1eb5e
 SCHEMA = 1 # of the header
 
+@checked
 def save(model, # a `VAE` or `MultimodalVAE`
-         path, # of the file to write, such as "students.safetensors"
+         path: str | os.PathLike, # of the file to write, such as "students.safetensors"
          data=None, # a `MultimodalData`: its modalities and class names go with the model
-         half=False # weights as float16? Half the size, and 11 bits of each number
+         half: bool = False # weights as float16? Half the size, and 11 bits of each number
         ):
     "Write the model to one file that `load` opens by itself. Students leave their teacher."
     import mmvae_nb
@@ -395,9 +398,10 @@ def _read_spec(path, spec, trusted):
                         spec["weight"], spec["hidden"], m)
 
 # %% ../nbs/02h_checkpoints.ipynb #512a9eb2
-def load(path, # of a file that `save` wrote
-         specs=None, # dict: name -> `ModalitySpec`, in place of those in the file
-         trusted=(), # modules of others that the file may call, such as ("my_networks",)
+@checked
+def load(path: str | os.PathLike, # of a file that `save` wrote
+         specs: Mapping | None = None, # dict: name -> `ModalitySpec`, in place of those in the file
+         trusted: tuple | list = (), # modules of others that it may call: ("my_networks",)
          device="cpu" # where the model goes
         ):
     "The model that `save` wrote, in evaluation mode. Nothing of the file is run."

@@ -156,7 +156,7 @@ def _alike(params, x):
 class Laplace:
     "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
     logits = False
-    def __init__(self, scale=0.75 # b of eq. (6), in units of the data; images are in [0, 1]
+    def __init__(self, scale: float = 0.75 # b of eq. (6), in units of the data; images: [0, 1]
                 ): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, # data (batch, ...), uint8 or floats
                  params # of the same shape: the centre
@@ -175,7 +175,7 @@ class Laplace:
 class Gaussian:
     "Independent Gaussian values around `params`, with a fixed deviation `scale`."
     logits = False
-    def __init__(self, scale=1.0 # b of eq. (6), in units of the data
+    def __init__(self, scale: float = 1.0 # b of eq. (6), in units of the data
                 ): self.scale = in_range("scale", scale, low=1e-6)
     def log_prob(self, x, # data (batch, ...)
                  params # of the same shape: the centre

@@ -9,6 +9,7 @@ __all__ = ['JMVAE', 'JVAEWithStudents']
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -37,9 +38,10 @@ class _JointAndOwn(MultimodalVAE):
 # %% ../nbs/04_jmvae.ipynb #12f9a835
 class JMVAE(_JointAndOwn):
     "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=0.1, # weight of the unimodal divergences
-                 warm_up=200 # updates over which alpha grows from 0 to its value
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 alpha: float = 0.1, # weight of the unimodal divergences
+                 warm_up: int = 200 # updates over which alpha grows from 0 to its value
                 ):
         super().__init__(specs, latent, beta)
         self.alpha = in_range("alpha", alpha, low=0)
@@ -59,7 +61,7 @@ class JMVAE(_JointAndOwn):
         total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
         return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))
 
-# %% ../nbs/04_jmvae.ipynb #50cfa4ec
+# %% ../nbs/04_jmvae.ipynb #638a40f3
 def _of_a_part(model, batch):
     "The negative ELBO of what is there, by its encoders: a joint one is for all modalities."
     q = model.infer(batch)
@@ -70,8 +72,9 @@ def _of_a_part(model, batch):
 # %% ../nbs/04_jmvae.ipynb #4ffe7e77
 class JVAEWithStudents(JMVAE):
     "A JVAE; its students, distilled meanwhile, train the decoders but not its posterior; eq. (4)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 share=0.5 # of the decoders' reconstruction that starts from students; 0: none
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 share: float = 0.5 # of the decoders' reconstruction that starts from students
                 ):
         super().__init__(specs, latent, beta, alpha=1.0, warm_up=0)
         self.share = in_range("share", share, low=0, high=.9)

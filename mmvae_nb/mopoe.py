@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -29,9 +30,10 @@ def subsets_of(names, # modality names
 # %% ../nbs/05_mopoe.ipynb #368abae4
 class _Experts(MultimodalVAE):
     "One encoder per modality, and products of them."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
-                 exact=False # all subsets in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 subsets: str = "powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
+                 exact: bool = False # all subsets in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta)
         self.subsets, self.exact, self._kind = subsets_of(specs, subsets), exact, subsets
@@ -50,7 +52,7 @@ class _Experts(MultimodalVAE):
         if self.always_prior: return product_of_experts(posteriors, prior=True)
         return super().product(posteriors, prior=len(posteriors) == len(self.names))
 
-# %% ../nbs/05_mopoe.ipynb #ab3fb318
+# %% ../nbs/05_mopoe.ipynb #1a7c2b18
 class MoPoE(_Experts):
     "Mixture of products of experts (Sutter, Daunhawer and Vogt, 2021), eq. (2)."
     def mixture(self, batch) -> Mixture:
@@ -71,15 +73,17 @@ class MoPoE(_Experts):
         total = -(self.weighted(logs) - self.beta*kl).mean()
         return Loss(total, self.parts(logs, kl=kl))
 
-# %% ../nbs/05_mopoe.ipynb #7fa5a2b4
+# %% ../nbs/05_mopoe.ipynb #62bbdb6f
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta, subsets="full")
 
 class MMVAE(MoPoE):
     "The mixture of single experts (Shi et al., 2019), with the bound (2): `MoPoE`'s singletons."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 exact=False # all experts in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 exact: bool = False # all experts in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta, subsets="singletons", exact=exact)

@@ -6,26 +6,29 @@
 __all__ = ['MultimodalVAE', 'JVAE']
 
 # %% ../nbs/03_multimodal_elbo.ipynb #fbfabf77
+from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .missing import *
 from .networks import *
 from .vae import *
 
-# %% ../nbs/03_multimodal_elbo.ipynb #c044ede8
+# %% ../nbs/03_multimodal_elbo.ipynb #eeb82c57
 class _Modalities(Remembers, nn.Module):
     "Specifications, decoders and likelihoods of some modalities."
-    def __init__(self, specs, # dict: name -> `ModalitySpec`
-                 latent=20, # latent coordinates
-                 beta=1.0 # weight of the KL term
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], # dict: name -> `ModalitySpec`
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL term
                 ):
         super().__init__()
         _check_names(specs)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
-        self.latent = in_range("latent", latent, low=1, whole=True)
+        self.latent = in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         own = self.specs.items()
         self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
@@ -41,7 +44,7 @@ class _Modalities(Remembers, nn.Module):
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
-# %% ../nbs/03_multimodal_elbo.ipynb #e0d546d7
+# %% ../nbs/03_multimodal_elbo.ipynb #5d1c8665
 class _Objective(_Modalities):
     "The ELBO of eq. (1), and what it consists of."
     def decode(self, z, # latents (batch, latent)
@@ -68,13 +71,14 @@ class _Objective(_Modalities):
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
-# %% ../nbs/03_multimodal_elbo.ipynb #970e84cc
+# %% ../nbs/03_multimodal_elbo.ipynb #f1734fb1
 class _Subsets(_Objective):
     "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
         "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
+        _check_dict("batch", batch)
         if PRESENT in batch:
             raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
                              " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`")
@@ -96,7 +100,7 @@ class _Subsets(_Objective):
         posteriors = list(posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
-# %% ../nbs/03_multimodal_elbo.ipynb #0fc90195
+# %% ../nbs/03_multimodal_elbo.ipynb #9ac89d4f
 class _Draws(_Subsets):
     "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
@@ -120,7 +124,7 @@ class _Draws(_Subsets):
         x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
-# %% ../nbs/03_multimodal_elbo.ipynb #dad75723
+# %% ../nbs/03_multimodal_elbo.ipynb #5b32373a
 class _Generation(_Draws):
     "`generate`, for tensors or arrays on any device."
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
@@ -148,7 +152,7 @@ class _Generation(_Draws):
         if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
         return {m: x.to(like.device) for m, x in made.items()}
 
-# %% ../nbs/03_multimodal_elbo.ipynb #bb0e89b1
+# %% ../nbs/03_multimodal_elbo.ipynb #eeb3ef0b
 class MultimodalVAE(_Generation):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
@@ -173,7 +177,7 @@ class MultimodalVAE(_Generation):
         "The loss; items that lack different modalities are taken pattern by pattern."
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
-# %% ../nbs/03_multimodal_elbo.ipynb #ebd17447
+# %% ../nbs/03_multimodal_elbo.ipynb #a2e45b77
 #| code-fold: true
 #| code-summary: "What is refused at the door"
 def _check_names(specs):
@@ -195,9 +199,13 @@ def _check_items(name, x, modality):
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
 
-# %% ../nbs/03_multimodal_elbo.ipynb #fb37c2f9
+# %% ../nbs/03_multimodal_elbo.ipynb #df733197
 #| code-fold: true
 #| code-summary: "Arrays and tensors from outside"
+def _check_dict(name, x):
+    if isinstance(x, Mapping): return x
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
+
 def _own(x, like):
     "What a model is given from outside, as a tensor on its device, floats in its precision."
     if not isinstance(x, torch.Tensor):
@@ -220,7 +228,8 @@ class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     needs_all = True
 
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
 

@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -49,22 +50,24 @@ class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
 
-    def __init__(self, specs, latent=20, beta=1.0,
-                 steps=4, # T
-                 refiner="ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
-                 decoders="mean", # trained on the "mean" over t, the "last" step only, or "frozen"
-                 hidden=512, # width of the refiner
-                 replay=0.0, # share of a batch that continues earlier refinements (lesson 08)
-                 without=() # ingredients that "ours" is to do without (lesson 08)
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 steps: int = 4, # T
+                 refiner: str = "ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
+                 decoders: str = "mean", # trained on the "mean" over t, the "last" only, or "frozen"
+                 hidden: int = 512, # width of the refiner
+                 replay: float = 0.0, # share of a batch that continues earlier ones (lesson 08)
+                 without: tuple | list = () # ingredients that "ours" is to do without (lesson 08)
                 ):
         super().__init__(specs, latent, beta)
         self.steps = in_range("steps", steps, low=1, whole=True)
         self.train_decoders = one_of("decoders", decoders, ["mean", "last", "frozen"])
+        in_range("hidden", hidden, low=1, high=10**6, whole=True)
         kinds = {"ours": Refiner, "marino": MarinoRefiner}
         left_out = {"without": tuple(without)} if without else {}
         if left_out: one_of("refiner", refiner, ["ours"])
         self.refiner = kinds[one_of("refiner", refiner, kinds)](latent, hidden, **left_out)
-        self.replay = _ReplayOfEach(replay, len(specs))
+        self.replay = _ReplayOfEach(in_range("replay", replay, 0, 0.99), len(specs))
         self.encoders = nn.ModuleDict({n: UnimodalEncoder(s, latent) for n, s in specs.items()})
         self.own_decoders = decoders != "frozen"
         if not self.own_decoders:
@@ -151,9 +154,10 @@ class IterativeTeacher(MultimodalVAE):
         return [first, *done.elbos[1:]]
 
 # %% ../nbs/09_multimodal_iterative.ipynb #a92263a3
-def on_decoders(model, # a trained `MultimodalVAE`
-                steps=4, # T
-                replay=0.6, # share of a batch that continues earlier refinements
+@checked
+def on_decoders(model: MultimodalVAE, # a trained `MultimodalVAE`
+                steps: int = 4, # T
+                replay: float = 0.6, # share of a batch that continues earlier refinements
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."

@@ -8,6 +8,7 @@ __all__ = ['MVTCAE', 'CRMVAE']
 # %% ../nbs/06_mvtcae.ipynb #65fa4e6d
 from torch import nn
 from .core import *
+from .signatures import *
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -16,8 +17,9 @@ from .multimodal_elbo import *
 # %% ../nbs/06_mvtcae.ipynb #16b4ce93
 class MVTCAE(MultimodalVAE):
     "Product of experts with conditional bottlenecks (Hwang et al., 2021), eq. (5)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=5/6 # between the plain (0) and the conditional (1) bottleneck
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 alpha: float = 5/6 # between the plain (0) and the conditional (1) bottleneck
                 ):
         super().__init__(specs, latent, beta)
         self.alpha = in_range("alpha", alpha, low=0, high=1)
@@ -45,7 +47,8 @@ class MVTCAE(MultimodalVAE):
 # %% ../nbs/06_mvtcae.ipynb #41bf8b0e
 class CRMVAE(MVTCAE):
     "`MVTCAE`'s divergences; each encoder alone reconstructs its modality, too; eq. (7)."
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta, alpha=len(specs)/(len(specs) + 1))
 
     def loss(self, batch) -> Loss:

@@ -234,9 +234,9 @@ def _first_of_each_class(labels, items):
     return torch.cat(rows).sort().values
 
 # %% ../../nbs/02b_digits.ipynb #ebffcaad
-def mnist_svhn_text(split="train", # train, validation or test
-                    source="rendered", # rendered or real
-                    items=None, # at most so many items of each image pool, classes balanced
+def mnist_svhn_text(split: str = "train", # train, validation or test
+                    source: str = "rendered", # rendered or real
+                    items: int | None = None, # at most so many of each pool, classes balanced
                     device="cpu" # where the pools shall live
                    ) -> PairedByKey:
     "Triples of MNIST digit, street number and word that share a digit, paired anew each epoch."

@@ -70,7 +70,7 @@ def in_range(name, # what the argument is called
             ):
     "Return `value` if it is a number with `low <= value <= high`; raise `MmvaeError` otherwise."
     kinds = numbers.Integral if whole else numbers.Real
-    bad = isinstance(value, bool) or not isinstance(value, kinds) or value != value
+    bad = isinstance(value, bool) or not isinstance(value, kinds) or value - value != 0  # nan, inf
     if not bad and (low is None or value >= low) and (high is None or value <= high):
         return value.item() if hasattr(value, "item") else value   # Python's number, not NumPy's
     kind = "a whole number" if whole else "a number"

@@ -27,6 +27,7 @@ from collections import namedtuple
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 
@@ -239,12 +240,15 @@ Loss = namedtuple("Loss", "total parts")  # a scalar to minimise, and a dict of 
 
 class _TwoNetworks(Remembers, nn.Module):
     "Encoder and decoder of one modality."
-    def __init__(self, spec, # the modality's `ModalitySpec`
-                 name, # the modality's name, its key in a batch
-                 latent=20, # latent coordinates
-                 beta=1.0 # weight of the KL term
+    @checked
+    def __init__(self, spec: ModalitySpec, # the modality's `ModalitySpec`
+                 name: str, # the modality's name, its key in a batch
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL term
                 ):
         super().__init__()
+        in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
+        if not name: raise MmvaeError(f"name: got {name!r}, allowed: a modality's name")
         spec = spec.of_model(name)
         self.name, self.latent, self.weight = name, latent, spec.weight
         self.beta = in_range("beta", beta, low=0)
@@ -256,11 +260,19 @@ class _TwoNetworks(Remembers, nn.Module):
         if self.name in batch: return self.encoder(batch[self.name])
         raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
 
-    def generate(self, z # latents (batch, latent), or a batch (dict): its posterior's mean
+    @torch.no_grad()
+    def generate(self, z, # latents (batch, latent), or a batch (dict): its posterior's mean
+                 n=None, # of a batch: draws of z for each item, and so (n, batch, ...)
+                 generator=None # for the draws
                 ) -> dict: # name -> (batch, ...), images in [0, 1]
-        "Decode latents; or infer from a batch first. Means of the likelihood."
-        z = self.infer(z).mean if isinstance(z, dict) else z
-        return {self.name: self.likelihood.mean(self.decoder(z))}
+        "Decode latents; or infer from a batch first. Means of the likelihood, without gradient."
+        if n is not None: in_range("n", n, low=1, whole=True)
+        if isinstance(z, dict):
+            q = self.infer(z); z = q.mean if n is None else q.rsample(n, generator)
+        elif n is not None:
+            raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
+        x = self.likelihood.mean(self.decoder(z.flatten(0, -2)))
+        return {self.name: x.unflatten(0, z.shape[:-1])}
 
 
 # %% [markdown]

@@ -24,10 +24,12 @@
 # %%
 #| export
 import copy, functools, hashlib, html, math, warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 import numpy as np
 import torch
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.missing import *
 
 # %%
@@ -82,10 +84,11 @@ class Modality:
     "What one modality looks like: name, kind, shape of one item, vocabulary."
     name: str
     kind: str                             # 'image', 'text', 'vector', or one of lesson 02f
-    shape: tuple                          # (C, H, W), (length,), (D,) or (T, C)
-    vocabulary: str | tuple | None = None # for text: a string of characters or a tuple of words
+    shape: tuple | list                   # (C, H, W), (length,), (D,) or (T, C)
+    vocabulary: str | tuple | list | None = None # for text: a string of characters or a tuple of words
 
     def __post_init__(self):
+        check_fields(self)
         axes = _kinds[one_of("kind", self.kind, _kinds)]
         if len(self.shape) != axes:
             raise MmvaeError(f"{self.name}: got items of shape {self.shape}, allowed for a "
@@ -232,6 +235,7 @@ class MultimodalData:
                  terms=None, # dict: under which terms
                  split_rule="", # how the splits were cut
                  groups=None): # dict of tensors: photo or person each item was cut from, if known
+        if not modalities: raise MmvaeError("modalities: got none, allowed: one or more")
         self.name, self.split, self.real, self.split_rule = name, split, real, split_rule
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
         self.class_names, self.groups = class_names, groups
@@ -259,6 +263,7 @@ class MultimodalData:
               seed=0): # the run's seed
         "The batch of one training update: a pure function of its arguments."
         update = in_range("update", update, 0, whole=True)
+        seed = in_range("seed", seed, whole=True)
         epoch, k = divmod(update, self.batches_per_epoch(batch_size))
         rows = slice(k * batch_size, (k + 1) * batch_size)
         return self.gather({m: i[rows] for m, i in self.pairs(epoch, seed).items()})
@@ -280,7 +285,7 @@ class MultimodalData:
     def take(self, n, # how many items; beyond `len(self)` they come round again
              seed=0): # which pairing
         "A fixed set of `n` items with partners, and their labels: for evaluation."
-        return _take(self, in_range("n", n, 1, whole=True), seed)
+        return _take(self, in_range("n", n, 1, whole=True), in_range("seed", seed, whole=True))
 
     def items(self, modality): # its name
         "All items of one modality's pool, and their labels."
@@ -319,7 +324,7 @@ class MultimodalData:
 def _check_pool(modality, pool):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
+    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: pools of one or more")
     given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     types = _types.get(kind, _floats)
@@ -501,14 +506,14 @@ def _known(modalities):
 #| exports
 class TensorData(MultimodalData):
     "Aligned tensors: row i of every modality is item i."
-    def __init__(self, tensors, # dict of tensors or arrays, all with the same first axis
+    @checked
+    def __init__(self, tensors: Mapping, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
-                 modalities=None, # list or dict of `Modality`; guessed from the tensors if absent
-                 name="tensors", # of the data set
-                 split="train", # train, validation or test
-                 kinds=None, # dict: name -> kind ('text', 'counts', ...), in place of the guess
-                 present=None, # which items have what: dict: name -> bool (n,); bool (n, M);
-                 # or "given": an item lacks what is None or all NaN; None: all have all
+                 modalities: list | dict | None = None, # of `Modality`; others are guessed
+                 name: str = "tensors", # of the data set
+                 split: str = "train", # train, validation or test
+                 kinds: dict[str, str] | None = None, # 'text', 'counts', ...: no guess
+                 present=None, # who has what: name -> bool (n,); bool (n, M); "given": None, NaN
                  **kwargs): # what `MultimodalData` takes beside these
         read = lambda k, v: as_said(k, v, (kinds or {}).get(k))
         if present is not None: pools, rows = with_holes(tensors, present, read)
@@ -517,9 +522,8 @@ class TensorData(MultimodalData):
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
         for k in kinds or {}: one_of("kinds", k, pools)
-        known = _known(modalities) or {k: _guess(k, v, _said(k, v, kinds or {}))
-                                       for k, v in pools.items()}
-        for k in pools: one_of("tensors", k, known)
+        known, kinds = _known(modalities), kinds or {}
+        known |= {k: _guess(k, v, _said(k, v, kinds)) for k, v in pools.items() if k not in known}
         if labels is not None: labels = dict.fromkeys(pools, as_labels(labels))
         self._rows, groups = rows, kwargs.pop("groups", None)
         super().__init__(name, split, known, pools, having(labels, rows, "labels"),
@@ -591,6 +595,8 @@ class Standardize:
     "Columns of a table to mean 0 and deviation 1, as the training items have them; and `back`."
     def __init__(self, train): # training items (n, D): a tensor, array or table of numbers
         x = as_tensor("train", train).double()
+        if x.ndim != 2 or not x.numel():
+            raise MmvaeError(f"train: got shape {tuple(x.shape)}, allowed: (items, columns)")
         x = x[~x.isnan().all(1)]                                 # without items that lack the table
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
@@ -643,21 +649,22 @@ list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
 #| exports
 class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
-    def __init__(self, name, # of the data set
-                 split, # train, validation or test
-                 modalities, # dict of `Modality`, in the order models see them
-                 pools, # dict of tensors, first axis the items
-                 labels=None, # dict of int64 tensors, one for each pool: classes
-                 anchor=None, # modality whose items an epoch visits once each
-                 keys=None, # dict of int64 tensors: what partners share; the labels by default
-                 partial=False, # keep items whose key some modality lacks? Else one is refused
+    @checked
+    def __init__(self, name: str, # of the data set
+                 split: str, # train, validation or test
+                 modalities: dict[str, Modality], # dict of `Modality`, in the order models see them
+                 pools: dict[str, torch.Tensor], # dict of tensors, first axis the items
+                 labels: dict[str, torch.Tensor] | None = None, # int64, one for each pool: classes
+                 anchor: str | None = None, # modality whose items an epoch visits once each
+                 keys: dict[str, torch.Tensor] | None = None, # int64: what partners share; None: labels
+                 partial: bool = False, # keep items whose key some modality lacks? Or refuse
                  **kwargs): # what `MultimodalData` takes beside these
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
         if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
         for m in self.modalities: _check_keys(m, keys.get(m, torch.zeros(0)), pools[m])
         largest = max(pools, key=lambda m: len(pools[m]))
-        self.anchor = one_of("anchor", anchor or largest, self.modalities)
+        self.anchor = one_of("anchor", largest if anchor is None else anchor, self.modalities)
         self.keys = keys; self._pair(partial, "class" if keys is labels else "key")
 
     def _pair(self, partial, what="key"):

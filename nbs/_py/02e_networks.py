@@ -29,6 +29,7 @@ from typing import Callable
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.data import Modality, as_float
 from mmvae_nb.distributions import *
 
@@ -36,7 +37,6 @@ from mmvae_nb.distributions import *
 import matplotlib.pyplot as plt
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.plotting import generation_grid
-
 
 # %% [markdown]
 # ## What a model needs to know about a modality
@@ -54,6 +54,8 @@ from mmvae_nb.plotting import generation_grid
 
 # %%
 #| exports
+MOST_LATENT = 10**6 # latent coordinates: more is a slip, and more than any memory
+
 @dataclass(frozen=True)
 class ModalitySpec:
     "How one modality enters and leaves a model."
@@ -76,6 +78,7 @@ class ModalitySpec:
                 raise MmvaeError(f"{what}: got a {type(f).__name__}, allowed: a function that "
                                  f"makes a new one each time, lambda{z}: ...")
         _check_likelihood(self.likelihood)
+        check_fields(self)
         object.__setattr__(self, "decoder", _suited(self.decoder, self.likelihood))
 
     @property
@@ -422,10 +425,12 @@ def text_spec(num_tokens, # size of the vocabulary
 #| exports
 MOST_WEIGHT = 100. # the largest w_m that `default_specs` gives by itself
 
-def default_specs(modalities, # dict: name -> `Modality`
-                  weights=None # dict: name -> w_m; the rule above for those not named
+@checked
+def default_specs(modalities: dict[str, Modality], # dict: name -> `Modality`
+                  weights: dict[str, float] | None = None # w_m; None: by the rule above
                  ) -> dict: # name -> `ModalitySpec`
     "A `ModalitySpec` for each modality, by its kind."
+    if not modalities: raise MmvaeError("modalities: got none, allowed: one or more")
     for name in weights or {}: one_of("weights", name, modalities)
     sizes = {n: torch.Size(m.shape).numel() for n, m in modalities.items()}
     def rule(n):

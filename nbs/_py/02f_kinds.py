@@ -90,11 +90,11 @@ class Poisson:
 
 class NegativeBinomial(nn.Module):
     "Independent counts that vary more than Poisson's; `params` are log means, eq. (1)."
-    def __init__(self, columns=1, # length of the last axis, or 1: one dispersion for all
-                 dispersion=2.0 # r to begin with; it is learnt
+    def __init__(self, columns: int = 1, # length of the last axis, or 1: one dispersion for all
+                 dispersion: float = 2.0 # r to begin with; it is learnt
                 ):
         super().__init__()
-        self.columns = in_range("columns", columns, low=1, whole=True)
+        self.columns = in_range("columns", columns, low=1, high=10**6, whole=True)
         self.dispersion = in_range("dispersion", dispersion, low=1e-6)
         self.log_r = nn.Parameter(torch.full((columns,), math.log(dispersion)))
     def log_prob(self, x, # counts (batch, ..., columns)
@@ -119,12 +119,12 @@ class NegativeBinomial(nn.Module):
 #| exports
 class StudentT(nn.Module):
     "Independent numbers with outliers around `params`, eq. (2); scale and df are learnt."
-    def __init__(self, columns=1, # length of the last axis, or 1: one scale and df for all
-                 scale=0.5, # s to begin with, in units of the data
-                 df=5.0 # degrees of freedom to begin with: few for many outliers
+    def __init__(self, columns: int = 1, # length of the last axis, or 1: one scale and df for all
+                 scale: float = 0.5, # s to begin with, in units of the data
+                 df: float = 5.0 # degrees of freedom to begin with: few for many outliers
                 ):
         super().__init__()
-        self.columns = in_range("columns", columns, low=1, whole=True)
+        self.columns = in_range("columns", columns, low=1, high=10**6, whole=True)
         self.scale, self.df = in_range("scale", scale, low=1e-6), in_range("df", df, low=1e-6)
         self.log_scale = nn.Parameter(torch.full((columns,), math.log(scale)))
         self.log_df = nn.Parameter(torch.full((columns,), math.log(df)))
@@ -287,6 +287,8 @@ class Mixed(nn.Module):
     def __init__(self, columns # of a table, in order
                 ):
         super().__init__()
+        if not isinstance(columns, (tuple, list)) or not columns:
+            raise MmvaeError(f"columns: got {columns!r:.40}, allowed: a tuple with the kind of each")
         self.columns = tuple(columns)
         for c in self.columns: _check_column(c)
         parts = {"number": StudentT, "count": Poisson, "binary": Bernoulli}
@@ -313,8 +315,8 @@ class Mixed(nn.Module):
                           for p, v in self._pairs(params)], 1)
 
 def _check_column(c):
-    if isinstance(c, int) and not isinstance(c, bool): in_range("classes of a column", c, low=2)
-    else: one_of("column", c, ["number", "count", "binary"])
+    if isinstance(c, int) and not isinstance(c, bool): in_range("classes in columns", c, low=2)
+    else: one_of("columns", c, ["number", "count", "binary"])
 
 
 # %%
@@ -351,6 +353,8 @@ class Table:
     def __init__(self, train, # a data frame of training items
                  counts=() # names of the columns that count something
                 ):
+        if not isinstance(train, pd.DataFrame):
+            raise MmvaeError(f"train: got a {type(train).__name__}, allowed: a data frame")
         for n in counts: one_of("counts", n, train.columns)
         self.names, self.counts = list(train.columns), tuple(counts)
         self._known = {n: self._look(n, train[n]) for n in self.names}

@@ -23,7 +23,7 @@
 # %%
 #| export
 import contextlib, json, math, os, re, time, warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import pandas as pd
 import torch
 from mmvae_nb.core import *
@@ -201,28 +201,28 @@ assert resolve_precision("auto", "cpu") in ("bf16", "float32")
 
 # %%
 #| exports
-def fit(model, # a module: model(batch) -> Loss(total, parts)
+def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader`
-        updates=None, # number of optimiser steps; or say `epochs`
-        batch_size=128, # items per batch and process; an iterable brings its own
-        lr=1e-3, # peak learning rate
-        seed=0, # of batches and of all that is drawn while training; not of the first weights
+        updates: int | None = None, # number of optimiser steps; or say `epochs`
+        batch_size: int = 128, # items per batch and process; an iterable brings its own
+        lr: float = 1e-3, # peak learning rate
+        seed: int = 0, # of batches and all else that is drawn; not of the first weights
         device="auto", # auto, cpu, cuda, cuda:N, mps
-        precision="float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
-        schedule="warmup_cosine", # "warmup_cosine" or "constant"
-        clip=100.0, # largest norm of the gradient; None for no limit
+        precision: str = "float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
+        schedule: str = "warmup_cosine", # "warmup_cosine" or "constant"
+        clip: float | None = 100.0, # largest norm of the gradient; None for no limit
         checkpoint=None, # folder for checkpoints; None for none
-        every=200, # updates between checkpoints
-        progress=True, # show a bar with the parts of the loss
-        stop_after=None, # stop (with a checkpoint) after this many updates, as if interrupted
-        callbacks=(), # functions of the `Run`, called after each row of the history
-        epochs=None, # passes over the data, in place of `updates`
-        accumulate=1, # batches per update and process, whose gradients are averaged
-        optimiser=None, # function (parameters, lr) -> `torch.optim.Optimizer`; None for Adam
+        every: int = 200, # updates between checkpoints
+        progress: bool = True, # show a bar with the parts of the loss
+        stop_after: int | None = None, # stop (with a checkpoint), as if interrupted
+        callbacks: Iterable[Callable] = (), # functions of the `Run`, called after each row
+        epochs: int | None = None, # passes over the data, in place of `updates`
+        accumulate: int = 1, # batches per update and process, whose gradients are averaged
+        optimiser: Callable | None = None, # (parameters, lr) -> `torch.optim.Optimizer`; Adam
         validation=None, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
-        every_validation=None, # updates between looks at them, in tens; None: about 40 looks
-        patience=None, # looks without a new best loss that end the training; None: never
-        keep=None # weights at the end: "best" or "last"; None: "best" if there is `patience`
+        every_validation: int | None = None, # updates between looks; None: about 40 looks
+        patience: int | None = None, # looks without a new best that end it; None: never
+        keep: str | None = None # "best" or "last" weights; None: "best" with `patience`
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place; resumes from `checkpoint` if there is one."
     data, checkpoint = _numbered(data), _folder(checkpoint)
@@ -247,10 +247,12 @@ def fit(model, # a module: model(batch) -> Loss(total, parts)
 
 # %%
 #| exports
+_MOST = 10**6 # batches of an update: more is a slip, and would never come to an end
+
 def _checked(model, data, updates, epochs, **how):
     "The settings of a training as numbers of Python's; one line for what can't be trained."
     for name in ("batch_size", "accumulate"):
-        how[name] = in_range(name, how[name], low=1, whole=True)
+        how[name] = in_range(name, how[name], low=1, high=_MOST, whole=True)
     how["lr"] = in_range("lr", how["lr"], low=0)
     how["seed"] = in_range("seed", how["seed"], whole=True)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])

@@ -20,12 +20,14 @@
 # %%
 #| export
 import contextlib, functools, hashlib, importlib, inspect, json, os, re, shutil, sys, warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.data import Modality
 from mmvae_nb.networks import ModalitySpec
 from mmvae_nb.states import *
@@ -402,10 +404,11 @@ def _written_arguments(model):
 #| exports
 SCHEMA = 1 # of the header
 
+@checked
 def save(model, # a `VAE` or `MultimodalVAE`
-         path, # of the file to write, such as "students.safetensors"
+         path: str | os.PathLike, # of the file to write, such as "students.safetensors"
          data=None, # a `MultimodalData`: its modalities and class names go with the model
-         half=False # weights as float16? Half the size, and 11 bits of each number
+         half: bool = False # weights as float16? Half the size, and 11 bits of each number
         ):
     "Write the model to one file that `load` opens by itself. Students leave their teacher."
     import mmvae_nb
@@ -506,9 +509,10 @@ def _read_spec(path, spec, trusted):
 
 # %%
 #| exports
-def load(path, # of a file that `save` wrote
-         specs=None, # dict: name -> `ModalitySpec`, in place of those in the file
-         trusted=(), # modules of others that the file may call, such as ("my_networks",)
+@checked
+def load(path: str | os.PathLike, # of a file that `save` wrote
+         specs: Mapping | None = None, # dict: name -> `ModalitySpec`, in place of those in the file
+         trusted: tuple | list = (), # modules of others that it may call: ("my_networks",)
          device="cpu" # where the model goes
         ):
     "The model that `save` wrote, in evaluation mode. Nothing of the file is run."

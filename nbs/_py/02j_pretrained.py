@@ -64,7 +64,7 @@ def cards() -> dict: # name -> card, a dict with the path of its file under "pat
         found.setdefault(said["name"], {**said, "path": card.with_name(Path(said["file"]).name)})
     return found
 
-def pretrained(name, # of a card, such as "iterative_student"
+def pretrained(name: str, # of a card, such as "iterative_student"
                device="cpu" # where the model goes
               ):
     "A trained model, checked against its card and ready to use; its card is `model.card`."

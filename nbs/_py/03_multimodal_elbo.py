@@ -24,10 +24,12 @@
 
 # %%
 #| export
+from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.missing import *
 from mmvae_nb.networks import *
@@ -140,14 +142,15 @@ elbo = sum(specs[n].weight*v for n, v in log_p.items()) - q.kl()           # eq.
 #| exports
 class _Modalities(Remembers, nn.Module):
     "Specifications, decoders and likelihoods of some modalities."
-    def __init__(self, specs, # dict: name -> `ModalitySpec`
-                 latent=20, # latent coordinates
-                 beta=1.0 # weight of the KL term
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], # dict: name -> `ModalitySpec`
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL term
                 ):
         super().__init__()
         _check_names(specs)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
-        self.latent = in_range("latent", latent, low=1, whole=True)
+        self.latent = in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
         own = self.specs.items()
         self.decoders = nn.ModuleDict({n: s.make_decoder(latent) for n, s in own})
@@ -207,6 +210,7 @@ class _Subsets(_Objective):
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
         "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
+        _check_dict("batch", batch)
         if PRESENT in batch:
             raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
                              " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`")
@@ -348,6 +352,10 @@ def _check_items(name, x, modality):
 #| exports
 #| code-fold: true
 #| code-summary: "Arrays and tensors from outside"
+def _check_dict(name, x):
+    if isinstance(x, Mapping): return x
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
+
 def _own(x, like):
     "What a model is given from outside, as a tensor on its device, floats in its precision."
     if not isinstance(x, torch.Tensor):
@@ -377,7 +385,8 @@ class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     needs_all = True
 
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
 

@@ -37,6 +37,8 @@ import contextlib
 from dataclasses import dataclass
 import numpy as np, torch
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
+from mmvae_nb.data import MultimodalData
 from mmvae_nb.distributions import *
 from mmvae_nb.metrics import *
 from mmvae_nb.amortization_gap import gradient_ascent
@@ -420,16 +422,17 @@ def _sections(e, validation, along_t):
 
 # %%
 #| exports
+@checked
 def evaluate(model, # a `MultimodalVAE`, yours or ours; what it can do decides what is measured
-             train, # `MultimodalData`: for the probe, and for the floor of the FID
-             test, # `MultimodalData` to measure on, with labels or without
+             train: MultimodalData, # `MultimodalData`: for the probe, and for the floor of the FID
+             test: MultimodalData, # `MultimodalData` to measure on, with labels or without
              judge=None, # object with `features` and `scores` (lesson 03b); None: nothing is judged
-             validation=None, # `MultimodalData` to choose the learning rate of plain ascent on
-             samples=1500, # test items; fewer than 100 count as a trial: few steps everywhere
-             probe_points=5000, # training items of the probe
-             oracle_items=250, # test items that get a free Gaussian each, 0 for none
-             seed=0, # of all noise
-             along_t=True, # of a model that refines: also generations at several t, or plain ascent
+             validation: MultimodalData | None = None, # to choose the rate of plain ascent
+             samples: int = 1500, # test items; fewer than 100: a trial with few steps
+             probe_points: int = 5000, # training items of the probe
+             oracle_items: int = 250, # test items that get a free Gaussian each, 0 for none
+             seed: int = 0, # of all noise
+             along_t: bool = True, # of a model that refines: generations at several t
              tell=write_status # called with step, total and text after each number
             ) -> Rows:
     "All numbers of `model`: generations, probe, KLs and ELBOs. It and the random state stay as is."

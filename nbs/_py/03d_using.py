@@ -20,12 +20,15 @@
 #| export
 import math
 from collections import namedtuple
+from collections.abc import Mapping
 import numpy as np
 import torch
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.amortization_gap import gradient_ascent, importance_estimate
 from mmvae_nb.amortization_gap import annealed_importance_sampling
+from mmvae_nb.multimodal_elbo import MultimodalVAE
 from mmvae_nb.vae import path_kl
 
 # %%
@@ -111,15 +114,17 @@ def _kept(made, dtype):
 
 # %%
 #| exports
-def impute(model, # a `MultimodalVAE` that infers from a part (students, MoPoE, ...)
-           data, # dict: name -> tensor or array (items, ...); nan where something is missing
-           there=None, # dict: name -> bool (items,): who has it, for bytes and tokens
-           sample=False, # draw z, or "x": the data too (see `generate`)
-           generator=None, # for the draws
-           n=None, # imputations: then (n, items, ...)
-           batch_size=500 # items at once
+@checked
+def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (students, MoPoE, ...)
+           data: Mapping, # dict: name -> tensor or array (items, ...); nan: missing
+           there: Mapping | None = None, # name -> bool (items,): for bytes and tokens
+           sample: bool | str = False, # draw z, or "x": the data too (see `generate`)
+           generator: torch.Generator | None = None, # for the draws
+           n: int | None = None, # imputations: then (n, items, ...)
+           batch_size: int = 500 # items at once
           ) -> dict: # every modality of the model; arrays if arrays were given
     "The same data with the holes filled from what each item has."
+    in_range("batch_size", batch_size, low=1, whole=True)
     if not data: raise MmvaeError("data: got no modality, allowed: at least one")
     given = {m: _plain_tensor(x) for m, x in data.items()}
     items = len(next(iter(given.values())))
@@ -258,19 +263,22 @@ def _estimate(model, batch, method, samples, climb):
     nats, ess = importance_estimate(log_w)
     return torch.stack([nats, (1/ess - 1/samples).clamp(min=0).sqrt(), ess])         # eq. (2)
 
-def log_likelihood(model, # a `MultimodalVAE`
-                   target, # dict: name -> tensor or array (items, ...)
-                   given=None, # dict of other modalities of the same items; None for log p(target)
-                   method="importance", # or "ais": slower, and right where that has few samples
-                   samples=None, # per item; None: 1000, or 16 chains
-                   climb=300, # steps towards the proposal (see `proposal`)
-                   seed=0, # of all that is drawn
-                   batch_size=100 # items at once
+@checked
+def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
+                   target: Mapping, # dict: name -> tensor or array (items, ...)
+                   given: Mapping | None = None, # other modalities of the same items
+                   method: str = "importance", # or "ais": slower, right where that fails
+                   samples: int | None = None, # per item; None: 1000, or 16 chains
+                   climb: int = 300, # steps towards the proposal (see `proposal`)
+                   seed: int = 0, # of all that is drawn
+                   batch_size: int = 100 # items at once
                   ) -> LogLikelihood:
     "Estimate log p(target), or log p(target | given) by eq. (1), in nats per item, unweighted."
     one_of("method", method, ["importance", "ais"])
-    samples = samples or {"importance": 1000, "ais": 16}[method]
-    in_range("samples", samples, low=2, whole=True)
+    if samples is None: samples = {"importance": 1000, "ais": 16}[method]
+    in_range("samples", samples, low=2, high=10**6, whole=True)
+    in_range("batch_size", batch_size, low=1, whole=True)
+    in_range("climb", climb, low=0, high=10**6, whole=True)
     both = [n for n in given or {} if n in target]
     if both: raise MmvaeError(f"given: got {', '.join(both)}, allowed: what is no target")
     sets = [model.at_home({**target, **(given or {})})] + ([model.at_home(given)] if given else [])
@@ -354,10 +362,11 @@ pd.DataFrame(table).T.round(2)
 
 # %%
 #| exports
-def refined(model, # a `MultimodalVAE`
-            batch, # dict: name -> tensor or array: what is given
-            steps=300, # of gradient ascent
-            seed=0 # of the noise
+@checked
+def refined(model: MultimodalVAE, # a `MultimodalVAE`
+            batch: Mapping, # dict: name -> tensor or array: what is given
+            steps: int = 300, # of gradient ascent
+            seed: int = 0 # of the noise
            ) -> DiagonalGaussian:
     "The best Gaussian for the (weighted) ELBO of what is given: it explains that, not the rest."
     batch = model.at_home(batch); model.check(batch)

@@ -24,6 +24,7 @@
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -136,9 +137,10 @@ class _JointAndOwn(MultimodalVAE):
 #| exports
 class JMVAE(_JointAndOwn):
     "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=0.1, # weight of the unimodal divergences
-                 warm_up=200 # updates over which alpha grows from 0 to its value
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 alpha: float = 0.1, # weight of the unimodal divergences
+                 warm_up: int = 200 # updates over which alpha grows from 0 to its value
                 ):
         super().__init__(specs, latent, beta)
         self.alpha = in_range("alpha", alpha, low=0)
@@ -288,8 +290,9 @@ table.round(1)
 #| exports
 class JVAEWithStudents(JMVAE):
     "A JVAE; its students, distilled meanwhile, train the decoders but not its posterior; eq. (4)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 share=0.5 # of the decoders' reconstruction that starts from students; 0: none
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 share: float = 0.5 # of the decoders' reconstruction that starts from students
                 ):
         super().__init__(specs, latent, beta, alpha=1.0, warm_up=0)
         self.share = in_range("share", share, low=0, high=.9)

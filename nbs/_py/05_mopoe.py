@@ -26,6 +26,7 @@ import itertools
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -176,9 +177,10 @@ assert subsets_of("abc", "singletons") == [("a",), ("b",), ("c",)]
 #| exports
 class _Experts(MultimodalVAE):
     "One encoder per modality, and products of them."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 subsets="powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
-                 exact=False # all subsets in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 subsets: str = "powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
+                 exact: bool = False # all subsets in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta)
         self.subsets, self.exact, self._kind = subsets_of(specs, subsets), exact, subsets
@@ -228,13 +230,15 @@ class MoPoE(_Experts):
 #| exports
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta, subsets="full")
 
 class MMVAE(MoPoE):
     "The mixture of single experts (Shi et al., 2019), with the bound (2): `MoPoE`'s singletons."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 exact=False # all experts in the loss, instead of one drawn per item?
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 exact: bool = False # all experts in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta, subsets="singletons", exact=exact)
 

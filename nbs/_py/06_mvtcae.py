@@ -24,6 +24,7 @@
 #| export
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -150,8 +151,9 @@ ax.set(xlim=(-2.5, 2.5), ylim=(-1.1, 1.1), aspect="equal"); ax.axis("off");
 #| exports
 class MVTCAE(MultimodalVAE):
     "Product of experts with conditional bottlenecks (Hwang et al., 2021), eq. (5)."
-    def __init__(self, specs, latent=20, beta=1.0,
-                 alpha=5/6 # between the plain (0) and the conditional (1) bottleneck
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+                 alpha: float = 5/6 # between the plain (0) and the conditional (1) bottleneck
                 ):
         super().__init__(specs, latent, beta)
         self.alpha = in_range("alpha", alpha, low=0, high=1)
@@ -360,7 +362,8 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 #| exports
 class CRMVAE(MVTCAE):
     "`MVTCAE`'s divergences; each encoder alone reconstructs its modality, too; eq. (7)."
-    def __init__(self, specs, latent=20, beta=1.0):
+    @checked
+    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
         super().__init__(specs, latent, beta, alpha=len(specs)/(len(specs) + 1))
 
     def loss(self, batch) -> Loss:

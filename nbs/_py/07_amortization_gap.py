@@ -22,7 +22,7 @@
 
 # %%
 #| export
-import math
+import math, warnings
 from collections import namedtuple
 import torch
 from mmvae_nb.core import *
@@ -95,18 +95,39 @@ set_style()
 def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
                     start, # posterior to start from
                     steps=400, # gradient evaluations
-                    lr=0.05 # rate of Adam, decayed to a tenth along a cosine
+                    lr=0.05, # rate of Adam, decayed to a tenth along a cosine
+                    tolerance=0.01 # nats per item it may still rise without a warning; None: any
                    ) -> DiagonalGaussian:
-    "The best Gaussian, q* of eq. (2): Adam on each item's own mean and log-variance."
-    mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
+    "The best Gaussian, q* of eq. (2), by Adam. Of 100 steps or more it warns if they were too few."
+    needs_gradients("gradient_ascent")
+    in_range("steps", steps, low=0, whole=True)
+    values, (mean, logvar) = [], (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
     optimiser = torch.optim.Adam([mean, logvar], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
     with torch.enable_grad():
         for _ in range(steps):
-            loss = -elbo(DiagonalGaussian(mean, logvar)).sum()
-            mean.grad, logvar.grad = torch.autograd.grad(loss, [mean, logvar])
+            value = elbo(DiagonalGaussian(mean, logvar)); values.append(value.detach())
+            mean.grad, logvar.grad = torch.autograd.grad(-value.sum(), [mean, logvar])
             optimiser.step(); schedule.step()
+    if tolerance is not None and steps >= 100: _warn_of_rise(torch.stack(values), tolerance)
     return DiagonalGaussian(mean, logvar).detach()
+
+def needs_gradients(what):
+    "Refuse to begin under `torch.inference_mode`, where nothing can be differentiated."
+    if torch.is_inference_mode_enabled():
+        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: torch.no_grad, "
+                         "or neither, as it takes gradients of its own")
+
+def _warn_of_rise(values, tolerance):
+    "One line if the last fifth of the steps lies above the fifth before by more than its noise."
+    k, n = len(values)//5, values.shape[1]
+    before, last = values[-2*k:-k].double(), values[-k:].double()
+    rise = (last.mean(0) - before.mean(0)).mean().item()
+    noise = ((last.var(0) + before.var(0))/k).sum().sqrt().item()/n
+    if rise > tolerance + 3*noise:
+        warnings.warn(f"steps: {len(values)} were too few, the ELBO still rose by {rise:.2g} nats "
+                      "an item in the last fifth of them; more steps, a nearer start or a larger "
+                      "lr may help", stacklevel=3)
 
 
 # %% [markdown]
@@ -160,7 +181,11 @@ def linear_elbo(q, generator=None):
 
 # %%
 start = DiagonalGaussian.standard(16, 6)
-early, best = (gradient_ascent(linear_elbo, start, n) for n in (400, 2000))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    early, best = (gradient_ascent(linear_elbo, start, n) for n in (400, 2000))
+print(*(w.message for w in told))                       # of the 400 steps; 2,000 are enough
+assert len(told) == 1 and "400 were too few" in str(told[0].message)
 reached = exact - linear_elbo(best)
 print(f"approximation gap: {known_gap:.3f} nats by eq. (4); by climbing for 2,000 steps "
       f"{reached.mean():.3f}, for 400 steps {(exact - linear_elbo(early)).mean():.3f}")

@@ -22,7 +22,7 @@ import torch, torch.nn.functional as F
 from collections import namedtuple
 from dataclasses import replace
 from torch.distributions import MultivariateNormal, Normal
-from mmvae_nb.amortization_gap import gap_decomposition, gradient_ascent
+from mmvae_nb.amortization_gap import gap_decomposition, gradient_ascent, needs_gradients
 from mmvae_nb.checkpoints import cached
 from mmvae_nb.core import *
 from mmvae_nb.data import TensorData
@@ -234,6 +234,7 @@ def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log 
                                  generator=None # random stream
                                 ) -> torch.Tensor: # log weights (chains, batch)
     "Log weights, for `importance_estimate`; lesson 07a, eq. (3). Item i of chain c is row c * batch + i of z."
+    needs_gradients("annealed_importance_sampling")
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)
     shape = tuple(log_joint(start.mean).shape)

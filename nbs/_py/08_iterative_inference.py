@@ -27,6 +27,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from mmvae_nb.core import *
+from mmvae_nb.amortization_gap import needs_gradients
 from mmvae_nb.distributions import *
 from mmvae_nb.vae import *
 
@@ -436,6 +437,7 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            memory=None # the refiner's, to go on where an earlier refinement stopped
           ):
     "The trajectory q_0, ..., q_T (detached), or with `keep` a `Refinement`, eq. (1)."
+    needs_gradients("refine")
     in_range("steps", steps, low=0, whole=True)
     if keep: return _refine_to_train(elbo, start, refiner, steps, list(parameters), memory)
     trajectory = [start]

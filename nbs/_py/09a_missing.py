@@ -194,7 +194,9 @@ def as_tensor(name, # for messages
               x # tensor, array, list or table
              ) -> torch.Tensor:
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
-    if isinstance(x, torch.Tensor): return x.float() if x.dtype == torch.float64 else x
+    if isinstance(x, torch.Tensor):
+        if x.ndim: return x.float() if x.dtype == torch.float64 else x
+        raise MmvaeError(f"{name}: got {x.item()}, allowed: an array, items along its first axis")
     try:
         given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
         return as_tensor(name, torch.as_tensor(given))
@@ -206,7 +208,9 @@ def as_tensor(name, # for messages
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:
     "Labels as an int64 tensor; a fraction is no class."
-    x = torch.as_tensor(labels)
+    try: x = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"labels: got {labels!r:.40}, allowed: the number of each class") from e
     if (x.double() == x.long()).all(): return x.long()
     raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
 

@@ -24,6 +24,7 @@
 import torch
 from torch import nn
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -194,16 +195,18 @@ def one_each(names, # of modalities
 #| exports
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
-    def __init__(self, teacher, # a trained `MultimodalVAE`, with `targets` or able to `infer` all
-                 direction="forward", # KL(teacher || student); "reverse": the other way round
-                 divide_prior=False, # divide the surplus priors out of products of students?
-                 warm_start=False, # start from the teacher's own unimodal encoders, if it has such?
-                 steps=None, # T of a teacher that refines (lesson 09); None for its own
-                 starts="one" # where such a teacher starts for an item: from "one", or from "all"
+    @checked
+    def __init__(self, teacher: MultimodalVAE, # trained; with `targets`, or able to `infer` all
+                 direction: str = "forward", # KL(teacher || student); "reverse": the other way
+                 divide_prior: bool = True, # divide surplus priors out of products, eq. (5)?
+                 warm_start: bool = False, # start from the teacher's own unimodal encoders?
+                 steps: int | None = None, # T of a teacher that refines (lesson 09); None: its own
+                 starts: str = "one" # where such a teacher starts for an item: "one", or "all"
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
-        self.divide_prior, self.teacher = divide_prior, teacher.requires_grad_(False).eval()
+        self.divide_prior = one_of("divide_prior", divide_prior, [True, False])
+        self.teacher = teacher.requires_grad_(False).eval()
         self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
         self.in_groups = one_of("starts", starts, ["one", "all"]) == "one"
@@ -283,10 +286,11 @@ class Students(MultimodalVAE):
 
 # %%
 #| exports
-def distill(teacher, # a trained model that can infer from everything
+@checked
+def distill(teacher: MultimodalVAE, # a trained model that can infer from everything
             data, # a `MultimodalData`
-            updates, # optimiser steps
-            students=None, # keyword arguments of `Students`
+            updates: int, # optimiser steps
+            students: dict | None = None, # keyword arguments of `Students`
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."

@@ -109,7 +109,8 @@ class Method:
 
 # %%
 #| exports
-_students = dict(module="distillation", cls="Students", updates="student_updates")
+_plain = {"divide_prior": False}   # products as in the talk; both rules are measured (lesson 03c)
+_students = dict(module="distillation", cls="Students", updates="student_updates", options=_plain)
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
                 uses_steps=True, updates="refiner_updates")
 _study = dict(module="multimodal_iterative", updates="study_updates", one_seed=True)
@@ -151,8 +152,8 @@ METHODS = {
                              label="Marino's refiner, JVAE's decoders"),
     "refined_student": Method(**_students, teacher="refined", one_seed=True,
                               label="Student of refined, JVAE's decoders", colour="#556b2f"),
-    "refined_student_t16": Method(**_students, teacher="refined", options={"steps": 16},
-                                  one_seed=True,
+    "refined_student_t16": Method(**{**_students, "options": {**_plain, "steps": 16}},
+                                  teacher="refined", one_seed=True,
                                   label="Student of refined at T = 16, JVAE's decoders",
                                   colour="#9acd32"),
     # how many iterations, at test and at training

@@ -1,0 +1,150 @@
+# %% [markdown]
+# # What a signature says
+#
+# > Annotations that editors show, and that a call is held to.
+#
+# ::: {.callout-note}
+# ## You will learn
+#
+# - how a wrong argument ends up far from the call that it belongs to;
+# - how annotations refuse it at the door, in one line.
+#
+# Runs in a second on a laptop CPU. You can skip this lesson on a first reading.
+# :::
+
+# %%
+#| default_exp signatures
+
+# %%
+#| export
+import functools, inspect, numbers, types, typing
+from collections.abc import Callable, Mapping
+import numpy as np
+from mmvae_nb.core import *
+
+# %% [markdown]
+# ## Far from home
+#
+# `JVAE([encoder, decoder])` gives a list where a dict belongs. Python does not mind; some function below asks the list for its `items`, and the message is about an attribute of a list, in a file that the user never
+# opened. Each public function could begin with a line for each argument. But the line is there already: the annotation, which editors and type checkers read. So we let the call read it, too.
+#
+# What fits: a whole number fits `float`, `True` fits neither `int` nor `float`, NumPy's numbers count as Python's, and the names and values of a `dict[str, ModalitySpec]` are looked at one by one. An annotation that
+# is no class (a string of a protocol, `Any`) is for people, and is left alone.
+
+# %%
+#| exports
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text",
+          type(None): "None", typing.Any: "anything", Callable: "a function"}
+
+def _fits(value, kind):
+    "Is `value` what an annotation says?"
+    origin, inside = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union): return any(_fits(value, k) for k in inside)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, (bool, np.bool_))
+    if kind is bool: return isinstance(value, (bool, np.bool_))
+    if not isinstance(origin, type) or getattr(origin, "_is_protocol", False): return True
+    if not isinstance(value, origin): return False
+    if not (inside and issubclass(origin, Mapping)): return True
+    return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())
+
+def _in_words(kind):
+    "An annotation as a person would say it."
+    origin, inside = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union): return " or ".join(map(_in_words, inside))
+    if kind in _WORDS: return _WORDS[kind]
+    name = f"a {getattr(origin, '__name__', origin)}"
+    if not (inside and isinstance(origin, type) and issubclass(origin, Mapping)): return name
+    return f"{name}: name -> {_in_words(inside[1]).removeprefix('a ')}"
+
+def _check(hints, given):
+    "Refuse the first value that is not what its annotation says."
+    for name, value in given.items():
+        if name in hints and not _fits(value, hints[name]):
+            shown = " ".join(repr(value).split())
+            raise MmvaeError(f"{name}: got {shown[:60]}{'...'*(len(shown) > 60)}, allowed: "
+                             f"{_in_words(hints[name])}")
+
+
+# %%
+class Spec: pass
+
+hint = dict[str, Spec] | None
+assert _fits(None, hint) and _fits({"a": Spec()}, hint) and not _fits({"a": 3}, hint) and not _fits([Spec()], hint)
+assert _fits(3, float) and _fits(np.float32(3), float) and _fits(np.int64(3), int) and not _fits(3., int)
+assert not _fits(True, int) and _fits(np.True_, bool) and not _fits(1, bool) and _fits("x", typing.Any)
+_in_words(hint), _in_words(int | None)
+
+
+# %% [markdown]
+# `checked` wraps a function. The names in the line are those of the signature, so who reads it knows where to look; a call that the signature itself refuses (an argument too many) is Python's to explain. For
+# a dataclass, `check_fields` does the same with its fields.
+
+# %%
+#| exports
+def checked(function # with annotations
+           ) -> Callable:
+    "The same function, which refuses what its annotations rule out before it does anything."
+    signature, known = inspect.signature(function), []
+    @functools.wraps(function)
+    def asked(*args, **kwargs):
+        if not known: known.append(typing.get_type_hints(function))       # all names exist by now
+        try: given = signature.bind(*args, **kwargs).arguments
+        except TypeError: given = {}                       # the call below says what is wrong
+        _check(known[0], given)
+        return function(*args, **kwargs)
+    return asked
+
+@functools.lru_cache(maxsize=None)
+def _hints_of(cls): return typing.get_type_hints(cls)
+
+def check_fields(made # a dataclass
+                ):
+    "Refuse a field that its annotation rules out."
+    _check(_hints_of(type(made)), vars(made))
+
+
+# %%
+from dataclasses import dataclass
+
+@checked
+def model(specs: dict[str, Spec], # name -> spec
+          latent: int = 20, # latent coordinates
+          name: str | None = None): return latent
+
+@dataclass(frozen=True)
+class Item:
+    name: str
+    def __post_init__(self): check_fields(self)
+
+assert model({"a": Spec()}, latent=np.int64(3)) == 3
+for call in (lambda: model([Spec()]), lambda: model({"a": 3}), lambda: model({}, 2.5), lambda: model({}, name=b"x"),
+             lambda: Item(3)):
+    try: call()
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("it was let through")
+try: model()
+except TypeError as e: print(e)
+
+# %% [markdown]
+# ## Recap
+#
+# - Annotations say what a public function takes; `checked` holds the call to them, in one line that names the argument.
+# - Bounds (at least 1, at most 0.99) are `in_range`'s, choices are `one_of`'s ([lesson 00](00_core.ipynb)).
+#
+# ## Exercises
+#
+# 1. Why are the annotations read at the first call and not where the function is defined?
+# 2. `checked` costs some microseconds a call. Where must it not stand?
+#
+# ::: {.callout-tip collapse="true"}
+# ## Solutions
+#
+# 1. An annotation may name a class that is defined further down; and reading none costs nothing at import.
+# 2. In what is called for each batch: `infer`, `elbo`, a layer's `forward`. It would also hide them from `torch.export`, which follows the code.
+# :::
+#
+# ## References
+#
+# - Python, [typing](https://docs.python.org/3/library/typing.html): `get_type_hints`, `get_origin`.
