@@ -176,7 +176,7 @@ def test_sync_exports_lessons_only_and_keeps_parameters(small):
 
 def test_outputs_are_those_of_this_environment_without_noise(small):
     lesson = small/"nbs"/"00_one.ipynb"
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     assert nbs.check(small) == []
     said = ["".join(o.get("text", o.get("data", {}).get("text/plain"))) for o in outputs(lesson)]
     # stderr, overwritten lines and slow cells left nothing
@@ -185,7 +185,7 @@ def test_outputs_are_those_of_this_environment_without_noise(small):
 def test_check_finds_what_is_out_of_step(small):
     lesson, twin = small/"nbs"/"00_one.ipynb", small/"nbs"/"_py"/"00_one.py"
     assert found(small) == ["nbs/00_one.ipynb: not executed yet"]
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     edit(twin, "# One", "# Uno")                      # prose: the outputs still belong to the code
     assert found(small) == ["nbs/_py/00_one.py: differs from its notebook"]
     nbs.sync(small)
@@ -194,11 +194,11 @@ def test_check_finds_what_is_out_of_step(small):
     edit(twin, "'noise'", "'other noise'")            # code: they do not
     nbs.sync(small)
     assert found(small) == ["nbs/00_one.ipynb: the saved outputs are of other code"]
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     assert nbs.check(small) == []
 
 def test_check_finds_modules_that_no_lesson_makes(small):
-    nbs.execute(small/"nbs"/"00_one.ipynb", timeout=120, root=small)
+    nbs.execute(small/"nbs"/"00_one.ipynb", timeout=1200, root=small)
     edit(small/"mmvae_nb"/"rooms"/"one.py", "return 1", "return 2")
     assert found(small) == ["mmvae_nb/rooms/one.py: changed by nbdev_export"]
     nbs.sync(small)
@@ -219,7 +219,7 @@ def test_a_failing_lesson_is_not_saved(small):
     edit(small/"nbs"/"_py"/"00_one.py", "return 1", "return 1/0")
     nbs.sync(small)
     before = lesson.read_bytes()
-    with pytest.raises(Exception, match="ZeroDivisionError"): nbs.execute(lesson, timeout=120, root=small)
+    with pytest.raises(Exception, match="ZeroDivisionError"): nbs.execute(lesson, timeout=1200, root=small)
     assert lesson.read_bytes() == before
     assert sorted(p.name for p in lesson.parent.iterdir() if p.is_file()) == ["00_one.ipynb"]
 

@@ -39,7 +39,6 @@ NAMES = ("missing", "missing/deep", "a folder", "text", "\x7f", "very " * 60)
 PATHS = {"load": load, "describe": describe, "load_weights": lambda p: load_weights(jvae(), p), "read_json": read_json,
          "save_weights": lambda p: save_weights(jvae(), p)}
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CALLS)
 def test_bad_values(name, count, empty, monkeypatch):
     monkeypatch.setenv("MMVAE_CACHE", CACHE)                             # what is drawn is drawn once

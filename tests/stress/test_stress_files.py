@@ -24,7 +24,6 @@ def told(error):
     assert "\n" not in str(error) and len(str(error)) < 700, error
     return True
 
-@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("reader", READERS)
 def test_three_thousand_damaged_files(reader, empty, monkeypatch, tmp_path, count):
     rng, before, outcomes = seeded(reader), peak(), {True: 0, False: 0}
