@@ -58,9 +58,18 @@ def test_commands_and_entry_points(project):
     assert module.removeprefix("mmvae_nb.") in nbs.modules() and function == "main"
     assert project["entry-points"]["nbdev"] == {"mmvae_nb": "mmvae_nb._modidx:d"}
 
-def test_ruff_is_the_same_one_everywhere(project):
-    [asked] = [r for r in project["optional-dependencies"]["dev"] if r.startswith("ruff")]
+@pytest.mark.parametrize("tool", ["ruff", "bandit"])
+def test_what_finds_faults_is_the_same_one_everywhere(tool, project):
+    [asked] = [r for r in project["optional-dependencies"]["dev"] if r.startswith(tool)]
     assert asked in text("requirements.txt").splitlines()
+
+def test_bandit_finds_nothing_and_sees_what_it_should(tmp_path):
+    bad = "import subprocess, pickle\nsubprocess.run('ls ' + input(), shell=True)\npickle.load(open('x'))\n"
+    (tmp_path/"bad.py").write_text(bad)
+    look = lambda *where: python("-m", "bandit", "-q", "-r", "-c", "pyproject.toml", *where, cwd=ROOT)
+    fine, bad = look("mmvae_nb", "tools"), look(tmp_path)
+    assert fine.returncode == 0, fine.stdout + fine.stderr
+    assert bad.returncode == 1 and "B602" in bad.stdout and "B301" in bad.stdout
 
 def test_citation_is_of_this_software(project):
     cited = yaml.safe_load(text("CITATION.cff"))
