@@ -11,7 +11,7 @@ __all__ = ['MmvaeError', 'one_of', 'in_range', 'unwritable', 'atomic_path', 'swe
 
 # %% ../nbs/00_core.ipynb #a1800c8a
 import ast, contextlib, errno, functools, hashlib, importlib.util, inspect, io, json, numbers
-import os, random, re, signal, symtable, sys, tempfile, time, zipfile, zlib
+import os, random, re, signal, symtable, sys, tempfile, time
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #2112d475
@@ -191,7 +191,7 @@ def cached_arrays(path, # an .npz file
     import numpy as np
     try:
         with np.load(path) as f: return {n: f[n] for n in names}
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+    except Exception:                # missing, or damaged: NumPy and zipfile raise a dozen kinds
         arrays = make()
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
         return arrays
@@ -445,6 +445,6 @@ class Remembers:
 # %% ../nbs/00_core.ipynb #2dfe3b93
 def write_status(**fields # e.g. step, total, text; must fit JSON
                 ):
-    "Write how far this process is to the file named by `MMVAE_STATUS`; do nothing without it."
-    path = os.environ.get("MMVAE_STATUS")
-    if path: write_json(path, {**fields, "time": time.time()})
+    "Write how far this process is to the file `MMVAE_STATUS` names, if it does and there is room."
+    if path := os.environ.get("MMVAE_STATUS"):         # a full disk must not end what is told of
+        with contextlib.suppress(MmvaeError, OSError): write_json(path, {**fields, "time": time.time()})

@@ -314,8 +314,10 @@ def _guess(name, x, kind=None):
     if x.is_floating_point():
         raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind {kind}: "
                          "whole numbers")
-    tokens = int(x.max()) + 1 if x.numel() else 1
-    return Modality(name, kind, shape, tuple(map(str, range(tokens))))
+    high = in_range(f"tokens of {name}", int(x.max()), 0, _largest) if x.numel() else 0
+    return Modality(name, kind, shape, tuple(map(str, range(high + 1))))
+
+_largest = 2**20      # of the tokens from which a vocabulary is guessed; more is one wrong number
 
 def _said(name, x, kinds):
     "The kind of a tensor if it was said; `MmvaeError` where it must be said and was not."

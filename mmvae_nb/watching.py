@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from .core import *
 from .data import MultimodalData, as_float
-from .missing import patterns
+from .missing import as_tensor, patterns
 
 # %% ../nbs/02i_watching.ipynb #728c3f1b
 class Validation:
@@ -39,16 +39,16 @@ class Validation:
         total = items = 0
         with torch.no_grad():
             for batch in self._slices():
-                n = len(next(iter(batch.values())))
+                n = _items(batch)
                 total += n*float(model(_on(batch, device)).total); items += n
-        return total/items
+        return total/items if items else _refuse("no batch")
 
     def _slices(self):
         "All items, a slice at a time, in the same order each time."
         if not isinstance(self.data, (MultimodalData, Mapping)): yield from self.data; return
         own = isinstance(self.data, MultimodalData)
         rows = self.data.pairs(0) if own else self.data
-        for i in range(0, len(next(iter(rows.values()))), self.slices):
+        for i in range(0, _items(rows), self.slices):
             here = {n: x[i:i + self.slices] for n, x in rows.items()}
             yield self.data.gather(here) if own else here
 
@@ -76,23 +76,38 @@ class Validation:
     def state_dict(self): return {"best": self.best}
     def load_state_dict(self, state): self.best = state["best"]
 
-def _on(batch, device): return {n: torch.as_tensor(x).to(device) for n, x in batch.items()}
+def _on(batch, device):
+    "On the device; arrays and tables as tensors of single precision."
+    own = lambda n, x: x if isinstance(x, torch.Tensor) else as_tensor(f"{n} of validation", x)
+    return {n: own(n, x).to(device) for n, x in batch.items()}
+
+def _refuse(what):
+    raise MmvaeError(f"validation: got {what}, allowed: a MultimodalData, a dict batch, or what "
+                     "can be iterated again and again and gives dict batches (DataLoader, list)")
+
+def _items(batch):
+    "How many items a dict batch has; `MmvaeError` for what is none."
+    if not isinstance(batch, Mapping): _refuse(f"a batch that is a {type(batch).__name__}")
+    sizes = {n: len(x) if hasattr(x, "__len__") and getattr(x, "ndim", 1) else 0
+             for n, x in batch.items()}
+    if len(set(sizes.values())) != 1 or not min(sizes.values()): _refuse(f"{sizes} items")
+    return min(sizes.values())
 
 def validation_of(data, every, patience, keep, how # as `fit` takes and checks them
                  ): # a `Validation`, or None
     "What `fit` was asked to watch."
     if data is None:
         for name, value in dict(every_validation=every, patience=patience, keep=keep).items():
-            if value not in (None, "last"):
+            if not (value is None or isinstance(value, str) and value == "last"):
                 raise MmvaeError(f"{name}: got {value!r}, allowed: None without validation")
         return None
-    if isinstance(data, (Iterator, str)) or not isinstance(data, (MultimodalData, Iterable)):
-        raise MmvaeError(f"validation: got {type(data).__name__}, allowed: a MultimodalData, a "
-                         "dict batch, or what can be iterated again and again (DataLoader, list)")
+    if isinstance(data, (Iterator, str, bytes)) or hasattr(data, "ndim") \
+            or not isinstance(data, (MultimodalData, Iterable)): _refuse(type(data).__name__)
+    if isinstance(data, Mapping): _items(data)
     if patience is not None: in_range("patience", patience, low=1, whole=True)
     every = max(10, how["updates"]//400*10) if every is None else \
         10*math.ceil(in_range("every_validation", every, low=1, whole=True)/10)
-    keep = keep or ("best" if patience else "last")
+    if keep is None: keep = "best" if patience else "last"
     return Validation(data, every, patience, keep, how["batch_size"])
 
 # %% ../nbs/02i_watching.ipynb #6e6af7bf

@@ -13,7 +13,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 class Browser:
     "One tab; `events` holds what it reported since the last `go`."
     def __init__(self, folder, # for the profile: a new one, so nothing is remembered
-                 patience=60): # seconds to wait for anything
+                 patience=300): # seconds to wait for anything
         self.patience, self.n, self.events = patience, 0, []
         self.process = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

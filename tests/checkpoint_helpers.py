@@ -43,11 +43,11 @@ def restamp(path):
     run["files"] = {n: hashlib.sha256((path/n).read_bytes()).hexdigest() for n in run["files"] if (path/n).is_file()}
     (path/"run.json").write_text(json.dumps({**run, "digest": digest(run)}))
 
-def mutated(whole, rng: random.Random):
-    "Bytes with one thing wrong."
+def mutated(whole, rng: random.Random, most=64):
+    "Bytes with one thing wrong, in at most so many of them (or two such runs in each other's place)."
     raw = bytearray(whole)
     kind = rng.choice(("flip", "byte", "cut", "zeros", "insert", "drop", "tail", "swap", "empty"))
-    at, n = rng.randrange(len(raw)), rng.randint(1, 64)
+    at, n = rng.randrange(len(raw)), rng.randint(1, most)
     if kind == "flip": raw[at] ^= 1 << rng.randrange(8)
     elif kind == "byte": raw[at] = rng.randrange(256)
     elif kind == "cut": del raw[at:]
@@ -56,7 +56,8 @@ def mutated(whole, rng: random.Random):
     elif kind == "drop": del raw[at:at + n]
     elif kind == "tail": raw += rng.randbytes(n)
     elif kind == "swap":
-        b = rng.randrange(len(raw)); raw[at:at + n], raw[b:b + n] = raw[b:b + n], raw[at:at + n]
+        b = rng.randrange(len(raw)); n = min(n, len(raw) - max(at, b))          # so that nothing between them moves
+        raw[at:at + n], raw[b:b + n] = raw[b:b + n], raw[at:at + n]
     else: raw.clear()
     return bytes(raw)
 

@@ -56,19 +56,19 @@ def interrupt(folder):
     process = subprocess.Popen([sys.executable, "-c", MAIN, "reproduce", *SMOKE, "--part", "headline"], cwd=folder,
                                text=True, start_new_session=True, env=environment(folder),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    root, deadline = folder/"results"/"smoke", time.time() + 300
+    root, deadline = folder/"results"/"smoke", time.time() + 1800
     while not list(root.glob("status/*-train.json")) and process.poll() is None and time.time() < deadline:
         time.sleep(0.2)
     time.sleep(1)
     with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return dict(code=process.returncode, out=out, err=err, files=files(root), half=half_written(root))
 
 def timed(folder, *argv):
     "Run a command in a copy of the project; what it said, ran and made."
     from helpers import environment, run, times
     start, root = time.time(), folder/"results"/"smoke"
-    r = run(*argv, cwd=folder, env=environment(folder), timeout=1100)
+    r = run(*argv, cwd=folder, env=environment(folder))
     log = r.stderr if "--in-process" in argv else (root/"logs"/"snakemake.log").read_text()
     return dict(code=r.returncode, out=r.stdout, err=r.stderr, seconds=time.time() - start, times=times(root),
                 ran=re.findall(r"^(?:(?:local)?rule |\d+ of \d+: )([^\s:,]+)", log, re.M),

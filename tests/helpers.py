@@ -1,5 +1,5 @@
 "What several tests of the experiments share: names, processes, and a copy of the project to spoil."
-import os, re, shutil, subprocess, sys
+import os, re, resource, shutil, subprocess, sys
 from pathlib import Path
 
 import nbformat
@@ -58,9 +58,15 @@ def one_error(text, *words):
     for w in words: assert w in lines[0], lines[0]
     return lines[0]
 
-def run(*argv, cwd, env=None, timeout=600):
+HANGS = 3000        # seconds after which a process is thought to hang, however busy the machine is
+
+def of_processor(seconds):
+    "To be called in a new process: it is killed when it, or one that it starts, has computed for so long."
+    return lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+
+def run(*argv, cwd, env=None, seconds=1000):
     return subprocess.run([sys.executable, "-c", MAIN, *map(str, argv)], cwd=cwd, capture_output=True, text=True,
-                          timeout=timeout, env={**os.environ, **(env or {})})
+                          timeout=HANGS, preexec_fn=of_processor(seconds), env={**os.environ, **(env or {})})
 
 
 # ---- a copy of the project, so that nothing here touches the real one
@@ -91,7 +97,7 @@ def snakemake(folder, part="headline", seeds=1, device="cpu", dataset=DATA):
                         "--dry-run", "--rerun-triggers", "mtime", "params", "input", "--config", "scale=smoke",
                         f"dataset={dataset}", f"part={part}", f"seeds={seeds}",
                         "results=results", f"device={device}"],
-                       cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
+                       cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=HANGS)
     assert r.returncode == 0, r.stdout + r.stderr
     said = r.stdout + r.stderr
     names = {n.removeprefix(f"{dataset}-") for n in re.findall(r"^(?:local)?rule (\S+):", said, re.M)} - {"all"}

@@ -1,6 +1,7 @@
 "Lessons 02a to 02c, data: what their own asserts can't hold. Nothing here needs a network or real data."
 import gzip, io, math, os, stat, struct
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -503,6 +504,15 @@ def test_download_moves_all_files_into_place(tmp_path, monkeypatch):
     G.download(folder=tmp_path)
     there = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert there == ["MNIST/raw/a", "svhn/b.mat"]
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_download_takes_no_other_file_even_if_its_md5_is_right(part, tmp_path, monkeypatch):
+    def fetch(folder, have): os.mkdir(f"{folder}/svhn"); open(f"{folder}/svhn/{part}_32x32.mat", "w").close()
+    monkeypatch.setattr(G, "_fetch", fetch)
+    with pytest.raises(MmvaeError, match=f"{part}_32x32.mat: damaged.*the official one"): G.download(folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    said = (Path(__file__).parent.parent/"data"/"README.md").read_text()
+    assert all(f"| `svhn/{n}` |" in said and sha in said for n, sha in G._svhn_sha256.items())
 
 def test_download_leaves_what_is_there(tmp_path, monkeypatch):
     import urllib.request

@@ -30,18 +30,15 @@ def test_a_failing_job_ends_the_run_with_its_message(tmp_path):
 
 # ---- the smoke graph, once for this module, whoever comes first
 
-end_to_end = pytest.mark.timeout(1800)
 WATCHED = {f"{DATA}-{n}" for n in ("judges", "talk", "headline-report",     # the jobs that the scheduler ran
                                    *(f"{m}-0-{what}" for m in HEADLINE for what in ("train", "evaluate")))}
 
-@end_to_end
 def test_ctrl_c_leaves_nothing_half_written(smoke):
     stopped = smoke[1]["interrupted"]
     assert stopped["code"] == 130 and stopped["out"] == ""
     assert errors(stopped["err"]) == ["mmvae: interrupted; the same command continues"]
     assert not stopped["half"] and not [f for f in stopped["files"] if f.startswith(("tables", "figures"))]
 
-@end_to_end
 def test_the_headline_run(smoke):
     first = smoke[1]["first"]
     assert first["code"] == 0 and not errors(first["err"])
@@ -62,7 +59,6 @@ def test_the_headline_run(smoke):
         numbers = [float(x) for x in row.removeprefix(shown).split()]
         np.testing.assert_allclose(numbers, np.ravel([*zip(ours.talk_value, ours.value)]), rtol=2e-3, atol=1e-4)
 
-@end_to_end
 def test_a_second_run_does_nothing(smoke):
     first, second = smoke[1]["first"], smoke[1]["second"]
     assert second["code"] == 0 and second["out"] == first["out"] and not errors(second["err"])
@@ -71,7 +67,6 @@ def test_a_second_run_does_nothing(smoke):
     assert moved <= {"status/lock"} and second["talk"] == first["talk"]
     assert second["seconds"] < max(20, first["seconds"]/2)
 
-@end_to_end
 def test_a_larger_part_adds_only_what_is_missing(smoke):
     first, more = smoke[1]["second"], smoke[1]["all"]
     missing = set(DIGIT_METHODS) - set(HEADLINE)
@@ -82,13 +77,11 @@ def test_a_larger_part_adds_only_what_is_missing(smoke):
     assert old and all(more["times"][f] == t for f, t in old.items())
     for f in REPORT_FILES: assert f in more["times"], f
 
-@end_to_end
 def test_the_scheduler_takes_what_one_process_made(smoke):
     "Only the table is made again, to the same numbers: it was written from more files than the scheduler knew of."
     one, settled = smoke[1]["all"], smoke[1]["settled"]
     assert set(settled["ran"]) <= {f"{DATA}-talk", "all"} and settled["talk"] == one["talk"]
 
-@end_to_end
 def test_talk_csv_has_the_talks_rows_in_order_then_ours(results):
     t = pd.read_csv(results/"tables"/"talk.csv")
     for column in "slide dataset metric condition method talk_value value std n_seeds data n device".split():
@@ -109,7 +102,6 @@ def test_talk_csv_has_the_talks_rows_in_order_then_ours(results):
     probe = run[run.metric == "linear_accuracy"]
     assert (probe.n == SCALES["smoke"].probe_points).all() and probe.value.between(0, 1).all()
 
-@end_to_end
 def test_the_headline_table(results):
     h, t = pd.read_csv(results/"tables"/"headline.csv"), pd.read_csv(results/"tables"/"talk.csv")
     assert h.groupby("slide").size().to_dict() == {37: 12, 38: 9} and sorted(set(h.method)) == sorted(TALK_METHODS)
@@ -117,7 +109,6 @@ def test_the_headline_table(results):
     same = t[t.slide.isin([37, 38]) & t.talk_value.notna()].reset_index(drop=True)
     pd.testing.assert_frame_equal(h[same.columns], same, check_dtype=False)
 
-@end_to_end
 @pytest.mark.parametrize("name", sorted(Path(f).name for f in FIGURES))
 def test_figures_are_pictures(name, results):
     with Image.open(results/"figures"/name) as image:
@@ -125,7 +116,6 @@ def test_figures_are_pictures(name, results):
         pixels = np.asarray(image.convert("L"), dtype=float)
     assert pixels.std() > 10 and (pixels < 250).mean() > 0.01      # words take little ink
 
-@end_to_end
 @pytest.mark.parametrize("method", ["mopoe", "iterative", "refined_student", "iterative_student_over_t"])
 def test_numbers_per_item_have_the_reported_mean(method, results):
     kept = load_items(results, DATA, method, 0)
@@ -136,7 +126,6 @@ def test_numbers_per_item_have_the_reported_mean(method, results):
         assert values.ndim == 1 and np.isclose(values.mean(), rows[name], rtol=1e-4, atol=1e-5), name
     with pytest.raises(MmvaeError, match="no such file"): load_items(results, DATA, method, 7)
 
-@end_to_end
 def test_rows_of_a_figure_begin_with_the_truth_and_share_their_noise(results):
     model, _ = load_run(results, DATA, "mvtcae_student")
     test = load_data(DATA, "test", "rendered", SCALES["smoke"].items)
@@ -148,7 +137,6 @@ def test_rows_of_a_figure_begin_with_the_truth_and_share_their_noise(results):
     assert words["ground truth"] == test.modalities["text"].decode(batch["text"])
     assert all(isinstance(w, str) for w in words["a"])
 
-@end_to_end
 @pytest.mark.parametrize("method", DIGIT_METHODS)
 def test_the_record_of_a_run(method, results):
     run, s, student = read_json(run_paths(results, DATA, method, 0)["run"]), SCALES["smoke"], METHODS[method].teacher
@@ -168,7 +156,6 @@ def test_the_record_of_a_run(method, results):
     assert metrics["checksum"] == run["checksum"] and metrics["method"] == method and len(metrics["rows"]) > 3
     assert all(math.isfinite(r["value"]) for r in metrics["rows"])
 
-@end_to_end
 def test_nothing_is_left_behind(results):
     assert not half_written(results)
     n = len(DIGIT_METHODS)                                         # weights and numbers per item; checkpoints are gone
@@ -176,7 +163,6 @@ def test_nothing_is_left_behind(results):
     states = {p.stem: read_json(p)["state"] for p in (results/"status").glob("*.json")}
     assert set(states) == WATCHED and set(states.values()) == {"done"}
 
-@end_to_end
 def test_executed_notebooks_are_clean_and_show_their_parameters(results):
     executed = sorted((results/"executed").glob("*.ipynb"))
     assert {f"{DATA}-{p.stem}" for p in executed} == WATCHED - {f"{DATA}-talk"}            # the table needs no notebook
@@ -189,7 +175,6 @@ def test_executed_notebooks_are_clean_and_show_their_parameters(results):
         assert "results/smoke" in injected.source and "papermill" not in nb.metadata
         assert all(set(c.metadata) <= {"tags"} for c in nb.cells)
 
-@end_to_end
 @pytest.mark.parametrize("student, teacher", [("jmvae_student", "jvae"), ("iterative_student", "iterative")])
 def test_a_trained_student_loads_with_its_teacher_and_generates(student, teacher, results):
     model, run = load_run(results, DATA, student)
@@ -205,7 +190,6 @@ def test_a_trained_student_loads_with_its_teacher_and_generates(student, teacher
     again, _ = load_run(results, DATA, student)
     assert torch.equal(again.infer({"svhn": batch["svhn"]}).mean, model.infer({"svhn": batch["svhn"]}).mean)
 
-@end_to_end
 def test_the_record_says_what_the_weights_score(results):
     "The validation loss and a metric, computed again from the weights on disk."
     model, run = load_run(results, DATA, "jmvae_student")
@@ -221,7 +205,6 @@ def test_the_record_says_what_the_weights_score(results):
                                            torch.distributions.Normal(s.mean, s.std)).sum(1).mean()
     assert abs(kl.item() - rows["teacher_student_kl", "svhn"]) < 1e-4 + 1e-3*kl.item()
 
-@end_to_end
 @pytest.mark.parametrize("argv", [
     ["mopoe", "--given", "mnist"],
     ["jmvae_student", "--given", "svhn,text", "--to", "mnist"],
@@ -234,7 +217,6 @@ def test_generate_draws(argv, results, tmp_path, capsys):
     assert printed == f"figure: {out}\n" and err == ""
     with Image.open(out) as image: assert image.format == "PNG" and np.asarray(image.convert("L")).std() > 5
 
-@end_to_end
 @pytest.mark.parametrize("argv, words", [
     (["mopoe", "--given", "audio"], ["given: got 'audio', allowed: mnist, svhn, text"]),
     (["mopoe", "--given", "mnist,audio"], ["given: got 'audio'"]), (["mopoe", "--given", ""], ["given: got ''"]),
@@ -252,7 +234,6 @@ def test_generate_refuses_in_one_line(argv, words, results, capsys):
     one_error(err, *words)
     assert times(results) == before
 
-@end_to_end
 def test_the_table_command(results, smoke, tmp_path, capsys):
     root = tmp_path/"smoke"
     # it writes its table, so not in the shared folder
@@ -264,7 +245,6 @@ def test_the_table_command(results, smoke, tmp_path, capsys):
     assert out.rstrip().endswith(str(root/"tables"/"talk.csv"))
     assert (root/"tables"/"talk.csv").read_text() == smoke[1]["all"]["talk"] and not half_written(root)
 
-@end_to_end
 @pytest.mark.parametrize("damage, words", [
     ("missing", "no such file"), ("half", "not a weight file"), ("other", "weights of another model")])
 def test_damaged_weights_are_one_line(damage, words, results, tmp_path, capsys):
@@ -278,7 +258,6 @@ def test_damaged_weights_are_one_line(damage, words, results, tmp_path, capsys):
     one_error(capsys.readouterr().err, str(path), words)
     assert not (tmp_path/"x.png").exists()
 
-@end_to_end
 def test_a_damaged_record_is_one_line(results, tmp_path, capsys):
     other = tmp_path/"r"/"smoke"
     shutil.copytree(results/"runs", other/"runs")
@@ -300,17 +279,14 @@ def copy(smoke, tmp_path):
 
 def of(methods, *what): return {f"{m}-0-{w}" for m in methods for w in what}
 
-@end_to_end
 def test_without_a_change_nothing_would_run(copy):
     assert snakemake(copy) == set() and snakemake(copy, "all") == set()
 
-@end_to_end
 def test_a_new_date_is_no_change(copy):
     "As after an export that writes the same modules again."
     for p in (copy/"mmvae_nb").glob("*.py"): os.utime(p)
     assert snakemake(copy) == set()
 
-@end_to_end
 def test_a_changed_lesson_reruns_what_depends_on_it(copy):
     append(copy/"mmvae_nb"/"mopoe.py")
     assert snakemake(copy) == of(["mopoe"], "train", "evaluate") | {"headline-report", "talk"}
@@ -320,7 +296,6 @@ def test_a_changed_lesson_reruns_what_depends_on_it(copy):
 SHOWN = {"headline-report", "talk"}
 TRAINED = of(HEADLINE, "train", "evaluate")
 
-@end_to_end
 @pytest.mark.parametrize("module, wanted", [
     ("metrics", {"judges"} | of(HEADLINE, "evaluate") | SHOWN),
     ("judges/classes", {"judges"} | of(HEADLINE, "evaluate") | SHOWN),
@@ -334,7 +309,6 @@ def test_changed_modules_rerun_their_jobs(module, wanted, copy):
     append(copy/"mmvae_nb"/f"{module}.py")
     assert snakemake(copy) == wanted
 
-@end_to_end
 def test_another_data_sets_run_makes_the_table_old_and_no_other(copy):
     "Its evaluation is in the same folder: the table takes it in, once, and then is up to date for both."
     path = copy/"results"/"smoke"/"runs"/f"{DATA}-mopoe-0-metrics.json"
@@ -347,7 +321,6 @@ def test_another_data_sets_run_makes_the_table_old_and_no_other(copy):
     assert (pd.read_csv(copy/"results"/"smoke"/"tables"/"talk.csv")
             .query("dataset == 'cub' and method == 'mopoe'").value.notna()).any()
 
-@end_to_end
 def test_a_changed_notebook_reruns_its_jobs(copy):
     path = copy/"nbs"/"experiments"/"evaluate.ipynb"
     nb = nbformat.read(path, 4)
@@ -355,7 +328,6 @@ def test_a_changed_notebook_reruns_its_jobs(copy):
     nbformat.write(nb, path)
     assert snakemake(copy) == of(HEADLINE, "evaluate") | SHOWN
 
-@end_to_end
 @pytest.mark.parametrize("fields, wanted", [
     (dict(probe_points=90), of(HEADLINE, "evaluate") | SHOWN),
     (dict(student_updates=4), of(["jmvae_student", "iterative_student"], "train", "evaluate") | SHOWN),
@@ -365,7 +337,6 @@ def test_a_changed_parameter_reruns_what_depends_on_it(fields, wanted, copy):
     set_smoke(copy, **fields)
     assert snakemake(copy) == wanted
 
-@end_to_end
 def test_a_deleted_result_and_another_seed(copy):
     run_paths(copy/"results"/"smoke", DATA, "jvae", 0)["metrics"].unlink()
     assert snakemake(copy) == {"jvae-0-evaluate"} | SHOWN
@@ -373,7 +344,6 @@ def test_a_deleted_result_and_another_seed(copy):
     assert snakemake(copy, seeds=2) == {"jvae-0-evaluate"} | SHOWN | more
 
 @pytest.mark.slow
-@end_to_end
 def test_a_changed_module_is_run_in_earnest(copy):
     "What the dry runs promise: MoPoE is trained and drawn again, the rest stays."
     before = times(copy/"results"/"smoke")

@@ -1,7 +1,7 @@
 """Lessons 02g and 02i: `fit` with data, optimiser, validation and an end of one's own, against values by hand."""
 import functools, json, math, signal, time, warnings
 
-import pandas as pd, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -194,12 +194,36 @@ def test_other_held_out_items_are_another_history(tmp_path):
         assert str(tmp_path) in one_line(e) and same(bits(model), bits(Line()))
     fit(Line(), tensors(), validation=held_out(), **how)
 
+@pytest.mark.parametrize("given, words", [
+    ([], "validation: got no batch"), ([3], "validation: got a batch that is a int"),
+    ([torch.ones(4, 4)], "validation: got a batch that is a Tensor"),
+    ({"a": ["x", "y"], "b": torch.ones(2, 2)}, "a of validation: got a list that is no array of numbers")])
+def test_held_out_items_of_another_form_are_one_line_at_the_first_look(given, words):
+    with pytest.raises(MmvaeError) as e: fit(Line(), tensors(), 2, 8, validation=given, **QUIET)
+    assert one_line(e).startswith(words)
+
+def test_held_out_arrays_count_as_tensors_do():
+    losses = [fit(Line(), tensors(), 2, 8, validation=v, **QUIET).validation.tolist() for v in
+              (held_out(), {n: x.double().numpy() for n, x in held_out().items()})]
+    assert losses[0] == losses[1]
+
 @pytest.mark.parametrize("bad, words", [
     (dict(patience=0), "patience: got 0"), (dict(patience=1.5), "patience: got 1.5"), (dict(keep="first"), "keep: got"),
     (dict(every_validation=0), "every_validation: got 0"), (dict(validation=3), "validation: got int"),
     (dict(validation=iter([])), "validation: got list_iterator"),
     (dict(validation=None, patience=2), "patience: got 2, allowed: None without validation"),
     (dict(validation=None, keep="best"), "keep: got 'best', allowed: None without"),
+    (dict(validation=None, keep=np.array(["last", "x"])), "keep: got array"),
+    (dict(keep=np.array([1, 2])), "keep: got"), (dict(keep=""), "keep: got"),
+    (dict(validation=None, every_validation=np.array([1, 2])), "every_validation: got array"),
+    (dict(patience=np.array([1, 2])), "patience: got array"),
+    (dict(every_validation=torch.ones(2)), "every_validation: got tensor"),
+    (dict(validation=np.ones((4, 4))), "validation: got ndarray"),
+    (dict(validation=torch.ones(4, 4)), "validation: got Tensor"),
+    (dict(validation={}), "validation: got {} items"), (dict(validation=b"ab"), "validation: got bytes"),
+    (dict(validation={"a": torch.ones(3, 4), "b": torch.ones(2, 2)}), "validation: got {'a': 3, 'b': 2}"),
+    (dict(validation={"a": torch.ones(0, 4)}), "validation: got {'a': 0} items"),
+    (dict(validation={"a": torch.tensor(1.)}), "validation: got {'a': 0} items"),
     (dict(updates=None), "updates: got None"), (dict(epochs=2), "updates: got 2, and epochs 2"),
     (dict(updates=None, epochs=0), "epochs: got 0"), (dict(accumulate=0), "accumulate: got 0"),
     (dict(optimiser=lambda p, lr: lr), "optimiser: got a function that gives a float")])

@@ -58,9 +58,18 @@ def test_commands_and_entry_points(project):
     assert module.removeprefix("mmvae_nb.") in nbs.modules() and function == "main"
     assert project["entry-points"]["nbdev"] == {"mmvae_nb": "mmvae_nb._modidx:d"}
 
-def test_ruff_is_the_same_one_everywhere(project):
-    [asked] = [r for r in project["optional-dependencies"]["dev"] if r.startswith("ruff")]
+@pytest.mark.parametrize("tool", ["ruff", "bandit"])
+def test_what_finds_faults_is_the_same_one_everywhere(tool, project):
+    [asked] = [r for r in project["optional-dependencies"]["dev"] if r.startswith(tool)]
     assert asked in text("requirements.txt").splitlines()
+
+def test_bandit_finds_nothing_and_sees_what_it_should(tmp_path):
+    bad = "import subprocess, pickle\nsubprocess.run('ls ' + input(), shell=True)\npickle.load(open('x'))\n"
+    (tmp_path/"bad.py").write_text(bad)
+    look = lambda *where: python("-m", "bandit", "-q", "-r", "-c", "pyproject.toml", *where, cwd=ROOT)
+    fine, bad = look("mmvae_nb", "tools"), look(tmp_path)
+    assert fine.returncode == 0, fine.stdout + fine.stderr
+    assert bad.returncode == 1 and "B602" in bad.stdout and "B301" in bad.stdout
 
 def test_citation_is_of_this_software(project):
     cited = yaml.safe_load(text("CITATION.cff"))
@@ -176,7 +185,7 @@ def test_sync_exports_lessons_only_and_keeps_parameters(small):
 
 def test_outputs_are_those_of_this_environment_without_noise(small):
     lesson = small/"nbs"/"00_one.ipynb"
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     assert nbs.check(small) == []
     said = ["".join(o.get("text", o.get("data", {}).get("text/plain"))) for o in outputs(lesson)]
     # stderr, overwritten lines and slow cells left nothing
@@ -185,7 +194,7 @@ def test_outputs_are_those_of_this_environment_without_noise(small):
 def test_check_finds_what_is_out_of_step(small):
     lesson, twin = small/"nbs"/"00_one.ipynb", small/"nbs"/"_py"/"00_one.py"
     assert found(small) == ["nbs/00_one.ipynb: not executed yet"]
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     edit(twin, "# One", "# Uno")                      # prose: the outputs still belong to the code
     assert found(small) == ["nbs/_py/00_one.py: differs from its notebook"]
     nbs.sync(small)
@@ -194,11 +203,11 @@ def test_check_finds_what_is_out_of_step(small):
     edit(twin, "'noise'", "'other noise'")            # code: they do not
     nbs.sync(small)
     assert found(small) == ["nbs/00_one.ipynb: the saved outputs are of other code"]
-    nbs.execute(lesson, timeout=120, root=small)
+    nbs.execute(lesson, timeout=1200, root=small)
     assert nbs.check(small) == []
 
 def test_check_finds_modules_that_no_lesson_makes(small):
-    nbs.execute(small/"nbs"/"00_one.ipynb", timeout=120, root=small)
+    nbs.execute(small/"nbs"/"00_one.ipynb", timeout=1200, root=small)
     edit(small/"mmvae_nb"/"rooms"/"one.py", "return 1", "return 2")
     assert found(small) == ["mmvae_nb/rooms/one.py: changed by nbdev_export"]
     nbs.sync(small)
@@ -219,7 +228,7 @@ def test_a_failing_lesson_is_not_saved(small):
     edit(small/"nbs"/"_py"/"00_one.py", "return 1", "return 1/0")
     nbs.sync(small)
     before = lesson.read_bytes()
-    with pytest.raises(Exception, match="ZeroDivisionError"): nbs.execute(lesson, timeout=120, root=small)
+    with pytest.raises(Exception, match="ZeroDivisionError"): nbs.execute(lesson, timeout=1200, root=small)
     assert lesson.read_bytes() == before
     assert sorted(p.name for p in lesson.parent.iterdir() if p.is_file()) == ["00_one.ipynb"]
 

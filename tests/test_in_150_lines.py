@@ -47,7 +47,6 @@ def test_the_other_view_enters_through_the_gradient_only(program):
     for d in decoders.values(): d[0].weight.data.zero_()
     assert torch.equal(end(batch), end(other))
 
-@pytest.mark.timeout(300)
 def test_students_beat_a_filled_hole_and_the_climb_climbs(program):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -76,6 +76,15 @@ def test_a_job_that_works_leaves_a_tidy_notebook(project, monkeypatch):
     assert files("out") == ["executed/odd-0-train.ipynb", "status/mnist_svhn_text-odd-0-train.json"]
     assert read_json("out/status/mnist_svhn_text-odd-0-train.json")["state"] == "done"
 
+def test_a_job_without_room_for_its_status_is_done_all_the_same(project, monkeypatch):
+    "Here and in its kernel: the folder of status files is a regular file."
+    monkeypatch.setenv("MMVAE_STATUS", "")
+    notebook(project, "number: int = 1  # a number",
+             "from mmvae_nb.core import write_status\nwrite_status(step=1)\nprint('number', number + 40)")
+    Path("out").mkdir(); Path("out/status").touch()
+    run_job(Job(f"{DATA}-odd-0-train", "odd", {"number": 2}, (), ()), "out")
+    assert files("out") == ["executed/odd-0-train.ipynb", "status"]
+
 def test_the_talk_job_needs_no_notebook(project, monkeypatch):
     monkeypatch.setenv("MMVAE_STATUS", "")
     row = dict(metric="fid", condition="svhn->mnist", value=2., n=10)

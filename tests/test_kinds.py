@@ -197,5 +197,5 @@ def test_specs_by_kind_need_no_import_of_this_lesson():
     import subprocess, sys
     code = ("from mmvae_nb.networks import default_specs; from mmvae_nb.data import Modality\n"
             "print(type(default_specs({'x': Modality('x', 'counts', (3,))})['x'].likelihood).__name__)")
-    r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3000)
     assert r.stdout.strip() == "NegativeBinomial", r.stderr

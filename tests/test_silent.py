@@ -170,6 +170,16 @@ def test_whole_numbers_are_no_text_until_somebody_says_so(x):
     refused(lambda: TensorData({"counts": x}), "kinds={'counts': 'text'}", "'counts'", "'categories'",
             starts="counts: got whole")
 
+@pytest.mark.parametrize("kind", ["text", "categories"])
+def test_one_huge_token_is_refused_before_a_vocabulary_of_its_size_is_made(kind):
+    x = torch.zeros(3, 5, dtype=torch.int64)
+    for high in (2**40, 2**62, 2**20 + 1):
+        x[1, 2] = high
+        refused(lambda: TensorData({"own": x}, kinds={"own": kind}), f"got {high}", "at most 1048576",
+                starts="tokens of own")
+    x[1, 2] = -1; x[0, 0] = -1
+    refused(lambda: TensorData({"own": x[:, 2:3] - 5}, kinds={"own": kind}), starts="tokens of own: got")
+
 def test_whole_numbers_are_what_they_are_said_to_be():
     x = torch.randint(0, 9, (20, 4), generator=rng())
     assert TensorData({"x": x}, kinds={"x": "text"}).modalities["x"].kind == "text"

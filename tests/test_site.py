@@ -9,8 +9,6 @@ import notebooks as nbs
 from site_helpers import LESSONS, ROOT, as_json, cells, markdown, outputs, python, read
 from site_results import BESIDE
 
-pytestmark = pytest.mark.timeout(900)
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     "The folder of the site, the folder it was rendered from, and what the builder said."

@@ -64,7 +64,7 @@ def one_line(error):
 
 def python(code, *args, env=None, launch=()):
     return subprocess.run([sys.executable, *launch, str(code), *map(str, args)], cwd=ROOT, text=True,
-                          capture_output=True, timeout=400, env={**os.environ, **(env or {})})
+                          capture_output=True, timeout=3000, env={**os.environ, **(env or {})})
 
 def script(folder, text):
     path = folder/"script.py"

@@ -73,7 +73,8 @@ def prepare(here):
             with zipfile.ZipFile(wheel) as z:
                 tops = {n.split("/")[0] for n in z.namelist() if ".dist-info" not in n}
                 if any(importlib.util.find_spec(t.removesuffix(".py")) is None for t in tops
-                       if t.isidentifier() or t.endswith(".py")): z.extractall(lib)
+                       if t.isidentifier() or t.endswith(".py")):
+                    z.extractall(lib)         # nosec B202 # zipfile drops `..` from names
     sys.path.insert(0, str(here)); sys.path.append(str(lib))
     os.environ.setdefault("MMVAE_DATA", str(here/"data"))
     os.environ.setdefault("MMVAE_CACHE", str(here/"_cache"))

@@ -6,7 +6,7 @@
 __all__ = ['reproduce']
 
 # %% ../../nbs/14e_watch.ipynb #08fb9679
-import contextlib, os, re, subprocess, sys, threading, time
+import contextlib, os, re, signal, subprocess, sys, threading, time
 from pathlib import Path
 from ..core import *
 from .table import scale_of
@@ -82,7 +82,8 @@ def _stop(process, patience=10, jobs_too=False):
     psutil = from_extra("psutil")
     idle, began, snakemake = 0., time.time(), psutil.Process(process.pid)
     below = _end_jobs(snakemake) if jobs_too else []        # Ctrl-C has reached them without us
-    process.terminate()
+    # told to terminate, Snakemake waits for what is in a cluster's queue; interrupted, it takes it out
+    process.send_signal(signal.SIGINT if jobs_too else signal.SIGTERM)
     while process.poll() is None:
         time.sleep(.1)
         with contextlib.suppress(psutil.Error):

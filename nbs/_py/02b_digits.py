@@ -370,15 +370,26 @@ data, test = mnist_svhn_text("train"), mnist_svhn_text("test")
 assert list(data.modalities) == ["mnist", "svhn", "text"] and not data.real
 data
 
-
 # %% [markdown]
 # ## Fetching and finding
 #
 # `download` lets torchvision fetch the official files into a temporary folder and moves them into
 # place when all of them are there. Without a connection it says what else can be done.
+# torchvision compares MD5 sums, which whoever serves another file could forge, so what has come is compared with SHA-256 sums, too:
+# of MNIST's files as they are read, of SVHN's here.
 
 # %%
 #| exports
+_svhn_sha256 = {"train_32x32.mat":
+                "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+                "test_32x32.mat":
+                "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"}
+
+def _check_svhn(path):
+    "Refuse an official file of SVHN that is another one."
+    with open(path, "rb") as f: found = hashlib.file_digest(f, "sha256").hexdigest()
+    if found != _svhn_sha256.get(path.name, found): raise damaged(path.name, "not the official one")
+
 def _fetch(folder, have):
     "torchvision's own downloads into `folder`, except what `have` holds; it compares MD5 sums."
     sets = load_torchvision().datasets
@@ -399,6 +410,7 @@ def download(dataset="mnist_svhn_text", # the only one that torchvision can fetc
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as tmp:
             _fetch(tmp, folder)
             for path in Path(tmp).rglob("*-ubyte"): _check_idx(path)
+            for path in Path(tmp).rglob("*.mat"): _check_svhn(path)
             for path in [p for p in Path(tmp).rglob("*") if p.is_file()]:
                 target = folder/path.relative_to(tmp)
                 target.parent.mkdir(parents=True, exist_ok=True)

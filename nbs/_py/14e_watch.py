@@ -17,7 +17,7 @@
 
 # %%
 #| export
-import contextlib, os, re, subprocess, sys, threading, time
+import contextlib, os, re, signal, subprocess, sys, threading, time
 from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.table import scale_of
@@ -131,7 +131,8 @@ def _stop(process, patience=10, jobs_too=False):
     psutil = from_extra("psutil")
     idle, began, snakemake = 0., time.time(), psutil.Process(process.pid)
     below = _end_jobs(snakemake) if jobs_too else []        # Ctrl-C has reached them without us
-    process.terminate()
+    # told to terminate, Snakemake waits for what is in a cluster's queue; interrupted, it takes it out
+    process.send_signal(signal.SIGINT if jobs_too else signal.SIGTERM)
     while process.poll() is None:
         time.sleep(.1)
         with contextlib.suppress(psutil.Error):
@@ -247,6 +248,23 @@ with tempfile.TemporaryDirectory() as folder:
     assert _why(root, 5.) == "b-train: no data" and _why(root, 10.) is None
 
 # %% [markdown]
+# ## Through a cluster's queue
+#
+# On a cluster the jobs belong into its queue, and Snakemake has an *executor* for each kind of queue. Nothing here changes for that. A *profile* says where jobs go: a folder with
+# a file `config.yaml`. For Slurm, after `pip install snakemake-executor-plugin-slurm`:
+#
+# ```yaml
+# executor: slurm
+# jobs: 20                # in the queue at a time
+# retries: 2              # a job that was killed is begun again, and a training goes on from its checkpoint
+# latency-wait: 60        # seconds that a file may need to be seen on another machine
+# default-resources: ["mem_mb=4000", "runtime=600"]
+# ```
+#
+# Then `SNAKEMAKE_PROFILE=that/folder mmvae reproduce ...` as ever: the line of progress, the lock and the way it ends are the same, because jobs report through files. All machines must see
+# the project's folder and its `.venv` under the same path. Each job takes one processor, as the Snakefile says. `make test-slow` runs such a graph through Slurm where `sinfo` answers,
+# and anywhere through a queue of its own (Snakemake's `cluster-generic` executor): one job is killed, and the graph ends with the results of a run without a queue.
+#
 # ## Recap
 #
 # `reproduce` asks Snakemake what is out of date, and if anything is, runs it with one line of progress; interrupted, it ends when its jobs have ended; terminated (as a cluster does when time is up), it ends them first. The lock on

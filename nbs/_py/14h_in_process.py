@@ -41,8 +41,9 @@ def run_cells(notebook, # file name in nbs/experiments without ending, or a path
     for i, cell in enumerate(read_json(path)["cells"]):
         if cell["cell_type"] != "code": continue
         lines = "".join(cell["source"]).splitlines()
-        code = "\n".join(l for l in lines if not l.startswith(("%", "!")))
-        exec(compile(code, f"{path}, cell {i}", "exec"), space)
+        text = "\n".join(l for l in lines if not l.startswith(("%", "!")))
+        code = compile(text, f"{path}, cell {i}", "exec")
+        exec(code, space)                                # nosec B102 # of the project's notebooks
         if "parameters" in cell["metadata"].get("tags", []): space.update(parameters)
     return space
 

@@ -19,7 +19,6 @@ def in_child(call):
         os._exit(code)
     return pid
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name, model, how", [
     ("each update", jvae, dict(every=1)), ("every five", jvae, dict(every=5)), ("replay", replaying, dict(every=1)),
     ("best weights", jvae, dict(every=2, validation=data, every_validation=10, keep="best", schedule="constant"))])
@@ -56,7 +55,6 @@ def below(process):
 def results(folder): return {f: digest((folder/"results"/f).read_bytes().hex())
                              for f in files(folder/"results") if f.endswith((".safetensors", ".npz", "talk.csv"))}
 
-@pytest.mark.timeout(1500)
 def test_a_graph_killed_twenty_times(tmp_path, count):
     whole, killed = copy_project(tmp_path/"whole"), copy_project(tmp_path/"killed")
     begun = time.time(); code = start(whole).wait(); seconds = time.time() - begun
@@ -77,13 +75,12 @@ def test_a_graph_killed_twenty_times(tmp_path, count):
     assert results(killed) == results(whole) and not half_written(killed/"results")
     count("kills survived", kills); count("of which in the graph", kills); count("processes killed", gone)
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", ["looking", "training"])
 def test_a_terminated_graph_ends_with_its_jobs_and_the_lock_goes_last(when, tmp_path, count):
     folder = copy_project(tmp_path/"p")
     process, root = start(folder), folder/"results"/"smoke"
     wanted = "status/*-train.json" if when == "training" else "status/lock"
-    deadline = time.time() + 200
+    deadline = time.time() + 1800
     while not list(root.glob(wanted)) and process.poll() is None and time.time() < deadline: time.sleep(.1)
     kernels = lambda: [p for p in below(process) if any("ipykernel" in w for w in p.cmdline())]
     while when == "training" and not kernels() and time.time() < deadline: time.sleep(.1)
@@ -96,7 +93,7 @@ def test_a_terminated_graph_ends_with_its_jobs_and_the_lock_goes_last(when, tmp_
         with open(root/"status"/"lock") as f, contextlib.suppress(OSError):
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB); free = [p for p in family if p.is_running()]; break
         time.sleep(.02)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 143 and out == "" and errors(err) == ["mmvae: interrupted; the same command continues"]
     alive = lambda ps: [p for p in ps if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not alive(family) and not alive(free or [])
@@ -129,13 +126,12 @@ rows = fit(model, data(), **HOW)
 print("mean", rank, rows.total.tolist())
 """
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["nan", "exit", "raise", "well"])
 def test_one_of_two_ranks(how, tmp_path, count):
     (tmp_path/"two.py").write_text(RANKS)
     run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
                           str(29500 + os.getpid() % 2000), str(tmp_path/"two.py"), how,
-                          os.path.dirname(__file__) + "/.."], capture_output=True, text=True, timeout=200)
+                          os.path.dirname(__file__) + "/.."], capture_output=True, text=True, timeout=3000)
     if how == "well":
         said = [l.split(" ", 2) for l in run.stdout.splitlines() if l.startswith("mean")]
         assert len(said) == 2 and said[0][2] == said[1][2]                   # both know the mean of both
