@@ -325,7 +325,7 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 
 
 # %% [markdown]
-# After so short a training neither draws good street numbers. The longer runs of lesson 14 compare both.
+# The own encoder's digits look alike, whatever the word; the student's zeros and threes can be told apart. After so short a training neither draws street numbers. The longer runs of lesson 14 compare both.
 
 # %% [markdown]
 # ## CRMVAE: decode from each encoder alone
