@@ -88,7 +88,7 @@ for e, name in zip(experts, "12"): ax.plot(z, density(e), ":", label=f"expert {n
 ax.plot(z, density(gaussian(0., 1.)), color="0.8", label="prior")
 ax.plot(z, density(product), "--", label="product of both and the prior")
 ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
-ax.set(xlabel="z", ylabel="density"); ax.legend();
+ax.set(xlabel="z", ylabel="density", xlim=(-6.5, 5)); ax.legend(loc="upper left", fontsize=8);
 
 
 # %% [markdown]

@@ -122,12 +122,12 @@ print("the workshop,", total(times[workshop]))
 # | minute | section | how | ask |
 # |---|---|---|---|
 # | 0 | [07](07_amortization_gap.ipynb): Three readers of one picture; The best Gaussian: climb for each item | shown | Which gap closes if the encoder gets wider, which if $q$ gets a full covariance? |
-# | 14 | [08](08_iterative_inference.ipynb): The learned way; Ours | shown | What should a refiner do far from the optimum, what near it? |
+# | 14 | [08](08_iterative_inference.ipynb): A refiner in eight lines; Ours | shown | What should a refiner do far from the optimum, what near it? |
 # | 26 | 08: Did it work? | live | |
 # | 32 | 08: exercise *the natural gradient* | handout | |
 # | 42 | [09](09_multimodal_iterative.ipynb): to Walk along t | shown, the last two live | Where does the information about the other modalities come in? |
 # | 58 | 09: exercise *climb by hand* | handout | Does the summit depend on the start? |
-# | 68 | [10](10_distillation.ipynb): The idea; Students; What the students can do | shown, the last live | Why not show the teacher's own pictures? |
+# | 68 | [10](10_distillation.ipynb): The idea; Students; What the students of the JVAE can do | shown, the last live | Why not show the teacher's own pictures? |
 # | 78 | [11](11_findings.ipynb); [14a](14a_talk.ipynb): Ours, from the records | shown | A model copies training images. What does each metric say? And what would you run next, to settle what is left open? |
 #
 # If the second lecture is too full, leave out 06: it is for those who ask what a product of experts can do without mixtures, and nothing later needs it.
