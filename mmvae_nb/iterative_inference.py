@@ -28,7 +28,7 @@ def elbo_gradient(elbo, # callable: `DiagonalGaussian` (batch) -> (batch,) ELBO 
         gradients = torch.autograd.grad(value.sum(), [mean, logvar, *also], allow_unused=bool(also))
     return value.detach(), *gradients
 
-# %% ../nbs/08_iterative_inference.ipynb #5181b02b
+# %% ../nbs/08_iterative_inference.ipynb #5ecdc9fd
 def _body(inputs, hidden):
     "Two hidden layers with a shortcut, as all refiners here use."
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ELU(), ResidualLinear(hidden), nn.ELU())
@@ -40,6 +40,7 @@ class ResidualLinear(nn.Module):
         self.norm, self.map = nn.LayerNorm(width), nn.Linear(width, width)
     def forward(self, x): return x + self.map(self.norm(x))
 
+# %% ../nbs/08_iterative_inference.ipynb #f943ab8e
 class MarinoRefiner(nn.Module):
     "Layer-normed gradients in, gated proposal out (Marino et al., 2018, eq. 8 and appendix)."
     def __init__(self, latent, hidden=512):
@@ -58,13 +59,14 @@ class MarinoRefiner(nn.Module):
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         return DiagonalGaussian(a*q.mean + (1 - a)*mean, b*q.logvar + (1 - b)*logvar), memory
 
-# %% ../nbs/08_iterative_inference.ipynb #e27023fa
+# %% ../nbs/08_iterative_inference.ipynb #94a91da3
 def symlog(x):
     "sign(x) log(1 + |x|): odd, monotone, linear near zero."
     return x.sign()*torch.log1p(x.abs())
 
 INGREDIENTS = ("units", "memory", "bound", "calming") # of the refiner; each can be left out
 
+# %% ../nbs/08_iterative_inference.ipynb #f5377a3b
 class Refiner(nn.Module):
     "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
@@ -113,7 +115,7 @@ class Refiner(nn.Module):
         mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
         return DiagonalGaussian(mean, logvar), memory
 
-# %% ../nbs/08_iterative_inference.ipynb #8f69c492
+# %% ../nbs/08_iterative_inference.ipynb #11af43da
 Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, mean ELBOs, memory
 
 def _normalised_backward(q, g_mean):
@@ -133,6 +135,7 @@ class _Known(torch.autograd.Function):
     def backward(ctx, above):
         return None, None, *(g if g is None else above*g for g in ctx.gradients)
 
+# %% ../nbs/08_iterative_inference.ipynb #52136446
 def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
            start, # q_0
            refiner, # module: (q, g_mean, g_logvar, memory) -> (next q, memory)
@@ -151,6 +154,7 @@ def refine(elbo, # callable: `DiagonalGaussian` -> (batch,) ELBO in nats
         trajectory.append(q)
     return [q.detach() for q in trajectory]
 
+# %% ../nbs/08_iterative_inference.ipynb #d50d521f
 def _refine_to_train(elbo, start, refiner, steps, parameters, memory):
     "The same with the refiner's graph, and with the mean ELBO of every q_t, q_T included."
     trajectory, elbos, q = [start], [], start
@@ -201,6 +205,7 @@ class Replay:
         self.stored = (state["batch"], DiagonalGaussian(state["mean"], state["logvar"]),
                        state["memory"]) if state else None
 
+# %% ../nbs/08_iterative_inference.ipynb #46508da3
 class RefinerTraining(nn.Module):
     "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
     def __init__(self, model, refiner, steps=4, replay=0.6):
