@@ -128,7 +128,7 @@ def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log 
                                  leapfrog=5, # gradient evaluations per rung
                                  generator=None # random stream
                                 ) -> torch.Tensor: # log weights (chains, batch)
-    "Log weights, for `importance_estimate`; lesson 07a, eq. (3). Item i of chain c is row c * batch + i of z."
+    "Log weights, for `importance_estimate`; 07a, (3). Item i of chain c is row c * batch + i of z."
     needs_gradients("annealed_importance_sampling")
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)

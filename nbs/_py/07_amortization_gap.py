@@ -383,7 +383,7 @@ fig, axes = plt.subplots(1, 3, figsize=(9, 3.2))
 for ax, i in zip(axes, shown): readers(ax, i)
 for label, colour in {"end of the climb": "C0", "encoder": "C1"}.items():
     axes[0].plot([], color=colour, label=label)
-fig.legend(loc="outside lower center", ncol=2);
+axes[0].legend();
 
 # %% [markdown]
 # Rings are drawn at one and two standard deviations. Titles give what the climb has not reached plus what the encoder loses against the end of the climb: the approximation and the amortization gap, *if* the

@@ -363,7 +363,7 @@ def drawn_by(students):
 
 
 # %%
-#| fig-cap: "From one modality to the others, through the students of the JVAE. This is what a minute of training gives: digits and words mostly follow what was given, the street numbers are grey."
+#| fig-cap: "From one modality to the others, through the students of the JVAE. This is what a minute of training gives: most of the digits follow what was given, words are misspelt or wrong, the street numbers are grey."
 #| fig-alt: "Three blocks of rows: given words, generated digits; given MNIST digits, generated street numbers and words; and so on."
 side_by_side(drawn_by(students), columns=1);
 
@@ -417,7 +417,7 @@ assert of_refined.loc["text", "linear probe"] > .5 and of_refined.loc["mnist", "
 pd.concat({"of the JVAE": of_jvae, "of the refined teacher": of_refined}).round(2)
 
 # %% [markdown]
-# Don't read this table as a contest: the JVAE had 1,000 updates and its students 700, the iterative teacher 300 and its students 200, and neither is near its end. It shows that both kinds of student have learnt something of what they see (chance is 0.1 for probe and coherence). The contest, with equal updates and several seeds, is [lesson 11](11_findings.ipynb). What long training gives:
+# Don't read this table as a contest: the JVAE had 1,000 updates and its students 700, the iterative teacher 300 and its students 200, and neither is near its end. Chance is 0.1 for probe and coherence: after so little training the students of the refined teacher can tell words and handwritten digits, and hardly any street number. The contest, with equal updates and several seeds, is [lesson 11](11_findings.ipynb). What long training gives:
 #
 # ![Street numbers drawn from MNIST digits and from words by six methods: MoPoE's are nearly grey, those of the others blurred digits in many colours, some of them the wrong number.](../results/real/figures/slide_36_all_methods.png)
 #
@@ -480,7 +480,7 @@ for ax, (said, far) in zip(axes, lines.items()):
 
 
 # %% [markdown]
-# The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4); the ELBO averages the log-likelihood of *this* item's other modalities over that whole width, so all the $z$ that would be right for other items with the same $x_m$ count against it, thousands of nats each.
+# The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4); the ELBO averages the log-likelihood of *this* item's other modalities over that whole width, so all the $z$ that would be right for other items with the same $x_m$ count against it, by hundreds to thousands of nats on the line above.
 # Drawing asks for something else: that each $z$ decodes into a possible partner of $x_m$, and a broad posterior over possible $z$ is just what it needs. In the words of lesson 07 the two have different floors: the ELBO's floor, equation (7) there, belongs to the narrow compromise $s^*$, and distillation, equation (8), aims at $p(z \mid x_m)$ itself. So distances on this line compare two students of one teacher, or two steps of a refinement; they don't say who draws better.
 #
 # ## How many iterations?

@@ -54,7 +54,7 @@ def run_of(method):
     return {"seeds": len(seeds), "updates": runs[0]["updates"],
             "batch": runs[0]["parameters"]["batch_size"],
             "seconds": round(np.mean([r["seconds"] for r in runs])),
-            "loss fell at the end by (%)": round(np.mean(last), 2)}
+            "loss fell at the end by (%)": round(float(np.mean(last)), 2)}
 pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype({"seeds": int, "updates": int})
 
 
@@ -154,7 +154,7 @@ pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 
 # %%
 #| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, from each single modality. Below the dashed line a posterior that started from one modality has overtaken the joint encoder; the black line is the oracle."
-#| fig-alt: "Three panels of falling lines. The refiner's line crosses zero after about eight steps and levels off a little above the oracle; that of gradient ascent stays above zero."
+#| fig-alt: "Three panels of falling lines. The refiner's line crosses zero after about eight steps and levels off a little above the oracle; that of gradient ascent falls later."
 kinds = {"our refiner": ("refined", "t"), "Marino's refiner": ("refined_marino", "t"),
          "gradient ascent (Adam)": ("refined", "ascent")}
 fig, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
@@ -165,7 +165,8 @@ for ax, n in zip(axes, SINGLE):
         ax.plot(over, against.values(), ".-", label=label)
     ax.axhline(0, ls="--", color="0.4"); ax.axhline(-gap.mean(), color="k")
     ax.set_xscale("log", base=2); ax.set(title=f"start: {n}", xlabel="gradient evaluations", ylim=(-1.7*gap.mean(), 500))
-axes[0].set_ylabel("nats above the joint encoder"); axes[0].legend(fontsize="small");
+axes[0].set_ylabel("nats above the joint encoder")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=3);
 
 # %% [markdown]
 # Marino's refiner may have fewer seeds than ours, so the lines are not to be compared to the last nat. On the seeds that both have, the share of the gap closed at $t = 16$:
@@ -211,7 +212,7 @@ compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
 # %% [markdown]
 # If the lead on the own decoders came from better targets, much of it should be there on the same decoders too. Compare the two blocks line by line. Where the lower one has a single seed it proves nothing, but its *size* is a hint: a lead that all but vanishes on the same decoders points to the decoders.
 #
-# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle, on the seeds that all four have:
+# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle (whose mean may be over fewer items), on the seeds that all four have:
 
 # %%
 four = on_shared_seeds(elbos, "jvae", "refined", "jmvae_student", "refined_student")
