@@ -342,8 +342,7 @@ class TensorData(MultimodalData):
     def __init__(self, tensors: Mapping, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
                  modalities: list | dict | None = None, # of `Modality`; others are guessed
-                 name: str = "tensors", # of the data set
-                 split: str = "train", # train, validation or test
+                 name: str = "tensors", split: str = "train", # train, validation or test
                  kinds: dict[str, str] | None = None, # 'text', 'counts', ...: no guess
                  present=None, # who has what: name -> bool (n,); bool (n, M); "given": None, NaN
                  **kwargs): # what `MultimodalData` takes beside these
