@@ -1,4 +1,4 @@
-"""The page that counts lines: its examples run, no task takes more than the peer's, and what is saved is what is counted."""
+"""The page that counts lines: its examples run, no task takes more than the peer's, and what is saved is counted."""
 import json, os, re
 from pathlib import Path
 

@@ -60,8 +60,8 @@ def test_the_wheel_runs_the_how_to_elsewhere_and_its_files_open_without_the_reci
     source = tmp_path/"source"
     shutil.copytree(ROOT, source, ignore=lambda d, names: set(names) - {
         "mmvae_nb", "pyproject.toml", "settings.ini", "README.md", "LICENSE"} if Path(d) == ROOT else {"__pycache__"})
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
-    subprocess.run(pip, cwd=source, check=True, timeout=600)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([*pip, "."], cwd=source, check=True, timeout=600)
     wheel = next(tmp_path.glob("mmvae_nb-*.whl"))
     venv.create(tmp_path/"env", with_pip=True)
     there = str(tmp_path/"env"/"bin"/"python")
