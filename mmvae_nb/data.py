@@ -220,7 +220,7 @@ def _warn_of_units(name, pool):
     if spread.max() > 0 and not .01 <= spread.max() <= 100:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to "
                       f"{spread.max():.2g}, and networks and likelihood expect about 1: use "
-                      f"`Standardize`, or a likelihood with that scale", stacklevel=5)
+                      f"`Standardize`, or a likelihood with that scale", stacklevel=6)
 
 # %% ../nbs/02a_data.ipynb #c5689998
 def _check_labels(name, labels, pool, class_names=None):

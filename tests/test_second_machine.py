@@ -32,7 +32,8 @@ import sys, numpy as np, mmvae_nb
 for i in range(3):
     model, known = mmvae_nb.load(f"case{i}.safetensors"), np.load(f"case{i}.npz")
     made = model.generate({model.names[0]: known["given"]})
-    for n, x in made.items(): np.testing.assert_array_equal(x, known[f"made {n}"])
+    for n, x in made.items():      # to rounding: after `fit` convolutions lie otherwise in memory than in the file
+        np.testing.assert_allclose(x, known[f"made {n}"], rtol=1e-5, atol=1e-6)
 print("the same numbers, by", mmvae_nb.__file__)
 """
 

@@ -358,7 +358,7 @@ def _warn_of_units(name, pool):
     if spread.max() > 0 and not .01 <= spread.max() <= 100:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to "
                       f"{spread.max():.2g}, and networks and likelihood expect about 1: use "
-                      f"`Standardize`, or a likelihood with that scale", stacklevel=5)
+                      f"`Standardize`, or a likelihood with that scale", stacklevel=6)
 
 
 # %%
