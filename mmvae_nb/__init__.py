@@ -30,7 +30,7 @@ Each module is exported from the lesson of the same name, which explains it.
 """
 __version__ = "0.1.0"
 
-import importlib
+import ast, importlib, inspect, re, textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:                                         # for editors and type checkers
@@ -74,8 +74,31 @@ _where = {name: module for module, names in _face.items() for name in names.spli
 def __getattr__(name):
     "Load what the face offers when it is first asked for."
     if name not in _where: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f".{_where[name]}", __name__), name)
+    found = getattr(importlib.import_module(f".{_where[name]}", __name__), name)
+    globals()[name] = found
+    for f in [found] if inspect.isfunction(found) else _methods(found): _explain(f)
     return found
+
+
+def _methods(cls):
+    "The functions of a class of ours, its own and those it inherits, but nobody else's."
+    homes = [c for c in cls.__mro__ if c.__module__.startswith(f"{__name__}.")]
+    return [f for c in homes for n, f in vars(c).items()
+            if inspect.isfunction(f) and (n == "__init__" or not n.startswith("_"))]
+
+
+def _explain(function):
+    "Put the comments beside a signature's arguments into the docstring, where `help` shows them."
+    doc = function.__doc__ or ""
+    if "\nArguments\n" in doc: return
+    try: lines = inspect.getsource(function).splitlines()      # of what it wraps, if it does
+    except OSError: return                                     # without its source: as it is
+    body = ast.parse(textwrap.dedent("\n".join(lines))).body[0].body[0].lineno
+    named = "|".join(inspect.signature(function).parameters) or "self"
+    found = re.findall(rf"(?m)^[^#\n]*?\b({named})\b(?:: [^=#\n]+?)?(?: ?= ?[^#\n]+?)?,? # (.+)$",
+                       "\n".join(lines[:max(1, body - 1)]))
+    if found: function.__doc__ = "\n".join([doc, "", "Arguments", "---------",
+                                            *(f"{n}: {text}" for n, text in found)]).lstrip()
 
 
 def __dir__(): return sorted({*globals(), *__all__})

@@ -324,7 +324,7 @@ def save(model, # a `VAE` or `MultimodalVAE`
     if nameless := _nameless(specs):
         warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local "
                       "functions, which a file can't name: open it by `load(path, specs=...)`",
-                      stacklevel=2)
+                      stacklevel=3)
 
 def _weights(model):
     "The weights to save, without those of a `teacher`."

@@ -23,7 +23,8 @@ def _fits(value, kind):
         number = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, (bool, np.bool_))
     if kind is bool: return isinstance(value, (bool, np.bool_))
-    if not isinstance(origin, type) or getattr(origin, "_is_protocol", False): return True
+    if kind is typing.Any or not isinstance(origin, type): return True
+    if getattr(origin, "_is_protocol", False): return True
     if not isinstance(value, origin): return False
     if not (inside and issubclass(origin, Mapping)): return True
     return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())

@@ -32,7 +32,8 @@ import sys, numpy as np, mmvae_nb
 for i in range(3):
     model, known = mmvae_nb.load(f"case{i}.safetensors"), np.load(f"case{i}.npz")
     made = model.generate({model.names[0]: known["given"]})
-    for n, x in made.items(): np.testing.assert_array_equal(x, known[f"made {n}"])
+    for n, x in made.items():      # to rounding: after `fit` convolutions lie otherwise in memory than in the file
+        np.testing.assert_allclose(x, known[f"made {n}"], rtol=1e-5, atol=1e-6)
 print("the same numbers, by", mmvae_nb.__file__)
 """
 
@@ -60,8 +61,8 @@ def test_the_wheel_runs_the_how_to_elsewhere_and_its_files_open_without_the_reci
     source = tmp_path/"source"
     shutil.copytree(ROOT, source, ignore=lambda d, names: set(names) - {
         "mmvae_nb", "pyproject.toml", "settings.ini", "README.md", "LICENSE"} if Path(d) == ROOT else {"__pycache__"})
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
-    subprocess.run(pip, cwd=source, check=True, timeout=600)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([*pip, "."], cwd=source, check=True, timeout=600)
     wheel = next(tmp_path.glob("mmvae_nb-*.whl"))
     venv.create(tmp_path/"env", with_pip=True)
     there = str(tmp_path/"env"/"bin"/"python")

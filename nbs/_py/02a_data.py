@@ -358,7 +358,7 @@ def _warn_of_units(name, pool):
     if spread.max() > 0 and not .01 <= spread.max() <= 100:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to "
                       f"{spread.max():.2g}, and networks and likelihood expect about 1: use "
-                      f"`Standardize`, or a likelihood with that scale", stacklevel=5)
+                      f"`Standardize`, or a likelihood with that scale", stacklevel=6)
 
 
 # %%
@@ -512,8 +512,7 @@ class TensorData(MultimodalData):
     def __init__(self, tensors: Mapping, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
                  modalities: list | dict | None = None, # of `Modality`; others are guessed
-                 name: str = "tensors", # of the data set
-                 split: str = "train", # train, validation or test
+                 name: str = "tensors", split: str = "train", # train, validation or test
                  kinds: dict[str, str] | None = None, # 'text', 'counts', ...: no guess
                  present=None, # who has what: name -> bool (n,); bool (n, M); "given": None, NaN
                  **kwargs): # what `MultimodalData` takes beside these

@@ -174,6 +174,7 @@ def reproduce(scale="quick", # a key of SCALES
               cores=None # jobs at a time; as many as the machine has cores by default
              ) -> list: # the `Job`s of the graph, run or not
     "Bring the results of a part up to date; `MmvaeError` with the message of the job that failed."
+    if cores is not None: in_range("cores", cores, low=1, whole=True)
     options = Options(scale, dataset, part, seeds, tuple(methods or ()), str(results), device,
                       measured)
     if not Path("Snakefile").exists():

@@ -17,7 +17,7 @@
 
 # %%
 #| export
-import argparse, os, sys
+import argparse, os, re, sys
 from pathlib import Path
 from mmvae_nb.core import *
 
@@ -30,7 +30,13 @@ from mmvae_nb.core import *
 #| exports
 class _Parser(argparse.ArgumentParser):
     "Says what is wrong in one line, as everything else here."
-    def error(self, message): raise MmvaeError(f"{message} (see `{self.prog} --help`)")
+    def error(self, message):
+        kinds = {"int": "a whole number", "float": "a number"}
+        if m := re.match(r"argument (?:--)?([\w-]+): invalid (int|float) value: (.*)", message):
+            raise MmvaeError(f"{m[1]}: got {m[3]}, allowed: {kinds[m[2]]}")
+        if m := re.match(r"argument (\w+): invalid choice: (.*) \(choose from (.*)\)", message):
+            raise MmvaeError(f"{m[1]}: got {m[2]}, allowed: {m[3]}")
+        raise MmvaeError(f"{message} (see `{self.prog} --help`)")
 
 def _parser():
     p = _Parser(prog="mmvae", description="Multimodal VAEs: data, experiments and their tables.")

@@ -159,8 +159,8 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 # ## Why is it worse with more modalities given?
 #
 # Students of several modalities are multiplied, and each is a posterior with the prior in it, so the plain product counts the prior too often: it is too sure, and pulled to the middle
-# ([lesson 10](10_distillation.ipynb#students), equation 5). `distill(..., students={"divide_prior": True})` takes the surplus out; one can also set `students.divide_prior = True`
-# afterwards, as nothing is trained anew. It is no cure for all. Small digits in two halves and a label, students of a JVAE, three seeds, 597 test items, right halves made:
+# ([lesson 10](10_distillation.ipynb#students), equation 5). So the surplus is divided out, unless `distill(..., students={"divide_prior": False})` or, as nothing is trained anew, `students.divide_prior = False`
+# afterwards. It is no cure for all. Small digits in two halves and a label, students of a JVAE, three seeds, 597 test items, right halves made:
 #
 # | given | digit read from the made half | squared error | KL to the teacher (nats) |
 # |---|---|---|---|
