@@ -20,9 +20,10 @@ def slurm(folder):
 
 def own_queue(folder):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    queue = f"{sys.executable} {HERE/'submit.py'} {folder/'queue'}"
+    queue, cancel = f"{sys.executable} {HERE/'submit.py'} {folder/'queue'}", folder/"cancel"
+    cancel.write_text(f'#!/bin/sh\nexec {queue} cancel "$@"\n'); cancel.chmod(0o755)      # asked by one word
     return {"executor": "cluster-generic", "cluster-generic-submit-cmd": f"{queue} run",
-            "cluster-generic-status-cmd": f"{queue} status", "cluster-generic-cancel-cmd": f"{queue} cancel"}
+            "cluster-generic-status-cmd": f"{queue} status", "cluster-generic-cancel-cmd": str(cancel)}
 
 def submitted(folder):
     "How many jobs the log of Snakemake says went to the queue."
