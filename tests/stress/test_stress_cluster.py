@@ -79,6 +79,7 @@ def test_a_job_of_a_queue_is_killed_and_the_graph_goes_on(queue, alone, count):
     assert not [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     count("kills survived"); count("of which in the graph"); count("processes killed", 1 + len(below))
 
+@pytest.mark.parametrize("queue", [own_queue], indirect=True, ids=["own queue"])      # of Slurm, see lesson 14e
 @pytest.mark.timeout(5400)
 def test_a_graph_that_is_terminated_takes_its_jobs_out_of_the_queue(queue, count):
     process = start(queue)
