@@ -111,7 +111,7 @@ def _write_parts(accelerator, folder, parts):
 def check_writable(folder):
     "Make the checkpoint folder now, rather than fail after hours of training; tidy what is left."
     folder = Path(folder)
-    mine = folder/f".try_{os.getpid()}"                # several processes may look at once
+    mine = folder/f".try-{os.getpid()}-writable"       # a name that `sweep` knows, if we are killed
     with atomic_path(mine): pass
     with contextlib.suppress(OSError): mine.unlink()
     for half in folder.glob(".partial_*"): shutil.rmtree(half, ignore_errors=True)

@@ -172,4 +172,5 @@ def _only_one(root):
         except OSError as e:
             raise MmvaeError(f"results: another run is writing to {root}") from e
         sweep(root)                                        # what a killed run left
-        yield
+        try: yield
+        finally: sweep(root)                               # and a killed job of this one

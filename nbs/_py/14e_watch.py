@@ -231,7 +231,8 @@ def _only_one(root):
         except OSError as e:
             raise MmvaeError(f"results: another run is writing to {root}") from e
         sweep(root)                                        # what a killed run left
-        yield
+        try: yield
+        finally: sweep(root)                               # and a killed job of this one
 
 
 # %% [markdown]
@@ -262,7 +263,8 @@ with tempfile.TemporaryDirectory() as folder:
 # default-resources: ["mem_mb=4000", "runtime=600"]
 # ```
 #
-# Then `SNAKEMAKE_PROFILE=that/folder mmvae reproduce ...` as ever: the line of progress, the lock and the way it ends are the same, because jobs report through files. All machines must see
+# Then `SNAKEMAKE_PROFILE=that/folder mmvae reproduce ...` as ever: the line of progress, the lock and the way it ends are the same, because jobs report through files. (On a Slurm without its accounting, jobs were seen to go on
+# after SIGTERM: look with `squeue`, and `scancel` them.) All machines must see
 # the project's folder and its `.venv` under the same path. Each job takes one processor, as the Snakefile says. `make test-slow` runs such a graph through Slurm where `sinfo` answers,
 # and anywhere through a queue of its own (Snakemake's `cluster-generic` executor): one job is killed, and the graph ends with the results of a run without a queue.
 #

@@ -20,9 +20,10 @@ def slurm(folder):
 
 def own_queue(folder):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    queue = f"{sys.executable} {HERE/'submit.py'} {folder/'queue'}"
+    queue, cancel = f"{sys.executable} {HERE/'submit.py'} {folder/'queue'}", folder/"cancel"
+    cancel.write_text(f'#!/bin/sh\nexec {queue} cancel "$@"\n'); cancel.chmod(0o755)      # asked by one word
     return {"executor": "cluster-generic", "cluster-generic-submit-cmd": f"{queue} run",
-            "cluster-generic-status-cmd": f"{queue} status", "cluster-generic-cancel-cmd": f"{queue} cancel"}
+            "cluster-generic-status-cmd": f"{queue} status", "cluster-generic-cancel-cmd": str(cancel)}
 
 def submitted(folder):
     "How many jobs the log of Snakemake says went to the queue."
@@ -78,6 +79,7 @@ def test_a_job_of_a_queue_is_killed_and_the_graph_goes_on(queue, alone, count):
     assert not [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     count("kills survived"); count("of which in the graph"); count("processes killed", 1 + len(below))
 
+@pytest.mark.parametrize("queue", [own_queue], indirect=True, ids=["own queue"])      # of Slurm, see lesson 14e
 @pytest.mark.timeout(5400)
 def test_a_graph_that_is_terminated_takes_its_jobs_out_of_the_queue(queue, count):
     process = start(queue)

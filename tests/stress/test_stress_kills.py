@@ -25,7 +25,7 @@ def in_child(call):
 def test_trainings_killed_at_any_moment(name, model, how, tmp_path, count):
     "At least 25 kills each; what comes out in the end is what an uninterrupted training gives, bit by bit."
     rng, kills = seeded("kills", name), 0
-    how = {"updates": 120, **{k: v() if callable(v) else v for k, v in how.items()}}
+    how = {"updates": 60, **{k: v() if callable(v) else v for k, v in how.items()}}
     wanted, round_ = train(None, model, **how), 0
     begun = time.time(); train(tmp_path/"timed", model, **how); whole = time.time() - begun
     while kills < 25:
@@ -36,7 +36,7 @@ def test_trainings_killed_at_any_moment(name, model, how, tmp_path, count):
             if not (done := os.waitpid(pid, os.WNOHANG)[0] == pid):
                 os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0); kills += 1
         assert train(folder, model, **how) == wanted
-        assert [p.name for p in folder.iterdir()] == ["update_0000120"]
+        assert [p.name for p in folder.iterdir()] == ["update_0000060"]
     count("kills survived", kills); count("processes killed", kills)
 
 
