@@ -253,7 +253,7 @@ def test_by_pen_by_keyboard_and_by_slider(page):
 
 def test_a_character_that_is_unknown_is_said(page):
     page.js("(f => { f.value = 'né'; f.dispatchEvent(new Event('input')); })(document.querySelector('.pg-type input'))")
-    assert "é" in page.js("document.querySelector('.pg-says').textContent")
+    page.wait(lambda: "é" in page.js("document.querySelector('.pg-says').textContent"))
     page.js("document.querySelector('.pg-type .pg-thumb').click()")
     page.wait(lambda: page.js("document.querySelector('.pg-says').textContent") == "")
 
@@ -268,7 +268,8 @@ def test_the_refinement_is_stepped_and_played(page):
     page.wait(lambda: page.js(count) == 9*starts)
     page.send("Emulation.setEmulatedMedia", features=[])
     assert page.js("document.querySelector('.pg-chart').getAttribute('aria-label')").count(",") >= 8
-    rows = page.js("[...document.querySelectorAll('.pg-row:not(.pg-head)')].map(r => r.querySelectorAll('canvas, output').length)")
+    rows = page.js("[...document.querySelectorAll('.pg-row:not(.pg-head)')]"
+                   ".map(r => r.querySelectorAll('canvas, output').length)")
     assert rows == [3]*starts
 
 def test_on_a_phone_in_print_and_for_those_who_hear_it(page):

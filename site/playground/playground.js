@@ -305,7 +305,7 @@ const ways = {
     const clear = $("button", {type: "button", textContent: "Clear"});
     clear.onclick = () => { wipe(); examples.forget(); setGiven(m.name, null); };
     wipe();
-    return {inside: [$("div", {className: "pg-draw"}, pad, $("div", {}, clear, $("p", {textContent: "seen as"}), seen)),
+    return {inside: [$("div", {className: "pg-penned"}, pad, $("div", {}, clear, $("p", {textContent: "seen as"}), seen)),
                      examples.row], begin: i => examples.press(i)};
   },
   type(m) {
@@ -353,7 +353,16 @@ function buildViews() {
   const body = [row("given", "given"), ...data.methods.map(k => row(k.name, k.label, k.colour))];
   body[0].className = "pg-given";
   const z = slider("sample of z", data.views.length - 1, state.view, v => v ? `no. ${v}` : "mean", v => { state.view = v; changed(); drawRefine(); });
-  root("views").replaceChildren(z.row, $("table", {className: "pg-table"}, $("thead", {}, head), $("tbody", {}, ...body)));
+  root("views").replaceChildren(z.row, $("table", {className: "pg-table"}, $("thead", {}, head), $("tbody", {}, ...body)),
+    $("p", {className: "pg-about", textContent: about()}));
+}
+
+function about() {                  // what the pictures rest on
+  const learnt = data.methods.map(k => `${k.label} ${k.updates.toLocaleString("en")} updates`).join(", ");
+  const moved = Math.max(...data.methods.map(k => k.rounding));
+  const from = data.modalities.map(m => `${m.title}: ${data.source[m.name] ?? data.source}`).join("; ");
+  return `${learnt}. Trained on ${from}. The rounding of the weights moves the mean of q by at most ${moved} ` +
+         "standard deviations (median over items and coordinates, the worst method).";
 }
 
 // ---- the refinement
