@@ -252,7 +252,7 @@ def test_by_pen_by_keyboard_and_by_slider(page):
     assert complaints(page) == []
 
 def test_a_character_that_is_unknown_is_said(page):
-    page.js("(f => { f.value = 'né'; f.dispatchEvent(new Event('input')); })(document.querySelector('.pg-type input'))")
+    page.js("(f => { f.value = 'né'; f.dispatchEvent(new Event('input')); })(document.querySelector('.pg-type input[type=text]'))")
     page.wait(lambda: "é" in page.js("document.querySelector('.pg-says').textContent"))
     page.js("document.querySelector('.pg-type .pg-thumb').click()")
     page.wait(lambda: page.js("document.querySelector('.pg-says').textContent") == "")
@@ -282,7 +282,8 @@ def test_on_a_phone_in_print_and_for_those_who_hear_it(page):
     assert nameless == []
     page.send("Emulation.setEmulatedMedia", media="print")
     gone = "[...document.querySelectorAll('[data-playground] button')].every(b => !b.offsetParent)"
-    assert page.js(gone) and page.js("!!document.querySelector('.pg-table').offsetParent")
+    page.wait(lambda: page.js(gone))
+    assert page.js("!!document.querySelector('.pg-table').offsetParent")
     page.send("Emulation.setEmulatedMedia", media="")
 
 def test_what_is_missing_is_said_in_one_line(browser, tmp_path):
