@@ -252,7 +252,8 @@ def test_by_pen_by_keyboard_and_by_slider(page):
     assert complaints(page) == []
 
 def test_a_character_that_is_unknown_is_said(page):
-    page.js("(f => { f.value = 'né'; f.dispatchEvent(new Event('input')); })(document.querySelector('.pg-type input[type=text]'))")
+    page.js("(f => { f.value = 'né'; f.dispatchEvent(new Event('input')); })"
+            "(document.querySelector('.pg-type input[type=text]'))")
     page.wait(lambda: "é" in page.js("document.querySelector('.pg-says').textContent"))
     page.js("document.querySelector('.pg-type .pg-thumb').click()")
     page.wait(lambda: page.js("document.querySelector('.pg-says').textContent") == "")
