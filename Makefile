@@ -12,10 +12,12 @@ BIN   := .venv/bin
 STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
 # The peer's: what it pins, and .venv, whose packages (torch above all) it sees through a path file.
 BENCH := .venv-bench/.installed-$(shell cat tools/bench-requirements.txt requirements.txt 2>/dev/null | cksum | tr ' ' '-')
+# What the page's graphs are made with: onnx and its kin, installed the same way.
+GRAPHS := .venv-playground/.installed-$(shell cat tools/playground-requirements.txt requirements.txt 2>/dev/null | cksum | tr ' ' '-')
 FAST  := -m "not slow and not cuda"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run reproduce tuning data table test test-slow test-all export execute checks docs lab cache handouts slides bench clean
+.PHONY: help venv run reproduce tuning data table test test-slow test-all export execute checks docs lab cache handouts slides bench playground clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -89,6 +91,16 @@ bench: $(BENCH) ## time and memory beside multivae and a floor, into results/ben
 	@.venv-bench/bin/python tools/bench.py $(ARGS)
 	@$(BIN)/python tools/notebooks.py execute --jobs 1 nbs/bench.ipynb
 
+playground: $(GRAPHS) ## the page's models, anew from weights/ into site/playground (ARGS=.. for some methods)
+	@.venv-playground/bin/python tools/playground.py build $(ARGS)
+
+$(GRAPHS): $(STAMP)
+	@$(BIN)/python -m venv --clear .venv-playground
+	@$(BIN)/python -c 'import os, sysconfig; print(sysconfig.get_path("purelib"), os.getcwd(), sep="\n")' > \
+	  "$$(.venv-playground/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	@.venv-playground/bin/python -m pip install --quiet --no-deps -r tools/playground-requirements.txt
+	@touch $@
+
 $(BENCH): $(STAMP)
 	@$(BIN)/python -m venv --clear .venv-bench
 	@$(BIN)/python -c 'import os, sysconfig; print(sysconfig.get_path("purelib"), os.getcwd(), sep="\n")' > \
@@ -97,4 +109,4 @@ $(BENCH): $(STAMP)
 	  echo "The peer could not be installed: ours and the floor are measured without it" >&2
 
 clean: ## remove what can be made again: .venv, the site, caches (results stay)
-	rm -rf .venv .venv-bench _bench _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-bench .venv-playground _bench _docs _proc _handouts _slides _cache .snakemake .pytest_cache .hypothesis build dist *.egg-info

@@ -107,7 +107,7 @@ def prepare(proc, quarto=False, root=ROOT):
     get_config.cache_clear()
     config = yaml.safe_load((root/"_quarto.yml").read_text(encoding="utf-8"))
     config["smalldocs"]["api"]["root"] = str(root)
-    config["project"]["resources"] = ["results/**/*.csv"]
+    config["project"]["resources"] = ["results/**/*.csv", "site/playground/*"]
     if quarto: config["format"]["html"] |= QUARTO
     def write():
         text = yaml.safe_dump(config, sort_keys=False)
