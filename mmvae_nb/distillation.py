@@ -28,7 +28,7 @@ def one_each(names, # of modalities
     order = torch.randperm(len(items), device=items.device)
     return dict(zip(names, order.tensor_split(len(names))))
 
-# %% ../nbs/10_distillation.ipynb #5a452a3a
+# %% ../nbs/10_distillation.ipynb #bdf4b330
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     @checked

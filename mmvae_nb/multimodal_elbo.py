@@ -17,7 +17,7 @@ from .missing import *
 from .networks import *
 from .vae import *
 
-# %% ../nbs/03_multimodal_elbo.ipynb #eeb82c57
+# %% ../nbs/03_multimodal_elbo.ipynb #d5e2b972
 class _Modalities(Remembers, nn.Module):
     "Specifications, decoders and likelihoods of some modalities."
     @checked
@@ -44,7 +44,7 @@ class _Modalities(Remembers, nn.Module):
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
-# %% ../nbs/03_multimodal_elbo.ipynb #5d1c8665
+# %% ../nbs/03_multimodal_elbo.ipynb #5a0ca14c
 class _Objective(_Modalities):
     "The ELBO of eq. (1), and what it consists of."
     def decode(self, z, # latents (batch, latent)
@@ -71,7 +71,7 @@ class _Objective(_Modalities):
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
-# %% ../nbs/03_multimodal_elbo.ipynb #f1734fb1
+# %% ../nbs/03_multimodal_elbo.ipynb #915be012
 class _Subsets(_Objective):
     "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
@@ -100,7 +100,7 @@ class _Subsets(_Objective):
         posteriors = list(posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
-# %% ../nbs/03_multimodal_elbo.ipynb #9ac89d4f
+# %% ../nbs/03_multimodal_elbo.ipynb #d9b46d57
 class _Draws(_Subsets):
     "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
@@ -124,7 +124,7 @@ class _Draws(_Subsets):
         x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
-# %% ../nbs/03_multimodal_elbo.ipynb #5b32373a
+# %% ../nbs/03_multimodal_elbo.ipynb #e1af902c
 class _Generation(_Draws):
     "`generate`, for tensors or arrays on any device."
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
@@ -152,7 +152,7 @@ class _Generation(_Draws):
         if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
         return {m: x.to(like.device) for m, x in made.items()}
 
-# %% ../nbs/03_multimodal_elbo.ipynb #eeb3ef0b
+# %% ../nbs/03_multimodal_elbo.ipynb #510f1e33
 class MultimodalVAE(_Generation):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
@@ -177,7 +177,7 @@ class MultimodalVAE(_Generation):
         "The loss; items that lack different modalities are taken pattern by pattern."
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
-# %% ../nbs/03_multimodal_elbo.ipynb #a2e45b77
+# %% ../nbs/03_multimodal_elbo.ipynb #118d7d45
 #| code-fold: true
 #| code-summary: "What is refused at the door"
 def _check_names(specs):
@@ -199,7 +199,7 @@ def _check_items(name, x, modality):
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
 
-# %% ../nbs/03_multimodal_elbo.ipynb #df733197
+# %% ../nbs/03_multimodal_elbo.ipynb #450462cf
 #| code-fold: true
 #| code-summary: "Arrays and tensors from outside"
 def _check_dict(name, x):
@@ -223,7 +223,7 @@ def _finite(name, x):
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
-# %% ../nbs/03_multimodal_elbo.ipynb #9efddb55
+# %% ../nbs/03_multimodal_elbo.ipynb #da702cca
 class JVAE(MultimodalVAE):
     "Joint VAE: one encoder of all modalities (slide 67; Suzuki's JMVAE, 2016, without students)."
     needs_all = True

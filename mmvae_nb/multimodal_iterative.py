@@ -185,7 +185,7 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
         return -torch.stack(elbos).mean().item()
     return [value(q) for q in qs]
 
-# %% ../nbs/10_distillation.ipynb #67eb8e3d
+# %% ../nbs/10_distillation.ipynb #b50729ff
 class StudentsOverT(MultimodalVAE):
     "A set of students for each of several T, taught by one trajectory; `at(T)` gives the set."
     def __init__(self, teacher, # a trained `IterativeTeacher`
