@@ -22,7 +22,8 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
     "The best Gaussian, q* of eq. (2), by Adam. Of 100 steps or more it warns if they were too few."
     needs_gradients("gradient_ascent")
     in_range("steps", steps, low=0, whole=True)
-    values, (mean, logvar) = [], (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
+    values = []
+    mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
     optimiser = torch.optim.Adam([mean, logvar], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
     with torch.enable_grad():

@@ -28,7 +28,7 @@ class Modality:
     name: str
     kind: str                             # 'image', 'text', 'vector', or one of lesson 02f
     shape: tuple | list                   # (C, H, W), (length,), (D,) or (T, C)
-    vocabulary: str | tuple | list | None = None # for text: a string of characters or a tuple of words
+    vocabulary: str | tuple | list | None = None # of text: characters or words
 
     def __post_init__(self):
         check_fields(self)
@@ -186,10 +186,9 @@ class MultimodalData:
 def _check_pool(modality, pool):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: pools of one or more")
-    given, wanted = tuple(pool.shape[1:]), tuple(modality.shape)
+    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
+    given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
-    types = _types.get(kind, _floats)
     if pool.dtype not in types:
         raise MmvaeError(f"{name}: got {pool.dtype}, allowed for a modality of kind {kind}: "
                          f"{', '.join(map(str, types))}{_advice.get(kind, ' (`x.float()`)')}")
@@ -282,7 +281,6 @@ def _facts(data, m):
     if m.name in data.terms: yield "terms", data.terms[m.name]
 
 def _general(data):
-    "(what, value) pairs on the whole."
     yield "items an epoch", f"{len(data):,}"
     if data.class_names: yield "classes", ", ".join(data.class_names[:20])
     if data.split_rule: yield "split rule", data.split_rule
@@ -400,7 +398,7 @@ class PairedByKey(MultimodalData):
                  pools: dict[str, torch.Tensor], # dict of tensors, first axis the items
                  labels: dict[str, torch.Tensor] | None = None, # int64, one for each pool: classes
                  anchor: str | None = None, # modality whose items an epoch visits once each
-                 keys: dict[str, torch.Tensor] | None = None, # int64: what partners share; None: labels
+                 keys: dict[str, torch.Tensor] | None = None, # int64, shared by partners
                  partial: bool = False, # keep items whose key some modality lacks? Or refuse
                  **kwargs): # what `MultimodalData` takes beside these
         super().__init__(name, split, modalities, pools, labels, **kwargs)

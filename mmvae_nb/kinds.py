@@ -178,7 +178,7 @@ class Mixed(nn.Module):
                 ):
         super().__init__()
         if not isinstance(columns, (tuple, list)) or not columns:
-            raise MmvaeError(f"columns: got {columns!r:.40}, allowed: a tuple with the kind of each")
+            raise MmvaeError(f"columns: got {columns!r:.40}, allowed: a tuple, a kind for each")
         self.columns = tuple(columns)
         for c in self.columns: _check_column(c)
         parts = {"number": StudentT, "count": Poisson, "binary": Bernoulli}

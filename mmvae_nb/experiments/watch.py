@@ -82,7 +82,7 @@ def _stop(process, patience=10, jobs_too=False):
     psutil = from_extra("psutil")
     idle, began, snakemake = 0., time.time(), psutil.Process(process.pid)
     below = _end_jobs(snakemake) if jobs_too else []        # Ctrl-C has reached them without us
-    # told to terminate, Snakemake waits for what is in a cluster's queue; interrupted, it takes it out
+    # told to terminate, Snakemake waits for what is in a queue; interrupted, it takes it out
     process.send_signal(signal.SIGINT if jobs_too else signal.SIGTERM)
     while process.poll() is None:
         time.sleep(.1)

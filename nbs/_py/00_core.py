@@ -684,8 +684,7 @@ class Remembers:
         bound.pop(next(iter(bound)))                          # self
         more = next((p.name for p in inspect.signature(type(self).__init__).parameters.values()
                      if p.kind is p.VAR_KEYWORD), None)
-        options = bound.pop(more, {})
-        return {**bound, **options}
+        return {**bound, **bound.pop(more, {})}
 
     @classmethod
     def from_arguments(cls, **arguments):
@@ -712,7 +711,8 @@ def write_status(**fields # e.g. step, total, text; must fit JSON
                 ):
     "Write how far this process is to the file `MMVAE_STATUS` names, if it does and there is room."
     if path := os.environ.get("MMVAE_STATUS"):         # a full disk must not end what is told of
-        with contextlib.suppress(MmvaeError, OSError): write_json(path, {**fields, "time": time.time()})
+        with contextlib.suppress(MmvaeError, OSError):
+            write_json(path, {**fields, "time": time.time()})
 
 
 # %%

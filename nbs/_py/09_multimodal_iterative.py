@@ -154,7 +154,7 @@ class IterativeTeacher(MultimodalVAE):
     def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
                  steps: int = 4, # T
                  refiner: str = "ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
-                 decoders: str = "mean", # trained on the "mean" over t, the "last" only, or "frozen"
+                 decoders: str = "mean", # trained on the "mean" over t, the "last" one, or "frozen"
                  hidden: int = 512, # width of the refiner
                  replay: float = 0.0, # share of a batch that continues earlier ones (lesson 08)
                  without: tuple | list = () # ingredients that "ours" is to do without (lesson 08)
