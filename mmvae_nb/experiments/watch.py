@@ -114,10 +114,13 @@ def reproduce(scale="quick", # a key of SCALES
               methods=None, # only these methods (and their teachers), without a report
               results="results", # folder above the scales
               device=None, # auto, cpu, cuda, cuda:N or mps; the scale's by default
+              measured=None, # "kept": what has its metrics isn't made again
               cores=None # jobs at a time; as many as the machine has cores by default
              ) -> list: # the `Job`s of the graph, run or not
     "Bring the results of a part up to date; `MmvaeError` with the message of the job that failed."
-    options = Options(scale, dataset, part, seeds, tuple(methods or ()), str(results), device)
+    if cores is not None: in_range("cores", cores, low=1, whole=True)
+    options = Options(scale, dataset, part, seeds, tuple(methods or ()), str(results), device,
+                      measured)
     if not Path("Snakefile").exists():
         raise MmvaeError("Snakefile: not in this folder; run from the project's root")
     jobs, root = jobs_for(**vars(options)), Path(results)/scale

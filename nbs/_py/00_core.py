@@ -684,7 +684,7 @@ class Remembers:
         bound.pop(next(iter(bound)))                          # self
         more = next((p.name for p in inspect.signature(type(self).__init__).parameters.values()
                      if p.kind is p.VAR_KEYWORD), None)
-        return {**bound, **bound.pop(more, {})}
+        return {**bound.pop(more, {}), **bound}
 
     @classmethod
     def from_arguments(cls, **arguments):

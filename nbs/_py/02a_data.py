@@ -324,7 +324,7 @@ class MultimodalData:
 def _check_pool(modality, pool):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items")
+    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
     given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     if pool.dtype not in types:

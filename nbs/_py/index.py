@@ -5,7 +5,7 @@
 #
 # A multimodal VAE learns one hidden description of things seen in several ways, say a handwritten digit, a street number and a word, and
 # generates any view from it. To find that description (*inference*) it was trained to look at all views; when some are missing, inference suffers.
-# These lessons build the customary answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE, CRMVAE) and *multimodal iterative amortized inference* from first principles, and run again the experiments
+# These lessons build the usual answers (the models JMVAE, MVAE, MMVAE, MoPoE, MVTCAE, CRMVAE) and *multimodal iterative amortized inference* from first principles, and run again the experiments
 # of the talk that proposed it (Oshima, Suzuki and Matsuo, October 2023; *the talk*, on these pages). The paper that followed is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized
 # Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024).
 #
@@ -15,7 +15,7 @@
 #
 # ![Drawing: one hidden z at the top; arrows lead from it through three decoders down to a handwritten seven, a street number and the word seven.](drawings/model.svg)
 #
-# **The customary way to find it breaks.** An encoder that was trained on all views together can't do without one; zeros in its place are not absent data but wrong data.
+# **The usual way to find it breaks.** An encoder that was trained on all views together can't do without one; zeros in its place are not absent data but wrong data.
 #
 # ![Drawing: a joint encoder with three inputs. Two are empty, dashed squares; only the word is there. Its answer is a bell away from the true one.](drawings/hole.svg)
 #
@@ -70,16 +70,17 @@ Markdown("\n".join(lines))
 # FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students draw better than the JMVAE students, as the talk says; whether the digit can be read off their latent variable better is open. The reason may not be the one expected: on the *same* decoders the
 # difference was small (one seed), and the iterative teacher is harder to imitate, not easier.
-# [Lesson 09](09_multimodal_iterative.ipynb#what-the-experiments-found) discusses it; the
+# [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
 # %% [markdown]
-# ## Start in three clicks
+# ## Start in a few clicks
 #
 # 1. **Read.** Open [the story with Gaussians](01_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
 # 2. **Run.** You need git, make and Python 3.11 or newer. The first command makes an environment of its own (about 2 GB, some minutes, once); then
 #    open `02_vae.ipynb` and run all cells: your first trained model, about a minute.
-# 3. **Use your own data.** [Bring your own modalities](howto_own_modalities.ipynb): copy one listing, put in your files.
+# 3. **Play.** [The playground](playground.ipynb): draw a digit or type a word, and see in your browser what each method makes of it.
+# 4. **Use your own data.** [Bring your own modalities](howto_own_modalities.ipynb): copy one listing, put in your files.
 #
 # ```bash
 # git clone https://github.com/mmvae-nb/mmvae_nb && cd mmvae_nb
@@ -123,7 +124,7 @@ assert len(course) > 12
 listed(course)
 
 # %% [markdown]
-# Lessons 01 to 10 are the course, in order; what follows applies it (12, 13) and reproduces it (14).
+# Lessons 01 to 11 are the course, in order; what follows applies it (12, 13) and reproduces it (14).
 #
 # **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
 
