@@ -3,6 +3,7 @@ import ast, contextlib, functools, http.server, os, re, shutil, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import numpy as np
 import pytest
 
 import notebooks as nbs
@@ -34,6 +35,16 @@ def test_no_warnings_and_every_page(built):
     for module in nbs.modules(): assert (out/"api"/f"{module}.html").exists(), module
     for scale in filter(Path.is_dir, (ROOT/"results").iterdir()):
         assert (out/"results"/scale.name/"index.html").exists() == (scale.name not in BESIDE)
+
+def test_the_site_is_light(built, pages):
+    assert sum(f.stat().st_size for f in built[0].rglob("*") if f.is_file()) < 40e6
+    assert max(p.stat().st_size for p in pages) < 3e6
+    from PIL import Image
+    for few in list(built[0].glob("results/*/figures/*.png"))[:5]:         # fewer bytes, the same picture
+        whole = ROOT/few.relative_to(built[0])
+        with Image.open(few) as a, Image.open(whole) as b:
+            far = np.abs(np.asarray(a.convert("RGB"), int) - np.asarray(b.convert("RGB"), int))
+        assert far.mean() < 3 and few.stat().st_size <= whole.stat().st_size, few.name
 
 @pytest.mark.skipif(bool(shutil.which("quarto")), reason="about what smalldocs writes")
 def test_smalldocs_check_finds_nothing(built):
