@@ -105,8 +105,10 @@ class _Draws(_Subsets):
     "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
         "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
-        if n is not None: in_range("n", n, low=1, whole=True)
-        if isinstance(source, dict):
+        if n is not None: in_range("n", n, low=1, high=MOST_DRAWS, whole=True)
+        if not isinstance(source, dict): check_latents("source", source, self.latent)
+        elif not source: raise MmvaeError(f"source: got none, allowed: {', '.join(self.names)}")
+        else:
             q = self.infer(source)
             return q.rsample(n, generator) if sample or n else q.mean
         if n is None: return source
@@ -136,11 +138,12 @@ class _Generation(_Draws):
         return own if isinstance(source, dict) else own["latents"]
 
     @torch.no_grad()
+    @checked
     def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
-                 to=None, # name or names to generate; all by default
-                 sample=False, # draw z instead of taking its mean? "x": draw z, and x around it
-                 generator=None, # for the draws, on the model's device
-                 n=None # draws for each item: results are (n, batch, ...)
+                 to: str | list | tuple | None = None, # name or names to generate; all by default
+                 sample: bool | str = False, # draw z? "x": draw z, and x around it
+                 generator: torch.Generator | None = None, # for the draws, on the model's device
+                 n: int | None = None # draws for each item: results are (n, batch, ...)
                 ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
@@ -175,6 +178,7 @@ class MultimodalVAE(_Generation):
 
     def forward(self, batch) -> Loss:
         "The loss; items that lack different modalities are taken pattern by pattern."
+        _check_dict("batch", batch)
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #118d7d45

@@ -17,6 +17,7 @@ from .distributions import *
 from .amortization_gap import gradient_ascent, importance_estimate
 from .amortization_gap import annealed_importance_sampling
 from .multimodal_elbo import MultimodalVAE
+from .networks import MOST_DRAWS
 from .vae import path_kl
 
 # %% ../nbs/03d_using.ipynb #ee629557
@@ -66,7 +67,7 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
         one_of("data", m, model.names)
         if len(x) != items: raise MmvaeError(f"{m}: got {len(x)} items, allowed: {items}")
     holes = {m: _holes(m, x, (there or {}).get(m)) for m, x in given.items()}
-    copies = () if n is None else (in_range("n", n, low=1, whole=True),)
+    copies = () if n is None else (in_range("n", n, 1, MOST_DRAWS, whole=True),)
     out = {m: x.expand(*copies, *x.shape).clone() for m, x in given.items()}
     for names, rows in _patterns(holes):
         to = [m for m in model.names if m not in names]

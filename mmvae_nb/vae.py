@@ -40,16 +40,18 @@ class _TwoNetworks(Remembers, nn.Module):
         raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
 
     @torch.no_grad()
+    @checked
     def generate(self, z, # latents (batch, latent), or a batch (dict): its posterior's mean
-                 n=None, # of a batch: draws of z for each item, and so (n, batch, ...)
-                 generator=None # for the draws
+                 n: int | None = None, # of a batch: draws of z an item, and so (n, batch, ...)
+                 generator: torch.Generator | None = None # for the draws
                 ) -> dict: # name -> (batch, ...), images in [0, 1]
         "Decode latents; or infer from a batch first. Means of the likelihood, without gradient."
-        if n is not None: in_range("n", n, low=1, whole=True)
+        if n is not None: in_range("n", n, low=1, high=MOST_DRAWS, whole=True)
         if isinstance(z, dict):
             q = self.infer(z); z = q.mean if n is None else q.rsample(n, generator)
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
+        check_latents("z", z, self.latent)
         x = self.likelihood.mean(self.decoder(z.flatten(0, -2)))
         return {self.name: x.unflatten(0, z.shape[:-1])}
 

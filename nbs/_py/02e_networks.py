@@ -55,6 +55,18 @@ from mmvae_nb.plotting import generation_grid
 # %%
 #| exports
 MOST_LATENT = 10**6 # latent coordinates: more is a slip, and more than any memory
+MOST_DRAWS = 10**6 # draws for an item
+
+def check_latents(name, # the argument's
+                  z, # what was given
+                  latent # coordinates
+                 ):
+    "Refuse what is no float tensor (..., latent) of two axes or more."
+    if not isinstance(z, torch.Tensor): got = f"a {type(z).__name__}"
+    elif z.is_floating_point() and z.ndim > 1 and z.shape[-1] == latent: return
+    else: got = f"{z.dtype} of shape {tuple(z.shape)}"
+    raise MmvaeError(f"{name}: got {got}, allowed: a dict of modalities, or latents "
+                     f"(batch, {latent}), floats")
 
 @dataclass(frozen=True)
 class ModalitySpec:
