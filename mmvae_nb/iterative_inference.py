@@ -13,7 +13,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from .core import *
-from .amortization_gap import needs_gradients
+from .signatures import needs_gradients
 from .distributions import *
 from .vae import *
 

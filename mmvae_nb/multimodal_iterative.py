@@ -222,6 +222,7 @@ class StudentsOverT(MultimodalVAE):
         if self.teacher is not None: students = Students(self.teacher, steps=T)
         else: students = Students.from_arguments(self.specs, self.latent, self.beta)
         students.decoders, students.encoders = self.decoders, self.encoders[f"T={T}"]
+        students.divide_prior = False                     # as `infer` below
         return students.eval()
 
     def variants(self) -> dict:

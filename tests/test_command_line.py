@@ -32,7 +32,7 @@ BAD = {
     "results below a file, generate": (["generate", "mopoe", *SMOKE, "--results", "file/x", "--given", "mnist"],
                                        "file/x/smoke/runs"),
     "results below a file, job": (["job", f"{DATA}-judges", *SMOKE, "--results", "file/x"],
-                                  "file/x/smoke/status: can't be written to"),
+                                  "can't be written to"),
     "results below a file, table": (["table", *SMOKE, "--results", "file/x"], "results: got none in file/x/smoke"),
     "results in proc": (["reproduce", *SMOKE, "--results", "/proc/x"], "/proc/x/smoke: can't be written to"),
     "results that is a number": (["reproduce", *SMOKE, "--results", "2024", "--device", "cuda:99"],

@@ -107,6 +107,7 @@ def test_drawn_data_rests_on_what_draws_it(dataset, at_root):
 
 def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
     everybodys = {"core", "data", "missing", "distributions", "networks", "vae", "training", "watching", "checkpoints",
+                  "signatures",
                   "states", "multimodal_elbo", "distillation", "datasets.digits", "datasets.street_numbers"}
     own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(),
            "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}
@@ -118,6 +119,7 @@ def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
         if role(j) == "judges":
             assert {"metrics", "judges.classes"} <= modules_of(j) <= {
                 "metrics", "judges.classes", "core", "data", "missing", "checkpoints", "states", "datasets.digits",
+                "signatures",
                 "datasets.street_numbers", "networks", "distributions"}
 
 def test_reports_rest_on_what_they_import(at_root):

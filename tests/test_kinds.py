@@ -94,8 +94,8 @@ def test_tables_refuse():
                         (lambda: Table(FRAME.assign(ward="a")), "^ward: got one class"),
                         (lambda: table(FRAME.assign(ward="z")), "^class in ward: got 'z'"),
                         (lambda: table(FRAME[["age"]]), "^columns: got 'smoker'"),
-                        (lambda: Mixed(("number", "numeral")), "^column: got 'numeral'"),
-                        (lambda: Mixed((1,)), "^classes of a column: got 1")]:
+                        (lambda: Mixed(("number", "numeral")), "^columns: got 'numeral'"),
+                        (lambda: Mixed((1,)), "^classes in columns: got 1")]:
         with pytest.raises(MmvaeError, match=words): make()
 
 def test_each_column_has_its_own_law():

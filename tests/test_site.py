@@ -105,11 +105,13 @@ def test_what_is_skipped_at_first_is_folded(built):
     is_open = {name: "show" in lists[place].split() for name, place in named}
     assert is_open["Course"] and is_open["Guides"] and not is_open["Workshop"] and not is_open["Reference"]
 
-def test_code_is_folded_in_reports_only(built):
+def test_code_is_folded_in_reports_and_where_a_lesson_says_so(built):
     report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")
     assert report.count('class="code-fold"') == len(re.findall(r'<div class="[^"]*\bsourceCode\b', report)) > 5
-    lesson = (built[0]/"05_mopoe.html").read_text(encoding="utf-8")       # folded there: solutions
-    assert lesson.count('class="code-fold"') == lesson.count("<summary>Solution</summary>") == 1
+    lesson = (built[0]/"05_mopoe.html").read_text(encoding="utf-8")       # folded there: a solution and checks
+    told = [c.source for c in cells(ROOT/"nbs/05_mopoe.ipynb") if "#| code-fold: true" in c.source]
+    assert lesson.count('class="code-fold"') == len(told) < lesson.count("sourceCode")/2
+    assert lesson.count("<summary>Solution</summary>") == 1
 
 def test_no_page_is_heavy(built, pages):
     out = built[0]

@@ -505,7 +505,7 @@ def test_fits_options_are_documented():
     source = inspect.getsource(fit).split('"Train')[0]
     for name in inspect.signature(fit).parameters:
         line = next(l for l in source.splitlines()
-                    if l.strip().removeprefix("def fit(").startswith((f"{name},", f"{name}=")))
+                    if l.strip().removeprefix("def fit(").startswith((f"{name},", f"{name}=", f"{name}:")))
         assert "#" in line, name
 
 

@@ -186,8 +186,8 @@ def sized(out):
         if changed != text: file.write_text(changed, encoding="utf-8")
 
 def light(out):
-    """Give the reports' figures 256 colours: a third of the bytes, and hardly another look. The files
-    of `results/` stay as they are."""
+    """Give the reports' figures 256 colours: a third of the bytes, and hardly another look. The
+    files of `results/` stay as they are."""
     for file in out.glob("results/*/figures/*.png"):
         with Image.open(file) as picture:
             if "A" in picture.mode and picture.getchannel("A").getextrema()[0] < 255: continue

@@ -43,7 +43,8 @@ def _run_notebook(job, results):
             _tidy(tmp, executed)
         if job.name.endswith("-report"):
             _keep_words(executed, results/"reports"/f"{Path(job.notebook).stem}.ipynb")
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with contextlib.suppress(OSError): part.unlink()
 
 # %% ../../nbs/14d_jobs.ipynb #22056155
 @contextlib.contextmanager

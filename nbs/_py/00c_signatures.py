@@ -18,6 +18,7 @@
 # %%
 #| export
 import functools, inspect, numbers, types, typing
+import torch
 from collections.abc import Callable, Mapping
 import numpy as np
 from mmvae_nb.core import *
@@ -127,6 +128,28 @@ for call in (lambda: model([Spec()]), lambda: model({"a": 3}), lambda: model({},
     else: raise AssertionError("it was let through")
 try: model()
 except TypeError as e: print(e)
+
+
+# %% [markdown]
+# ## What some calls need
+#
+# Refinement differentiates inside, also when the caller asks for no gradient. Under `torch.inference_mode` that is impossible, so it is said before anything else.
+
+# %%
+#| exports
+def needs_gradients(what):
+    "Refuse to begin under `torch.inference_mode`, where nothing can be differentiated."
+    if torch.is_inference_mode_enabled():
+        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: torch.no_grad, "
+                         "or neither, as it takes gradients of its own")
+
+
+# %%
+needs_gradients("refine")
+try:
+    with torch.inference_mode(): needs_gradients("refine")
+except MmvaeError as e: print(e)
+else: raise AssertionError
 
 # %% [markdown]
 # ## Recap

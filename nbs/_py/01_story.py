@@ -581,7 +581,7 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 # - One hidden $z$ makes every view. Inference is the way back.
 # - The ELBO is explaining less claiming; it falls short of $\log p(x)$ by the distance of the guess from the truth (3).
 # - An encoder answers for all items at once and so for none quite right: the amortization gap. A missing view makes that loss larger, and a hole filled with zeros is wrong data.
-# - Climbing from one view by the gradient of *all* closes the gap, because the missing view speaks through the gradient.
+# - Climbing from one view by the gradient of *all* closes the gap, because the view that the start has not seen speaks through the gradient.
 # - A student copies the result and needs one view only. It is broad where that view leaves things open, and no student can know better (6).
 #
 # With neural networks for the bells' parameters all this becomes [the VAE](02_vae.ipynb), [several modalities](03_multimodal_elbo.ipynb), [the gap](07_amortization_gap.ipynb), [the refiner](08_iterative_inference.ipynb), [the method](09_multimodal_iterative.ipynb) and [its students](10_distillation.ipynb). The method as one file: [all of it in 150 lines](in_150_lines.ipynb).

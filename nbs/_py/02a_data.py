@@ -285,7 +285,7 @@ class MultimodalData:
     def take(self, n, # how many items; beyond `len(self)` they come round again
              seed=0): # which pairing
         "A fixed set of `n` items with partners, and their labels: for evaluation."
-        return _take(self, in_range("n", n, 1, 2**24, whole=True), in_range("seed", seed, whole=True))
+        return _take(self, in_range("n", n, 1, 1e7, whole=True), in_range("seed", seed, whole=True))
 
     def items(self, modality): # its name
         "All items of one modality's pool, and their labels."

@@ -246,7 +246,8 @@ class _Draws(_Subsets):
         "(batch, latent), or (n, batch, latent): as given, or of what is inferred."
         if n is not None: in_range("n", n, low=1, high=MOST_DRAWS, whole=True)
         if not isinstance(source, dict): check_latents("source", source, self.latent)
-        elif not source: raise MmvaeError(f"source: got none, allowed: {', '.join(self.names)}")
+        elif not source:
+            raise MmvaeError(f"source: got no modality, allowed: {', '.join(self.names)}")
         else:
             q = self.infer(source)
             return q.rsample(n, generator) if sample or n else q.mean

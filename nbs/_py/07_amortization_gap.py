@@ -26,6 +26,7 @@ import math, warnings
 from collections import namedtuple
 import torch
 from mmvae_nb.core import *
+from mmvae_nb.signatures import needs_gradients
 from mmvae_nb.distributions import *
 
 # %%
@@ -112,12 +113,6 @@ def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
             optimiser.step(); schedule.step()
     if tolerance is not None and steps >= 100: _warn_of_rise(torch.stack(values), tolerance)
     return DiagonalGaussian(mean, logvar).detach()
-
-def needs_gradients(what):
-    "Refuse to begin under `torch.inference_mode`, where nothing can be differentiated."
-    if torch.is_inference_mode_enabled():
-        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: torch.no_grad, "
-                         "or neither, as it takes gradients of its own")
 
 def _warn_of_rise(values, tolerance):
     "One line if the last fifth of the steps lies above the fifth before by more than its noise."

@@ -22,7 +22,8 @@ import torch, torch.nn.functional as F
 from collections import namedtuple
 from dataclasses import replace
 from torch.distributions import MultivariateNormal, Normal
-from mmvae_nb.amortization_gap import gap_decomposition, gradient_ascent, needs_gradients
+from mmvae_nb.amortization_gap import gap_decomposition, gradient_ascent
+from mmvae_nb.signatures import needs_gradients
 from mmvae_nb.checkpoints import cached
 from mmvae_nb.core import *
 from mmvae_nb.data import TensorData

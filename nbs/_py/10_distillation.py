@@ -176,7 +176,7 @@ ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 # \end{aligned}\tag{5}
 # $$
 #
-# For Gaussians precisions add, so with $p = \mathcal N(0, I)$ the precision of (5) is that of the plain product less $|A| - 1$: the plain product is too sure of itself, and its mean lies too near to zero. Real students are not exact, so which rule does better is a question for measurement, [below](#two-at-once); the talk has the plain product, and so have the experiments.
+# For Gaussians precisions add, so with $p = \mathcal N(0, I)$ the precision of (5) is that of the plain product less $|A| - 1$: the plain product is too sure of itself, and its mean lies too near to zero. Real students are not exact, so which rule does better is a question for measurement, [below](#two-at-once); the talk has the plain product, and so have the main tables of the experiments; one table has both.
 
 # %%
 #| exports
@@ -553,6 +553,7 @@ class StudentsOverT(MultimodalVAE):
         if self.teacher is not None: students = Students(self.teacher, steps=T)
         else: students = Students.from_arguments(self.specs, self.latent, self.beta)
         students.decoders, students.encoders = self.decoders, self.encoders[f"T={T}"]
+        students.divide_prior = False                     # as `infer` below
         return students.eval()
 
     def variants(self) -> dict:

@@ -64,8 +64,8 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
 
 # %% [markdown]
 # One data set and one network size: on yours, try the JVAE's students first, then the iterative ones. On the *same* decoders
-# the lead of the iterative students was gone (one seed; [report](experiments/teacher_student_kl.ipynb)), so what they gain
-# probably sits in the decoders that the iterative teacher trains.
+# the lead of the iterative students was gone (one seed; [report](experiments/teacher_student_kl.ipynb)). That hints at the decoders that the iterative teacher trains,
+# and proves little: two of the three targets there were no better than the joint encoder ([lesson 11](11_findings.ipynb)).
 #
 # ## How do I choose the likelihood and its scale?
 #

@@ -27,7 +27,7 @@
 #
 # ![Drawing: above, the teacher needs all views and is crossed out after training; its narrow bell is copied by a student's broader bell, below, which comes from the word alone.](drawings/student.svg)
 #
-# [The story with Gaussians](01_story.ipynb) tells it with formulas that can be solved by hand; blue is data, orange the teacher, green the student, purple the gradient, here and in all lessons.
+# [The story with Gaussians](01_story.ipynb) tells it with formulas that can be solved by hand; blue is data, orange the teacher, green the student, purple the gradient, in the drawings here and in all lessons.
 #
 # ## The result
 #
@@ -67,9 +67,11 @@ Markdown("\n".join(lines))
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
 # well the digit can be read off the latent variable.
 #
+# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything.
+#
 # FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students draw better than the JMVAE students, as the talk says; whether the digit can be read off their latent variable better is open. The reason may not be the one expected: on the *same* decoders the
-# difference was small (one seed), and the iterative teacher is harder to imitate, not easier.
+# difference was small (one seed, and there two of the three refined targets were no better than the joint encoder's), and the iterative teacher is harder to imitate, not easier.
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
