@@ -27,8 +27,8 @@ from mmvae_nb.experiments.table import *
 # %% [markdown]
 # ## What is tried
 #
-# The scale `tuning` is that of the real data with 2,000 updates a model and half as many for students: so
-# the whole search, of some 40 trainings, takes an evening on two cores. A trial of a teacher is judged by its students, since they are what is compared.
+# The scale `tuning` is that of the real data with 2,000 updates a model and half as many for students. So short
+# because there are many: the number is printed below. A trial of a teacher is judged by its students, since they are what is compared.
 
 # %%
 #| exports
