@@ -230,7 +230,7 @@ pd.DataFrame(rows).T
 
 
 # %% [markdown]
-# Any student is far further away than the joint encoder, since it has to be broad (lesson 10 says why that does not keep it from drawing well); what the choice of teacher changes is small beside that. And the students were taught by $q_4$. Compare its row with the joint encoder's: from MNIST and from street numbers it is the one *further* from the best Gaussian, so two of the three students had worse targets than the JMVAE students, and this control has not yet tried better ones. Only students of $q_{16}$, which is ahead from every start, would be a fair test of better inference; they are part `attribution` of lesson 14 and have not been run.
+# Any student is far further away than the joint encoder, since it has to be broad (lesson 10 says why that does not keep it from drawing well); what the choice of teacher changes is small beside that. And the students were taught by $q_4$. Compare its column with the joint encoder's distance, printed above the table: from MNIST and from street numbers $q_4$ is the one *further* from the best Gaussian, so two of the three students had worse targets than the JMVAE students, and this control has not yet tried better ones. Only students of $q_{16}$, which is ahead from every start, would be a fair test of better inference; they are part `attribution` of lesson 14 and have not been run.
 #
 # ## Is the iterative teacher easier to imitate?
 
