@@ -166,7 +166,7 @@ def _generate(a):
     from mmvae_nb.experiments.table import SCALES
     from mmvae_nb.plotting import generation_grid, save_figure
     scale = one_of("scale", a.scale, SCALES)
-    model, run = load_run(Path(a.results)/scale, a.dataset, a.method, a.seed)
+    model, run = load_run(Path(a.results)/scale, a.dataset, a.method, a.seed, shipped=True)
     given = _listed("given", a.given, model.names)
     to = _listed("to", a.to, model.names) if a.to else [n for n in model.names if n not in given]
     data = load_data(a.dataset, "test", *(run["parameters"][k] for k in ("source", "items")))

@@ -83,17 +83,29 @@ def _modalities(run):
             and json.loads(m["vocabulary"])) for m in run["modalities"]}
 
 # %% ../../nbs/14b_runs.ipynb #a2e5e6e2
+def _shipped(run, method, seed, device):
+    "The model that was shipped of this very run, in half precision; None without one."
+    from mmvae_nb.pretrained_models import cards, pretrained
+    wanted = {"method": method, "seed": seed, **{k: run.get(k) for k in ("updates", "checksum")}}
+    for name, card in cards().items():
+        if all(card.get(k) == v for k, v in wanted.items()):
+            return pretrained(name, device=resolve_device(device))
+
+# %% ../../nbs/14b_runs.ipynb #8d4b2b5c
 def load_run(results, # results folder of a scale, such as "results/quick"
              dataset, # a key of DATASETS
              method, # a key of METHODS
              seed=0, # from 0
-             device="cpu" # where the model is wanted
+             device="cpu", # where the model is wanted
+             shipped=False # if its file is gone, take what was shipped of this run (lesson 02j)?
             ): # -> (model, run)
     "A trained model and the record of its run."
     from mmvae_nb.checkpoints import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
+    if shipped and not paths["weights"].exists() and (m := _shipped(run, method, seed, device)):
+        return m, run
     modalities = _modalities({**run, "parameters": {**p, "dataset": dataset}})
     specs = make_specs(dataset, modalities, p.get("text_weight", 1.0))
     how = p["latent"], p["beta"], p["steps"]
@@ -167,8 +179,8 @@ class OpenReport:
         return load_data(self.dataset, split, self.source, self.count, self.device)
 
     def load(self, method, seed=0):
-        "A trained model."
-        return load_run(self.root, self.dataset, method, seed, self.device)[0]
+        "A trained model; where its file is gone, what was shipped of the same run."
+        return load_run(self.root, self.dataset, method, seed, self.device, shipped=True)[0]
 
     def runs(self, method):
         "What the runs of a method recorded: a list, one dict for each seed."

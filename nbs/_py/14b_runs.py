@@ -118,18 +118,32 @@ def _modalities(run):
 
 
 # %%
+#| export
+def _shipped(run, method, seed, device):
+    "The model that was shipped of this very run, in half precision; None without one."
+    from mmvae_nb.pretrained_models import cards, pretrained
+    wanted = {"method": method, "seed": seed, **{k: run.get(k) for k in ("updates", "checksum")}}
+    for name, card in cards().items():
+        if all(card.get(k) == v for k, v in wanted.items()):
+            return pretrained(name, device=resolve_device(device))
+
+
+# %%
 #| exports
 def load_run(results, # results folder of a scale, such as "results/quick"
              dataset, # a key of DATASETS
              method, # a key of METHODS
              seed=0, # from 0
-             device="cpu" # where the model is wanted
+             device="cpu", # where the model is wanted
+             shipped=False # if its file is gone, take what was shipped of this run (lesson 02j)?
             ): # -> (model, run)
     "A trained model and the record of its run."
     from mmvae_nb.checkpoints import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
     run = read_json(paths["run"]); p = run["parameters"]
+    if shipped and not paths["weights"].exists() and (m := _shipped(run, method, seed, device)):
+        return m, run
     modalities = _modalities({**run, "parameters": {**p, "dataset": dataset}})
     specs = make_specs(dataset, modalities, p.get("text_weight", 1.0))
     how = p["latent"], p["beta"], p["steps"]
@@ -151,8 +165,10 @@ def load_items(results, # results folder of a scale
 
 
 # %% [markdown]
-# A student's file holds its teacher too, so it can be loaded and used on its own. Here with fresh
-# weights, saved and read back:
+# A student's file holds its teacher too, so it can be loaded and used on its own. Weights are not
+# committed, their records are; so in a fresh clone `shipped=True` finds what lesson 02j ships of the same
+# run (same method, seed, updates and data), in half precision. A training never asks for it, because a
+# teacher rounded to half precision is another teacher. First with fresh weights, saved and read back:
 
 # %%
 modalities = load_data("mnist_svhn_text", "validation", "rendered", 200).modalities
@@ -168,6 +184,12 @@ with tempfile.TemporaryDirectory() as folder:
         again, _ = load_run(folder, "mnist_svhn_text", "jmvae_student")
         pairs = zip(student.state_dict().values(), again.state_dict().values())
         assert all(torch.equal(a, b) for a, b in pairs)
+    run = read_json("../results/quick/runs/mnist_svhn_text-mopoe-0.json")
+    write_json(run_paths(folder, "mnist_svhn_text", "mopoe", 0)["run"], run)
+    shipped, _ = load_run(folder, "mnist_svhn_text", "mopoe", shipped=True)
+    assert shipped.card["updates"] == run["updates"]
+    for other in ({"updates": 1999}, {"checksum": "another"}):   # another run: nothing was shipped of it
+        assert _shipped({**run, **other}, "mopoe", 0, "cpu") is None
 assert _modalities(json.loads(json.dumps(record))) == modalities
 for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student", specs),
             lambda: load_data("mnist", "train", "real")]:
@@ -254,8 +276,8 @@ class OpenReport:
         return load_data(self.dataset, split, self.source, self.count, self.device)
 
     def load(self, method, seed=0):
-        "A trained model."
-        return load_run(self.root, self.dataset, method, seed, self.device)[0]
+        "A trained model; where its file is gone, what was shipped of the same run."
+        return load_run(self.root, self.dataset, method, seed, self.device, shipped=True)[0]
 
     def runs(self, method):
         "What the runs of a method recorded: a list, one dict for each seed."
