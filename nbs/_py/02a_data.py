@@ -236,11 +236,13 @@ class MultimodalData:
                  split_rule="", # how the splits were cut
                  groups=None): # dict of tensors: photo or person each item was cut from, if known
         if not modalities: raise MmvaeError("modalities: got none, allowed: one or more")
+        if not pools: raise MmvaeError("pools: got none, allowed: one for each modality")
         self.name, self.split, self.real, self.split_rule = name, split, real, split_rule
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
         self.class_names, self.groups = class_names, groups
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
-        for m in self.modalities.values(): _check_pool(m, self.pools.get(m.name))
+        for m in self.modalities.values():
+            _check_pool(m, self.pools[one_of("modalities", m.name, self.pools)])
         for m, y in (labels or {}).items(): _check_labels(m, y, self.pools[m], class_names)
 
     def __len__(self): raise NotImplementedError
@@ -322,9 +324,9 @@ class MultimodalData:
 # %%
 #| exports
 def _check_pool(modality, pool):
-    "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
+    "Refuse a pool that is empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
+    if pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
     given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     if pool.dtype not in types:
