@@ -163,6 +163,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     in_range("samples", samples, low=2, high=10**6, whole=True)
     in_range("batch_size", batch_size, low=1, whole=True)
     in_range("climb", climb, low=0, high=MOST_STEPS, whole=True)
+    if not target: raise MmvaeError("target: got no modality, allowed: at least one")
     both = [n for n in given or {} if n in target]
     if both: raise MmvaeError(f"given: got {', '.join(both)}, allowed: what is no target")
     sets = [model.at_home({**target, **(given or {})})] + ([model.at_home(given)] if given else [])
