@@ -413,7 +413,7 @@ pd.DataFrame(table).T.round(4)
 
 
 # %% [markdown]
-# The bound of what is given rises by nats and its error falls by a quarter to a half. What is *missing* gains next to nothing: one method's lower half improves by a hair, the other's gets worse by as much. No wonder: the climb asks the decoders of the upper quarters alone,
+# The bound of what is given rises by nats and its error falls by a quarter to a half. What is *missing* gains next to nothing: its error falls by two percent at most. No wonder: the climb asks the decoders of the upper quarters alone,
 # and moves $z$ to where they fit best, their noise included. How lower halves go with upper ones the encoder has learnt from all items, and the climb may well throw it away. So refine when you want to describe what is there (compress it, compare it);
 # measure before you refine for what is not there. Lesson 09 climbs with *all* modalities in training, where they are there, and keeps the two apart.
 #

@@ -432,8 +432,8 @@ for name, of in measures.items():
     print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
 
 # %% [markdown]
-# The means come closer from column to column. The standard deviations shrink as well, and the KL counts in them: it falls at first and
-# rises again beyond the $T = 3$ of the training. An agreement of means is not an agreement of posteriors.
+# The means come closer from column to column. The standard deviations shrink as well, and the KL counts in them: it falls at first, but at
+# $t = 8$, far beyond the $T = 3$ of the training, it is larger than at the start. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
 # posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
