@@ -305,7 +305,7 @@ def _sections(e, validation, along_t):
 
 # %% ../nbs/03c_evaluation.ipynb #7ae7f2ac
 @checked
-def evaluate(model: torch.nn.Module, # a `MultimodalVAE`, yours or ours; what it can do decides what is measured
+def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides what is measured
              train: MultimodalData, # `MultimodalData`: for the probe, and for the floor of the FID
              test: MultimodalData, # `MultimodalData` to measure on, with labels or without
              judge=None, # object with `features` and `scores` (lesson 03b); None: nothing is judged

@@ -116,8 +116,8 @@ told("fit", lambda **c: fitted(**c), updates=NOTHING, batch_size=NOTHING, lr=NUM
 told("fit", lambda **c: m.fit(**{"model": new(m.JVAE), "data": data(), **HOW, "updates": 1, **c}), model=NOTHING,
      data=NOTHING)
 told("distill", lambda **c: m.distill(**{"teacher": new(m.JVAE), "data": data(), **HOW, "updates": 1, **c}),
-     teacher=NOTHING,
-     data=NOTHING, updates=NOTHING, students={"None", "{}"})
+     teacher=NOTHING, data=NOTHING, updates=NOTHING,
+     students={"None", "{}", "dict"})                             # a keyword that is not there is Python's to refuse
 told("evaluate", lambda **c: m.evaluate(**{"model": mopoe(), "train": data(), "test": data(), "samples": 4,
                                            "probe_points": 4, "oracle_items": 0, **c}), model=NOTHING, train=NOTHING,
      test=NOTHING, judge=NONE, validation=NONE, samples=COUNT, probe_points=COUNT, oracle_items=SIZE, seed=SEED)

@@ -583,8 +583,7 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
                   ):
     "The `torch.device` called `name`; `MmvaeError` if this machine has none such."
     import torch
-    name = str(name)
-    have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    name, have = str(name), ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available(): have.append("mps")
     if name == "cuda" and "cuda:0" in have: name = "cuda:0"
     if name == "cpu:0": name = "cpu"   # what accelerate calls a process's processor

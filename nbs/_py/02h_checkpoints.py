@@ -514,7 +514,7 @@ def _read_spec(path, spec, trusted):
 @checked
 def load(path: str | os.PathLike, # of a file that `save` wrote
          specs: Mapping | None = None, # dict: name -> `ModalitySpec`, in place of those in the file
-         trusted: tuple[str, ...] | list[str] = (), # modules of others that it may call: ("my_networks",)
+         trusted: tuple[str, ...] | list[str] = (), # others' modules it may call
          device="cpu" # where the model goes
         ):
     "The model that `save` wrote, in evaluation mode. Nothing of the file is run."
