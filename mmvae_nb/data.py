@@ -104,12 +104,12 @@ class MultimodalData:
                  terms=None, # dict: under which terms
                  split_rule="", # how the splits were cut
                  groups=None): # dict of tensors: photo or person each item was cut from, if known
-        if not modalities: raise MmvaeError("modalities: got none, allowed: one or more")
+        if not (modalities and pools): raise MmvaeError("modalities, pools: got 0, allowed: some")
         self.name, self.split, self.real, self.split_rule = name, split, real, split_rule
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
         self.class_names, self.groups = class_names, groups
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
-        for m in self.modalities.values(): _check_pool(m, self.pools.get(m.name))
+        for m in self.modalities.values(): _check_pool(m, self.pools)
         for m, y in (labels or {}).items(): _check_labels(m, y, self.pools[m], class_names)
 
     def __len__(self): raise NotImplementedError
@@ -183,10 +183,11 @@ class MultimodalData:
     def _repr_markdown_(self): return _markdown(self)
 
 # %% ../nbs/02a_data.ipynb #c2d436b2
-def _check_pool(modality, pool):
+def _check_pool(modality, pools):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
-    if pool is None or pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
+    pool = pools[one_of("modalities", name, pools)]
+    if pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
     given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     if pool.dtype not in types:
@@ -200,8 +201,7 @@ def _check_pool(modality, pool):
         in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
         in_range(f"tokens of {name}", low, 0)
     if kind == "counts": in_range(f"counts of {name}", low, 0)
-    if kind == "binary":
-        for v in (low, high): in_range(f"values of {name}", v, 0, 1)
+    for v in (low, high)*(kind == "binary"): in_range(f"values of {name}", v, 0, 1)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
                          "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "

@@ -305,7 +305,7 @@ def _sections(e, validation, along_t):
 
 # %% ../nbs/03c_evaluation.ipynb #7ae7f2ac
 @checked
-def evaluate(model, # a `MultimodalVAE`, yours or ours; what it can do decides what is measured
+def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides what is measured
              train: MultimodalData, # `MultimodalData`: for the probe, and for the floor of the FID
              test: MultimodalData, # `MultimodalData` to measure on, with labels or without
              judge=None, # object with `features` and `scores` (lesson 03b); None: nothing is judged
@@ -321,6 +321,9 @@ def evaluate(model, # a `MultimodalVAE`, yours or ours; what it can do decides w
     in_range("samples", samples, low=2, whole=True)
     in_range("probe_points", probe_points, low=2, whole=True)
     in_range("oracle_items", oracle_items, low=0, whole=True)
+    if judge is not None and not callable(getattr(judge, "scores", None)):
+        raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
+                         "`features` and `scores`")
     with keeping_random_state(), _at_rest(model):
         seed_everything(seed, "evaluation")      # for models whose own inference draws
         e = _Bench(model, train, test, judge, samples, probe_points, oracle_items, seed, tell)

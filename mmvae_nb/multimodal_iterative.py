@@ -87,22 +87,25 @@ class IterativeTeacher(MultimodalVAE):
         "q_0 of each modality in the batch."
         return {n: self.encoders[n](batch[n]) for n in self.check(batch)}
 
+    @checked
     def trajectory(self, batch, # the ELBO is that of the modalities in it
-                   start, # a modality's name, or a `DiagonalGaussian`
-                   steps=None, # T; the trained one by default
+                   start: str | DiagonalGaussian, # a modality's name, or q_0
+                   steps: int | None = None, # T; the trained one by default
                    generator=None # of the samples of z
                   ) -> list: # q_0, ..., q_T
         "Refine from one modality by the multimodal ELBO."
-        have = self.check(batch)
+        have, steps = self.check(batch), self.steps if steps is None else steps
+        in_range("steps", steps, low=0, high=MOST_STEPS, whole=True)
         if isinstance(start, str):
             start = self.encoders[one_of("start", start, have)](batch[start])
         return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
-                      self.steps if steps is None else steps)
+                      steps)
 
     def infer(self, batch, start=None, steps=None, generator=None) -> DiagonalGaussian:
         "q_T, refined from `start` (the first modality by default), of all modalities."
         self.check(batch, all=True)
-        return self.trajectory(batch, start or self.names[0], steps, generator)[-1]
+        start = self.names[0] if start is None else start
+        return self.trajectory(batch, start, steps, generator)[-1]
 
     def trajectories(self, batch, steps=None, generator=None,
                      groups=None # name -> indices of the items that start there; None: all do

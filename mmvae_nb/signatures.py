@@ -27,8 +27,10 @@ def _fits(value, kind):
     if kind is typing.Any or not isinstance(origin, type): return True
     if getattr(origin, "_is_protocol", False): return True
     if not isinstance(value, origin): return False
-    if not (inside and issubclass(origin, Mapping)): return True
-    return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())
+    if inside and issubclass(origin, Mapping):
+        return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())
+    many = inside and issubclass(origin, (list, tuple))          # tuple[str, ...]: texts only
+    return not many or all(_fits(v, inside[0]) for v in value)
 
 def _in_words(kind):
     "An annotation as a person would say it."
@@ -36,8 +38,10 @@ def _in_words(kind):
     if origin in (types.UnionType, typing.Union): return " or ".join(map(_in_words, inside))
     if kind in _WORDS: return _WORDS[kind]
     name = f"a {getattr(origin, '__name__', origin)}"
-    if not (inside and isinstance(origin, type) and issubclass(origin, Mapping)): return name
-    return f"{name}: name -> {_in_words(inside[1]).removeprefix('a ')}"
+    if not inside or not isinstance(origin, type): return name
+    what = _in_words(inside[-1 if issubclass(origin, Mapping) else 0]).removeprefix("a ")
+    if issubclass(origin, Mapping): return f"{name}: name -> {what}"
+    return f"{name} of {what}s" if issubclass(origin, (list, tuple)) else name
 
 def _check(hints, given):
     "Refuse the first value that is not what its annotation says."

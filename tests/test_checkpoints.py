@@ -248,7 +248,7 @@ def test_a_damaged_file_gets_one_line(damage, words, path):
     elif damage == "schema": rewrite(path, lambda h: h.update(schema=99))
     else: path.write_bytes({"empty": b"", "half": whole[:len(whole)//2], "text": b"not a model at all"}[damage])
     with pytest.raises(MmvaeError) as e: load(path)
-    assert one_line(e).startswith(str(path)) and words in str(e.value)
+    assert one_line(e).startswith(f"path: got '{path}'" if damage == "missing" else str(path)) and words in str(e.value)
 
 @pytest.mark.parametrize("change, words", [
     (lambda h: h["arguments"].update(latent=5), "weights of another model"),

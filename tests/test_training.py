@@ -280,7 +280,7 @@ def test_a_gradient_that_is_no_number_stops_the_run():
     (dict(lr=-1), "lr: got -1"), (dict(lr=float("nan")), "lr: got nan"),
     (dict(every=0), "every: got 0"), (dict(precision="fp16"), "allowed: float32, bf16"),
     (dict(schedule="cosine"), "allowed: warmup_cosine, constant"), (dict(device="cuda:99"), "device: got 'cuda:99'"),
-    (dict(device="tpu"), "this machine has: auto, cpu")])
+    (dict(device="tpu"), "device: got 'tpu', allowed: auto, cpu")])
 def test_wrong_arguments_get_one_line_and_change_nothing(bad, words, tmp_path):
     model = Line()
     with pytest.raises(MmvaeError) as e:

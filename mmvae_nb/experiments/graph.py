@@ -133,7 +133,7 @@ def jobs_for(scale, # a key of SCALES
     seeds = s.seeds if seeds is None else in_range("seeds", seeds, low=1, whole=True)
     parts = _wanted_parts(scale, dataset, part, methods)
     wanted = methods or dict.fromkeys(m for p in parts for m in REPORTS[p].methods)
-    for m in wanted: one_of("method", m, METHODS)
+    for m in wanted: one_of("methods", m, METHODS)
     wanted = dict.fromkeys(t for m in wanted for t in [*teachers_of(m), m])
     common = dict(dataset=dataset, source=s.source, items=s.items, results=str(root),
                   device=device or s.device)

@@ -119,6 +119,7 @@ def reproduce(scale="quick", # a key of SCALES
              ) -> list: # the `Job`s of the graph, run or not
     "Bring the results of a part up to date; `MmvaeError` with the message of the job that failed."
     if cores is not None: in_range("cores", cores, low=1, whole=True)
+    if device is not None: resolve_device(device)
     options = Options(scale, dataset, part, seeds, tuple(methods or ()), str(results), device,
                       measured)
     if not Path("Snakefile").exists():

@@ -55,13 +55,14 @@ except MmvaeError as e: message = str(e)
 assert message == "scale: got 'qiuck', allowed: smoke, quick"
 message
 
-
 # %% [markdown]
 # Numbers get the same treatment. `in_range` takes the bounds it should hold to, both included, and
 # refuses "not a number" too, which every comparison would let through.
 
 # %%
 #| exports
+MOST_STEPS = 10**6 # of a climb: more is a slip, and would never come to an end
+
 def in_range(name, # what the argument is called
              value, # the number given, Python's or NumPy's
              low=None, # smallest value allowed, None for no bound
@@ -116,7 +117,8 @@ def unwritable(path, why # an `OSError`, or words
 def atomic_path(path # the file's final path; its folder is made if need be
                ):
     "Give a temporary path beside `path`; move it to `path` on success, delete it on failure."
-    path = Path(path)
+    given, path = path, Path(path)
+    if not path.name: raise MmvaeError(f"path: got {str(given)!r}, allowed: the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-{os.getpid()}-",
@@ -581,15 +583,12 @@ def resolve_device(name="auto" # auto, cpu, cuda, cuda:N or mps, or a `torch.dev
                   ):
     "The `torch.device` called `name`; `MmvaeError` if this machine has none such."
     import torch
-    name = str(name)
-    have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    name, have = str(name), ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available(): have.append("mps")
-    if name == "auto": name = have[1] if len(have) > 1 else "cpu"
     if name == "cuda" and "cuda:0" in have: name = "cuda:0"
     if name == "cpu:0": name = "cpu"   # what accelerate calls a process's processor
-    if name not in have:
-        raise MmvaeError(f"device: got {name!r}, this machine has: auto, {', '.join(have)}")
-    return torch.device(name)
+    one_of("device", name, ["auto", *have])
+    return torch.device((have*2)[1] if name == "auto" else name)
 
 
 # %%

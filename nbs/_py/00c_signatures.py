@@ -29,7 +29,7 @@ from mmvae_nb.core import *
 # `JVAE([encoder, decoder])` gives a list where a dict belongs. Python does not mind; some function below asks the list for its `items`, and the message is about an attribute of a list, in a file that the user never
 # opened. Each public function could begin with a line for each argument. But the line is there already: the annotation, which editors and type checkers read. So we let the call read it, too.
 #
-# What fits: a whole number fits `float`, `True` fits neither `int` nor `float`, NumPy's numbers count as Python's, and the names and values of a `dict[str, ModalitySpec]` are looked at one by one. An annotation that
+# What fits: a whole number fits `float`, `True` fits neither `int` nor `float`, NumPy's numbers count as Python's, and the names and values of a `dict[str, ModalitySpec]`, or the items of a `list[str]`, are looked at one by one. An annotation that
 # is no class (a string of a protocol, `Any`) is for people, and is left alone.
 
 # %%
@@ -48,8 +48,10 @@ def _fits(value, kind):
     if kind is typing.Any or not isinstance(origin, type): return True
     if getattr(origin, "_is_protocol", False): return True
     if not isinstance(value, origin): return False
-    if not (inside and issubclass(origin, Mapping)): return True
-    return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())
+    if inside and issubclass(origin, Mapping):
+        return all(_fits(n, inside[0]) and _fits(v, inside[1]) for n, v in value.items())
+    many = inside and issubclass(origin, (list, tuple))          # tuple[str, ...]: texts only
+    return not many or all(_fits(v, inside[0]) for v in value)
 
 def _in_words(kind):
     "An annotation as a person would say it."
@@ -57,8 +59,10 @@ def _in_words(kind):
     if origin in (types.UnionType, typing.Union): return " or ".join(map(_in_words, inside))
     if kind in _WORDS: return _WORDS[kind]
     name = f"a {getattr(origin, '__name__', origin)}"
-    if not (inside and isinstance(origin, type) and issubclass(origin, Mapping)): return name
-    return f"{name}: name -> {_in_words(inside[1]).removeprefix('a ')}"
+    if not inside or not isinstance(origin, type): return name
+    what = _in_words(inside[-1 if issubclass(origin, Mapping) else 0]).removeprefix("a ")
+    if issubclass(origin, Mapping): return f"{name}: name -> {what}"
+    return f"{name} of {what}s" if issubclass(origin, (list, tuple)) else name
 
 def _check(hints, given):
     "Refuse the first value that is not what its annotation says."
@@ -76,7 +80,8 @@ hint = dict[str, Spec] | None
 assert _fits(None, hint) and _fits({"a": Spec()}, hint) and not _fits({"a": 3}, hint) and not _fits([Spec()], hint)
 assert _fits(3, float) and _fits(np.float32(3), float) and _fits(np.int64(3), int) and not _fits(3., int)
 assert not _fits(True, int) and _fits(np.True_, bool) and not _fits(1, bool) and _fits("x", typing.Any)
-_in_words(hint), _in_words(int | None)
+assert _fits(("x",), tuple[str, ...]) and not _fits(["x", 1], list[str])
+_in_words(hint), _in_words(int | None), _in_words(tuple[str, ...] | list[int])
 
 
 # %% [markdown]

@@ -257,8 +257,11 @@ class _TwoNetworks(Remembers, nn.Module):
 
     def infer(self, batch) -> DiagonalGaussian:
         "q(z | x) for each item."
+        return self._posterior("batch", batch)
+
+    def _posterior(self, argument, batch):
         if self.name in batch: return self.encoder(batch[self.name])
-        raise MmvaeError(f"batch: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
+        raise MmvaeError(f"{argument}: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
 
     @torch.no_grad()
     @checked
@@ -269,7 +272,7 @@ class _TwoNetworks(Remembers, nn.Module):
         "Decode latents; or infer from a batch first. Means of the likelihood, without gradient."
         if n is not None: in_range("n", n, low=1, high=MOST_DRAWS, whole=True)
         if isinstance(z, dict):
-            q = self.infer(z); z = q.mean if n is None else q.rsample(n, generator)
+            q = self._posterior("z", z); z = q.mean if n is None else q.rsample(n, generator)
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
         check_latents("z", z, self.latent)

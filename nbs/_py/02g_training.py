@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pandas as pd
 import torch
 from mmvae_nb.core import *
+from mmvae_nb.signatures import *
 from mmvae_nb.data import MultimodalData
 from mmvae_nb.checkpoints import *
 from mmvae_nb.watching import *
@@ -211,6 +212,7 @@ assert resolve_precision("auto", "cpu") in ("bf16", "float32")
 
 # %%
 #| exports
+@checked
 def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader`
         updates: int | None = None, # number of optimiser steps; or say `epochs`
@@ -225,7 +227,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         every: int = 200, # updates between checkpoints
         progress: bool = True, # show a bar with the parts of the loss
         stop_after: int | None = None, # stop (with a checkpoint), as if interrupted
-        callbacks: Iterable[Callable] = (), # functions of the `Run`, called after each row
+        callbacks: tuple[Callable, ...] | list[Callable] = (), # of the `Run`, after each row
         epochs: int | None = None, # passes over the data, in place of `updates`
         accumulate: int = 1, # batches per update and process, whose gradients are averaged
         optimiser: Callable | None = None, # (parameters, lr) -> `torch.optim.Optimizer`; Adam
@@ -258,6 +260,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
 # %%
 #| exports
 _MOST = 10**6 # batches of an update: more is a slip, and would never come to an end
+_MOST_UPDATES = 10**9
 
 def _checked(model, data, updates, epochs, **how):
     "The settings of a training as numbers of Python's; one line for what can't be trained."
@@ -286,15 +289,15 @@ def _checked(model, data, updates, epochs, **how):
 def _folder(checkpoint):
     "The folder of checkpoints as it was given, if it can be one."
     if checkpoint is None or isinstance(checkpoint, os.PathLike): return checkpoint
-    if isinstance(checkpoint, str) and "\0" not in checkpoint: return checkpoint
+    if isinstance(checkpoint, str) and checkpoint and "\0" not in checkpoint: return checkpoint
     raise MmvaeError(f"checkpoint: got {checkpoint!r}, allowed: a folder's path, or None")
 
 def _updates(data, updates, epochs, how):
     "The number of updates, or how many the passes over the data take."
     if (updates is None) == (epochs is None):
         raise MmvaeError(f"updates: got {updates}, and epochs {epochs}, allowed: one of the two")
-    if epochs is None: return in_range("updates", updates, low=1, whole=True)
-    batches = in_range("epochs", epochs, low=1, whole=True)
+    if epochs is None: return in_range("updates", updates, 1, _MOST_UPDATES, whole=True)
+    batches = in_range("epochs", epochs, 1, _MOST_UPDATES, whole=True)
     batches *= data.batches_per_epoch(how["batch_size"])
     return math.ceil(batches/(how["accumulate"]*_processes()))
 
@@ -322,6 +325,12 @@ def _adam(parameters, lr):
     "Adam, in one pass over all parameters where that is there for them."
     can = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
     return torch.optim.Adam(parameters, lr, fused=can)
+
+def _made(optimiser, parameters, lr):
+    try: return optimiser(parameters, lr)
+    except TypeError as e:
+        raise MmvaeError(f"optimiser: got {optimiser!r:.60} ({str(e).splitlines()[0]:.60}), "
+                         "allowed: a function of the parameters and lr") from e
 
 def _name(optimiser):
     "An optimiser and its options as text, for a checkpoint to compare."
@@ -395,7 +404,7 @@ class _Prepared(_Settings):
         self.data = self.data.to(accelerator.device)
         self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimiser = (self.new_optimiser or _adam)(trained, how["lr"])
+        optimiser = _made(self.new_optimiser or _adam, trained, how["lr"])
         if self.new_optimiser: self.settings["optimiser"] = _name(optimiser)
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
@@ -521,7 +530,7 @@ class _Warnings(_History):
         if wild and not any(set(wild) & {k for k, v in r.items() if not math.isfinite(v)}
                             for r in self.history):
             warnings.warn(f"loss: its part {wild[0]} is {self.row[wild[0]]} at update "
-                          f"{self.row['update']}, while the total is finite", stacklevel=4)
+                          f"{self.row['update']}, while the total is finite", stacklevel=5)
 
     def look_back(self):
         "One line if the model makes the same of all items."
@@ -529,7 +538,7 @@ class _Warnings(_History):
         if same := [n for n, v in spread(self.model, self.batch).items() if v < ALIKE]:
             warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
                           f"different items are alike (they vary by less than {ALIKE:.0%} of what "
-                          "the data do); a plateau, or a collapsed posterior", stacklevel=3)
+                          "the data do); a plateau, or a collapsed posterior", stacklevel=4)
 
 
 # %% [markdown]

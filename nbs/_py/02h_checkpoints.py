@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
-from mmvae_nb.data import Modality
+from mmvae_nb.data import Modality, MultimodalData
 from mmvae_nb.networks import ModalitySpec
 from mmvae_nb.states import *
 
@@ -407,7 +407,7 @@ SCHEMA = 1 # of the header
 @checked
 def save(model, # a `VAE` or `MultimodalVAE`
          path: str | os.PathLike, # of the file to write, such as "students.safetensors"
-         data=None, # a `MultimodalData`: its modalities and class names go with the model
+         data: MultimodalData | None = None, # its modalities and class names go with the model
          half: bool = False # weights as float16? Half the size, and 11 bits of each number
         ):
     "Write the model to one file that `load` opens by itself. Students leave their teacher."
@@ -448,7 +448,9 @@ def _opened(path):
         with safe_open(path, "pt") as f:
             header = json.loads((f.metadata() or {}).get("mmvae_nb", "{}"))
             state = {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
+    except FileNotFoundError as e:
+        raise MmvaeError(f"path: got {str(path)!r} (no such file), allowed: one that `save` "
+                         "wrote") from e
     except (OSError, ValueError, SafetensorError) as e:
         raise MmvaeError(f"{path}: damaged, or no saved model ({str(e)[:80]})") from e
     if not header:
@@ -512,7 +514,7 @@ def _read_spec(path, spec, trusted):
 @checked
 def load(path: str | os.PathLike, # of a file that `save` wrote
          specs: Mapping | None = None, # dict: name -> `ModalitySpec`, in place of those in the file
-         trusted: tuple | list = (), # modules of others that it may call: ("my_networks",)
+         trusted: tuple[str, ...] | list[str] = (), # others' modules it may call
          device="cpu" # where the model goes
         ):
     "The model that `save` wrote, in evaluation mode. Nothing of the file is run."

@@ -187,22 +187,25 @@ class IterativeTeacher(MultimodalVAE):
         "q_0 of each modality in the batch."
         return {n: self.encoders[n](batch[n]) for n in self.check(batch)}
 
+    @checked
     def trajectory(self, batch, # the ELBO is that of the modalities in it
-                   start, # a modality's name, or a `DiagonalGaussian`
-                   steps=None, # T; the trained one by default
+                   start: str | DiagonalGaussian, # a modality's name, or q_0
+                   steps: int | None = None, # T; the trained one by default
                    generator=None # of the samples of z
                   ) -> list: # q_0, ..., q_T
         "Refine from one modality by the multimodal ELBO."
-        have = self.check(batch)
+        have, steps = self.check(batch), self.steps if steps is None else steps
+        in_range("steps", steps, low=0, high=MOST_STEPS, whole=True)
         if isinstance(start, str):
             start = self.encoders[one_of("start", start, have)](batch[start])
         return refine(lambda q: self.elbo(batch, q, generator, path=True), start, self.refiner,
-                      self.steps if steps is None else steps)
+                      steps)
 
     def infer(self, batch, start=None, steps=None, generator=None) -> DiagonalGaussian:
         "q_T, refined from `start` (the first modality by default), of all modalities."
         self.check(batch, all=True)
-        return self.trajectory(batch, start or self.names[0], steps, generator)[-1]
+        start = self.names[0] if start is None else start
+        return self.trajectory(batch, start, steps, generator)[-1]
 
     def trajectories(self, batch, steps=None, generator=None,
                      groups=None # name -> indices of the items that start there; None: all do
@@ -429,8 +432,8 @@ for name, of in measures.items():
     print(f"{name:21} at t = 0, 1, 2, 4, 8:", *(f"{v:6.3g}" for v in values))
 
 # %% [markdown]
-# The means come closer from column to column. The standard deviations shrink as well, and the KL counts in them: it falls at first and
-# rises again beyond the $T = 3$ of the training. An agreement of means is not an agreement of posteriors.
+# The means come closer from column to column. The standard deviations shrink as well, and the KL counts in them: it falls at first, but at
+# $t = 8$, far beyond the $T = 3$ of the training, it is larger than at the start. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
 # posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
