@@ -71,7 +71,7 @@ def score(rows # a DataFrame with columns metric, condition and value, of one mo
 def add_tuning():
     "Register scale, trials and report."
     scale = dataclasses.replace(SCALES["real"], updates=2000, student_updates=1000, seeds=1,
-                                samples=1000, probe_points=3000, oracle_items=0, split="validation")
+                                samples=900, probe_points=3000, oracle_items=0, split="validation")
     measured = tuple(dict.fromkeys(speaker(*line) for line in grid()))
     register(methods=trials(), scales={"tuning": scale},
              reports={"tuning": Report("tuning", measured, ("tuning",), ("tuning",))})

@@ -77,9 +77,9 @@ def _read(process, log, steps):
             if done is not None: steps[0] = done
             if total is not None: steps[1] = total
 
-def _stop(process, patience=10, jobs_too=False):
+def _stop(process, patience=None, jobs_too=False):
     "End Snakemake when its jobs have ended. Interrupted, it can hang: without jobs it is killed."
-    psutil = from_extra("psutil")
+    psutil, patience = from_extra("psutil"), patience or _patience()
     idle, began, snakemake = 0., time.time(), psutil.Process(process.pid)
     below = _end_jobs(snakemake) if jobs_too else []        # Ctrl-C has reached them without us
     # told to terminate, Snakemake waits for what is in a queue; interrupted, it takes it out
@@ -92,6 +92,10 @@ def _stop(process, patience=10, jobs_too=False):
         if idle > patience: process.kill()
     gone, alive = psutil.wait_procs(below, timeout=patience)
     _kill(alive)
+
+def _patience():
+    "Seconds Snakemake gets to end by itself: more with a queue, whose jobs it must take out first."
+    return 60 if os.environ.get("SNAKEMAKE_PROFILE") else 10
 
 def _end_jobs(snakemake):
     "Ask all below Snakemake to end, kernels apart: their jobs see to them. Who was asked."
