@@ -783,11 +783,13 @@ def length(run):
 print(fit(new_vae(), train, **short, callbacks=[length])[["update", "total", "length"]].round(1))
 
 # %% [markdown]
+# The total rises from 235 to 253 in the last line, and nothing is wrong: each row is the loss of *one* batch of 32 digits, and some digits are harder than others. A trend needs many rows, or held-out items that are the same each time.
+#
 # ## Validation, and an early end
 #
 # `validation` adds the loss of held-out items to the history, as a callback that [lesson 02i](02i_watching.ipynb) explains. The items may be a `MultimodalData`, one batch, or a loader.
 #
-# With a rate that is far too large the validation loss soon gets no better, and after three looks without a new best the training ends. The last weights are then by
+# With a rate that is far too large the validation loss soon gets no better (it jumps up and down from update 20 on, as every step overshoots), and after three looks without a new best the training ends. The last weights are then by
 # construction worse than some before, so with `patience` the model holds the *best* ones. Without it the last are kept, because a look should change nothing, and because at the end of a cycle
 # the rate is zero and the last weights are as a rule the best. For the same reason `patience` goes with a constant rate: who leaves a cycle early never gets its small steps.
 

@@ -52,17 +52,21 @@ def run_of(method):
     seeds = sorted(records.seed[records.method == method].unique())
     runs = [read_json(run_paths(RESULTS, DATA, method, s)["run"]) for s in seeds]
     losses = [np.array([h["total"] for h in r["history"]]) for r in runs]
-    last = [100*(1 - v[-len(v)//6:].mean()/v[-len(v)//3:-len(v)//6].mean()) for v in losses]
+    ends = [(v[-len(v)//3:-len(v)//6], v[-len(v)//6:]) for v in losses]
+    fell = [100*(1 - b.mean()/a.mean()) for a, b in ends]
+    noise = [100*np.hypot(*(x.std(ddof=1)/len(x)**.5 for x in ab))/ab[0].mean() for ab in ends]
     return {"seeds": len(seeds), "updates": runs[0]["updates"],
             "batch": runs[0]["parameters"]["batch_size"],
             "seconds": round(np.mean([r["seconds"] for r in runs])),
-            "loss fell at the end by (%)": round(float(np.mean(last)), 2)}
-pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype({"seeds": int, "updates": int})
+            "loss fell at the end by (%)": round(float(np.mean(fell)), 2),
+            "give or take (%)": round(float(np.hypot.reduce(noise)/len(noise)), 2)}
+COUNTS = dict.fromkeys(("seeds", "updates", "batch", "seconds"), int)
+pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS)
 
 
 # %% [markdown]
-# Read the last two columns before anything else. *Seconds* are on one core; a student's come on top of its teacher's, so equal updates are not equal time. The last column compares the mean training loss of the last sixth of a run with the sixth before it. The
-# learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. **These are short runs, of a few thousand updates. A method that learns slowly is punished for it, so every
+# Read the last three columns before anything else. *Seconds* are on one core; a student's come on top of its teacher's, so equal updates are not equal time. *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
+# learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. A negative number is a loss that *rose*: a record keeps few rows, each is the loss of a single batch, and all methods of one seed see the same batches, so a seed with hard ones at the end makes several numbers negative at once. *Give or take* is the standard error by that scatter. **These are short runs, of a few thousand updates. A method that learns slowly is punished for it, so every
 # verdict below is open to a longer run**, and a comparison that would change its winner with twice the updates has said nothing about the methods.
 #
 # A difference is taken seed by seed, on the same test items and the same noise; its interval is Student's t over the seeds, 95 % (lesson 03a). *Supported* means that the whole interval lies above zero, *contradicted* below, *open* anything else, and always where there is one seed only.
