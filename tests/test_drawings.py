@@ -6,6 +6,7 @@ import numpy as np, pytest
 
 import drawings
 from drawing_pen import PAPER, ROLES, WIDTH
+from mmvae_nb.plotting import ROLE_COLOURS
 from site_helpers import MIRRORS, ROOT
 
 FOLDER = ROOT/"nbs"/"drawings"
@@ -58,6 +59,9 @@ def luminance(colour):
     return np.where(c <= .04045, c/12.92, ((c + .055)/1.055)**2.4) @ [.2126, .7152, .0722]
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_lessons_draw_roles_in_the_colours_of_the_drawings():
+    assert ROLE_COLOURS == {name: light for name, (light, _) in ROLES.items()}
+
 @pytest.mark.parametrize("name", [*ROLES, "ink", "soft"])
 def test_every_colour_can_be_read_on_its_ground(name, theme):
     a, b = sorted([luminance({**ROLES, **PAPER}[name][theme]), luminance(PAPER["paper"][theme])])

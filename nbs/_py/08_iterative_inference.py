@@ -673,7 +673,8 @@ height = log_posterior(flat, item, points).view(121, 121)
 fig, ax = plt.subplots(figsize=(7.5, 4))
 ax.contourf(*axes, (height - height.max()).exp().T, levels=20, cmap="Greys")
 ring(ax, here(start_2d), color="0.3", ls="--", label="encoder")
-for colour, (name, path) in zip(("C1", "C4"), walks.items()):
+colours = [ROLE_COLOURS[role] for role in ("teacher", "gradient")]
+for colour, (name, path) in zip(colours, walks.items()):
     ax.plot(*torch.cat([here(p).mean for p in path]).T, ".-", color=colour, lw=1, label=name)
     ring(ax, here(path[-1]), color=colour)
 ax.plot(*here(best_2d).mean[0], "k*", ms=12, label="best Gaussian")
@@ -737,12 +738,16 @@ assert closed["our refiner"][4] > closed["Adam, tuned"][4] > 0
 (100*pd.DataFrame(closed).T).round(0).astype(int).rename_axis("% of the gap closed after t =")
 
 # %%
-#| fig-cap: "ELBO on test digits against the number of gradient evaluations. The dashed line is the best Gaussian, the dotted one the encoder. Higher is better."
+#| fig-cap: "ELBO on test digits against the number of gradient evaluations. The two black lines are the best Gaussian and the encoder. Higher is better."
 #| fig-alt: "Rising curves: our refiner rises fastest and levels off below the best Gaussian; tuned Adam comes later; Marino's refiner stays near the encoder after this short training."
 fig, ax = plt.subplots(figsize=(6.5, 3))
-for name in ("our refiner", "Marino's refiner", "Adam, tuned"):
-    ax.plot(steps, [encoder + gap*c for c in closed[name].values()], ".-", label=name)
-ax.axhline(best, ls="--", color="k"); ax.axhline(encoder, ls=":", color="k")
+looks = {"our refiner": dict(color=ROLE_COLOURS["teacher"]),
+         "Marino's refiner": dict(color=ROLE_COLOURS["teacher"], ls=":"),
+         "Adam, tuned": dict(color=ROLE_COLOURS["gradient"], ls="--")}
+for name, look in looks.items():
+    ax.plot(steps, [encoder + gap*c for c in closed[name].values()], marker=".", label=name, **look)
+for level, said in {best: "best Gaussian", encoder: "encoder"}.items():
+    ax.axhline(level, color="k", lw=1); ax.text(1, level + .02*gap, said)
 ax.set_xscale("log", base=2)
 ax.set(xlabel="gradient evaluations", ylabel="ELBO (nats)", ylim=(encoder - .5*gap, best + .1*gap)); ax.legend();
 

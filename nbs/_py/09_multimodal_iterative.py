@@ -75,15 +75,16 @@ def step(q, g_mean, g_logvar, memory=None):
 
 
 # %%
-#| fig-cap: "Ellipses are posteriors (one standard deviation). From either modality alone 24 steps up the ELBO of both lead to the same posterior."
+#| fig-cap: "Ellipses are posteriors (one standard deviation), purple the way the gradient leads. From either modality alone 24 steps up the ELBO of both lead to the same posterior."
 #| fig-alt: "A tall and a wide ellipse, each with a path of shrinking ellipses to one small ellipse in the middle."
 fig, ax = plt.subplots(figsize=(6, 3.4)); turn = torch.linspace(0, 6.3, 100)
-for colour, (name, start) in zip(("C0", "C1"), seen_one.items()):
+for style, (name, start) in zip(("-", "--"), seen_one.items()):
     path = refine(lambda q: -q.kl(ideal), start, step, 24)     # log p(x) is a constant: left out
     for t, q in enumerate(path):
         ring = q.mean[0] + q.std[0]*torch.stack([turn.cos(), turn.sin()], 1)
-        ax.plot(*ring.T, color=colour, lw=2 if t == 0 else .6, label=name if t == 0 else None)
-    ax.plot(*torch.cat([q.mean for q in path]).T, ".-", color=colour)
+        ax.plot(*ring.T, style, color=ROLE_COLOURS["teacher"], lw=2 if t == 0 else .6,
+                label=name if t == 0 else None)
+    ax.plot(*torch.cat([q.mean for q in path]).T, ".:", color=ROLE_COLOURS["gradient"])
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
 ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal"); ax.legend();
 

@@ -138,20 +138,22 @@ assert best > .5                                             # and yet the best 
 # drawn too: its precision is the mean of the answers' precisions, so it does not cover them.
 
 # %%
-#| fig-cap: "One x_m, three answers of the teacher (grey), their average, and the best Gaussian in either direction of KL."
+#| fig-cap: "One x_m, three answers of the teacher (orange), their average, and the best Gaussian in either direction of KL: the student's, in green, covers all three."
 #| fig-alt: "Three narrow peaks, a curve with three bumps below them, one broad Gaussian over all three, one narrow in the middle."
 z = torch.linspace(-3, 4, 400).view(-1, 1, 1)
 density = lambda q: q.log_prob(z).exp()                       # (400, answers)
 precision = (1/answers.var).mean()
 weighted = (answers.mean/answers.var).mean()
 reverse = DiagonalGaussian((weighted/precision).view(1, 1), -precision.log().view(1, 1))
+TEACHER, STUDENT = ROLE_COLOURS["teacher"], ROLE_COLOURS["student"]
 fig, ax = plt.subplots(figsize=(8, 2.8)); z_axis = z.flatten()
 for i, d in enumerate(density(answers).T):
-    ax.plot(z_axis, d, color="0.7", label=None if i else "the three answers")
-ax.plot(z_axis, density(answers).mean(1), "k", label="average of the answers")
+    ax.plot(z_axis, d, color=TEACHER, lw=1, label=None if i else "the three answers")
+ax.plot(z_axis, density(answers).mean(1), color=TEACHER, lw=2.5, label="average of the answers")
 forward = DiagonalGaussian(matched_mean.view(1, 1), matched_var.log().view(1, 1))
-for label, q in {"KL(teacher || student)": forward, "KL(student || teacher)": reverse}.items():
-    ax.plot(z_axis, density(q), "--", label=f"best in {label}")
+best_in = {"KL(teacher || student)": (forward, STUDENT), "KL(student || teacher)": (reverse, "0.3")}
+for label, (q, colour) in best_in.items():
+    ax.plot(z_axis, density(q), "--", color=colour, label=f"best in {label}")
 ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 
 # %% [markdown]
@@ -552,12 +554,13 @@ lines = {"the JVAE's decoders": distances(jvae, on_jvae),
          "the iterative teacher's decoders": distances(teacher, on_teacher)}
 
 # %%
-#| fig-cap: "Distance to the oracle in nats of the weighted objective, mean over 32 items; further left is better. Orange: refined posteriors, which have seen everything from q_1 on. Green: students, which see one modality."
+#| fig-cap: "Distance to the oracle in nats of the weighted objective, mean over 32 items; further left is better. Orange: teachers, the joint encoder and refined posteriors (these have seen everything from q_1 on). Green: students, which see one modality. Grey: neither."
 #| fig-alt: "Two panels of dots on a logarithmic axis. The joint encoder and q_4 are furthest left; students stand to the right, among the starts and the prior."
 fig, axes = plt.subplots(1, 2, figsize=(10, 4))
 for ax, (said, far) in zip(axes, lines.items()):
     order = sorted(far, key=far.get, reverse=True)
-    colours = ["C2" if "student" in k else "C1" if "q_" in k else "0.3" for k in order]
+    teaches = lambda k: "q_" in k or k == "joint encoder"
+    colours = [STUDENT if "student" in k else TEACHER if teaches(k) else "0.5" for k in order]
     ax.scatter([max(far[k], 1) for k in order], range(len(order)), color=colours)
     for i, k in enumerate(order):
         ax.annotate(f"{far[k]:.0f}", (max(far[k], 1), i), xytext=(6, -3), textcoords="offset points", fontsize=8)
