@@ -88,7 +88,6 @@ for style, (name, start) in zip(("-", "--"), seen_one.items()):
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
 ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal"); ax.legend();
 
-
 # %% [markdown]
 # The same by hand, with three views and what is generated on the way. Choose a start and step. Each start knows its own direction and is broad in the other; the third view says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right the six generations: at $t = 0$ they are guesses, from $t = 1$ on the gradient has shown them the blue line they are to hit.
 #
@@ -112,12 +111,58 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 # The starts learn to be good posteriors themselves, not good places to start from; the refiner learns to gain in one step, wherever it is; the decoders learn from all steps. (For the refiner each term is also divided by the size of the gradient it was shown, lesson 08.)
 # The term at $t = 0$ pays the floor of lesson 07 (equation 7), as a mixture of single modalities does in lesson 05; the later ones need not, since they have seen the rest.
 #
+# ## By hand
+#
+# The whole of (1) and (2) is a loop. Three encoders, one refiner (lesson 08), decoders (lesson 03), none of them trained yet:
+
+# %%
+train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
+specs, batch = default_specs(train.modalities), train.batch(0, 4)
+seed_everything(0, "by hand")
+starts = nn.ModuleDict({n: UnimodalEncoder(s, 20) for n, s in specs.items()})
+refiner, decoding = Refiner(20, hidden=64), MultimodalVAE(specs, 20)
+
+
+# %%
+def loss_by_hand(x, m, T=2):
+    "Eq. (2) for one start: the mean negative ELBO of q_0, ..., q_T."
+    elbo = lambda q: decoding.elbo(x, q, path=True)
+    q, memory, total = starts[m](x[m]), None, 0.                      # q_0 sees x_m only
+    for t in range(T + 1):
+        total = total - elbo(q).mean()/(T + 1)                        # trains whatever made q
+        if t == T: return total
+        _, *gradients = elbo_gradient(elbo, q)                        # here the others come in
+        q, memory = refiner(q.detach(), *gradients, memory)           # eq. (1)
+
+
+# %% [markdown]
+# The lines of (3) can be seen in the gradients. With $T = 0$ the refiner gets none. With $T = 2$ all three get some, and of the encoders only the one that was started from:
+
+# %%
+def reached(m, T):
+    "Which networks the loss sends a gradient to."
+    for part in (starts, refiner, decoding): part.zero_grad()
+    loss_by_hand(batch, m, T).backward()
+    moves = lambda p: p.grad is not None and p.grad.abs().sum() > 0
+    parts = {f"start {n}": e for n, e in starts.items()}
+    parts |= {"refiner": refiner, "decoders": decoding}
+    return [n for n, part in parts.items() if any(map(moves, part.parameters()))]
+
+for T in (0, 2): print(f"text, T = {T}:", ", ".join(reached("text", T)))
+assert reached("text", 0) == ["start text", "decoders"]
+assert reached("text", 2) == ["start text", "refiner", "decoders"]
+
+
+# %% [markdown]
+# The model of the package is this loop with three savings: all starts are refined side by side, each ELBO needs one backward pass and not two (lesson 08), and the starting modality is drawn for each item.
+#
 # The talk leaves open which iterations train the decoders. We train them, too, on the mean over $t$; the options are
-# `decoders="last"` (as Marino et al. do) and `decoders="frozen"` (taken from a trained model). The loss draws a start per item and
-# averages the negative ELBO over the trajectory. Read `loss` first, then `trajectory`; the rest is bookkeeping: `trajectories` refines all starts side by side, `_continued` goes on with earlier refinements (lesson 08), of which the first class below keeps one memory for each set of modalities.
+# `decoders="last"` (as Marino et al. do) and `decoders="frozen"` (taken from a trained model). Whoever opens the class: read `loss` first, then `trajectory`. The rest is bookkeeping: `trajectories` refines all starts side by side, `_continued` goes on with earlier refinements (lesson 08), of which the first class keeps one memory for each set of modalities.
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: a memory of earlier refinements for each set of modalities"
 class _ReplayOfEach(Replay):
     "A `Replay` for items with all modalities, and one for each set of less."
     def __init__(self, share, count):
@@ -147,6 +192,8 @@ class _ReplayOfEach(Replay):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: IterativeTeacher"
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
@@ -256,9 +303,6 @@ class IterativeTeacher(MultimodalVAE):
 
 
 # %%
-train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
-specs = default_specs(train.modalities)
-batch = train.batch(0, 4)
 seed_everything(0, "check"); model = IterativeTeacher(specs, steps=2)
 targets = model.targets(batch, generator=generator(0, "z"))
 trajectory = model.trajectory(batch, "text", generator=generator(0, "z"))
@@ -307,6 +351,8 @@ except MmvaeError as e: assert "'marinos'" in str(e)
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Function: on_decoders"
 @checked
 def on_decoders(model: MultimodalVAE, # a trained `MultimodalVAE`
                 steps: int = 4, # T
