@@ -65,7 +65,7 @@ pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS)
 
 
 # %% [markdown]
-# Read the last three columns before anything else. *Seconds* are on one core; a student's come on top of its teacher's, so equal updates are not equal time. *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
+# Read the last three columns before anything else. *Seconds* are what one training took on one core, the mean over seeds; a student's come on top of its teacher's, so equal updates are not equal time. (An *MVTCAE student* is a control of ours and not in the talk: MVTCAE can do with one modality as it is, so its student shows what distillation alone adds. *Refined* and *refined_student* are refiner and students on the JVAE's frozen decoders.) *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
 # learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. A negative number is a loss that *rose*: a record keeps few rows, each is the loss of a single batch, and all methods of one seed see the same batches, so a seed with hard ones at the end makes several numbers negative at once. *Give or take* is the standard error by that scatter. **These are short runs, of a few thousand updates. A method that learns slowly is punished for it, so every
 # verdict below is open to a longer run**, and a comparison that would change its winner with twice the updates has said nothing about the methods.
 #

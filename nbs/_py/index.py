@@ -63,11 +63,11 @@ for metric, (said, digits) in measures.items():
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds. *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
+# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (*seeds*: how many trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything.
+# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods, MVTCAE and its student among them, and the seconds that each training took (the iterative teacher more than three times those of the JVAE, for as many updates) are in the first table of lesson 11.
 #
 # FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students draw better than the JMVAE students, as the talk says; whether the digit can be read off their latent variable better is open. The reason may not be the one expected: on the *same* decoders the
