@@ -135,11 +135,16 @@ elbo = sum(specs[n].weight*v for n, v in log_p.items()) - q.kl()           # eq.
 # ## The three calls
 #
 # All multimodal models of this course share decoders, the ELBO (1), and three calls that take any
-# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. What a model can't do for a subset it says by name. So lessons 04 to 10 only have to say how each method *infers* and what it *minimises*; the rest is here, in five pieces.
+# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. What a model can't do for a subset it says by name. So lessons 04 to 10 only have to say how each method *infers* and what it *minimises*. The rest is in one class, `MultimodalVAE`, which wraps the five lines above and is used like this: `model.elbo(batch, q)` is equation (1) for any posterior, `model.generate({"text": words}, to="svhn")` draws street numbers from words.
+#
+# It is built in five pieces. Their listings are folded: read on at [the joint VAE](#the-joint-vae), the first model made with it, and come back for whatever you want to see.
+#
 # First the modalities and their decoders. Each model makes networks of its own from the specs, and copies a likelihood that has parameters, so nothing that is trained is shared in silence:
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: modalities and their decoders"
 class _Modalities(Remembers, nn.Module):
     "Specifications, decoders and likelihoods of some modalities."
     @checked
@@ -172,6 +177,8 @@ class _Modalities(Remembers, nn.Module):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: the objective"
 class _Objective(_Modalities):
     "The ELBO of eq. (1), and what it consists of."
     def decode(self, z, # latents (batch, latent)
@@ -204,6 +211,8 @@ class _Objective(_Modalities):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: subsets, checked"
 class _Subsets(_Objective):
     "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
@@ -240,6 +249,8 @@ class _Subsets(_Objective):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: draws"
 class _Draws(_Subsets):
     "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
@@ -269,6 +280,8 @@ class _Draws(_Subsets):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: generation"
 class _Generation(_Draws):
     "`generate`, for tensors or arrays on any device."
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
@@ -303,6 +316,8 @@ class _Generation(_Draws):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Class: MultimodalVAE"
 class MultimodalVAE(_Generation):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?
