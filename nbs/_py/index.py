@@ -52,14 +52,14 @@ shown = {"mopoe": "MoPoE", "jmvae_student": "JMVAE student",
 measures = {"fid": ("FID ↓ (4)", 1), "linear_accuracy": ("linear accuracy ↑ (3)", 3),
             "coherence": ("coherence ↑ (6)", 3),
             "teacher_student_kl": ("KL to the own teacher ↓ (3)", 1)}
-lines = [f"| | {' | '.join(shown.values())} | better by | seeds | verdict |", "|---|---|---|---|---|---|---|"]
+lines = [f"| | {' | '.join(shown.values())} | verdict | better by | seeds |", "|---|---|---|---|---|---|---|"]
 for metric, (said, digits) in measures.items():
     value = rows[rows.metric == metric].groupby("method").value.mean()
     cells = [f"{value[m]:.{digits}f}" if m in value else "–" for m in shown]
     c = claims[(claims.metric == metric) & claims.claim.str.startswith("iterative")].iloc[0]
     better, low, high = (f"{v:.{digits}f}" for v in (c["better by"], c.low, c.high))
-    lines.append(f"| {said} | {' | '.join(cells)} | {better} ({low} to {high}) | {c.seeds} "
-                 f"| **{c.verdict}** |")
+    lines.append(f"| {said} | {' | '.join(cells)} | **{c.verdict}** | {better} ({low} to {high}) "
+                 f"| {c.seeds} |")
 Markdown("\n".join(lines))
 
 # %% [markdown]
