@@ -481,7 +481,7 @@ for whose, walked in {"shipped": frames, "a minute": of_a_minute}.items():
         print(f"  {name:21}", *(f"{v:6.3g}" for v in values))
 
 # %% [markdown]
-# The means come closer from column to column, by half in eight steps, in both. The KL does not go to zero in either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change after the first step, so its KL falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL turns round beyond the $T = 3$ of the training and ends higher than it began. An agreement of means is not an agreement of posteriors.
+# The means come closer from column to column, by half or more in eight steps, in both. The KL does not go to zero in either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL soon turns round and ends far higher than it began. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
 # posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
