@@ -21,7 +21,7 @@
 #| code-summary: "Imports"
 import torch
 import matplotlib.pyplot as plt
-from mmvae_nb.plotting import set_style
+from mmvae_nb.plotting import ROLE_COLOURS, set_style
 
 # %% [markdown]
 # ## One hidden thing, two views
