@@ -192,6 +192,8 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
     return [value(q) for q in qs]
 
 # %% ../nbs/10_distillation.ipynb #b50729ff
+#| code-fold: true
+#| code-summary: "Class: StudentsOverT"
 class StudentsOverT(MultimodalVAE):
     "A set of students for each of several T, taught by one trajectory; `at(T)` gives the set."
     def __init__(self, teacher, # a trained `IterativeTeacher`
