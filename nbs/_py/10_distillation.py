@@ -391,7 +391,7 @@ def drawn_by(students):
 
 
 # %%
-#| fig-cap: "From one modality to the others, through the students of a JVAE that come with the course (`pretrained`, the same data). Most of the digits follow what was given; street numbers are blurred."
+#| fig-cap: "From one modality to the others, through the students of a JVAE that come with the course (trained on the same data). Most of the digits follow what was given; street numbers are blurred."
 #| fig-alt: "Three blocks of rows: given words, generated digits; given MNIST digits, generated street numbers and words; and so on."
 side_by_side(drawn_by(pretrained("jmvae_student")), columns=1);
 
