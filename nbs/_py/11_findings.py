@@ -162,7 +162,7 @@ pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 
 # %%
 #| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, one panel for each single modality that a refinement starts from. In the grey band, below the line of the joint encoder, a posterior that began with one modality has overtaken the encoder of all; nothing can get below the oracle. The vertical axis is linear from the oracle to as far on the other side and logarithmic beyond."
-#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps and levels off a little above the oracle; that of gradient ascent is still above it after 64."
+#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps and levels off a little above the oracle; that of gradient ascent comes down much later."
 R = ROLE_COLOURS
 kinds = {"our refiner": ("refined", "t", dict(color=R["teacher"])),
          "Marino's refiner": ("refined_marino", "t", dict(color=R["teacher"], ls=":")),
