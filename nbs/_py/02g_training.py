@@ -355,7 +355,7 @@ def _marks(model):
 
 
 # %% [markdown]
-# `Run` is what `fit` and its callbacks hold in their hands. It is built in seven pieces, each with one thing to see to. First the settings, and what a checkpoint will be compared by:
+# `Run` is what `fit` and its callbacks hold in their hands. It is built in eight pieces, each with one thing to see to. First the settings, and what a checkpoint will be compared by:
 
 # %%
 #| exports
@@ -414,11 +414,27 @@ class _Prepared(_Settings):
 
 
 # %% [markdown]
+# Which updates leave a row, and which a checkpoint:
+
+# %%
+#| exports
+class _Calendar(_Prepared):
+    "When there is something to write down."
+    def _rank(self): return self.accelerator.process_index
+
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
+
+# %% [markdown]
 # The gradient of a batch, and the look whether its numbers are finite:
 
 # %%
 #| exports
-class _Gradients(_Prepared):
+class _Gradients(_Calendar):
     "Gradients, and numbers that are none."
     def _gradient(self, update, i):
         "Add the gradient of the i-th batch; its total and parts."
@@ -439,14 +455,6 @@ class _Gradients(_Prepared):
             if latest(self.checkpoint) else ""
         raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
                          f"numbers; a smaller lr than {self.how['lr']}{then} may help")
-
-    def _rank(self): return self.accelerator.process_index
-
-    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
-
-    def saves(self, update):
-        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
-        return bool(self.checkpoint) and due
 
 
 # %% [markdown]
@@ -620,6 +628,11 @@ class _Passes:
 
     def to(self, device): self.device = device; return self
 
+
+# %%
+#| exports
+class _Sized(_Passes):
+    "The same, with a length where the iterable has one."
     @property
     def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
 
@@ -638,7 +651,7 @@ class _Passes:
 
 # %%
 #| exports
-class Stream(_Passes):
+class Stream(_Sized):
     "An iterable of dict batches, asked by number as `MultimodalData` is."
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."
