@@ -58,10 +58,10 @@ def luminance(colour):
     c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])/255
     return np.where(c <= .04045, c/12.92, ((c + .055)/1.055)**2.4) @ [.2126, .7152, .0722]
 
-@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_lessons_draw_roles_in_the_colours_of_the_drawings():
     assert ROLE_COLOURS == {name: light for name, (light, _) in ROLES.items()}
 
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("name", [*ROLES, "ink", "soft"])
 def test_every_colour_can_be_read_on_its_ground(name, theme):
     a, b = sorted([luminance({**ROLES, **PAPER}[name][theme]), luminance(PAPER["paper"][theme])])
