@@ -29,6 +29,8 @@ def one_each(names, # of modalities
     return dict(zip(names, order.tensor_split(len(names))))
 
 # %% ../nbs/10_distillation.ipynb #bdf4b330
+#| code-fold: true
+#| code-summary: "Class: Students"
 class Students(MultimodalVAE):
     "One encoder per modality, distilled from `teacher`, which is frozen HERE, in place; eq. (1)."
     @checked

@@ -68,27 +68,11 @@ def symlog(x):
 INGREDIENTS = ("units", "memory", "bound", "calming") # of the refiner; each can be left out
 
 # %% ../nbs/08_iterative_inference.ipynb #f5377a3b
-class Refiner(nn.Module):
-    "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
-    def __init__(self, latent, # latent coordinates
-                 hidden=512, # width of the network
-                 max_step=3.0, # c: longest step, in deviations of the posterior
-                 momentum=0.9, # share of the old in the running mean of gradients
-                 decay_after=16, # age in steps from which on steps shrink as decay_after/age
-                 without=() # of INGREDIENTS: what to leave out, to see what it is good for
-                ):
+class _Remembering(nn.Module):
+    "The running mean of an item's gradients, and its age."
+    def __init__(self, latent, momentum):
         super().__init__()
-        self.without = tuple(one_of("without", w, INGREDIENTS) for w in without)
-        if "memory" in without: momentum = 0.
-        if "calming" in without: decay_after = math.inf
-        self.latent, self.max_step = latent, max_step
-        self.momentum = in_range("momentum", momentum, low=0, high=0.999)
-        self.decay_after = decay_after if math.isinf(decay_after) else \
-            in_range("decay_after", decay_after, low=1)
-        self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
-        with torch.no_grad():
-            self.out.weight.mul_(0.1)
-            self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
+        self.latent, self.momentum = latent, in_range("momentum", momentum, low=0, high=0.999)
 
     def remember(self, g_mean, g_logvar, memory=None):
         "Memory, (batch, 2*latent + 1): running means of gradients, and the number of steps."
@@ -97,24 +81,61 @@ class Refiner(nn.Module):
         means = self.momentum*memory[:, :-1] + (1 - self.momentum)*new
         return torch.cat([means, memory[:, -1:] + 1], -1)
 
-    def forward(self, q, g_mean, g_logvar, memory=None):
-        "The next posterior, and the memory to hand in with the next gradient."
-        memory = self.remember(g_mean, g_logvar, memory)
+    def past(self, memory):
+        "The mean gradients in mean and log-variance, and the age (batch, 1)."
         age = memory[:, -1:]
-        past_m, past_v = (memory[:, :-1]/(1 - self.momentum**age)).chunk(2, -1)
-        unit = torch.ones_like(q.std) if "units" in self.without else q.std
-        told = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
-        inputs = [unit*g_mean, g_logvar, unit*past_m, past_v]
-        inputs = [*map(symlog, inputs), q.mean, q.logvar, told]
-        out = self.out(self.body(torch.cat(inputs, -1))).float()
+        return *(memory[:, :-1]/(1 - self.momentum**age)).chunk(2, -1), age
+
+# %% ../nbs/08_iterative_inference.ipynb #8a5e83f3
+class _Stepping(_Remembering):
+    "From what is seen to the next posterior, but for the network between."
+    def told(self, q, g_mean, g_logvar, memory):
+        "What the network sees: (batch, 6*latent + 1)."
+        past_m, past_v, age = self.past(memory)
+        old = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
+        unit = self.unit(q)
+        seen = [unit*g_mean, g_logvar, unit*past_m, past_v]
+        return torch.cat([*map(symlog, seen), q.mean, q.logvar, old], -1)
+
+    def unit(self, q): return torch.ones_like(q.std) if "units" in self.without else q.std
+
+    def moved(self, q, out, age):
+        "Eq. (3): a gate between a bounded step and a proposal, calmed by age."
         step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
         a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
         bound = (lambda x: x) if "bound" in self.without else torch.tanh
-        step_m, step_v = q.mean + unit*self.max_step*bound(step_m), q.logvar + bound(step_v)
+        step_m, step_v = q.mean + self.unit(q)*self.max_step*bound(step_m), q.logvar + bound(step_v)
         rate = (self.decay_after/age).clamp(max=1.)
         mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
         mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
-        return DiagonalGaussian(mean, logvar), memory
+        return DiagonalGaussian(mean, logvar)
+
+# %% ../nbs/08_iterative_inference.ipynb #795671d6
+class Refiner(_Stepping):
+    "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
+    def __init__(self, latent, # latent coordinates
+                 hidden=512, # width of the network
+                 max_step=3.0, # c: longest step, in deviations of the posterior
+                 momentum=0.9, # share of the old in the running mean of gradients
+                 decay_after=16, # age in steps from which on steps shrink as decay_after/age
+                 without=() # of INGREDIENTS: what to leave out, to see what it is good for
+                ):
+        super().__init__(latent, 0. if "memory" in without else momentum)
+        self.without = tuple(one_of("without", w, INGREDIENTS) for w in without)
+        self.max_step = max_step
+        if "calming" in without: decay_after = math.inf
+        self.decay_after = decay_after if math.isinf(decay_after) else \
+            in_range("decay_after", decay_after, low=1)
+        self.body, self.out = _body(6*latent + 1, hidden), nn.Linear(hidden, 6*latent)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
+
+    def forward(self, q, g_mean, g_logvar, memory=None):
+        "The next posterior, and the memory to hand in with the next gradient."
+        memory = self.remember(g_mean, g_logvar, memory)
+        out = self.out(self.body(self.told(q, g_mean, g_logvar, memory))).float()
+        return self.moved(q, out, memory[:, -1:]), memory
 
 # %% ../nbs/08_iterative_inference.ipynb #11af43da
 Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, mean ELBOs, memory
@@ -172,24 +193,10 @@ def _refine_to_train(elbo, start, refiner, steps, parameters, memory):
     return Refinement(trajectory, elbos, memory if memory is None else memory.detach())
 
 # %% ../nbs/08_iterative_inference.ipynb #c10d9b5f
-class Replay:
-    "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
+class _Stored:
+    "Refinements that are kept from one update to the next."
     def __init__(self, share=0.6 # of a batch; the chance of an item to be continued once more
                 ): self.share, self.stored = in_range("share", share, low=0, high=0.99), None
-
-    def mix(self, batch, q):
-        "(batch, posteriors, memory): a share of the items replaced by stored ones."
-        if self.stored is None or not self.share: return batch, q, None
-        old, old_q, old_memory = self.stored
-        count = min(round(self.share*len(q)), len(q) - 1)     # one item at least is new
-        i = torch.randperm(len(old_q), device=old_q.mean.device)[:count]
-        fresh, again = len(q) - len(i), lambda x: x[i].to(q.mean.device)
-        batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
-        continued = DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))
-        q = DiagonalGaussian.cat([q[:fresh], continued])
-        if old_memory is None: return batch, q, None
-        memory = again(old_memory)
-        return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
 
     def reset(self):
         "Forget what an earlier training left."
@@ -208,8 +215,25 @@ class Replay:
                        state["memory"]) if state else None
 
 # %% ../nbs/08_iterative_inference.ipynb #46508da3
-class RefinerTraining(nn.Module):
-    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
+class Replay(_Stored):
+    "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
+    def mix(self, batch, q):
+        "(batch, posteriors, memory): a share of the items replaced by stored ones."
+        if self.stored is None or not self.share: return batch, q, None
+        old, old_q, old_memory = self.stored
+        count = min(round(self.share*len(q)), len(q) - 1)     # one item at least is new
+        i = torch.randperm(len(old_q), device=old_q.mean.device)[:count]
+        fresh, again = len(q) - len(i), lambda x: x[i].to(q.mean.device)
+        batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
+        continued = DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))
+        q = DiagonalGaussian.cat([q[:fresh], continued])
+        if old_memory is None: return batch, q, None
+        memory = again(old_memory)
+        return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
+
+# %% ../nbs/08_iterative_inference.ipynb #597732ba
+class _OnFrozen(nn.Module):
+    "A refiner beside a model that stays as it is, and what is kept between updates."
     def __init__(self, model, refiner, steps=4, replay=0.6):
         super().__init__()
         self.refiner, self.replay = refiner, Replay(replay)
@@ -228,6 +252,9 @@ class RefinerTraining(nn.Module):
         "q_0: the frozen encoder's posterior."
         with torch.no_grad(): return self.model.infer(batch).detach()
 
+# %% ../nbs/08_iterative_inference.ipynb #88e5df90
+class RefinerTraining(_OnFrozen):
+    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
     def infer(self, batch, steps=None):
         "The trajectory q_0, ..., q_T."
         elbo = lambda q: self.model.elbo(batch, q, path=True)

@@ -18,6 +18,8 @@ from .networks import *
 from .vae import *
 
 # %% ../nbs/03_multimodal_elbo.ipynb #d5e2b972
+#| code-fold: true
+#| code-summary: "Class: modalities and their decoders"
 class _Modalities(Remembers, nn.Module):
     "Specifications, decoders and likelihoods of some modalities."
     @checked
@@ -45,6 +47,8 @@ class _Modalities(Remembers, nn.Module):
         self.specs = other.specs
 
 # %% ../nbs/03_multimodal_elbo.ipynb #5a0ca14c
+#| code-fold: true
+#| code-summary: "Class: the objective"
 class _Objective(_Modalities):
     "The ELBO of eq. (1), and what it consists of."
     def decode(self, z, # latents (batch, latent)
@@ -72,6 +76,8 @@ class _Objective(_Modalities):
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
 
 # %% ../nbs/03_multimodal_elbo.ipynb #915be012
+#| code-fold: true
+#| code-summary: "Class: subsets, checked"
 class _Subsets(_Objective):
     "Any non-empty subset of the modalities."
     def check(self, batch, # dict: name -> tensor
@@ -101,6 +107,8 @@ class _Subsets(_Objective):
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #d9b46d57
+#| code-fold: true
+#| code-summary: "Class: draws"
 class _Draws(_Subsets):
     "From what is given to z, and from z to what is shown."
     def _latents(self, source, sample, generator, n):
@@ -128,6 +136,8 @@ class _Draws(_Subsets):
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
 # %% ../nbs/03_multimodal_elbo.ipynb #e1af902c
+#| code-fold: true
+#| code-summary: "Class: generation"
 class _Generation(_Draws):
     "`generate`, for tensors or arrays on any device."
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
@@ -157,6 +167,8 @@ class _Generation(_Draws):
         return {m: x.to(like.device) for m, x in made.items()}
 
 # %% ../nbs/03_multimodal_elbo.ipynb #510f1e33
+#| code-fold: true
+#| code-summary: "Class: MultimodalVAE"
 class MultimodalVAE(_Generation):
     "Decoders, the ELBO of eq. (1), and the three calls; subclasses say how to infer."
     needs_all = False     # can it infer from all modalities only?

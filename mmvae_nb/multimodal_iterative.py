@@ -18,7 +18,9 @@ from .iterative_inference import *
 from .multimodal_elbo import *
 from .distillation import *
 
-# %% ../nbs/09_multimodal_iterative.ipynb #61209a66
+# %% ../nbs/09_multimodal_iterative.ipynb #b01697d6
+#| code-fold: true
+#| code-summary: "Class: a memory of earlier refinements for each set of modalities"
 class _ReplayOfEach(Replay):
     "A `Replay` for items with all modalities, and one for each set of less."
     def __init__(self, share, count):
@@ -45,7 +47,9 @@ class _ReplayOfEach(Replay):
             self.partial[n] = Replay(self.share)
             self.partial[n].load_state_dict(part)
 
-# %% ../nbs/09_multimodal_iterative.ipynb #4ca80d47
+# %% ../nbs/09_multimodal_iterative.ipynb #dfcdabd6
+#| code-fold: true
+#| code-summary: "Class: IterativeTeacher"
 class IterativeTeacher(MultimodalVAE):
     "Unimodal starts refined by the gradient of the multimodal ELBO, eq. (1) and (2)."
     needs_all = refines = True
@@ -157,6 +161,8 @@ class IterativeTeacher(MultimodalVAE):
         return [first, *done.elbos[1:]]
 
 # %% ../nbs/09_multimodal_iterative.ipynb #a92263a3
+#| code-fold: true
+#| code-summary: "Function: on_decoders"
 @checked
 def on_decoders(model: MultimodalVAE, # a trained `MultimodalVAE`
                 steps: int = 4, # T
@@ -189,6 +195,8 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
     return [value(q) for q in qs]
 
 # %% ../nbs/10_distillation.ipynb #b50729ff
+#| code-fold: true
+#| code-summary: "Class: StudentsOverT"
 class StudentsOverT(MultimodalVAE):
     "A set of students for each of several T, taught by one trajectory; `at(T)` gives the set."
     def __init__(self, teacher, # a trained `IterativeTeacher`

@@ -226,8 +226,19 @@ class _Prepared(_Settings):
         start, self.history = load_checkpoint(self.accelerator, path, self.settings, self.parts)
         return start
 
+# %% ../nbs/02g_training.ipynb #d707dd9b
+class _Calendar(_Prepared):
+    "When there is something to write down."
+    def _rank(self): return self.accelerator.process_index
+
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
 # %% ../nbs/02g_training.ipynb #298b3cbd
-class _Gradients(_Prepared):
+class _Gradients(_Calendar):
     "Gradients, and numbers that are none."
     def _gradient(self, update, i):
         "Add the gradient of the i-th batch; its total and parts."
@@ -248,14 +259,6 @@ class _Gradients(_Prepared):
             if latest(self.checkpoint) else ""
         raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
                          f"numbers; a smaller lr than {self.how['lr']}{then} may help")
-
-    def _rank(self): return self.accelerator.process_index
-
-    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
-
-    def saves(self, update):
-        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
-        return bool(self.checkpoint) and due
 
 # %% ../nbs/02g_training.ipynb #ee050f11
 class _Updates(_Gradients):
@@ -392,6 +395,9 @@ class _Passes:
 
     def to(self, device): self.device = device; return self
 
+# %% ../nbs/02g_training.ipynb #926e618e
+class _Sized(_Passes):
+    "The same, with a length where the iterable has one."
     @property
     def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
 
@@ -405,7 +411,7 @@ class _Passes:
         raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
 
 # %% ../nbs/02g_training.ipynb #562862fa
-class Stream(_Passes):
+class Stream(_Sized):
     "An iterable of dict batches, asked by number as `MultimodalData` is."
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."

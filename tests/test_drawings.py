@@ -6,6 +6,7 @@ import numpy as np, pytest
 
 import drawings
 from drawing_pen import PAPER, ROLES, WIDTH
+from mmvae_nb.plotting import ROLE_COLOURS
 from site_helpers import MIRRORS, ROOT
 
 FOLDER = ROOT/"nbs"/"drawings"
@@ -56,6 +57,9 @@ def test_no_text_is_clipped_or_too_small_for_a_phone(name):
 def luminance(colour):
     c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])/255
     return np.where(c <= .04045, c/12.92, ((c + .055)/1.055)**2.4) @ [.2126, .7152, .0722]
+
+def test_lessons_draw_roles_in_the_colours_of_the_drawings():
+    assert ROLE_COLOURS == {name: light for name, (light, _) in ROLES.items()}
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("name", [*ROLES, "ink", "soft"])

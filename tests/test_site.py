@@ -8,6 +8,7 @@ import pytest
 
 import notebooks as nbs
 from site_helpers import LESSONS, ROOT, as_json, cells, markdown, outputs, python, read
+from site_pages import only_imports, with_imports
 from site_results import BESIDE
 
 @pytest.fixture(scope="module")
@@ -110,8 +111,18 @@ def test_code_is_folded_in_reports_and_where_a_lesson_says_so(built):
     assert report.count('class="code-fold"') == len(re.findall(r'<div class="[^"]*\bsourceCode\b', report)) > 5
     lesson = (built[0]/"05_mopoe.html").read_text(encoding="utf-8")       # folded there: a solution and checks
     told = [c.source for c in cells(ROOT/"nbs/05_mopoe.ipynb") if "#| code-fold: true" in c.source]
-    assert lesson.count('class="code-fold"') == len(told) < lesson.count("sourceCode")/2
-    assert lesson.count("<summary>Solution</summary>") == 1
+    assert lesson.count('class="code-fold"') == len(told) + 2 < lesson.count("sourceCode")/2
+    for summary in ("Solution", "Imports of the module", "Imports of this page"):
+        assert lesson.count(f"<summary>{summary}</summary>") == 1
+
+@pytest.mark.parametrize("code, only", [
+    ("#| export\nimport torch\nfrom math import pi", True), ("import torch\nset_style()", True),
+    ("set_style()", False), ("import torch\nx = torch.zeros(3)", False), ("!ls\nimport torch", False)])
+def test_cells_that_only_import_are_known(code, only): assert only_imports(code) is only
+
+def test_imports_of_a_module_are_shown_folded():
+    assert with_imports("#| export\nimport torch") == \
+        '#| code-fold: true\n#| code-summary: "Imports of the module"\n#| exports\nimport torch'
 
 def test_no_page_is_heavy(built, pages):
     out = built[0]

@@ -78,6 +78,20 @@ def definitions(root=ROOT):
             found.update({n: (path.name, place(names)) for n in names})
     return found
 
+def only_imports(code):
+    "Does a cell import, and do nothing else but set the style of figures?"
+    if "#| echo: false" in code: return False
+    try: body = ast.parse(code).body
+    except SyntaxError: return False               # a line for the shell, say
+    brings = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in body]
+    return any(brings) and all(b or ast.unparse(n) == "set_style()" for b, n in zip(brings, body))
+
+def with_imports(code):
+    "Imports can be read on the page, but folded: nbdev would hide those of a module altogether."
+    whose = "of the module" if re.search(r"(?m)^#\| *exports?\b", code) else "of this page"
+    code = re.sub(r"(?m)^#\| *export\b", "#| exports", code)
+    return f'#| code-fold: true\n#| code-summary: "Imports {whose}"\n{code}'
+
 def title_of(path):
     "The heading of a notebook."
     cells = (c.source for c in read_nb(path).cells)
@@ -109,6 +123,7 @@ def page(path, target, pages=None, # `Results`, for links to results
         lighten(c.outputs)
         if names := defined(c.source): c.source = f"#| label: {place(names)}\n{c.source}"
         if fold: c.source = f"#| code-fold: true\n{c.source}"
+        elif only_imports(c.source): c.source = with_imports(c.source)
     Filters()(nb)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)

@@ -21,7 +21,7 @@
 #| code-summary: "Imports"
 import torch
 import matplotlib.pyplot as plt
-from mmvae_nb.plotting import set_style
+from mmvae_nb.plotting import ROLE_COLOURS, set_style
 
 # %% [markdown]
 # ## One hidden thing, two views
@@ -44,7 +44,7 @@ assert abs((x - z[:, None]).std(0) - noise).max() < .1
 #| code-summary: "Drawing"
 #| fig-cap: "300 days. What both thermometers say goes up with the temperature; the first scatters more."
 #| fig-alt: "Two scatter plots against the hidden temperature: a broad cloud for the cheap thermometer, a narrow one for the good one."
-DATA, TEACHER, STUDENT, GRADIENT = "#0072b2", "#c94f00", "#00805d", "#a8487f"
+DATA, TEACHER, STUDENT, GRADIENT = ROLE_COLOURS.values()
 set_style()
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.7), sharey=True)
 for m, ax in enumerate(axes):

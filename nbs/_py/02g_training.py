@@ -364,7 +364,7 @@ def _marks(model):
 
 
 # %% [markdown]
-# `Run` is what `fit` and its callbacks hold in their hands. It is built in seven pieces, each with one thing to see to. First the settings, and what a checkpoint will be compared by:
+# `Run` is what `fit` and its callbacks hold in their hands. It is built in eight pieces, each with one thing to see to. First the settings, and what a checkpoint will be compared by:
 
 # %%
 #| exports
@@ -423,11 +423,27 @@ class _Prepared(_Settings):
 
 
 # %% [markdown]
+# Which updates leave a row, and which a checkpoint:
+
+# %%
+#| exports
+class _Calendar(_Prepared):
+    "When there is something to write down."
+    def _rank(self): return self.accelerator.process_index
+
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+
+    def saves(self, update):
+        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
+        return bool(self.checkpoint) and due
+
+
+# %% [markdown]
 # The gradient of a batch, and the look whether its numbers are finite:
 
 # %%
 #| exports
-class _Gradients(_Prepared):
+class _Gradients(_Calendar):
     "Gradients, and numbers that are none."
     def _gradient(self, update, i):
         "Add the gradient of the i-th batch; its total and parts."
@@ -448,14 +464,6 @@ class _Gradients(_Prepared):
             if latest(self.checkpoint) else ""
         raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
                          f"numbers; a smaller lr than {self.how['lr']}{then} may help")
-
-    def _rank(self): return self.accelerator.process_index
-
-    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
-
-    def saves(self, update):
-        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
-        return bool(self.checkpoint) and due
 
 
 # %% [markdown]
@@ -629,6 +637,11 @@ class _Passes:
 
     def to(self, device): self.device = device; return self
 
+
+# %%
+#| exports
+class _Sized(_Passes):
+    "The same, with a length where the iterable has one."
     @property
     def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
 
@@ -647,7 +660,7 @@ class _Passes:
 
 # %%
 #| exports
-class Stream(_Passes):
+class Stream(_Sized):
     "An iterable of dict batches, asked by number as `MultimodalData` is."
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."
@@ -792,11 +805,13 @@ def length(run):
 print(fit(new_vae(), train, **short, callbacks=[length])[["update", "total", "length"]].round(1))
 
 # %% [markdown]
+# The total rises from 235 to 253 in the last line, and nothing is wrong: each row is the loss of *one* batch of 32 digits, and some digits are harder than others. A trend needs many rows, or held-out items that are the same each time.
+#
 # ## Validation, and an early end
 #
 # `validation` adds the loss of held-out items to the history, as a callback that [lesson 02i](02i_watching.ipynb) explains. The items may be a `MultimodalData`, one batch, or a loader.
 #
-# With a rate that is far too large the validation loss soon gets no better, and after three looks without a new best the training ends. The last weights are then by
+# With a rate that is far too large the validation loss soon gets no better (it jumps up and down from update 20 on, as every step overshoots), and after three looks without a new best the training ends. The last weights are then by
 # construction worse than some before, so with `patience` the model holds the *best* ones. Without it the last are kept, because a look should change nothing, and because at the end of a cycle
 # the rate is zero and the last weights are as a rule the best. For the same reason `patience` goes with a constant rate: who leaves a cycle early never gets its small steps.
 

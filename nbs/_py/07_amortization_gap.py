@@ -511,14 +511,11 @@ print("standard deviation of one sample, nats:",
 # %% [markdown]
 # ## Weights and beta
 #
-# The objective of lesson 03 has weights $w_m$ and a $\beta$. What becomes of (1)? Divide by $\beta$ and move the likelihoods'
-# exponents inside:
+# The objective of lesson 03 has weights $w_m$ and a $\beta$. What becomes of (1) was [derived there](03_multimodal_elbo.ipynb#one-latent-several-modalities), equation (2):
 #
 # $$
 # \begin{aligned}
-# \mathcal L_{w,\beta}(x; q) &= \mathbb E_q\Big[\sum_m w_m \log p(x_m \mid z)\Big] - \beta\, \mathrm{KL}(q \,\|\, p) \\
-#   &= \beta\, \mathbb E_q\Big[ \log p(z) \prod_m p(x_m \mid z)^{w_m/\beta} - \log q(z) \Big]
-#    = \beta \big[ \log Z(x) - \mathrm{KL}(q \,\|\, \tilde p(z \mid x)) \big], \\
+# \mathcal L_{w,\beta}(x; q) &= \beta \big[ \log Z(x) - \mathrm{KL}(q \,\|\, \tilde p(z \mid x)) \big], \\
 # \tilde p(z \mid x) &= \frac{1}{Z(x)}\, p(z) \prod_m p(x_m \mid z)^{w_m/\beta}, \qquad
 #   Z(x) = \int p(z) \prod_m p(x_m \mid z)^{w_m/\beta}\, dz.
 # \end{aligned}\tag{5}
@@ -547,30 +544,24 @@ torch.testing.assert_close(left, beta*(log_Z - kl), rtol=1e-4, atol=1e-2)
 # %% [markdown]
 # ## What a missing modality has to do with it
 #
-# Lesson 03 said that what inference loses without a modality is a part of the amortization gap, with a floor that no encoder can go below. Here is the derivation. Take a model of two modalities, $p(z)\, p(x_1 \mid z)\, p(x_2 \mid z)$, whose second one is missing when it is used. An encoder
-# that sees $x_1$ only answers with $s(z \mid x_1)$. Measure it on the line of this lesson, by the ELBO of *both* modalities:
+# Lesson 03 [derived](03_multimodal_elbo.ipynb#a-part-of-the-amortization-gap-and-what-part) that what inference loses without a modality is a part of the amortization gap with a floor, its equation (4). For two modalities, of which the second is missing when the model is used: an encoder that sees $x_1$ only answers with $s(z \mid x_1)$, and on the line of this lesson, the ELBO of *both*, it loses a KL; write $p_{x_2}(z)$ for $p(z \mid x_1, x_2)$:
 #
 # $$
 # \begin{aligned}
-# \log p(x_1, x_2) - \mathcal L(x_1, x_2; s) = \mathrm{KL}\big( s(z \mid x_1) \,\|\, p(z \mid x_1, x_2) \big).
+# \log p(x_1, x_2) - \mathcal L(x_1, x_2; s) = \mathrm{KL}\big( s(z \mid x_1) \,\|\, p_{x_2}(z) \big).
 # \end{aligned}\tag{6}
 # $$
 #
-# $s$ is a Gaussian of our family, and $q^*$, the best of the family for this $(x_1, x_2)$, is another. So the distance between them is an
-# amortization gap: the missing-modality problem *is part of* the amortization gap of the multimodal ELBO. That is the thesis of the talk this course follows, and it suggests that what
-# closes the gap solves the problem. But not all of the gap is of one kind. For a given $x_1$ many $x_2$ are possible, and $s$ has to give one answer for all of them. Average (6) over them,
-# writing $p_{x_2}(z)$ for $p(z \mid x_1, x_2)$ and $\mathbb E$ for the mean over $x_2$ given $x_1$:
+# Its mean over the $x_2$ that go with one $x_1$ (the $\mathbb E$ of the next lines) is
 #
 # $$
 # \begin{aligned}
-# \mathbb E\, \mathrm{KL}(s \,\|\, p_{x_2}) &= \int s(z) \big[ \log s(z) - \mathbb E \log p_{x_2}(z) \big] dz
-#   = \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{the encoder's fault}} \; \underbrace{-\log C}_{\text{not in } x_1}, \\
-# s^*(z) &= \frac1C \exp\big( \mathbb E \log p_{x_2}(z) \big), \qquad C = \int \exp\big( \mathbb E \log p_{x_2}(z) \big)\, dz \le 1.
+# \mathbb E\, \mathrm{KL}(s \,\|\, p_{x_2}) = \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{the encoder's fault}} \; \underbrace{-\log C}_{\text{not in } x_1}, \qquad
+# s^*(z) = \frac1C \exp\big( \mathbb E \log p_{x_2}(z) \big), \quad C \le 1.
 # \end{aligned}\tag{7}
 # $$
 #
-# *Why $C \le 1$:* by Jensen $\exp(\mathbb E \log p_{x_2}) \le \mathbb E\, p_{x_2}$, and this integrates to one. Equality holds only if $p_{x_2}$ is the same for (almost)
-# all $x_2$, that is, if $x_2$ says nothing about $z$ that $x_1$ has not said. So:
+# What is new here is who can go below the floor, what the floor is in the students' direction of KL, and how large both are:
 #
 # - $\mathrm{KL}(s \,\|\, s^*)$ is an inference problem like that of the 16 units above. A better encoder, a longer training, a better teacher: all can help.
 # - $-\log C$ is *missing information*. No function of $x_1$ can remove it, however it is trained. *Iterative inference on the full ELBO* can: each gradient of

@@ -52,17 +52,21 @@ def run_of(method):
     seeds = sorted(records.seed[records.method == method].unique())
     runs = [read_json(run_paths(RESULTS, DATA, method, s)["run"]) for s in seeds]
     losses = [np.array([h["total"] for h in r["history"]]) for r in runs]
-    last = [100*(1 - v[-len(v)//6:].mean()/v[-len(v)//3:-len(v)//6].mean()) for v in losses]
+    ends = [(v[-len(v)//3:-len(v)//6], v[-len(v)//6:]) for v in losses]
+    fell = [100*(1 - b.mean()/a.mean()) for a, b in ends]
+    noise = [100*np.hypot(*(x.std(ddof=1)/len(x)**.5 for x in ab))/ab[0].mean() for ab in ends]
     return {"seeds": len(seeds), "updates": runs[0]["updates"],
             "batch": runs[0]["parameters"]["batch_size"],
             "seconds": round(np.mean([r["seconds"] for r in runs])),
-            "loss fell at the end by (%)": round(float(np.mean(last)), 2)}
-pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype({"seeds": int, "updates": int})
+            "loss fell at the end by (%)": round(float(np.mean(fell)), 2),
+            "give or take (%)": round(float(np.hypot.reduce(noise)/len(noise)), 2)}
+COUNTS = dict.fromkeys(("seeds", "updates", "batch", "seconds"), int)
+pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS)
 
 
 # %% [markdown]
-# Read the last two columns before anything else. *Seconds* are on one core; a student's come on top of its teacher's, so equal updates are not equal time. The last column compares the mean training loss of the last sixth of a run with the sixth before it. The
-# learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. **These are short runs, of a few thousand updates. A method that learns slowly is punished for it, so every
+# Read the last three columns before anything else. *Seconds* are what one training took on one core, the mean over seeds; a student's come on top of its teacher's, so equal updates are not equal time. (An *MVTCAE student* is a control of ours and not in the talk: MVTCAE can do with one modality as it is, so its student shows what distillation alone adds. *Refined* and *refined_student* are refiner and students on the JVAE's frozen decoders.) *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
+# learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. A negative number is a loss that *rose*: a record keeps few rows, each is the loss of a single batch, and all methods of one seed see the same batches, so a seed with hard ones at the end makes several numbers negative at once. *Give or take* is the standard error by that scatter. **These are short runs, of a few thousand updates. A method that learns slowly is punished for it, so every
 # verdict below is open to a longer run**, and a comparison that would change its winner with twice the updates has said nothing about the methods.
 #
 # A difference is taken seed by seed, on the same test items and the same noise; its interval is Student's t over the seeds, 95 % (lesson 03a). *Supported* means that the whole interval lies above zero, *contradicted* below, *open* anything else, and always where there is one seed only.
@@ -157,20 +161,27 @@ def lead(start, t):
 pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 
 # %%
-#| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, from each single modality. Below the dashed line a posterior that started from one modality has overtaken the joint encoder; the black line is the oracle."
-#| fig-alt: "Three panels of falling lines. The refiner's line crosses zero after about eight steps and levels off a little above the oracle; that of gradient ascent falls later."
-kinds = {"our refiner": ("refined", "t"), "Marino's refiner": ("refined_marino", "t"),
-         "gradient ascent (Adam)": ("refined", "ascent")}
-fig, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
+#| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, one panel for each single modality that a refinement starts from. In the grey band, below the line of the joint encoder, a posterior that began with one modality has overtaken the encoder of all; nothing can get below the oracle. The vertical axis is linear from the oracle to as far on the other side and logarithmic beyond."
+#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps and levels off a little above the oracle; that of gradient ascent comes down much later."
+R = ROLE_COLOURS
+kinds = {"our refiner": ("refined", "t", dict(color=R["teacher"])),
+         "Marino's refiner": ("refined_marino", "t", dict(color=R["teacher"], ls=":")),
+         "gradient ascent (Adam)": ("refined", "ascent", dict(color=R["gradient"], ls="--"))}
+T, room = (1, 2, 4, 8, 16, 32, 64), gap.mean()
+fig, axes = plt.subplots(3, 1, figsize=(4.6, 8.2), sharex=True, sharey=True)
 for ax, n in zip(axes, SINGLE):
-    for label, (method, kind) in kinds.items():
-        over = [t for t in (1, 2, 4, 8, 16, 32, 64) if len(nats(method, f"{n}, {kind}={t}"))]
-        against = {t: (nats(method, f"{n}, {kind}={t}") - joint).mean() for t in over}
-        ax.plot(over, against.values(), ".-", label=label)
-    ax.axhline(0, ls="--", color="0.4"); ax.axhline(-gap.mean(), color="k")
-    ax.set_xscale("log", base=2); ax.set(title=f"start: {n}", xlabel="gradient evaluations", ylim=(-1.7*gap.mean(), 500))
-axes[0].set_ylabel("nats above the joint encoder")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=3);
+    for label, (method, kind, look) in kinds.items():
+        over = [t for t in T if len(nats(method, f"{n}, {kind}={t}"))]
+        against = [(nats(method, f"{n}, {kind}={t}") - joint).mean() for t in over]
+        ax.plot(over, against, marker=".", label=label, **look)
+    ax.axhspan(-room, 0, color="0.9"); ax.axhline(-room, color="k"); ax.axhline(0, color="0.4")
+    ax.set_yscale("symlog", linthresh=room, linscale=.8); ax.set_xscale("log", base=2)
+    ax.text(1, 0, "joint encoder", va="bottom"); ax.text(1, -room, "oracle", va="bottom")
+    ax.set(title=f"start: {n}", ylabel="nats", xticks=T, xticklabels=T, ylim=(-1.4*room, None))
+    ticks = [k for k in (100, 300, 1000, 3000) if k < ax.get_ylim()[1]]
+    ax.set_yticks([-room, 0, *ticks], [f"{-room:.0f}", 0, *ticks]); ax.minorticks_off()
+axes[-1].set_xlabel("gradient evaluations")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=1);
 
 # %% [markdown]
 # Marino's refiner may have fewer seeds than ours, so the lines are not to be compared to the last nat. On the seeds that both have, the share of the gap closed at $t = 16$:
@@ -179,7 +190,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 both = sorted(set(nats("refined_marino", "mnist, t=16").index) & set(joint.index))
 def closed_by(method, n): return ((joint - nats(method, f"{n}, t=16"))/gap)[both].mean()
 print(f"seeds {', '.join(map(str, both))}")
-pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %" for label, (m, kind) in kinds.items() if kind == "t"}
+pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %" for label, (m, kind, _) in kinds.items() if kind == "t"}
               for n in SINGLE})
 
 

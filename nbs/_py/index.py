@@ -52,22 +52,22 @@ shown = {"mopoe": "MoPoE", "jmvae_student": "JMVAE student",
 measures = {"fid": ("FID ↓ (4)", 1), "linear_accuracy": ("linear accuracy ↑ (3)", 3),
             "coherence": ("coherence ↑ (6)", 3),
             "teacher_student_kl": ("KL to the own teacher ↓ (3)", 1)}
-lines = [f"| | {' | '.join(shown.values())} | better by | seeds | verdict |", "|---|---|---|---|---|---|---|"]
+lines = [f"| | {' | '.join(shown.values())} | verdict | better by | seeds |", "|---|---|---|---|---|---|---|"]
 for metric, (said, digits) in measures.items():
     value = rows[rows.metric == metric].groupby("method").value.mean()
     cells = [f"{value[m]:.{digits}f}" if m in value else "–" for m in shown]
     c = claims[(claims.metric == metric) & claims.claim.str.startswith("iterative")].iloc[0]
     better, low, high = (f"{v:.{digits}f}" for v in (c["better by"], c.low, c.high))
-    lines.append(f"| {said} | {' | '.join(cells)} | {better} ({low} to {high}) | {c.seeds} "
-                 f"| **{c.verdict}** |")
+    lines.append(f"| {said} | {' | '.join(cells)} | **{c.verdict}** | {better} ({low} to {high}) "
+                 f"| {c.seeds} |")
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds. *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
+# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (*seeds*: how many trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything.
+# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods, MVTCAE and its student among them, and the seconds that each training took (the iterative teacher more than three times those of the JVAE, for as many updates) are in the first table of lesson 11.
 #
 # FID in the features of our own digit classifiers, so not comparable with published ones. **The honest
 # verdict:** the iterative students draw better than the JMVAE students, as the talk says; whether the digit can be read off their latent variable better is open. The reason may not be the one expected: on the *same* decoders the
