@@ -209,7 +209,7 @@ def test_budgets_and_sizes_are_sane():
      "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
     (lambda: jobs_for("smoke", seeds=0), "seeds: got 0, allowed: a whole number at least 1"),
     (lambda: jobs_for("smoke", seeds=1.5), "seeds: got 1.5"),
-    (lambda: jobs_for("smoke", methods=["mopoe", "vae"]), "method: got 'vae', allowed: mopoe, jvae"),
+    (lambda: jobs_for("smoke", methods=["mopoe", "vae"]), "methods: got 'vae', allowed: mopoe, jvae"),
     (lambda: make_model("iterative_student", {}), "teacher: got None, allowed: a trained iterative"),
     (lambda: load_run("nowhere", DATA, "mopoe"), "nowhere/runs/mnist_svhn_text-mopoe-0.json: no such file")])
 def test_wrong_names_get_one_line(call, words, at_root):

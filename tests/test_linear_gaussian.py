@@ -1,5 +1,5 @@
 "The story's model against answers that are worked out otherwise: dense Gaussians, samples, autograd."
-import ast, math, re
+import math, re
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -8,6 +8,7 @@ from scipy.stats import multivariate_normal
 from mmvae_nb.core import MmvaeError
 from mmvae_nb.distributions import DiagonalGaussian
 from mmvae_nb.linear_gaussian import LinearGaussian, best_diagonal, floors, gaps
+from mmvae_nb.plotting import ROLE_COLOURS
 
 MIRROR = Path(__file__).parent.parent/"nbs/_py/01_story.py"
 SUBSETS = ["a", "b", "c", "ab", "ac", "bc", "abc"]
@@ -172,4 +173,6 @@ def test_code_cells_are_short():
 def test_its_colours_are_those_of_the_drawings():
     from drawing_pen import ROLES
     line = next(l for l in MIRROR.read_text(encoding="utf-8").splitlines() if l.startswith("DATA, TEACHER"))
-    assert ast.literal_eval(line.split(" = ")[1]) == tuple(ROLES[r][0] for r in ROLES)
+    named, colours = line.split(" = ")
+    assert colours == "ROLE_COLOURS.values()" and [n.lower() for n in named.split(", ")] == list(ROLE_COLOURS)
+    assert list(ROLE_COLOURS.values()) == [ROLES[r][0] for r in ROLE_COLOURS]

@@ -315,11 +315,10 @@ def _accelerator(device, precision):
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
     mixed = {"float32": "no", "bf16": "bf16"}[precision]
-    if _processes() == 1:
-        device = resolve_device(device)
-        if device.type == "cuda": torch.cuda.set_device(device)
-        return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
-    return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
+    if _processes() > 1: return Accelerator(cpu=str(device) == "cpu", mixed_precision=mixed)
+    device = resolve_device(device)
+    if device.type == "cuda": torch.cuda.set_device(device)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
 
 def _adam(parameters, lr):
     "Adam, in one pass over all parameters where that is there for them."
@@ -430,9 +429,7 @@ class _Prepared(_Settings):
 class _Calendar(_Prepared):
     "When there is something to write down."
     def _rank(self): return self.accelerator.process_index
-
     def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
-
     def saves(self, update):
         due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
         return bool(self.checkpoint) and due
