@@ -7,6 +7,7 @@ from pathlib import Path
 
 from execnb.nbio import mk_cell, read_nb, write_nb
 from mmvae_nb.experiments.table import REPORTS, SCALES, may_publish
+from mmvae_nb.experiments.tuning import TUNING
 
 from notebooks import ROOT
 from site_pages import lighter, page, title_of
@@ -38,9 +39,10 @@ def anchor(file):
 class Results:
     "The committed results: which page shows which file."
     def __init__(self, root=ROOT,
-                 reports=None # the ledger, name -> `Report`; default the project's
+                 reports=None # name -> `Report`; default the ledger, and the search's
                 ):
-        self.root, self.reports = root, REPORTS if reports is None else reports
+        self.reports = {**REPORTS, "tuning": TUNING} if reports is None else reports
+        self.root = root
         self.pictures = {}                       # (scale, stem) -> path of a picture on the site
         self.shown, self.left_over = {}, []      # scale -> {report: [files]}; files of no report
         found = {p.name for p in (root/"results").glob("*") if p.is_dir()}

@@ -119,7 +119,6 @@ known = [["linear_accuracy", "mnist", .9], ["linear_accuracy", "text", 1.],
 known = pd.DataFrame(known, columns=["metric", "condition", "value"])
 assert score(known) == {"accuracy": .95, "coherence": .5, "score": .725}
 
-
 # %% [markdown]
 # ## Into the tables
 #
@@ -128,15 +127,19 @@ assert score(known) == {"accuracy": .95, "coherence": .5, "score": .725}
 
 # %%
 #| exports
+TUNING = Report("tuning", tuple(dict.fromkeys(speaker(*line) for line in grid())), # a method a line
+                ("tuning",), ("tuning",))
+
 def add_tuning():
     "Register scale, trials and report."
     scale = dataclasses.replace(SCALES["real"], updates=2000, student_updates=1000, seeds=1,
                                 samples=900, probe_points=3000, oracle_items=0, split="validation")
-    measured = tuple(dict.fromkeys(speaker(*line) for line in grid()))
-    register(methods=trials(), scales={"tuning": scale},
-             reports={"tuning": Report("tuning", measured, ("tuning",), ("tuning",))})
+    register(methods=trials(), scales={"tuning": scale}, reports={"tuning": TUNING})
 
 if __name__ in os.environ.get("MMVAE_PLUGINS", "").split(","): add_tuning()
+
+# %%
+assert len(TUNING.methods) == len(grid()) and set(TUNING.methods) <= set(trials())
 
 # %% [markdown]
 # ## Recap

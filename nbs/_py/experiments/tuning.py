@@ -40,6 +40,7 @@ def line(method, knob, value):
             **score(records[records.method == name]), "validation_loss": run["validation_loss"]}
 table = pd.DataFrame([line(*l) for l in grid() if speaker(*l) in report.methods])
 table["best"] = table.score == table.groupby("method").score.transform("max")
+print(f"{len(table)} of the {len(grid())} lines of the search have been run")
 report.table(table, "tuning").round(3)
 
 # %%
