@@ -126,16 +126,19 @@ def save_checkpoint(accelerator, # accelerate's, which knows the processes
         accelerator.wait_for_everyone()
         _write_parts(accelerator, tmp, parts)
         accelerator.wait_for_everyone()
-        if not main: return
-        files = {p.name: _sha256(p) for p in sorted(tmp.iterdir())}
-        run = {"schema": CHECKPOINT, "update": update, "settings": settings, "history": history,
-               "machine": _this_machine(), "files": files}
-        write_json(tmp/"run.json", {**run, "digest": digest(run)})
-        if final.exists(): shutil.rmtree(final)
-        os.replace(tmp, final)
+        if main: _seal(tmp, final, dict(update=update, settings=settings, history=history))
+        accelerator.wait_for_everyone()     # else one could begin anew before it is there
     except OSError as e: raise unwritable(final, e) from e
     finally:
         if main: shutil.rmtree(tmp, ignore_errors=True)
+
+def _seal(tmp, final, run):
+    "Digests of all that was written; then the checkpoint gets its name, and older ones go."
+    files = {p.name: _sha256(p) for p in sorted(tmp.iterdir())}
+    run = {"schema": CHECKPOINT, **run, "machine": _this_machine(), "files": files}
+    write_json(tmp/"run.json", {**run, "digest": digest(run)})
+    if final.exists(): shutil.rmtree(final)
+    os.replace(tmp, final)
     for old in final.parent.glob("update_*"):
         if old != final and _number_of(old) is not None: shutil.rmtree(old, ignore_errors=True)
 
