@@ -25,8 +25,7 @@ CHECKPOINT = 2 # schema of a checkpoint; the first one was of pickles
 
 def _number_of(path):
     "The updates that a checkpoint's folder is named after, or None for another name."
-    found = re.fullmatch(r"update_(\d{7,})", path.name)
-    return int(found[1]) if found else None
+    return int(f[1]) if (f := re.fullmatch(r"update_(\d{7,})", path.name)) else None
 
 def latest(folder # of checkpoints, or None
           ):
@@ -98,8 +97,10 @@ def _seal(tmp, final, run):
     write_json(tmp/"run.json", {**run, "digest": digest(run)})
     if final.exists(): shutil.rmtree(final)
     os.replace(tmp, final)
-    for old in final.parent.glob("update_*"):
-        if old != final and _number_of(old) is not None: shutil.rmtree(old, ignore_errors=True)
+    for old in [p for p in final.parent.glob("update_*") if p != final and _number_of(p)]:
+        half = old.with_name(f".partial_{old.name}")         # killed here, the next start sweeps it
+        with contextlib.suppress(OSError): os.replace(old, half)
+        shutil.rmtree(half, ignore_errors=True)
 
 def _write_parts(accelerator, folder, parts):
     "The weights, what belongs to them, and what each process has for itself."
@@ -128,8 +129,7 @@ def load_checkpoint(accelerator, # accelerate's, which knows the processes
     "Load a checkpoint; `MmvaeError` if it is damaged, or of other settings or another model."
     run = _checked_run(path, accelerator)
     another = MmvaeError(f"checkpoint: {path} holds another model (class, options, shapes or "
-                         "frozen weights differ), allowed: one of the model given, or another "
-                         "folder")
+                         "frozen weights differ), allowed: one of the model given, or a new folder")
     if run["settings"].get("model") != settings["model"]: raise another
     if name := _differs(settings, run):
         hint = " (more of them with schedule='constant')" if name == "updates" else ""
