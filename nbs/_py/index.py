@@ -87,7 +87,7 @@ Markdown("\n".join(lines))
 # ```bash
 # git clone https://github.com/mmvae-nb/mmvae_nb && cd mmvae_nb
 # make lab     # the lessons in JupyterLab
-# make run     # the comparison above on rendered data: ten to fourteen minutes on two cores
+# make run     # the comparison above on rendered data: eight to fourteen minutes on two cores
 # make test    # every lesson and every test
 # ```
 #
