@@ -171,8 +171,6 @@ def test_code_cells_are_short():
     assert sizes[-1] <= 25 and sizes[len(sizes)//2] <= 7
 
 def test_its_colours_are_those_of_the_drawings():
-    from drawing_pen import ROLES
     line = next(l for l in MIRROR.read_text(encoding="utf-8").splitlines() if l.startswith("DATA, TEACHER"))
     named, colours = line.split(" = ")
     assert colours == "ROLE_COLOURS.values()" and [n.lower() for n in named.split(", ")] == list(ROLE_COLOURS)
-    assert list(ROLE_COLOURS.values()) == [ROLES[r][0] for r in ROLE_COLOURS]

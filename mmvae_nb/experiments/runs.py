@@ -87,8 +87,10 @@ def _shipped(run, method, seed, device):
     "The model that was shipped of this very run, in half precision; None without one."
     from mmvae_nb.pretrained_models import cards, pretrained
     wanted = {"method": method, "seed": seed, **{k: run.get(k) for k in ("updates", "checksum")}}
+    loss = round(run.get("validation_loss", float("nan")), 1)   # of another run it is another
     for name, card in cards().items():
-        if all(card.get(k) == v for k, v in wanted.items()):
+        same = all(card.get(k) == v for k, v in wanted.items())
+        if same and card["metrics"].get("validation_loss") == loss:
             return pretrained(name, device=resolve_device(device))
 
 # %% ../../nbs/14b_runs.ipynb #8d4b2b5c

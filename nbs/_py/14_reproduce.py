@@ -598,7 +598,7 @@ else: raise AssertionError("let through")
 #
 # - **A job fails.** The last line on the screen names the job and the error; its executed copy, with all cells up to the one that failed, is `results/<scale>/executed/*.failed.ipynb`.
 # - **A run is interrupted.** The same command goes on where it was: finished jobs are not run again.
-# - **`load_run` finds no weights.** Tables, figures and run records are committed, weights are not (git ignores `results/*/weights`). Train first (`mmvae reproduce --scale quick --methods jvae`), or say `shipped=True`: of the headline models the weights of one seed are in `weights/`.
+# - **`load_run` finds no weights.** Tables, figures and run records are committed, weights are not (git ignores `results/*/weights`). Train first (`mmvae reproduce --scale quick --methods jvae`), or say `shipped=True`: it finds weights in `weights/` that were shipped of the very run on record, and of no other.
 # - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
 # - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
 # - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.

@@ -123,8 +123,10 @@ def _shipped(run, method, seed, device):
     "The model that was shipped of this very run, in half precision; None without one."
     from mmvae_nb.pretrained_models import cards, pretrained
     wanted = {"method": method, "seed": seed, **{k: run.get(k) for k in ("updates", "checksum")}}
+    loss = round(run.get("validation_loss", float("nan")), 1)   # of another run it is another
     for name, card in cards().items():
-        if all(card.get(k) == v for k, v in wanted.items()):
+        same = all(card.get(k) == v for k, v in wanted.items())
+        if same and card["metrics"].get("validation_loss") == loss:
             return pretrained(name, device=resolve_device(device))
 
 
@@ -167,7 +169,7 @@ def load_items(results, # results folder of a scale
 # %% [markdown]
 # A student's file holds its teacher too, so it can be loaded and used on its own. Weights are not
 # committed, their records are; so in a fresh clone `shipped=True` finds what lesson 02j ships of the same
-# run (same method, seed, updates and data), in half precision. A training never asks for it, because a
+# run (same method, seed, updates, data and validation loss), in half precision. A training never asks for it, because a
 # teacher rounded to half precision is another teacher. First with fresh weights, saved and read back:
 
 # %%
@@ -185,10 +187,11 @@ with tempfile.TemporaryDirectory() as folder:
         pairs = zip(student.state_dict().values(), again.state_dict().values())
         assert all(torch.equal(a, b) for a, b in pairs)
     run = read_json("../results/quick/runs/mnist_svhn_text-mopoe-0.json")
+    run["validation_loss"] = read_json("../weights/mopoe.json")["metrics"]["validation_loss"]
     write_json(run_paths(folder, "mnist_svhn_text", "mopoe", 0)["run"], run)
     shipped, _ = load_run(folder, "mnist_svhn_text", "mopoe", shipped=True)
     assert shipped.card["updates"] == run["updates"]
-    for other in ({"updates": 1999}, {"checksum": "another"}):   # another run: nothing was shipped of it
+    for other in ({"updates": 1999}, {"checksum": "another"}, {"validation_loss": 1.}): # other runs
         assert _shipped({**run, **other}, "mopoe", 0, "cpu") is None
 assert _modalities(json.loads(json.dumps(record))) == modalities
 for bad in [lambda: make_model("mopo", specs), lambda: make_model("jmvae_student", specs),
