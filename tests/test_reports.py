@@ -150,7 +150,7 @@ def test_the_lesson_of_findings_types_no_result():
 
 def test_marino_and_the_student_of_refined_are_compared_on_their_seed():
     study = pd.read_csv(REAL/"tables/gap_decomposition.csv")
-    assert METHODS["refined_marino"].one_seed
+    assert METHODS["refined_marino"].seeds == 1
     marino = study[study.method == "Marino's refiner"]
     joint = metric("jvae", "negative_elbo", ["all"])
     assert (marino.seeds == 1).all() and np.allclose(marino.joint_encoder, joint[0], rtol=1e-5)

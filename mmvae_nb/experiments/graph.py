@@ -203,7 +203,7 @@ def _model_jobs(s, root, common, method, seed, judges):
 def _training(s, m):
     "What a training is told, besides the data."
     fields = ("batch_size", "lr", "latent", "beta", "steps", "text_weight", "precision", "budget")
-    told = ("label", "colour", "settings")                    # to the reader, or field by field
+    told = ("label", "colour", "settings", "seeds")  # to the reader, or field by field
     recipe = {k: v for k, v in dataclasses.asdict(m).items() if k not in told}
     return {"updates": getattr(s, m.updates), **{k: getattr(s, k) for k in fields},
             "settings": json.dumps(recipe, sort_keys=True)}
@@ -218,7 +218,9 @@ def _as_asked(job):
     "Does the record of a training say the parameters of this job?"
     record = next(Path(f) for f in job.outputs if f.endswith(".json"))
     said = read_json(record).get("parameters", {}) if record.exists() else {}
-    asked = {k: v for k, v in job.parameters.items() if k not in ("results", "device", "budget")}
+    free = ("results", "device", "budget")
+    if job.parameters["precision"] == "auto": free += ("precision",) # a record says what it became
+    asked = {k: v for k, v in job.parameters.items() if k not in free}
     return asked == {k: said.get(k) for k in asked}
 
 def _not_measured(jobs):

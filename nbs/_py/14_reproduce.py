@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the scales (`smoke`, `quick`, `real`, `paper`) and what each of them fixes;
+# - the scales (`smoke`, `quick`, `real`, `long`, `paper`) and what each of them fixes;
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
@@ -81,6 +81,7 @@ SCALES = { # from the smallest to the largest
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
+    "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
 
@@ -101,7 +102,7 @@ class Method:
     options: dict = dataclasses.field(default_factory=dict)
     uses_steps: bool = False # does it take the scale's T?
     updates: str = "updates" # the field of `Scale` that says how long it is trained
-    one_seed: bool = False # is one seed enough?
+    seeds: int | None = None # at most so many; None: as many as the scale says
     label: str = "" # name in print; that of lesson 00b, or the key, by default
     colour: str = "" # "#rrggbb" in every figure; by default that of lesson 00b, or any
     settings: dict = dataclasses.field(default_factory=dict) # fields of `Scale` that differ for it
@@ -110,50 +111,53 @@ class Method:
 # %%
 #| exports
 _plain = {"divide_prior": False}   # products as in the talk; both rules are measured (lesson 03c)
+_faster = {"lr": 4e-3}             # found on validation items, as `warm_start` is (lesson 14g)
+_iterative = dict(module="multimodal_iterative", cls="IterativeTeacher", uses_steps=True,
+                  settings=_faster)
 _students = dict(module="distillation", cls="Students", updates="student_updates", options=_plain)
+_started = {**_students, "options": {**_plain, "warm_start": True}}
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
-                uses_steps=True, updates="refiner_updates")
-_study = dict(module="multimodal_iterative", updates="study_updates", one_seed=True)
+                uses_steps=True, updates="refiner_updates", seeds=3)
+_study = dict(module="multimodal_iterative", updates="study_updates", seeds=1)
 METHODS = {
-    "mopoe": Method("mopoe", "MoPoE"),
+    "mopoe": Method("mopoe", "MoPoE", settings=_faster),
     "jvae": Method("multimodal_elbo", "JVAE"),
     "jmvae_student": Method(**_students, teacher="jvae"),
-    "jmvae": Method("jmvae", "JMVAE", options={"alpha": 0.1}),
+    "jmvae": Method("jmvae", "JMVAE", options={"alpha": 0.1}, seeds=3),
     "mvtcae": Method("mvtcae", "MVTCAE"),
     "mvtcae_student": Method(**_students, teacher="mvtcae"),
-    "mvae": Method("mopoe", "MVAE"),
-    "mmvae": Method("mopoe", "MMVAE"),
-    "crmvae": Method("mvtcae", "CRMVAE", label="CRMVAE", colour="#882255"),
+    "mvae": Method("mopoe", "MVAE", seeds=3),
+    "mmvae": Method("mopoe", "MMVAE", settings=_faster, seeds=3),
+    "crmvae": Method("mvtcae", "CRMVAE", label="CRMVAE", colour="#882255", seeds=3),
     "crmvae_student": Method(**_students, teacher="crmvae", label="CRMVAE student",
-                             colour="#aa4499"),
-    "iterative": Method("multimodal_iterative", "IterativeTeacher", uses_steps=True),
-    "iterative_student": Method(**_students, teacher="iterative"),
+                             colour="#aa4499", seeds=3),
+    "iterative": Method(**_iterative),
+    "iterative_student": Method(**_started, teacher="iterative"),
     # controls: do decoders learn from single modalities?
-    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288",
+    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=2,
                                      label="JVAE, decoders also from single modalities"),
     "jvae_unimodal_decoders_student": Method(
-        **_students, teacher="jvae_unimodal_decoders", colour="#6699cc",
+        **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=2,
         label="Student of JVAE, decoders also from single modalities"),
-    "iterative_last": Method("multimodal_iterative", "IterativeTeacher", colour="#661100",
-                             options={"decoders": "last"}, uses_steps=True,
+    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=2,
                              label="Iterative teacher, decoders from t = T only"),
-    "iterative_last_student": Method(**_students, teacher="iterative_last", colour="#997700",
-                                     label="Iterative student, decoders from t = T only"),
+    "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
+                                     seeds=2, label="Iterative student, decoders from t = T only"),
     # controls: what is each ingredient of the refiner good for?
     **{f"iterative_without_{w}": Method(
-        "multimodal_iterative", "IterativeTeacher", options={"without": [w]}, uses_steps=True,
+        **_iterative, options={"without": [w]}, seeds=1,
         label=f"Iterative teacher without {w}") for w in ("units", "memory", "bound", "calming")},
     **{f"iterative_without_{w}_student": Method(
-        **_students, teacher=f"iterative_without_{w}", label=f"Iterative student without {w}")
-       for w in ("units", "memory", "bound", "calming")},
+        **_started, teacher=f"iterative_without_{w}", label=f"Iterative student without {w}",
+        seeds=1) for w in ("units", "memory", "bound", "calming")},
     # on the JVAE's decoders: only inference differs
     "refined": Method(**_refined, label="Refined, JVAE's decoders"),
-    "refined_marino": Method(**_refined, options={"refiner": "marino"}, one_seed=True,
+    "refined_marino": Method(**{**_refined, "seeds": 1}, options={"refiner": "marino"},
                              label="Marino's refiner, JVAE's decoders"),
-    "refined_student": Method(**_students, teacher="refined", one_seed=True,
+    "refined_student": Method(**_students, teacher="refined", seeds=1,
                               label="Student of refined, JVAE's decoders", colour="#556b2f"),
     "refined_student_t16": Method(**{**_students, "options": {**_plain, "steps": 16}},
-                                  teacher="refined", one_seed=True,
+                                  teacher="refined", seeds=1,
                                   label="Student of refined at T = 16, JVAE's decoders",
                                   colour="#9acd32"),
     # how many iterations, at test and at training
@@ -195,7 +199,7 @@ def settings_of(method # a key of METHODS
 
 def seeds_of(method, seeds): # of `seeds` seeds, those that `method` is run with
     "The seeds of a method: 0, 1, ..."
-    return range(1 if METHODS[method].one_seed else seeds)
+    return range(min(seeds, METHODS[method].seeds or seeds))
 
 def show_names():
     "Tell lesson 00b's figures and tables how the methods of this table are called and coloured."
@@ -341,11 +345,11 @@ REPORTS = {
     "attribution": Report("attribution",
         ("jmvae_student", "iterative_student", "mmvae", "crmvae", "jvae_unimodal_decoders_student",
          "iterative_last_student", "refined_student", "refined_student_t16"),
-        ("attribution",), ("attribution",), scales=("real", "paper")),
+        ("attribution",), ("attribution",), scales=("real", "long", "paper")),
     "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
         f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
         for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
-        scales=("real", "paper")),
+        scales=("real", "long", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),

@@ -40,6 +40,7 @@ OWN = { # method: knob: values, beside the default
     "iterative_student": {"direction": ("reverse",), "warm_start": (True,), "starts": ("all",)},
     "jmvae_student": {"direction": ("reverse",)},
 }
+FOUND = ("warm_start",) # options that METHODS has from this search
 STUDENTS = {"jvae": "jmvae_student", "iterative": "iterative_student"} # who speaks for a teacher
 
 def trial_of(method, # a key of METHODS
@@ -50,10 +51,11 @@ def trial_of(method, # a key of METHODS
     return f"try_{method}" + (f"_{knob}_{value}".replace(".", "p") if knob else "")
 
 def _changed(method, knob, value, teacher):
-    "A method with one setting changed, taught by a trial."
-    m = dataclasses.replace(METHODS[method], teacher=teacher, one_seed=True)
-    if knob in SHARED: return dataclasses.replace(m, settings={**m.settings, knob: value})
-    options = {**m.options, knob: value} if knob else m.options
+    "A method as it was before the search, with one setting changed, taught by a trial."
+    m = dataclasses.replace(METHODS[method], teacher=teacher, seeds=1, settings={})
+    if knob in SHARED: return dataclasses.replace(m, settings={knob: value})
+    options = {k: v for k, v in m.options.items() if k not in FOUND}
+    if knob: options[knob] = value
     return dataclasses.replace(m, options=options, uses_steps=m.uses_steps and knob != "steps")
 
 def grid() -> list: # of (method, knob, value)

@@ -41,7 +41,7 @@ judge = make_judge(dataset, train, validation, judge_updates, judge_width, devic
 
 # %%
 rows = evaluate(model, train, measured, judge, validation, samples, probe_points, oracle_items, seed,
-                along_t=not METHODS[method].one_seed)
+                along_t=METHODS[method].seeds != 1)
 rows.frame
 
 # %%
