@@ -6,7 +6,7 @@
 # Each modality of each training item is missing by chance; an item that would have nothing keeps one of them. "All items" trains on everything that is left, "complete items" on those that lack
 # nothing, which is all that a joint encoder can do. Networks, updates and test items are the same. A made item counts if a judge of real ones reads the right class in it.
 #
-# The defaults are a trial of the code. The table of digits in halves, and that of the triples, are made by
+# What is trained once is kept under `runs/`, so a run that was stopped goes on where it was. The defaults are a trial of the code. The table of digits in halves, and that of the triples, are made by
 #
 # ```
 # papermill nbs/experiments/missing_data.ipynb missing_data.ipynb -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p methods all -p missing "0 25 50 75 40/40/70"
@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from mmvae_nb import *
-from mmvae_nb.core import generator, seed_everything
+from mmvae_nb.core import generator, read_json, seed_everything, write_json
 from mmvae_nb.judges.classes import ClassJudge
 from mmvae_nb.plotting import *
 
@@ -68,7 +68,8 @@ def triples():
 
 (train, y), (test, y_test), specs, reads = digits_halves() if dataset == "digits_halves" else triples()
 modalities = {n: s.modality for n, s in specs.items()}
-TensorData(train, modalities=modalities, labels=y)
+everything = TensorData(train, modalities=modalities, labels=y)
+everything
 
 
 # %%
@@ -112,8 +113,17 @@ def rows(percent, method, seed):
                      cpu_seconds=round(time.process_time() - began, 1))
         yield from (dict(facts, given=g, to=to, coherence=v) for g, to, v in measured(model))
 
-table = pd.DataFrame([r for s in range(seeds) for p in missing.split() for m in chosen for r in rows(p, m, s)])
-folder = Path(results); folder.mkdir(parents=True, exist_ok=True)
+def kept(percent, method, seed):
+    "The same from its file, where an earlier run with these settings has left one."
+    file = Path(results)/"runs"/f"missing_{dataset}-{method}-{percent.replace('/', '_')}-{seed}.json"
+    asked = dict(updates=updates, batch_size=batch_size, latent=latent, checksum=everything.checksum)
+    found = read_json(file) if file.exists() else {}
+    if found.get("asked") != asked:
+        write_json(file, found := {"asked": asked, "rows": list(rows(percent, method, seed))})
+    return found["rows"]
+
+folder = Path(results); (folder/"runs").mkdir(parents=True, exist_ok=True)
+table = pd.DataFrame([r for s in range(seeds) for p in missing.split() for m in chosen for r in kept(p, m, s)])
 table.assign(dataset=dataset, updates=updates).to_csv(folder/f"missing_{dataset}.csv", index=False, float_format="%.5g")
 by = ["missing", "method", "trained_on"]
 wide = table.assign(what=table.given + "->" + table.to).pivot_table("coherence", by, "what")
