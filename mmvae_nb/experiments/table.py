@@ -251,6 +251,9 @@ REPORTS = {
         f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
         for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
         scales=("real", "long", "paper")),
+    "convergence": Report("convergence",
+        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
+        ("convergence",), ("convergence",), scales=("long", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),

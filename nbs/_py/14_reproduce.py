@@ -350,6 +350,9 @@ REPORTS = {
         f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
         for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
         scales=("real", "long", "paper")),
+    "convergence": Report("convergence",
+        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
+        ("convergence",), ("convergence",), scales=("long", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),
@@ -380,6 +383,7 @@ def parts_of(dataset, # a key of DATASETS
 # | [`teacher_student_kl`](experiments/teacher_student_kl.ipynb) | the hypotheses with intervals, and why the KL is what it is | 33, 66-69 |
 # | [`gap_decomposition`](experiments/gap_decomposition.ipynb) | joint encoder, refiners, gradient ascent and oracle on the same decoders | 21-31 |
 # | [`iterations`](experiments/iterations.ipynb) | T at test and at training, teacher and student | 53-58 |
+# | [`convergence`](experiments/convergence.ipynb) | what longer training changes, beside the scales on the same data | |
 # | [`distillation_variants`](experiments/distillation_variants.ipynb) | warm start, direction of the KL, wider students, validation split | 42 |
 # | [`benchmarks`](experiments/benchmarks.ipynb) | what each method costs | |
 # | [`cub`](experiments/cub.ipynb) | birds and captions (lesson 12) | 39, 40, 60, 68 |

@@ -1,0 +1,106 @@
+# %% [markdown]
+# # Longer training
+#
+# > Is the order of the methods that of their training's length? The same measures after shorter and longer runs.
+#
+# Every scale on real data that lies beside this one is read: its updates, its seeds, its settings. Learning rates and the starts of students can differ between scales, because the
+# longer runs use what the search for settings found; the table says where they do.
+
+# %%
+import itertools
+import matplotlib.pyplot as plt, pandas as pd
+from mmvae_nb.experiments.runs import *
+from mmvae_nb.experiments.table import run_paths, teachers_of
+from mmvae_nb.experiments.talk import metric_rows
+from mmvae_nb.core import read_json
+from mmvae_nb.plotting import *
+
+# %%
+set_style()
+
+# %% tags=["parameters"]
+dataset: str = "mnist_svhn_text"  # name of the data set
+source: str = "rendered"  # rendered or real data
+items: int = 200  # source items per image modality, None for all
+results: str = "_runs/smoke"  # folder for the results of a scale
+device: str = "cpu"  # auto, cpu, cuda, cuda:N, mps
+scale: str = "smoke"  # name of the scale
+seeds: int = 1  # how many seeds were run
+part: str = "convergence"  # which part of the experiments
+
+# %%
+report = open_report(part, dataset, scale, source, results, seeds, items, device)
+report
+
+# %%
+single = list(report.modalities)
+six = [f"{a}->{b}" for a in single for b in single if a != b]
+wanted = {"linear_accuracy": single, "coherence": six, "fid": [c for c in six if not c.endswith("text")]}
+
+def runs_of(folder, method):
+    "What was recorded of a method at a scale, its teachers first: a list of runs for each seed."
+    chains = ([run_paths(folder, dataset, m, s) for m in [*teachers_of(method), method]] for s in range(100))
+    there = itertools.takewhile(lambda chain: chain[-1]["metrics"].exists(), chains)
+    return [[read_json(p["run"]) for p in chain] for chain in there]
+
+def line(folder, method):
+    "One method at one scale: what it was given, and the mean over seeds and conditions."
+    found = runs_of(folder, method)
+    if not found or found[0][-1]["data"] != source: return None
+    rows = metric_rows(folder)
+    rows = rows[(rows.dataset == dataset) & (rows.method == method)]
+    mean = {m: rows.value[(rows.metric == m) & rows.condition.isin(c)].mean() for m, c in wanted.items()}
+    chain = found[0]
+    return {"method": method, "scale": folder.name, "seeds": len(found),
+            "updates": "+".join(str(r["updates"]) for r in chain),
+            "of the model": chain[0]["updates"], "rate": chain[0]["parameters"]["lr"],
+            "warm start": "warm_start\": true" in chain[-1]["parameters"]["settings"],
+            "minutes": round(sum(r["seconds"] for s in found for r in s)/60/len(found), 1), **mean}
+
+
+# %%
+folders = sorted(p for p in report.root.resolve().parent.iterdir() if (p/"runs").is_dir())
+lines = [r for m in report.methods for f in folders if (r := line(f, m))]
+table = pd.DataFrame(lines).sort_values(["of the model", "method"], ignore_index=True)
+for m, best_first in {"linear_accuracy": False, "coherence": False, "fid": True}.items():
+    table[f"rank, {m}"] = table.groupby("scale")[m].rank(ascending=best_first).astype(int)
+report.table(table.drop(columns="of the model"), "convergence")
+table.assign(method=table.method.map(method_name)).drop(columns="of the model").set_index(["scale", "method"]).round(3)
+
+# %%
+#| fig-cap: "Mean over modalities or directions, against the updates of the generative model; students come on top. A point is a mean over the seeds of its scale."
+#| fig-alt: "Three panels, linear accuracy, coherence and FID, with a line for each method."
+said = {"linear_accuracy": "linear accuracy", "coherence": "coherence", "fid": "FID"}
+fig, axes = plt.subplots(1, 3, figsize=(11, 3.4))
+for ax, (m, name) in zip(axes, said.items()):
+    for key, t in table.groupby("method"):
+        ax.plot(t["of the model"], t[m], "o-", color=method_colour(key), label=method_name(key))
+    ax.set(xlabel="updates", ylabel=name, xscale="log", yscale="log" if m == "fid" else "linear")
+    ticks = sorted(table["of the model"].unique())
+    ax.set_xticks(ticks, [f"{t:,}" for t in ticks]); ax.minorticks_off()
+axes[-1].legend(fontsize=7)
+report.save(fig, "convergence");
+
+
+# %%
+def order(scale, m):
+    t = table[table.scale == scale].sort_values(f"rank, {m}")
+    return " > ".join(map(method_name, t.method))
+for m in wanted:
+    print(m)
+    for s in dict.fromkeys(table.scale): print(f"  {s}: {order(s, m)}")
+
+
+# %% [markdown]
+# ## Overfitting?
+#
+# The training loss of the last batches beside that of 500 validation items, per item. A large difference that grows with the updates says that a model has begun to learn items by heart.
+
+# %%
+def fitted(folder, method):
+    r = read_json(run_paths(folder, dataset, method, 0)["run"])
+    last = [h["total"] for h in r["history"][-5:]]
+    return {"scale": folder.name, "method": method_name(method), "updates": r["updates"],
+            "training": sum(last)/len(last), "validation": r["validation_loss"]}
+losses = pd.DataFrame([fitted(f, m) for m in report.methods for f in folders if line(f, m)])
+losses.assign(difference=losses.validation - losses.training).set_index(["scale", "method"]).round(1)
