@@ -32,12 +32,13 @@ def handed(name):
 
 ABOUT = handed("data")
 METHODS = [m["name"] for m in ABOUT["methods"]]
+CARD = {m["name"]: m["card"] for m in [*ABOUT["methods"], ABOUT["teacher"]]}
 TEACHER = ABOUT["teacher"]["name"]
 
 def test_the_page_has_the_weights_that_are_shipped():
     known = cards()
     for m in [*ABOUT["methods"], ABOUT["teacher"]]:
-        assert m["sha256"] == known[m["name"]]["sha256"], f"{m['name']}: other weights than the page's: make playground"
+        assert m["sha256"] == known[m["card"]]["sha256"], f"{m['name']}: other weights than the page's: make playground"
     assert "iterative_student" in METHODS and "mopoe" in METHODS
 
 def test_the_page_is_small_and_loaded_by_no_other():
@@ -134,13 +135,15 @@ def numbers(x):
     return f"{kind}.from({x.flatten().tolist()}, {each})"
 
 def items(seed):
-    "One item of each modality, drawn at random among the page's examples: (as tensors, as a script)."
-    _, data = tool.available(METHODS)
-    drawn = np.random.default_rng(seed)
-    found = {}
-    for n, (x, _) in tool.examples(data).items():
-        i = drawn.integers(len(x))
-        found[n] = x[i:i + 1].float()/255 if x.dtype == torch.uint8 else x[i:i + 1]
+    "One item of each modality, drawn at random among the page's examples."
+    drawn, found = np.random.default_rng(seed), {}
+    for m in ABOUT["modalities"]:
+        if m["kind"] == "text":
+            words = pretrained(CARD[TEACHER]).specs[m["name"]].modality
+            found[m["name"]] = words.encode([str(drawn.choice(m["items"]))])
+            continue
+        x = np.frombuffer(base64.b64decode(m["items"]), np.uint8).reshape(-1, *m["shape"])
+        found[m["name"]] = torch.tensor(x[[drawn.integers(len(x))]]).float()/255
     return found
 
 def script_of(batch): return "{" + ", ".join(f"{n}: {numbers(x)}" for n, x in batch.items()) + "}"
@@ -155,7 +158,7 @@ def close(got, wanted, what):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_inference_and_generation_agree_with_the_package(page, name):
-    model, batch, view = rounded(pretrained(name)), items(1), 3
+    model, batch, view = rounded(pretrained(CARD[name])), items(1), 3
     noise, worst = torch.tensor(ABOUT["views"][view]), 0
     for subset in ABOUT["sets"]:
         some = {n: batch[n] for n in subset}
@@ -180,7 +183,7 @@ def fixed(q, noise):
 
 @pytest.mark.parametrize("subset", [("mnist", "text"), ("mnist", "svhn", "text"), ("text",)])
 def test_refinement_agrees_with_the_package(page, subset):
-    teacher, batch = rounded(pretrained(TEACHER)).eval(), {n: x for n, x in items(2).items() if n in subset}
+    teacher, batch = rounded(pretrained(CARD[TEACHER])).eval(), {n: x for n, x in items(2).items() if n in subset}
     steps, M = 4, len(teacher.names)
     got = page.js(f"""(async () => {{ const r = new playground.Refinement({script_of(batch)}), out = [];
         for (let t = 0; t <= {steps}; t++) out.push(({PLAIN})(await r.at(t))); return out; }})()""")

@@ -47,18 +47,22 @@ def metrics_of(run, path):
     measured = {f"{r['metric']}, {r['condition']}": round(r["value"], 2) for r in wanted}
     return {"validation_loss": round(run["validation_loss"], 1), **measured}
 
+def named(method, source):
+    "What a shipped model is called: those trained on real street numbers say so."
+    return f"real_{method}" if source == "real" else method
+
 def ship_runs(results, methods, seed=0):
     "Write the trained models of a results folder to weights/, with cards."
     for method in methods:
         paths = run_paths(results, DATA, method, seed)
         model, run = load_run(results, DATA, method, seed)
-        data = mnist_svhn_text("test", run["data"])
-        ship(model, ROOT/"weights", method, data,
+        data, name = mnist_svhn_text("test", run["data"]), named(method, run["data"])
+        ship(model, ROOT/"weights", name, data,
              data_name=data.provenance, terms=data.terms, method=method, seed=seed,
              source=run["data"], updates=run["updates"], checksum=run["checksum"],
              metrics=metrics_of(run, paths["metrics"]),
              made_by=f"mmvae reproduce --scale {Path(results).name} --part headline")
-        print(f"weights/{method}.safetensors")
+        print(f"weights/{name}.safetensors")
 
 
 # ---- weights/ to the page
@@ -110,8 +114,9 @@ def cost_of_rounding(model, data, items=200):
 def of_method(name, model, data):
     "What the page says of a method."
     card = model.card
-    return {"name": name, "label": method_name(name), "colour": method_colour(name),
-            "updates": card["updates"], "metrics": card["metrics"], "sha256": card["sha256"],
+    return {"name": name, "card": card["name"], "label": method_name(name),
+            "colour": method_colour(name), "updates": card["updates"],
+            "metrics": card["metrics"], "sha256": card["sha256"],
             "rounding": cost_of_rounding(model, data)}
 
 def imagined(model, data):
@@ -130,29 +135,32 @@ def refined(teacher, data):
     return {"starts": to_onnx(Starts(teacher), tuple(xs)), "step": to_onnx(Step(teacher), args)}
 
 def available(wanted):
-    "The cards of the wanted methods that are there, all of the same data."
+    "Method -> the name of its card, those on real street numbers if any is there; their test data."
     known = cards()
-    found = [n for n in wanted if n in known]
-    if not found: raise MmvaeError(f"weights: got none of {', '.join(wanted)}, allowed: one")
-    return found, mnist_svhn_text("test", known[found[0]].get("source", "rendered"))
+    for source in ("real", "rendered"):
+        found = {m: n for m in wanted if (n := named(m, source)) in known}
+        if found: return found, mnist_svhn_text("test", source)
+    raise MmvaeError(f"weights: got none of {', '.join(wanted)}, allowed: one")
 
 def build(methods=METHODS, out=PAGE):
     "Write the scripts of graphs and weights, and `data.js`, which says what they are."
     out.mkdir(parents=True, exist_ok=True)
     found, data = available(methods)
     packs, said, written = Packs(), [], {}
-    for n in found:
-        model = pretrained(n)
+    for n, card in found.items():
+        model = pretrained(card)
         said.append(of_method(n, model, data))
         written[n] = packs.script(n, {"imagine": imagined(model, data)})
         print(f"{n}: {len(written[n])/1e6:.2f} MB")
     about = {"methods": said, "teacher": None}
-    if TEACHER in cards():
-        teacher = pretrained(TEACHER)
+    card = named(TEACHER, "real" if data.real else "rendered")
+    if card in cards():
+        teacher = pretrained(card)
         written[TEACHER] = packs.script(TEACHER, refined(teacher, data))
         print(f"{TEACHER}: {len(written[TEACHER])/1e6:.2f} MB")
-        about["teacher"] = {"name": TEACHER, "label": method_name(TEACHER), "steps": STEPS,
-                            "trained": teacher.steps, "colour": method_colour(TEACHER),
+        about["teacher"] = {"name": TEACHER, "card": card, "label": method_name(TEACHER),
+                            "colour": method_colour(TEACHER),
+                            "steps": STEPS, "trained": teacher.steps,
                             "updates": teacher.card["updates"], "sha256": teacher.card["sha256"]}
     written["data"] = script("data", {**about, **common(model, data), "uses": packs.uses})
     for n, text in written.items(): (out/f"{n}.js").write_text(text, encoding="utf-8")
