@@ -197,18 +197,20 @@ def line_chart(x, # positions along the horizontal axis
                xlabel, # what x is, with its unit
                ylabel, # what the lines are, with their unit
                ax=None, # axes to draw in; None makes a figure
-               logx=False # logarithmic horizontal axis?
+               logx=False, # logarithmic horizontal axis?
+               colour="0.25" # of lines that are no method: they differ in dash and marker
               ):
     "Draw one line per entry, with a band of one standard deviation where given; return the axes."
     ax = ax or plt.subplots()[1]
     for i, (key, (mean, std)) in enumerate(lines.items()):
-        mean, colour = np.asarray(mean, float), METHOD_COLOURS.get(key, f"C{i % 10}")
+        mean, own = np.asarray(mean, float), METHOD_COLOURS.get(key, colour)
         if len(mean) != len(x):
             raise MmvaeError(f"lines: got {len(mean)} values for {key!r}, allowed: {len(x)}")
-        ax.plot(x, mean, color=colour, marker="osD^vPX*<>"[i % 10], label=method_name(key))
+        ax.plot(x, mean, color=own, marker="osD^vPX*<>"[i % 10], label=method_name(key),
+                ls="-" if key in METHOD_COLOURS else ("-", "--", ":", "-.")[i % 4])
         if std is not None:
             std = np.asarray(std, float)
-            ax.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+            ax.fill_between(x, mean - std, mean + std, color=own, alpha=0.2, lw=0)
     if logx: ax.set_xscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(lines) > 1: ax.legend()

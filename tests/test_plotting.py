@@ -119,6 +119,11 @@ def test_lines_keep_their_methods_colours():
     with pytest.raises(MmvaeError, match="^lines: got 2 values for 'mopoe', allowed: 3$"):
         P.line_chart(x, {"mopoe": ([1, 2], None)}, "", "")
 
+def test_lines_of_no_method_share_a_colour_and_differ_in_dash_and_marker():
+    ax = P.line_chart([1, 2], {f"start: {n}": ([1, 2], None) for n in "abc"}, "t", "nats", colour="#123456")
+    assert {l.get_color() for l in ax.lines} == {"#123456"}
+    assert len({l.get_linestyle() for l in ax.lines}) == len({l.get_marker() for l in ax.lines}) == 3
+
 @settings(deadline=None, max_examples=10)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(-1000, 0), min_size=2))
 def test_gaps_add_up(values):

@@ -149,7 +149,7 @@ ax.axhline(log_px.item(), ls="--", color="0.4")
 ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 
 # %% [markdown]
-# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the pink gap is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
+# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the purple gap is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
 #
 # ::: {.instrument .elbo-hill}
 # ![Still picture: above, three bells, the prior, the true posterior and q, which is too far left and too broad; below, the ELBO as a hill over the mean of q, and a dot on it, 0.99 nats below a dashed ceiling.](instruments/elbo-hill.svg)

@@ -512,7 +512,7 @@ jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
 
 # %% [markdown]
-# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about half of its digits can be read, and its street numbers are still near grey.
+# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about a third of its digits can be read, and its street numbers are still near grey. It is a weak model, so what follows counts in nats; pictures of models that work come with the methods that can do with one modality (lesson 10).
 
 # %%
 #| fig-cap: "Validation triples (above) and what the JVAE makes of their joint posterior's mean (below)."
@@ -579,7 +579,7 @@ generation_grid({"Text, given": show(test)["Text"],
 
 
 # %% [markdown]
-# Whatever the word (but for *eight*), the digit looks like a 9: the encoder listens to the black pictures rather than to the word. The distance from the joint posterior is the **missing-modality problem**.
+# Whatever the word, the digit looks like one of two or three: the encoder listens to the black pictures rather than to the word. The distance from the joint posterior is the **missing-modality problem**.
 #
 # ## A part of the amortization gap, and what part
 #

@@ -80,13 +80,14 @@ torch.testing.assert_close(product_of_experts(experts).var, 1/precision)
 #| code-summary: "Drawing"
 #| fig-cap: "Two experts, their product with the prior, and the mixture of all three (MoPoE with two modalities)."
 #| fig-alt: "Two overlapping peaks and a wide prior; the product is a narrower peak between them; the mixture covers all and is lower."
-z = torch.linspace(-4, 5, 400)
+z = torch.linspace(-6.5, 5, 500)
 density = lambda q: q.log_prob(z.view(-1, 1, 1)).exp()[:, 0]
 product = product_of_experts(experts, prior=True)     # the full subset: the prior joins
 fig, ax = plt.subplots(figsize=(6.5, 2.6))
-for e, name in zip(experts, "12"): ax.plot(z, density(e), ":", label=f"expert {name}")
+for e, name, dash in zip(experts, "12", (":", "-.")):
+    ax.plot(z, density(e), dash, color=ROLE_COLOURS["data"], label=f"expert {name}")
 ax.plot(z, density(gaussian(0., 1.)), color="0.8", label="prior")
-ax.plot(z, density(product), "--", label="product of both and the prior")
+ax.plot(z, density(product), "--", color=ROLE_COLOURS["teacher"], label="product of both and the prior")
 ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
 ax.set(xlabel="z", ylabel="density", xlim=(-6.5, 5)); ax.legend(loc="upper left", fontsize=8);
 

@@ -67,8 +67,8 @@ from mmvae_nb.checkpoints import cached
 #| fig-cap: "Two modalities as areas of information. What z (dashed) knows of both counts twice and is subtracted once. The overlap, I(x1; x2), is TC(x)."
 #| fig-alt: "Two overlapping circles, H(x1) and H(x2); a dashed circle z covers most of the overlap and a little of each side."
 fig, ax = plt.subplots(figsize=(6, 2.8))
-for side, colour in [(-.6, "C0"), (.6, "C1")]:
-    ax.add_patch(plt.Circle((side, 0), 1, color=colour, alpha=.3))
+for side in (-.6, .6):
+    ax.add_patch(plt.Circle((side, 0), 1, color=ROLE_COLOURS["data"], alpha=.3))
 ax.add_patch(plt.Circle((0, 0), .6, fill=False, ls="--", lw=1.5))
 words = {(-1.1, .5): "H(x1)", (1.1, .5): "H(x2)", (0, .1): "I(x1; x2)", (.5, .5): "z"}
 for at, word in words.items(): ax.text(*at, word, ha="center", va="center")

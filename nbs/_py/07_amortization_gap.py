@@ -347,10 +347,11 @@ total = gaps_2d["approximation"] + gaps_2d["amortization"]
 torch.testing.assert_close(kl.mean(), total.mean(), rtol=.05, atol=.05)
 print(f"both parts {total.mean():.2f} nats, the KL on the grid {kl.mean():.2f}")
 
-
 # %%
 #| code-fold: true
 #| code-summary: "Drawing the three readers"
+ENCODER, CLIMB = ROLE_COLOURS["teacher"], ROLE_COLOURS["gradient"]
+
 def rings(ax, q, colour):
     "A Gaussian as rings at one and two standard deviations; a corner of its frame."
     turn = torch.linspace(0, 2*math.pi, 100)[:, None]
@@ -359,10 +360,10 @@ def rings(ax, q, colour):
     return q.mean + 2.5*ring
 
 def readers(ax, i):
-    "The true posterior of item i in grey, the end of the climb in blue, the encoder in orange."
+    "The true posterior of item i in grey, the end of the climb and the encoder as rings."
     ax.contourf(axis, axis, (on_grid[i] - exact_2d[i]).T.exp(), levels=20, cmap="Greys")
     seen = [points[on_grid[i].flatten() > on_grid[i].max() - 5],
-            rings(ax, climbed_2d[i], "C0"), rings(ax, amortized_2d[i], "C1")]
+            rings(ax, climbed_2d[i], CLIMB), rings(ax, amortized_2d[i], ENCODER)]
     low, high = torch.cat(seen).amin(0), torch.cat(seen).amax(0)
     parts = (gaps_2d[n][i].clamp(min=0) for n in ("approximation", "amortization"))
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$z_1$", ylabel="$z_2$",
@@ -377,7 +378,7 @@ shown = [(total - total.median()).abs().argmin().item(), gaps_2d["approximation"
          gaps_2d["amortization"].argmax().item()]
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.2))
 for ax, i in zip(axes, shown): readers(ax, i)
-for label, colour in {"end of the climb": "C0", "encoder": "C1"}.items():
+for label, colour in {"end of the climb": CLIMB, "encoder": ENCODER}.items():
     axes[0].plot([], color=colour, label=label)
 axes[0].legend();
 
@@ -456,8 +457,8 @@ means.round(2)
 def bars(ax, rows, title):
     "Approximation and amortization gap on top of each other, one bar an encoder."
     a, b = rows["approximation"], rows["amortization"]
-    ax.bar(range(len(rows)), a, label="approximation", color="C0")
-    ax.bar(range(len(rows)), b, bottom=a, label="amortization", color="C1")
+    ax.bar(range(len(rows)), a, label="approximation", color="0.55")
+    ax.bar(range(len(rows)), b, bottom=a, label="amortization", color=ENCODER)
     for i, (low, high) in enumerate(zip(a, b)):
         ax.text(i, low/2, f"{low:.1f}", ha="center", va="center", color="white")
         ax.text(i, low + high, f"{high:.1f}", ha="center", va="bottom")
@@ -467,7 +468,7 @@ def bars(ax, rows, title):
 
 
 # %%
-#| fig-cap: "What inference loses, in nats per item. The approximation gap (blue) is the same for all encoders of a decoder; the amortization gap (orange) depends on size, training, and on whether the item was seen."
+#| fig-cap: "What inference loses, in nats per item. The approximation gap (grey) is the same for all encoders of a decoder; the amortization gap (orange) depends on size, training, and on whether the item was seen."
 #| fig-alt: "Two groups of three stacked bars; the bar of the small encoder is by far the tallest, and the amortization part is larger for test items."
 fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
 for ax, split in zip(axes, ("training items", "test items")): bars(ax, means.loc[split], split)
@@ -611,12 +612,12 @@ assert refined.kl(both).mean() < .01                              # it has x2 th
 
 # %%
 #| fig-cap: "What one x_1 leaves open. Grey: the posterior given both modalities, for ten values of x_2. An encoder of x_1 alone must give one answer for all of them. By the ELBO the best is s*, as narrow as each grey curve and in their middle; by distillation it is p(z | x_1), broad enough to cover them."
-#| fig-alt: "Ten narrow grey curves side by side, a narrow blue curve in their middle and a broad orange one over all."
+#| fig-alt: "Ten narrow grey curves side by side, a narrow orange curve in their middle and a broad green one over all."
 line = torch.linspace(-1.6, 2.4, 400)[:, None]
 fig, ax = plt.subplots(figsize=(6, 2.6))
 for i in range(10): ax.plot(line, both[i].log_prob(line).exp(), color="0.75", lw=1)
-for name, q in {"s*": s_star, "p(z | x_1)": alone}.items():
-    ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name)
+for name, q, role in [("s*", s_star, "teacher"), ("p(z | x_1)", alone, "student")]:
+    ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name, color=ROLE_COLOURS[role])
 ax.set(xlabel="z", ylabel="density"); ax.legend();
 
 

@@ -433,7 +433,7 @@ assert all(c[3] < c[0] for c in curves.values())            # refining helps, fr
 #| fig-cap: "Negative ELBO of the full triple, refined from one modality. It was trained for T = 3; the curve beyond is extrapolation."
 #| fig-alt: "Three falling curves, one for each starting modality, against the iteration t."
 line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
-           xlabel="iteration t", ylabel="negative ELBO (nats)");
+           xlabel="iteration t", ylabel="negative ELBO (nats)", colour=ROLE_COLOURS["teacher"]);
 
 
 # %% [markdown]
@@ -501,7 +501,8 @@ fig, axes = plt.subplots(2, 2, figsize=(8, 4.6), layout="constrained", sharex=Tr
 for ax, k in zip(axes.flat, first.std(0).topk(4).indices.tolist()):
     along = lambda n, part: torch.stack([getattr(f[n][0], part)[0, k] for f in frames])
     lines = {f"start: {n}": (along(n, "mean"), along(n, "std")) for n in specs}
-    line_chart(range(9), lines, "iteration t", f"coordinate {k} of z", ax=ax)
+    line_chart(range(9), lines, "iteration t", f"coordinate {k} of z", ax=ax,
+               colour=ROLE_COLOURS["teacher"])
     if ax is not axes[0, 0]: ax.get_legend().remove()
 
 # %%
@@ -532,7 +533,7 @@ generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 #
 # The same walk from a handwritten digit to a street number by a teacher that was trained on *real* data for 2,800 updates (lesson 14): sharper from row to row. It has seen the street number, so this too is reconstruction.
 #
-# ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the digits and the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
+# ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
 
 # %% [markdown]
 # In JupyterLab the next cell has a slider for $t$ and a choice of the start (a page of the site can't run it). All
@@ -561,15 +562,16 @@ interact(at, t=(0, 8), start=list(specs));
 # ## The catch: it needs what is missing
 #
 # The refined posterior has *seen* all modalities, through the gradient. So its "MNIST to SVHN" pictures are no cross-modal generation, and where a modality is missing there is no ELBO of all to climb. The way out is a second network for each modality, a *student*, which sees one modality only and is trained to answer what the refinement from that same
-# modality answered. For that the teacher has `targets`. (The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer: of real digits its street numbers have an FID of 71.6, the student's 18.9, [lesson 10](10_distillation.ipynb#why-not-the-start).) [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE, [lesson 11](11_findings.ipynb) says what both were worth in long runs.
+# modality answered. For that the teacher has `targets`. (The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer: in runs on real data the street numbers that it draws are far less like real ones than the student's, [lesson 10](10_distillation.ipynb#why-not-the-start).) [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE, [lesson 11](11_findings.ipynb) says what both were worth in long runs.
 #
 # How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for, and one that was trained with one or two steps must not be used with many more. Both are measured in lesson 11.
 #
 # ## What goes wrong
 #
 # - *Teacher samples shown as cross-modal generation.* They have seen the target. This site says so wherever they appear.
-# - *Decoders trained on early iterations learn blur*, as in MoPoE: $q_0$ knows one modality only. That is a price of the
-#   mean over $t$; the price of training on the last step only is slower learning of everything else.
+# - *Decoders trained on early iterations learn blur*, as in MoPoE: $q_0$ knows one modality only, and the best that a decoder can do for a vague $z$ is the average of what it may mean. That is a price of the
+#   mean over $t$; the price of training on the last step only is slower learning of everything else. There may be a gain as well: a student's posterior is as vague as $q_0$, and decoders that have
+#   met such a $z$ in training know what to do with it. Which of the two weighs more is a question for experiments, and lesson 11 takes it up.
 # - *More iterations than it was trained for.* Standard deviations shrink too far and the curve turns up. How to notice: draw the negative ELBO, not the pictures, far beyond $T$,
 #   and compare two refinements of the same item with different noise.
 #

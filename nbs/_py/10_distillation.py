@@ -391,7 +391,7 @@ def drawn_by(students):
 
 
 # %%
-#| fig-cap: "From one modality to the others, through the students of a JVAE that come with the course (trained on the same data). Most of the digits follow what was given; street numbers are blurred."
+#| fig-cap: "From one modality to the others, through the students of a JVAE that come with the course (trained on the same data). Most of the digits follow what was given; street numbers are pale and can't be read, and most words are wrong."
 #| fig-alt: "Three blocks of rows: given words, generated digits; given MNIST digits, generated street numbers and words; and so on."
 side_by_side(drawn_by(pretrained("jmvae_student")), columns=1);
 
@@ -449,7 +449,7 @@ assert (broad > narrow).all()
 products
 
 # %% [markdown]
-# From MNIST and text the negative ELBO gets *worse* by the division, by 75 nats, although the KL gets better for every pair: the ELBO charges for width (below, [why not q_0](#why-not-the-start)), and width is what the division adds. On real digits, three seeds, the experiments have both rules for three kinds of students (`results/real/tables/products_of_students.csv`): dividing the prior out makes coherence better by 0.03 in each kind, FID by 2 to 3, leaves the probe
+# From MNIST and text the negative ELBO gets *worse* by the division, by 75 nats, although the KL gets better for every pair: the ELBO charges for width (below, [why not q_0](#why-not-the-start)), and width is what the division adds. For the other two pairs it gets better: there the plain product is so narrow that it misses. On real digits, three seeds, the experiments have both rules for three kinds of students (`results/real/tables/products_of_students.csv`): dividing the prior out makes coherence better by 0.03 to 0.04 in each kind, FID by 2 to 3, leaves the probe
 # as it is, and the ELBO better for students of the JVAE and of the iterative teacher, worse for MVTCAE's. So it is the default of `Students`. It is none of MVTCAE or MoPoE, whose experts are trained as *factors* of a product and are no posteriors.
 
 # %% [markdown]
@@ -533,9 +533,9 @@ widths.round(2)
 # - *$q_0$ is trained to score.* Its loss is the first line of equation (3) of lesson 09: the negative ELBO of *all* modalities, which is $\mathrm{KL}(q_0 \,\|\, p(z \mid x))$ and a constant, averaged over the items $x$ that share $x_m$. This direction picks, so the best that $q_0$ can be is the narrow compromise $s^*$ of lesson 07, equation (7): the $z$ that no partner of $x_m$ forbids.
 # - *The student is trained to cover.* Its loss is $\mathrm{KL}(q_T \,\|\, s_m)$, equation (1) above, so the best that it can be is as broad as all the answers together, equation (4).
 #
-# So each wins by its own measure. From a digit $q_0$ has a deviation of 0.20 and is 405 nats from $q_3$ in the student's measure, the student has 0.80 and 31. In the ELBO of all three $q_0$ is ahead by 966 nats. What is *drawn* is the student's trade: FID of street numbers falls from 71.6 to 18.9, because every sample of a narrow compromise is the same pale average, while the student's samples are street numbers that differ. On handwritten digits, where there is little to be vague about, the two are level.
+# So each wins by its own measure. Of the pair that comes with the course, from a digit $q_0$ has a deviation of 0.20 and is 405 nats from $q_3$ in the student's measure, the student has 0.80 and 31. The rest is from the runs on real data, in the table further up: in the ELBO of all three $q_0$ is ahead by 966 nats. What is *drawn* is the student's trade: FID of street numbers (the distance of the drawn ones from real ones, [lesson 03a](03a_metrics.ipynb); 0 is none) falls from 71.6 to 18.9, because every sample of a narrow compromise is the same pale average, while the student's samples are street numbers that differ. On handwritten digits, where there is little to be vague about, the two are level.
 #
-# And what the student does not win: coherence is 0.66 against 0.69 and linear accuracy 0.91 against 0.92. Who only wants to know *which* number it is can keep $q_0$ and save the distillation. Nor is it the extra training that makes the pictures: students of $q_0$ itself, trained for as long as students of $q_1$ to $q_{16}$, draw much worse than any of these (lesson 11, [which T?](11_findings.ipynb#which-t), one seed).
+# And what the student does not win: coherence is 0.66 against 0.69 and linear accuracy 0.91 against 0.92. Who only wants to know *which* number it is can keep $q_0$ and save the distillation. Nor is it the extra training that makes the pictures: students of $q_0$ itself, trained for as long as students of $q_1$ to $q_{16}$, have a much worse FID than any of these, at about the same coherence (lesson 11, [which T?](11_findings.ipynb#which-t), one seed).
 # :::
 #
 # ## All of them on the line
@@ -598,7 +598,7 @@ for ax, (said, far) in zip(axes, lines.items()):
 
 
 # %% [markdown]
-# The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4); the ELBO averages the log-likelihood of *this* item's other modalities over that whole width, so all the $z$ that would be right for other items with the same $x_m$ count against it, by hundreds to thousands of nats on the line above.
+# The students score badly, and this is as it must be. (What stands here is of a minute's training, so not all of it is in order: on the right the student of the word is a little ahead of its start, and on the left the student of the digit is no better than the prior.) A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4); the ELBO averages the log-likelihood of *this* item's other modalities over that whole width, so all the $z$ that would be right for other items with the same $x_m$ count against it, by hundreds to thousands of nats on the line above.
 # Drawing asks for something else: that each $z$ decodes into a possible partner of $x_m$, and a broad posterior over possible $z$ is just what it needs. In the words of lesson 07 the two have different floors: the ELBO's floor, equation (7) there, belongs to the narrow compromise $s^*$, and distillation, equation (8), aims at $p(z \mid x_m)$ itself. So distances on this line compare two students of one teacher, or two steps of a refinement; they don't say who draws better.
 #
 # ## How many iterations?
