@@ -12,6 +12,8 @@ from .core import *
 from .distributions import DiagonalGaussian
 
 # %% ../nbs/01_story.ipynb #60c2cdd4
+#| code-fold: true
+#| code-summary: "What a view is, and a batch of views"
 def _double(x): return torch.as_tensor(x, dtype=torch.double)
 
 def _view(name, W, b, sd):
@@ -36,6 +38,8 @@ def _present(views, batch):
     return have
 
 # %% ../nbs/01_story.ipynb #235f4486
+#| code-fold: true
+#| code-summary: "Views: their names and their noise, and how to draw from them"
 class _Views:
     "Views x_m = W_m z + b_m + noise, with z ~ N(0, I)."
     def __init__(self, views # name -> (W (D, L), b (D,), sd: a number or (D,))

@@ -410,6 +410,8 @@ from mmvae_nb.distributions import DiagonalGaussian
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "What a view is, and a batch of views"
 def _double(x): return torch.as_tensor(x, dtype=torch.double)
 
 def _view(name, W, b, sd):
@@ -439,6 +441,8 @@ def _present(views, batch):
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Views: their names and their noise, and how to draw from them"
 class _Views:
     "Views x_m = W_m z + b_m + noise, with z ~ N(0, I)."
     def __init__(self, views # name -> (W (D, L), b (D,), sd: a number or (D,))

@@ -342,6 +342,44 @@ with torch.no_grad():
             "from the prior": vae.generate(z)["mnist"]}
 generation_grid(rows);
 
+# %% [markdown]
+# ## What z looks like
+#
+# Twenty coordinates can't be drawn, two can. So here is the same model with two. On the left each validation digit stands where its posterior has its mean; on the right $z$ is taken from a grid over the same square, and decoded.
+
+# %%
+seed_everything(0, "two latents")
+flat = train_vae(VAE(spec, "mnist", 2))
+
+# %%
+#| fig-cap: "A VAE with two latents. Left: posterior means of 300 validation digits. Right: what the decoder makes of z on a grid over the same square."
+#| fig-alt: "Left, dots in ten colours, some digits in regions of their own, others mixed; right, a sheet of digits that change gradually from one into another."
+side, axis = 14, torch.linspace(-2.5, 2.5, 14)
+z1, z2 = torch.meshgrid(axis, axis.flip(0), indexing="xy")        # z2 grows upwards
+with torch.no_grad():
+    means = flat.infer(test).mean
+    sheet = flat.generate(torch.stack([z1, z2], -1).view(-1, 2))["mnist"]
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
+dots = left.scatter(*means.T, c=labels, cmap="tab10", vmin=-.5, vmax=9.5, s=14)
+fig.colorbar(dots, ax=left, label="digit", ticks=range(10))
+left.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+sheet = sheet.view(side, side, 28, 28).permute(0, 2, 1, 3).reshape(side*28, side*28)
+right.imshow(sheet, cmap="gray", extent=(-2.7, 2.7, -2.7, 2.7)); right.grid(False)
+right.set(xlabel="$z_1$", ylabel="$z_2$");
+
+# %% [markdown]
+# Nobody told the model of classes. Digits that look alike lie side by side because one decoder has to draw both, and the KL to the prior leaves no room between them: wherever $z$ falls, something like a digit comes out. That is what makes a line through $z$ a way to change one thing into another. A line through the *pixels* is none:
+
+# %%
+#| fig-cap: "From one validation digit to another. Above: the pixels are averaged. Below: the mean of z moves, in the model with 20 latents, and is decoded."
+#| fig-alt: "Two rows of ten pictures from one digit to another: above, two digits laid over each other; below, one digit that changes its shape."
+share = torch.linspace(0, 1, 10)[:, None]
+a, b = (test["mnist"][labels == k][:1] for k in (3, 5))
+with torch.no_grad(): from_a, from_b = (vae.infer({"mnist": x}).mean for x in (a, b))
+between = vae.generate((1 - share)*from_a + share*from_b)["mnist"]
+mixed = (1 - share[..., None, None])*as_float(a) + share[..., None, None]*as_float(b)
+generation_grid({"in pixels": mixed, "in z": between});
+
 
 # %% [markdown]
 # ## What goes wrong: a mean is a hidden beta

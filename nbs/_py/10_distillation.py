@@ -525,6 +525,23 @@ for n in specs: assert widths.loc[n].idxmin().tolist() == ["start q_0", "student
 widths.round(2)
 
 # %% [markdown]
+# Where do they lie? Of the 20 coordinates of $z$ a plane is drawn, the one in which the ten digits are furthest apart (linear discriminant analysis of the students' means). One item is marked: where the refinement ended that saw all three, and a cloud of samples of the student that sees one.
+
+# %%
+#| fig-cap: "The shared latent space of the students, one panel for each modality that is given: means for 300 validation items, coloured by digit. For one item: the refined posterior's mean (star) and 60 samples of the student (green)."
+#| fig-alt: "Three panels of dots in ten colours with ten groups each, sharpest for words; in each a star within or beside a cloud of green crosses."
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+with torch.no_grad(): answers = {n: taught.infer({n: test[n]}) for n in specs}
+plane = LinearDiscriminantAnalysis(n_components=2).fit(
+    torch.cat([q.mean for q in answers.values()]), labels.repeat(len(specs)))
+fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharex=True, sharey=True)
+for ax, (n, q) in zip(axes, answers.items()):
+    ax.scatter(*plane.transform(q.mean).T, c=labels, cmap="tab10", s=8, alpha=.7)
+    ax.plot(*plane.transform(q[:1].rsample(60, generator(0, n))[:, 0]).T, "+", color=STUDENT, ms=5)
+    ax.plot(*plane.transform(aims[n].mean[:1]).T, "*", color=TEACHER, ms=16, mec="k")
+    ax.set(title=f"given: {n}", xlabel=f"item of class {labels[0].item()}")
+
+# %% [markdown]
 # ::: {.callout-note}
 # ## Why a student and not $q_0$?
 #
