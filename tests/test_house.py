@@ -1,5 +1,5 @@
 "What holds the house together: packaging, lock, mirrors, saved outputs, commands, sizes."
-import ast, configparser, os, re, shutil, subprocess, sys, tomllib, warnings
+import ast, configparser, json, os, re, shutil, subprocess, sys, tomllib, warnings
 
 import pytest
 import yaml
@@ -191,6 +191,21 @@ def test_outputs_are_those_of_this_environment_without_noise(small):
     said = ["".join(o.get("text", o.get("data", {}).get("text/plain"))) for o in outputs(lesson)]
     # stderr, overwritten lines and slow cells left nothing
     assert said == ["kept\n", f"('{os.path.realpath(sys.prefix)}', 1)"]
+
+def test_a_cell_that_is_not_run_makes_no_outputs_old_and_has_none(small):
+    lesson, twin = small/"nbs"/"00_one.ipynb", small/"nbs"/"_py"/"00_one.py"
+    nbs.execute(lesson, timeout=1200, root=small)
+    text = twin.read_text(encoding="utf-8")
+    twin.write_text(text + "\n# %%\n#| eval: false\n'shown to who runs it'\n", encoding="utf-8")
+    nbs.sync(small)
+    assert nbs.check(small) == []
+    nb = as_json(lesson)
+    nb["cells"][-1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["kept by hand"]}]
+    lesson.write_text(json.dumps(nb), encoding="utf-8")
+    [line] = nbs.check_outputs(small)
+    assert line.startswith("nbs/00_one.ipynb: a cell that is not run has an output; ")
+    nbs.execute(lesson, timeout=1200, root=small)
+    assert nbs.check(small) == []
 
 def test_check_finds_what_is_out_of_step(small):
     lesson, twin = small/"nbs"/"00_one.ipynb", small/"nbs"/"_py"/"00_one.py"

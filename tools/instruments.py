@@ -1,10 +1,12 @@
-"""The instruments of the lessons: their still pictures (nbs/instruments/*.svg), and their pages.
+"""The instruments of the lessons: what lies in nbs/instruments (still pictures, and what was
+measured for the talk's line), and their pages.
 
     python tools/instruments.py [--check]     --check: exit 1 if a file is not what is drawn
 
 A lesson shows one by a block with the classes `instrument` and its name, and in it the still
-picture for print, slides and JupyterLab. `site/instruments.js` makes it move; a page without one
-does not load it. The stills are drawn by the same script, in Chromium.
+picture for print and slides. `mmvae_nb/instruments.js` makes it move; a page without one does not
+load it. The stills are drawn by the same script, in Chromium. In a notebook a cell after the block
+shows it moving (`Instrument` of `mmvae_nb.plotting`); the site leaves that cell out.
 """
 import argparse, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -16,7 +18,9 @@ from mmvae_nb.experiments.talk import metric_rows
 from drawing_pen import style
 from notebooks import ROOT
 
-SCRIPT = "site/instruments.js"
+SCRIPT = "mmvae_nb/instruments.js"
+ON_SITE = "site/instruments.js"
+RECORDS = "talk-line.json"
 USED = re.compile(r'class="[^"]*\binstrument\b')
 TITLES = {"mnist": "MNIST", "svhn": "SVHN", "text": "Text"}
 # What the still of each shows: the values of its controls
@@ -61,7 +65,7 @@ def wired(html, up, given):
     "A page's HTML with the script, and with the records `given` where it shows them."
     if not USED.search(html): return html
     data = given if re.search(r'class="[^"]*\btalk-line\b', html) else ""
-    load = f'{data}<script src="{up}{SCRIPT}"></script>\n'
+    load = f'{data}<script src="{up}{ON_SITE}"></script>\n'
     head, end, rest = html.rpartition("</body>")
     return f"{head}{load}{end}{rest}"
 
@@ -69,7 +73,7 @@ def wire(out, root=ROOT):
     "Let the pages of the site at `out` that have an instrument load the script; the others don't."
     given = records(root)
     (out/"site").mkdir(exist_ok=True)
-    shutil.copy(root/SCRIPT, out/SCRIPT)
+    shutil.copy(root/SCRIPT, out/ON_SITE)
     for file in out.rglob("*.html"):
         html = file.read_text(encoding="utf-8")
         new = wired(html, "../"*(len(file.relative_to(out).parts) - 1), given)
@@ -118,7 +122,7 @@ def main(argv=None):
     found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     chromium = next((path for path in found if path), None)
     if not chromium: raise SystemExit("instruments: Chromium draws the stills, and is not here")
-    drawn = stills(chromium)
+    drawn = stills(chromium) | {RECORDS: json.dumps(line_data(), indent=1) + "\n"}
     saved = {f.name: f.read_text(encoding="utf-8") for f in folder.glob("*")}
     old = sorted(n for n in drawn | saved if drawn.get(n) != saved.get(n))
     for n in old:

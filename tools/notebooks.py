@@ -53,8 +53,9 @@ def source(cell):
     return s if isinstance(s, str) else "".join(s)
 
 def code_digest(nb):
-    "A checksum of a notebook's code cells, in order; prose does not count."
-    code = [source(c) for c in nb["cells"] if c["cell_type"] == "code" and source(c).strip()]
+    "A checksum of a notebook's code cells, in order; prose and what is never run do not count."
+    code = [source(c) for c in nb["cells"]
+            if c["cell_type"] == "code" and source(c).strip() and not skipped(source(c))]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
 
 def read(path): return json.loads(path.read_text(encoding="utf-8"))
@@ -112,9 +113,9 @@ def sync(root=ROOT):
 
 DIRECTIVE = re.compile(r"^\s*#\|\s*([\w-]+)\s*(:\s*\S+)?", re.M)
 
-def skipped(cell, flags):
-    "Is this code cell one that is not run: `#| eval: false`, or marked by one of `flags`?"
-    found = {k: (v or "").strip(": ").lower() for k, v in DIRECTIVE.findall(cell.source)}
+def skipped(code, flags=frozenset()):
+    "Is a cell of this code one that is not run: `#| eval: false`, or marked by one of `flags`?"
+    found = {k: (v or "").strip(": ").lower() for k, v in DIRECTIVE.findall(code)}
     return found.get("eval") == "false" or bool(flags & set(found))
 
 def tidy(outputs):
@@ -135,7 +136,7 @@ def runner(nb, folder, timeout, flags):
 
     class Runner(NotebookClient):
         async def async_execute_cell(self, cell, cell_index, **kwargs):
-            if cell.cell_type == "code" and skipped(cell, set(flags)):
+            if cell.cell_type == "code" and skipped(cell.source, set(flags)):
                 cell.outputs = []
                 return cell
             return await super().async_execute_cell(cell, cell_index, **kwargs)
@@ -198,6 +199,8 @@ def check_outputs(root=ROOT):
             yield f"{name}: the saved outputs are of other code; run `make execute NB={name}`"
         for o in (o for c in code for o in c["outputs"]):
             if o["output_type"] == "error": yield f"{name}: a saved cell ends in {o['ename']}"
+        if any(c["outputs"] for c in code if skipped(source(c))):
+            yield f"{name}: a cell that is not run has an output; run `make execute NB={name}`"
     for p in experiments(root):
         if any(c.get("outputs") for c in read(p)["cells"]):
             yield f"{p.relative_to(root)}: an experiment is saved without outputs"

@@ -10,7 +10,8 @@
 #   reader can tell the colours apart;
 # - how a stack of images becomes one mosaic, and a mosaic becomes a grid with labelled rows;
 # - how a difference between two bounds is drawn: a gap chart, in nats;
-# - how a table of ours is set beside the numbers of the talk.
+# - how a table of ours is set beside the numbers of the talk;
+# - how a picture with sliders gets into a notebook.
 #
 # Runs in about ten seconds on a laptop CPU. You can skip this lesson on a first reading.
 # :::
@@ -20,7 +21,8 @@
 
 # %%
 #| exports
-import math, re, textwrap
+import html, json, math, re, textwrap
+from importlib.resources import files
 from pathlib import Path
 
 # %%
@@ -695,6 +697,66 @@ with tempfile.TemporaryDirectory() as folder:
     except MmvaeError as e: print(e)
 
 # %% [markdown]
+# ## Pictures that move
+#
+# Six lessons have a picture with sliders. On the site a script draws it on the page. A notebook lets no script into its text, so there you see a still picture, and run a cell that shows
+# the moving one: `Instrument("elbo-hill")`. It is a page in a frame of its own. So two of them don't disturb each other; the arrow keys move a slider and not the notebook's cursor; and it needs no network,
+# because the script (`instruments.js`, part of the package) is written into the frame.
+
+# %%
+#| exports
+INSTRUMENTS = ["elbo-hill", "two-experts", "kl-direction", "jmvae-alpha", "refine-path",
+               "talk-line"]
+
+_PAGE = """<!DOCTYPE html><meta charset="utf-8">
+<style>body{{margin:0;display:flow-root;font:1rem/1.5 system-ui,sans-serif}}</style>
+<body><div class="instrument {name}"></div>{data}<script>{script}</script>"""
+# In a `div`, as IPython has its doubts about HTML that is a frame and nothing else
+_FRAME = """<div><iframe data-instrument="{name}" title="{name}" srcdoc="{page}" height="700"
+ style="width:100%;border:0;color-scheme:light"></iframe></div>"""
+
+def _line_data(file):
+    "What the talk's line shows, from a JSON file."
+    allowed = "the file of what was measured, instruments/talk-line.json beside lesson 11"
+    if file is None: raise MmvaeError(f"records: got None, allowed: {allowed}")
+    data = read_json(file)
+    wanted = {"starts", "joint", "refined", "student", "jstudent", "T", "seeds"}
+    if isinstance(data, dict) and wanted <= set(data): return data
+    raise MmvaeError(f"records: got {str(file)!r}, allowed: {allowed}")
+
+class Instrument:
+    "A lesson's picture with sliders, which a notebook shows: the last line of a cell that is run."
+    def __init__(self, name, # one of `INSTRUMENTS`; the lesson names it
+                 records=None # a JSON file of what was measured; only "talk-line" needs it
+                ):
+        self.name = one_of("name", name, INSTRUMENTS)
+        self.data = _line_data(records) if name == "talk-line" else None
+
+    def __repr__(self): return f"Instrument({self.name!r})"
+
+    def _repr_html_(self):
+        text = json.dumps(self.data).replace("</", "<\\/")
+        data = f'<script type="application/json" id="instrument-line">{text}</script>'
+        script = (files("mmvae_nb")/"instruments.js").read_text(encoding="utf-8")
+        page = _PAGE.format(name=self.name, data=data if self.data else "", script=script)
+        return _FRAME.format(name=self.name, page=html.escape(page))
+
+
+# %% [markdown]
+# The cell that shows one is in each lesson after the still, and is not run here: its output is the whole script, about 50 kB. What comes out is one frame, and in it one page:
+
+# %%
+shown = Instrument("elbo-hill")
+page = html.unescape(re.search('srcdoc="([^"]*)"', shown._repr_html_())[1])
+assert page.count('<div class="instrument elbo-hill">') == 1 and page.count("<script>") == 1
+assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
+assert len(shown._repr_html_()) < 80_000
+for wrong in [("hill",), ("talk-line",)]:
+    try: Instrument(*wrong)
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("let through")
+
+# %% [markdown]
 # ## Recap
 #
 # - A method has one key, one name and one colour; the colours of the main figures stay apart for
@@ -703,6 +765,7 @@ with tempfile.TemporaryDirectory() as folder:
 #   labelled strips of images or text under one another, a column per item.
 # - `line_chart` draws means with bands, `gap_chart` distances in nats.
 # - `talk_table` and `table_text` set our numbers beside the talk's and beside the floor.
+# - `Instrument` shows a lesson's picture with sliders in a notebook.
 #
 # ## Exercises
 #

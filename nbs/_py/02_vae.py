@@ -154,8 +154,14 @@ ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 # ::: {.instrument .elbo-hill}
 # ![Still picture: above, three bells, the prior, the true posterior and q, which is too far left and too broad; below, the ELBO as a hill over the mean of q, and a dot on it, 0.99 nats below a dashed ceiling.](instruments/elbo-hill.svg)
 #
-# *On a page of the course's site this picture has sliders for the mean and the standard deviation of q.*
+# *On the course's site this picture has sliders for the mean and the standard deviation of q; in a notebook, run `Instrument("elbo-hill")`.*
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("elbo-hill")
 
 # %% [markdown]
 # ## The gradient: reparameterise

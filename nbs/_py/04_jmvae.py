@@ -223,8 +223,14 @@ assert pulls_teacher(detached=False) and not pulls_teacher(detached=True)
 # ::: {.instrument .jmvae-alpha}
 # ![Still picture: above, the posterior, the teacher almost on it, and two students, one much broader; below, three curves against alpha: what the teacher says and the students' KL fall, the loss of the ELBO rises.](instruments/jmvae-alpha.svg)
 #
-# *On a page of the course's site this picture has sliders for alpha and for the reading of the good thermometer.*
+# *On the course's site this picture has sliders for alpha and for the reading of the good thermometer; in a notebook, run `Instrument("jmvae-alpha")`.*
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("jmvae-alpha")
 
 # %% [markdown]
 # What does the pull cost, and what does it buy? We train three models for equally many updates: without a pull, with the standard one and

@@ -91,15 +91,21 @@ ax.plot(z, density(product), "--", color=ROLE_COLOURS["teacher"], label="product
 ax.plot(z, density(Mixture([*experts, product])), "k", label="mixture")
 ax.set(xlabel="z", ylabel="density", xlim=(-6.5, 5)); ax.legend(loc="upper left", fontsize=8);
 
-
 # %% [markdown]
 # Move the two experts. Draw them apart: the product settles between them, where neither would have looked, and as sure as ever; the mixture keeps both opinions and gets broad. Give both the mean 1 and the deviation 0.8: without the surplus prior the product moves *past* both, to 1.47, because two independent hints count more than one (lesson 02d, equation 4). Last, make one expert wider than the prior (a deviation above 1): now there is nothing to divide out, and the picture says so.
 #
 # ::: {.instrument .two-experts}
 # ![Still picture: two dashed bells, the experts; a narrow product between them, the same with the prior divided out a little further right, and the mixture, a curve with two bumps.](instruments/two-experts.svg)
 #
-# *On a page of the course's site this picture has sliders for the means and standard deviations of both experts.*
+# *On the course's site this picture has sliders for the means and standard deviations of both experts; in a notebook, run `Instrument("two-experts")`.*
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("two-experts")
+
 
 # %% [markdown]
 # ## The bound

@@ -95,8 +95,14 @@ ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal
 # ::: {.instrument .refine-path}
 # ![Still picture: left, the ellipses of a posterior on its way from the first view to the dashed posterior of all, after four steps; right, six bars, what is generated of one view from another, each over a line, the data.](instruments/refine-path.svg)
 #
-# *On a page of the course's site this picture steps and plays: a choice of the start, a slider for t.*
+# *On the course's site this picture steps and plays: a choice of the start, a slider for t; in a notebook, run `Instrument("refine-path")`.*
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("refine-path")
 
 # %% [markdown]
 #

@@ -162,8 +162,14 @@ ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 # ::: {.instrument .kl-direction}
 # ![Still picture: a density with two bumps, and over both of them one broad bell, the best Gaussian in the direction that covers.](instruments/kl-direction.svg)
 #
-# *On a page of the course's site this picture has a switch for the direction of the KL and sliders for the bumps.*
+# *On the course's site this picture has a switch for the direction of the KL and sliders for the bumps; in a notebook, run `Instrument("kl-direction")`.*
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("kl-direction")
 
 # %% [markdown]
 # ## Students

@@ -140,8 +140,14 @@ pd.concat(seed_by_seed).rename(columns=method_name).unstack().round(3)
 # ::: {.instrument .talk-line}
 # ![Still picture: five dots on a line that ends at the best Gaussian: near it the joint encoder and the refined posterior, far away the student of either.](instruments/talk-line.svg)
 #
-# *On a page of the course's site this picture tells the story step by step, for each modality.* Its numbers are those of the [records](../results/real/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
+# *On the course's site this picture tells the story step by step, for each modality; in a notebook, run `Instrument("talk-line", "../nbs/instruments/talk-line.json")`.* Its numbers are those of the [records](../results/real/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
 # :::
+
+# %%
+#| hide
+#| eval: false
+from mmvae_nb.plotting import Instrument
+Instrument("talk-line", "../nbs/instruments/talk-line.json")
 
 # %% [markdown]
 # ## Does refining work?

@@ -1,5 +1,6 @@
 // The small instruments of the lessons: pictures that answer to sliders, and a table that sorts and filters.
-// A page that has a `::: {.instrument .name}` loads this file, no other page does; it asks for nothing else.
+// A page of the site that has a `::: {.instrument .name}` loads this file, no other page does; it asks for nothing else.
+// In a notebook `Instrument` (mmvae_nb.plotting) puts it into a frame.
 // All they show is computed here, from closed forms or on a grid; tests compare it with the package.
 (() => {
 "use strict";
@@ -101,7 +102,7 @@ const elboHill = {
       text(14, ceiling - 6, "log p(x): the ceiling"),
       bottom.curve(elbo, "s-teacher", 2.2),
       line([[x, ceiling], [x, here]], "s-gradient", 3), dot(x, here, "f-teacher", 6),
-      text(x + (state.mean < r.post[0] ? -9 : 9), (ceiling + here)/2 + 6, `${shown(r.gap)} nats`,      // off the hill
+      text(state.mean < r.post[0] ? x - 9 : Math.min(x + 9, 410), (ceiling + here)/2 + 6, `${shown(r.gap)} nats`,   // off the hill
            {css: "f-gradient", weight: 600, anchor: state.mean < r.post[0] ? "end" : "start"}),
       bottom.axis([-2, -1, 0, 1, 2, 3], "ELBO of q (nats), against its mean")];
     return {height: 378, shapes, values: r,
@@ -426,7 +427,7 @@ html.quarto-dark .instrument,body.quarto-dark .instrument{${side(1)};color-schem
 ${Object.keys(ROLES).map(n => `.instrument .f-${n}{fill:var(--${n})}.instrument .s-${n}{stroke:var(--${n})}`).join("")}
 .instrument .no{fill:none}.instrument .dash{stroke-dasharray:6 4}.instrument .dots{stroke-dasharray:2 4}
 .instrument .pale{fill-opacity:.16}.instrument .faint{opacity:.4}.instrument .thin{opacity:.35}
-.instrument svg{display:block;width:100%;height:auto;stroke-linejoin:round;stroke-linecap:round}
+.instrument svg{display:block;width:100%;height:auto;overflow:visible;stroke-linejoin:round;stroke-linecap:round}
 .instrument svg text{font-family:inherit}
 .instrument .title{font-weight:600;margin:0 0 .4rem}
 .instrument .controls{display:grid;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr));gap:.3rem 1.2rem;margin:.5rem 0}
@@ -673,5 +674,23 @@ const wake = () => {
   return live;
 };
 
+// In a notebook the page is the frame of an output cell: it gets as high as what it shows, and dark where the text around
+// it is light. The text's colour is asked, not the ground's, as it is handed down everywhere (VS Code's ground is clear).
+
+const isLight = colour => {
+  const [r, g, b] = colour.match(/[\d.]+/g).map(c => c/(colour.startsWith("rgb") ? 255 : 1));
+  return .2126*r + .7152*g + .0722*b > .5;
+};
+
+const settle = frame => {
+  const fit = () => { frame.style.height = `${document.body.offsetHeight}px`; };
+  const look = () => document.documentElement.classList.toggle("quarto-dark",
+    isLight(frame.ownerDocument.defaultView.getComputedStyle(frame.parentElement).color));
+  fit(); look();
+  new ResizeObserver(fit).observe(document.body);
+  setInterval(look, 1000);                                      // no notebook tells when its theme is changed
+};
+
 window.instruments = {live: wake(), ROLES};
+if (frameElement && frameElement.matches("[data-instrument]")) settle(frameElement);
 })();
