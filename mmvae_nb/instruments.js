@@ -387,7 +387,7 @@ const talkLine = {
     const start = d.starts[state.start], all = scenes(d, start), [now, said] = all[state.scene];
     const r = d.refined[start], far = 1.1*Math.max(...d.starts.flatMap(n => [d.refined[n][0], d.student[n] || 0, d.jstudent[n] || 0]));
     const p = new Panel(164, 30, 296, 214, [near(far), 0], [0, 1]), X = v => p.px(near(v));
-    const rows = [["q*, the best Gaussian", 0, "f-ink", 1], ["joint encoder", d.joint, "f-data", now.joint],
+    const rows = [["q*, the best Gaussian", 0, "f-ink", 1], ["joint encoder", d.joint, "f-teacher", now.joint],
                   [now.t ? `refined, ${now.t} step${now.t > 1 ? "s" : ""}` : `from ${start} alone`, r[now.t], "f-teacher", now.t !== undefined],
                   ["student of refined", d.student[start], "f-student", now.student],
                   ["student of the joint", d.jstudent[start], "f-student", now.jstudent]];
