@@ -75,19 +75,19 @@ def _remember(g_mean, g_logvar, memory, momentum):
     means = momentum*memory[:, :-1] + (1 - momentum)*new
     return torch.cat([means, memory[:, -1:] + 1], -1)
 
-def _past(memory, momentum):
+def _mean_gradients(memory, momentum):
     "The mean gradients in mean and log-variance, and the age (batch, 1)."
     age = memory[:, -1:]
     return *(memory[:, :-1]/(1 - momentum**age)).chunk(2, -1), age
 
 # %% ../nbs/08_iterative_inference.ipynb #8a5e83f3
-def _told(q, g_mean, g_logvar, past_mean, past_logvar, unit, old):
-    "What the network sees: gradients, new and remembered, in units; q; age: (batch, 6*latent + 1)."
+def _network_input(q, g_mean, g_logvar, past_mean, past_logvar, unit, log_age):
+    "Gradients, new and remembered, in `unit`s; q; log of the age: (batch, 6*latent + 1)."
     seen = [unit*g_mean, g_logvar, unit*past_mean, past_logvar]
-    return torch.cat([*map(symlog, seen), q.mean, q.logvar, old], -1)
+    return torch.cat([*map(symlog, seen), q.mean, q.logvar, log_age], -1)
 
 # %% ../nbs/08_iterative_inference.ipynb #795671d6
-def _moved(q, out, unit, max_step, rate, bound=torch.tanh):
+def _gated_step(q, out, unit, max_step, rate, bound=torch.tanh):
     "The next posterior: a gate between a bounded step and a proposal; `rate` of the way there."
     step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
     a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
@@ -127,13 +127,14 @@ class Refiner(nn.Module):
     def forward(self, q, g_mean, g_logvar, memory=None):
         "The next posterior, and the memory to hand in with the next gradient."
         memory = self.remember(g_mean, g_logvar, memory)
-        *past, age = _past(memory, self.momentum)
+        *past, age = _mean_gradients(memory, self.momentum)
         unit = torch.ones_like(q.std) if "units" in self.without else q.std
-        old = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
-        out = self.out(self.body(_told(q, g_mean, g_logvar, *past, unit, old))).float()
+        log_age = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
+        seen = _network_input(q, g_mean, g_logvar, *past, unit, log_age)
+        out = self.out(self.body(seen)).float()
         rate = (self.decay_after/age).clamp(max=1.)
         bound = (lambda x: x) if "bound" in self.without else torch.tanh
-        return _moved(q, out, unit, self.max_step, rate, bound), memory
+        return _gated_step(q, out, unit, self.max_step, rate, bound), memory
 
 # %% ../nbs/08_iterative_inference.ipynb #11af43da
 Refinement = namedtuple("Refinement", "trajectory elbos memory")  # q_0..q_T, mean ELBOs, memory

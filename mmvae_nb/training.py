@@ -415,6 +415,8 @@ class Stream:
         self.number, self.left = self.first, None              # of the next batch
 
 # %% ../nbs/02g_training.ipynb #926e618e
+#| code-fold: true
+#| code-summary: "What is asked of an iterable, and of its batches"
 def _one_pass(batches, epoch):
     "An epoch of an iterable; chance of its own is seeded as the global one is."
     for part in (batches, getattr(batches, "sampler", None)):

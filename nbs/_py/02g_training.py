@@ -255,11 +255,12 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
 
 
 # %% [markdown]
-# Below come its pieces, in the order in which a call meets them: what is asked for is checked, model and optimiser are put in place (`_Updater`, which is an update of step two), so are checkpoints (`_Checkpoints`), and `Run` holds both, and the history.
+# The pieces come below, from the inside out. First, settings are checked. Then come two classes, each with one thing to see to: `_Updater` does one update of step two, and `_Checkpoints` knows when to save and what. `Run` holds one of each, and the history.
+# Whoever only wants to use `fit` can go on with [its first training](#what-it-gives).
 #
 # ### What is asked for
 #
-# What is given is checked before anything is touched. Accelerate is told where to work, and an optimiser is made: *fused* Adam, which updates all parameters in one pass over memory. That is there for speed alone, and changes no result but by rounding.
+# What is given is checked before anything is touched. Then accelerate is told where to work, and the optimiser is made: *fused* Adam by default, which updates all parameters in one pass over memory. That is for speed alone, and changes no result but by rounding.
 
 # %%
 #| exports
@@ -666,6 +667,8 @@ class Stream:
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "What is asked of an iterable, and of its batches"
 def _one_pass(batches, epoch):
     "An epoch of an iterable; chance of its own is seeded as the global one is."
     for part in (batches, getattr(batches, "sampler", None)):
@@ -707,6 +710,8 @@ for bad in [iter(lots), {"x": torch.zeros(3, 1)}, 7]:
     else: raise AssertionError("let through")
 
 # %% [markdown]
+# ## What it gives
+#
 # Compared with step two: the same weights, bit by bit. Everything that was added leaves the training itself alone.
 
 # %%

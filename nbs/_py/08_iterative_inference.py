@@ -326,7 +326,7 @@ def _remember(g_mean, g_logvar, memory, momentum):
     means = momentum*memory[:, :-1] + (1 - momentum)*new
     return torch.cat([means, memory[:, -1:] + 1], -1)
 
-def _past(memory, momentum):
+def _mean_gradients(memory, momentum):
     "The mean gradients in mean and log-variance, and the age (batch, 1)."
     age = memory[:, -1:]
     return *(memory[:, :-1]/(1 - momentum**age)).chunk(2, -1), age
@@ -338,28 +338,28 @@ def _past(memory, momentum):
 # %%
 one = torch.ones(1, 1)
 memory = _remember(3*one, one, _remember(one, one, None, .9), .9)
-past_mean, _, age = _past(memory, .9)
+past_mean, _, age = _mean_gradients(memory, .9)
 torch.testing.assert_close(past_mean, (.9*one + 3)/1.9)
 print(f"after 1 and 3: mean {past_mean.item():.2f}, age {age.item():.0f}")
 
 
 # %% [markdown]
-# What the network is told:
+# What the network sees, with $\sigma_t$ as `unit`:
 
 # %%
 #| exports
-def _told(q, g_mean, g_logvar, past_mean, past_logvar, unit, old):
-    "What the network sees: gradients, new and remembered, in units; q; age: (batch, 6*latent + 1)."
+def _network_input(q, g_mean, g_logvar, past_mean, past_logvar, unit, log_age):
+    "Gradients, new and remembered, in `unit`s; q; log of the age: (batch, 6*latent + 1)."
     seen = [unit*g_mean, g_logvar, unit*past_mean, past_logvar]
-    return torch.cat([*map(symlog, seen), q.mean, q.logvar, old], -1)
+    return torch.cat([*map(symlog, seen), q.mean, q.logvar, log_age], -1)
 
 
 # %% [markdown]
-# And what becomes of its answer, equation (3), with $\sigma_t$ as `unit`, $c$ as `max_step` and $r_t$ as `rate`:
+# And what becomes of its answer, equation (3), with $c$ as `max_step` and $r_t$ as `rate`:
 
 # %%
 #| exports
-def _moved(q, out, unit, max_step, rate, bound=torch.tanh):
+def _gated_step(q, out, unit, max_step, rate, bound=torch.tanh):
     "The next posterior: a gate between a bounded step and a proposal; `rate` of the way there."
     step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
     a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
@@ -374,13 +374,13 @@ def _moved(q, out, unit, max_step, rate, bound=torch.tanh):
 # %%
 says = lambda step, proposal, gate: torch.tensor([[step, 0., proposal, 0., gate, gate]])
 wide = DiagonalGaussian(torch.zeros(1, 1), torch.tensor([[2.]]))              # one item, sigma = e
-far = [_moved(wide, says(100., 7., 100.), wide.std, 3., rate).mean for rate in (1., 16/64)]
+far = [_gated_step(wide, says(100., 7., 100.), wide.std, 3., rate).mean for rate in (1., 16/64)]
 assert torch.allclose(torch.cat(far), torch.tensor([[3.], [.75]])*math.e)
-assert _moved(wide, says(100., 7., -100.), wide.std, 3., 1.).mean == 7
+assert _gated_step(wide, says(100., 7., -100.), wide.std, 3., 1.).mean == 7
 
 
 # %% [markdown]
-# The refiner itself is the network between the two, and says what is left out:
+# The refiner is the network between the two. Each line that asks for `without` leaves one ingredient out.
 
 # %%
 #| exports
@@ -415,13 +415,14 @@ class Refiner(nn.Module):
     def forward(self, q, g_mean, g_logvar, memory=None):
         "The next posterior, and the memory to hand in with the next gradient."
         memory = self.remember(g_mean, g_logvar, memory)
-        *past, age = _past(memory, self.momentum)
+        *past, age = _mean_gradients(memory, self.momentum)
         unit = torch.ones_like(q.std) if "units" in self.without else q.std
-        old = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
-        out = self.out(self.body(_told(q, g_mean, g_logvar, *past, unit, old))).float()
+        log_age = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
+        seen = _network_input(q, g_mean, g_logvar, *past, unit, log_age)
+        out = self.out(self.body(seen)).float()
         rate = (self.decay_after/age).clamp(max=1.)
         bound = (lambda x: x) if "bound" in self.without else torch.tanh
-        return _moved(q, out, unit, self.max_step, rate, bound), memory
+        return _gated_step(q, out, unit, self.max_step, rate, bound), memory
 
 
 # %%
