@@ -6,7 +6,7 @@
 __all__ = ['lr_factor', 'resolve_precision', 'fit', 'Run', 'Stream']
 
 # %% ../nbs/02g_training.ipynb #dc58e5be
-import contextlib, json, math, os, re, time, warnings
+import contextlib, functools, json, math, os, re, time, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import pandas as pd
 import torch
@@ -144,42 +144,143 @@ def _adam(parameters, lr):
     return torch.optim.Adam(parameters, lr, fused=can)
 
 def _made(optimiser, parameters, lr):
-    try: return optimiser(parameters, lr)
+    "What a function of parameters and rate gives, if it is an optimiser."
+    try: made = optimiser(parameters, lr)
     except TypeError as e:
         raise MmvaeError(f"optimiser: got {optimiser!r:.60} ({str(e).splitlines()[0]:.60}), "
                          "allowed: a function of the parameters and lr") from e
+    if isinstance(made, torch.optim.Optimizer): return made
+    raise MmvaeError(f"optimiser: got a function that gives a {type(made).__name__}, "
+                     "allowed: one that gives a torch.optim.Optimizer")
 
 def _name(optimiser):
     "An optimiser and its options as text, for a checkpoint to compare."
-    if not isinstance(optimiser, torch.optim.Optimizer):
-        raise MmvaeError(f"optimiser: got a function that gives a {type(optimiser).__name__}, "
-                         "allowed: one that gives a torch.optim.Optimizer")
     options = {k: v for k, v in optimiser.defaults.items() if k != "lr" and v}
     return f"{type(optimiser).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
 
 # %% ../nbs/02g_training.ipynb #9b6052db
-#| code-fold: true
-#| code-summary: "What is put back afterwards"
 @contextlib.contextmanager
-def _coarse_products(how):
-    "Within: where bf16 was asked for, a card may round what stays in float32 as well (TF32)."
-    before = torch.get_float32_matmul_precision()
-    if how["precision"] == "bf16": torch.set_float32_matmul_precision("high")
-    try: yield
-    finally: torch.set_float32_matmul_precision(before)
-
-def _marks(model):
-    "A function that takes away what accelerate is about to hang on `model`, its bf16 above all."
-    names = ["forward", "_original_forward", "_is_accelerate_prepared"]
-    before = {k: v for k, v in vars(model).items() if k in names}
-    def release():                 # `unwrap_model(keep_fp32_wrapper=False)` would leave `forward`
-        for k in names: vars(model).pop(k, None)
-        vars(model).update(before)
-    return release
+def _in_training(model, how, process, watch):
+    "Within: seeded, in training mode. Afterwards, however it ended: no trace but the weights."
+    marks = ["forward", "_original_forward", "_is_accelerate_prepared"]   # accelerate hangs them on
+    before = {k: v for k, v in vars(model).items() if k in marks}
+    products = torch.get_float32_matmul_precision()
+    with keeping_random_state():
+        try:
+            seed_everything(how["seed"], "fit", process); model.train()
+            # where bf16 was asked for, a card may round what stays in float32 as well (TF32)
+            if how["precision"] == "bf16": torch.set_float32_matmul_precision("high")
+            yield
+        finally:               # `unwrap_model(keep_fp32_wrapper=False)` would leave `forward`
+            for k in marks: vars(model).pop(k, None)
+            vars(model).update(before)
+            torch.set_float32_matmul_precision(products); model.eval()
+            if watch: watch.restore(model)
 
 # %% ../nbs/02g_training.ipynb #66a54016
-class _Settings:
-    "What a training was asked for, and how far it is."
+#| code-fold: true
+#| code-summary: "Class: model, optimiser and schedule, and an update of them"
+class _Updater:
+    "A model with its data, optimiser and schedule, where they work."
+    def __init__(self, model, data, how, accelerator, optimiser=None, folder=None):
+        self.model, self.data, self.batch = model, data, None
+        self.how, self.accelerator, self.folder = how, accelerator, folder
+        model.to(memory_format=torch.channels_last)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        made = _made(optimiser or _adam, trained, how["lr"])
+        self.name = _name(made) if optimiser else None
+        factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(made, factor)
+        self.wrapped, self.optimiser = accelerator.prepare(model, made)
+
+    def step(self, update, due) -> dict: # update, total and the parts of the loss
+        "Loss, gradient, limit, step. `due`: will a row or a checkpoint follow?"
+        accelerator, how, k, rows = self.accelerator, self.how, self.how["accumulate"], []
+        check = functools.partial(_check_finite, update, due, accelerator, how["lr"], self.folder)
+        for i in range(update*k, (update + 1)*k):
+            number = i*accelerator.num_processes + accelerator.process_index
+            self.batch = self.data.batch(number, how["batch_size"], how["seed"])
+            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+                total, parts = self.wrapped(self.batch)
+                if accelerator.num_processes == 1: check("loss: got", total)
+                accelerator.backward(total/k if k > 1 else total)
+            rows.append({"total": total.detach(), **parts})
+        limit = math.inf if how["clip"] is None else how["clip"]
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        for row in rows if accelerator.num_processes > 1 else ():
+            check("loss: got", row["total"])
+        check("gradient: got norm", norm)
+        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
+        return {"update": update, **_mean_of_batches(rows)}
+
+# %% ../nbs/02g_training.ipynb #3af0d033
+def _mean_of_batches(rows):
+    "Each part over the batches that have it: not all do where items lack modalities."
+    if len(rows) == 1: return rows[0]
+    found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
+    return {n: sum(v)/len(v) for n, v in found.items()}
+
+def _mean_of_processes(row, accelerator):
+    "A row of all processes: the mean of theirs."
+    if accelerator.num_processes == 1: return row
+    names = [k for k in row if k != "update"]
+    here = torch.stack([torch.as_tensor(row[k], device=accelerator.device).float() for k in names])
+    return {"update": row["update"], **dict(zip(names, accelerator.reduce(here, "mean")))}
+
+# %% ../nbs/02g_training.ipynb #495e31ed
+def _check_finite(update, due, accelerator, lr, folder, what, value):
+    "`MmvaeError` for a number that is none: when it was, and what may help."
+    if value.device.type == "cuda" and not due: return       # a look would have to wait for it
+    if torch.isfinite(value): return
+    many, rank = accelerator.num_processes > 1, accelerator.process_index
+    then = f", in another folder than {folder} or after deleting it," if latest(folder) else ""
+    raise MmvaeError(f"{what} {value.item()} at update {update}{f' of process {rank}'*many}, "
+                     f"allowed: finite numbers; a smaller lr than {lr}{then} may help")
+
+def _warn_of_parts(row, history):
+    "One line, the first time, for parts that are no numbers although the total is one."
+    wild = [k for k, v in row.items() if not math.isfinite(v)]
+    if wild and all(math.isfinite(r.get(k, 0.)) for k in wild for r in history):
+        warnings.warn(f"loss: its part {wild[0]} is {row[wild[0]]} at update {row['update']}, "
+                      "while the total is finite", stacklevel=5)
+
+# %% ../nbs/02g_training.ipynb #298b3cbd
+def _settings(model, data, how, watch, processes):
+    "What a checkpoint has to agree on, as its file gives it."
+    settings = dict(how, processes=processes, data=data.checksum, model=fingerprint(model),
+                    **(watch.settings() if watch else {}))
+    if how["accumulate"] == 1: del settings["accumulate"]        # as in older checkpoints
+    return json.loads(json.dumps(settings, default=float))
+
+# %% ../nbs/02g_training.ipynb #240b74e4
+class _Checkpoints:
+    "The checkpoints of one training in their folder, if it has one."
+    def __init__(self, folder, every, settings, accelerator):
+        self.folder, self.every, self.settings = folder, every, settings
+        self.accelerator, self.parts = accelerator, {}
+
+    def due(self, update, last):
+        return bool(self.folder) and ((update + 1) % self.every == 0 or last)
+
+    def resume(self, updater, states): # -> (updates done, history)
+        "Model, optimiser and what else has a state: as in the newest checkpoint, or as new."
+        if updater.name: self.settings["optimiser"] = updater.name
+        own = [s for s in states if hasattr(s, "load_state_dict")]
+        for s in own: s.reset()
+        self.parts = {"model": updater.model, "optimiser": updater.optimiser,
+                      "schedule": updater.scheduler, "own": own}
+        if not (path := latest(self.folder)): return 0, []
+        return load_checkpoint(self.accelerator, path, self.settings, self.parts)
+
+    def save(self, done, history):
+        save_checkpoint(self.accelerator, self.folder, done, self.settings, history, self.parts)
+
+# %% ../nbs/02g_training.ipynb #ee050f11
+#| code-fold: true
+#| code-summary: "Class: Run"
+class Run:
+    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
     def __init__(self, model, # the model in training
                  data, # a `MultimodalData`
                  how, # settings, as `fit` checks them
@@ -187,106 +288,52 @@ class _Settings:
                  optimiser=None, # as `fit` takes it
                  watch=None): # a `Validation`
         count = lambda name, value: in_range(name, value, low=1, whole=True)
-        self.model, self.data, self.how = model, data, how
-        self.checkpoint, self.every, self.progress = checkpoint, count("every", every), progress
-        self.new_optimiser, self.watch, self.batch = optimiser, watch, None
-        self.end = how["updates"]
+        every, self.end = count("every", every), how["updates"]
         if stop_after is not None: self.end = min(self.end, count("stop_after", stop_after))
+        self.model, self.data, self.batch, self.how = model, data, None, how
+        self.checkpoint, self.progress, self.watch = checkpoint, progress, watch
+        self.new_optimiser = optimiser
         self.accelerator = _accelerator(device, how["precision"])
-        self.settings = dict(how, processes=self.accelerator.num_processes, data=data.checksum,
-                             model=fingerprint(model), **(watch.settings() if watch else {}))
-        if how["accumulate"] == 1: del self.settings["accumulate"]   # as in older checkpoints
-        self.settings = json.loads(json.dumps(self.settings, default=float))   # as a file gives it
+        settings = _settings(model, data, how, watch, self.accelerator.num_processes)
+        self.checkpoints = _Checkpoints(checkpoint, every, settings, self.accelerator)
         self.history, self.row, self.update, self.stopped = [], {}, 0, False
 
-# %% ../nbs/02g_training.ipynb #495e31ed
-class _Prepared(_Settings):
-    "Model, data and optimiser in place, as they were left."
-    def _prepare(self):
-        "Model, data and optimiser to where they work, and what a checkpoint holds beside them."
-        accelerator, how = self.accelerator, self.how
-        self.data = self.data.to(accelerator.device)
-        self.model.to(memory_format=torch.channels_last)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimiser = _made(self.new_optimiser or _adam, trained, how["lr"])
-        if self.new_optimiser: self.settings["optimiser"] = _name(optimiser)
-        factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        self.wrapped, self.optimiser = accelerator.prepare(self.model, optimiser)
-        states = [*getattr(self.model, "checkpoint_state", list)(), self.watch, self.data]
-        own = [s for s in states if hasattr(s, "load_state_dict")]
-        for s in own: s.reset()
-        self.parts = {"model": self.model, "optimiser": self.optimiser, "schedule": self.scheduler,
-                      "own": own}
+    def __enter__(self):
+        if self.checkpoint: check_writable(self.checkpoint)
+        model, how, here, watch = self.model, self.how, self.accelerator, self.watch
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(_in_training(model, how, here.process_index, watch))
+            self.data = self.data.to(here.device)
+            self.updater = _Updater(model, self.data, how, here, self.new_optimiser,
+                                    self.checkpoint)
+            self.optimiser, self.scheduler = self.updater.optimiser, self.updater.scheduler
+            states = [*getattr(model, "checkpoint_state", list)(), watch, self.data]
+            start, self.history = self.checkpoints.resume(self.updater, states)
+            if watch and watch.over(self.history): self.end = start
+            self.bar = _Bar(start, how["updates"], self.progress and here.is_main_process)
+            undo.callback(self.bar.close)
+            self.left, self.undo = range(start, self.end), undo.pop_all()
+        return self
 
-    def _resume(self):
-        "The update to begin with: that after the newest checkpoint, or the first."
-        if not (path := latest(self.checkpoint)): return 0
-        start, self.history = load_checkpoint(self.accelerator, path, self.settings, self.parts)
-        return start
+    def __exit__(self, kind, error, trace):
+        if error is not None: error.history = pd.DataFrame(self.history)
+        self.undo.__exit__(kind, error, trace)
+        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
+            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
+                raise MmvaeError(f"process {self.accelerator.process_index}: another process has "
+                                 "ended, and says why; this one can't go on without it") from error
 
-# %% ../nbs/02g_training.ipynb #d707dd9b
-class _Calendar(_Prepared):
-    "When there is something to write down."
-    def _rank(self): return self.accelerator.process_index
-    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
-    def saves(self, update):
-        due = (update + 1) % self.every == 0 or update + 1 == self.end or self.stopped
-        return bool(self.checkpoint) and due
-
-# %% ../nbs/02g_training.ipynb #298b3cbd
-class _Gradients(_Calendar):
-    "Gradients, and numbers that are none."
-    def _gradient(self, update, i):
-        "Add the gradient of the i-th batch; its total and parts."
-        number = i*self.accelerator.num_processes + self.accelerator.process_index
-        self.batch = self.data.batch(number, self.how["batch_size"], self.how["seed"])
-        total, parts = self.wrapped(self.batch)
-        if self.accelerator.num_processes == 1: self._finite("loss: got", total, update)
-        k = self.how["accumulate"]
-        self.accelerator.backward(total/k if k > 1 else total)
-        return {"total": total.detach(), **parts}
-
-    def _finite(self, what, value, update):
-        "On a card, which looking would wait for, a look with each row and checkpoint is enough."
-        if value.device.type == "cuda" and not (self.logs(update) or self.saves(update)): return
-        if torch.isfinite(value): return
-        here = self.accelerator.num_processes > 1 and f" of process {self._rank()}"
-        then = f", in another folder than {self.checkpoint} or after deleting it," \
-            if latest(self.checkpoint) else ""
-        raise MmvaeError(f"{what} {value.item()} at update {update}{here or ''}, allowed: finite "
-                         f"numbers; a smaller lr than {self.how['lr']}{then} may help")
-
-# %% ../nbs/02g_training.ipynb #ee050f11
-class _Updates(_Gradients):
-    "Loss, gradient, limit, step."
     def step(self, update) -> dict: # the row of the history
         "One update: loss, gradient, optimiser. `MmvaeError` if a number is not finite."
-        accelerator, how, k = self.accelerator, self.how, self.how["accumulate"]
-        rows = []
-        for i in range(update*k, (update + 1)*k):
-            last = i == (update + 1)*k - 1         # processes exchange their gradients only then
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
-                rows.append(self._gradient(update, i))
-        limit = math.inf if how["clip"] is None else how["clip"]
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
-        for row in rows if accelerator.num_processes > 1 else ():
-            self._finite("loss: got", row["total"], update)
-        self._finite("gradient: got norm", norm, update)
-        self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
-        self.update = update
-        if k > 1:                      # a part may be missing where no item of a batch has it
-            found = {n: [r[n] for r in rows if n in r] for row in rows for n in row}
-            rows = [{n: sum(v)/len(v) for n, v in found.items()}]
-        return {"update": update, **rows[0]}
+        row = self.updater.step(update, due=self.logs(update) or self.saves(update))
+        self.update, self.batch = update, self.updater.batch
+        return row
 
-# %% ../nbs/02g_training.ipynb #490de669
-class _History(_Updates):
-    "A row every ten updates."
     def log(self, row, callbacks=()):
         "Keep a row of the history, call the callbacks, show both."
-        self.row = {k: v if k == "update" else float(v) for k, v in self._mean(row).items()}
-        self._warn_of_parts()
+        row = _mean_of_processes(row, self.accelerator)
+        self.row = {k: v if k == "update" else float(v) for k, v in row.items()}
+        _warn_of_parts(self.row, self.history)
         self.history.append(self.row)
         if callbacks:
             with keeping_random_state():                     # a callback changes no weight
@@ -294,28 +341,14 @@ class _History(_Updates):
             self.model.train()
         self.bar.show(self.update + 1, self.row)
 
-    def _mean(self, row):
-        "A row of all processes: the mean of theirs."
-        if self.accelerator.num_processes == 1: return row
-        names = [k for k in row if k != "update"]
-        here = torch.stack([torch.as_tensor(row[k], device=self.accelerator.device).float()
-                            for k in names])
-        return {"update": row["update"], **dict(zip(names, self.accelerator.reduce(here, "mean")))}
+    def logs(self, update): return update % 10 == 0 or update == self.how["updates"] - 1
+    def saves(self, update):
+        return self.checkpoints.due(update, last=self.stopped or update + 1 == self.end)
+    def save(self, done): self.checkpoints.save(done, self.history) # updates done
 
     def stop(self):
         "End after this update, with a checkpoint if there is a folder for it."
         self.stopped = True
-
-# %% ../nbs/02g_training.ipynb #fd626c22
-class _Warnings(_History):
-    "What a reader of the history might overlook."
-    def _warn_of_parts(self):
-        "One line for a part that is no number although the total is one."
-        wild = [k for k, v in self.row.items() if not math.isfinite(v)]
-        if wild and not any(set(wild) & {k for k, v in r.items() if not math.isfinite(v)}
-                            for r in self.history):
-            warnings.warn(f"loss: its part {wild[0]} is {self.row[wild[0]]} at update "
-                          f"{self.row['update']}, while the total is finite", stacklevel=5)
 
     def look_back(self):
         "One line if the model makes the same of all items."
@@ -324,40 +357,6 @@ class _Warnings(_History):
             warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
                           f"different items are alike (they vary by less than {ALIKE:.0%} of what "
                           "the data do); a plateau, or a collapsed posterior", stacklevel=4)
-
-# %% ../nbs/02g_training.ipynb #31ff413f
-class _Context(_Warnings):
-    "The way in, whose traces are removed on the way out."
-    def __enter__(self):
-        with contextlib.ExitStack() as undo:
-            if self.checkpoint: check_writable(self.checkpoint)
-            undo.enter_context(keeping_random_state())
-            seed_everything(self.how["seed"], "fit", self.accelerator.process_index)
-            undo.callback(self.model.eval); self.model.train()
-            undo.callback(_marks(self.model)); undo.enter_context(_coarse_products(self.how))
-            if self.watch: undo.callback(self.watch.restore, self.model)
-            self._prepare()
-            start = self._resume()
-            if self.watch and self.watch.over(self.history): self.end = start
-            show = self.progress and self.accelerator.is_main_process
-            self.bar = _Bar(start, self.how["updates"], show); undo.callback(self.bar.close)
-            self.left, self.undo = range(start, self.end), undo.pop_all()
-        return self
-
-# %% ../nbs/02g_training.ipynb #7712b7dc
-class Run(_Context):
-    "A training under way. A callback reads `model`, `update`, `row`, `history`, and may `stop()`."
-    def __exit__(self, kind, error, trace):
-        if error is not None: error.history = pd.DataFrame(self.history)
-        self.undo.__exit__(kind, error, trace)
-        if isinstance(error, RuntimeError) and self.accelerator.num_processes > 1:
-            if re.search("(?i)gloo|nccl|connection (closed|reset)|unhandled system", str(error)):
-                raise MmvaeError(f"process {self._rank()}: another process has ended, and says "
-                                 "why; this one can't go on without it") from error
-
-    def save(self, done): # updates done
-        save_checkpoint(self.accelerator, self.checkpoint, done, self.settings, self.history,
-                        self.parts)
 
 # %% ../nbs/02g_training.ipynb #60776c02
 class _Bar:
@@ -374,42 +373,23 @@ class _Bar:
     def close(self): self.bar.close()
 
 # %% ../nbs/02g_training.ipynb #0e3a7cf0
-class _Passes:
-    "An iterable, and how many passes over it have begun."
+#| code-fold: true
+#| code-summary: "Class: Stream"
+class Stream:
+    "An iterable of dict batches, asked by number as `MultimodalData` is."
     def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
                 ): self.batches, self.device = batches, "cpu"; self.reset()
 
-    def reset(self):
-        "To the first batch of the first epoch."
-        self.load_state_dict({"epoch": 0, "first": 0})
-
-    def state_dict(self): return {"epoch": self.epoch, "first": self.first}
-
-    def load_state_dict(self, state):
-        "To the first batch of an epoch: those before the one that is asked for are skipped."
-        self.epoch, self.first = state["epoch"], state["first"]
-        self.number, self.left = self.first, None              # of the next batch
-
-    def to(self, device): self.device = device; return self
-
-# %% ../nbs/02g_training.ipynb #926e618e
-class _Sized(_Passes):
-    "The same, with a length where the iterable has one."
     @property
-    def checksum(self): return " ".join([type(self.batches).__name__, *map(str, self._length())])
-
-    def _length(self):
-        with contextlib.suppress(TypeError, AttributeError): return [len(self.batches)]
-        return []
+    def checksum(self):
+        length = _length(self.batches)
+        return type(self.batches).__name__ + (f" {length}" if length is not None else "")
 
     def batches_per_epoch(self, batch_size=None):
         "What the iterable says of itself."
-        if length := self._length(): return length[0]
+        if (length := _length(self.batches)) is not None: return length
         raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
 
-# %% ../nbs/02g_training.ipynb #562862fa
-class Stream(_Sized):
-    "An iterable of dict batches, asked by number as `MultimodalData` is."
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."
         while self.number <= number: batch = self._next(seed)
@@ -418,22 +398,37 @@ class Stream(_Sized):
     def _next(self, seed):
         with keeping_random_state():
             seed_everything(seed, "stream", self.epoch, self.number - self.first)
-            if self.left is None: self.left = self._open()
+            if self.left is None: self.left = _one_pass(self.batches, self.epoch)
             batch = next(self.left, None)
         if batch is not None: self.number += 1; return batch
         if self.number == self.first: raise MmvaeError("data: got no batch, allowed: one or more")
         self.load_state_dict({"epoch": self.epoch + 1, "first": self.number})
         return self._next(seed)
 
-    def _open(self):
-        "One pass, with the iterable's own chance seeded."
-        for part in (self.batches, getattr(self.batches, "sampler", None)):
-            own = getattr(part, "generator", None)
-            if isinstance(own, torch.Generator): own.manual_seed(torch.initial_seed())
-            if hasattr(part, "set_epoch"): part.set_epoch(self.epoch)
-        return iter(self.batches)
+    def to(self, device): self.device = device; return self
+    def reset(self): self.load_state_dict({"epoch": 0, "first": 0})
+    def state_dict(self): return {"epoch": self.epoch, "first": self.first}
 
-# %% ../nbs/02g_training.ipynb #29f98189
+    def load_state_dict(self, state):
+        "To the first batch of an epoch: those before the one that is asked for are skipped."
+        self.epoch, self.first = state["epoch"], state["first"]
+        self.number, self.left = self.first, None              # of the next batch
+
+# %% ../nbs/02g_training.ipynb #926e618e
+#| code-fold: true
+#| code-summary: "What is asked of an iterable, and of its batches"
+def _one_pass(batches, epoch):
+    "An epoch of an iterable; chance of its own is seeded as the global one is."
+    for part in (batches, getattr(batches, "sampler", None)):
+        own = getattr(part, "generator", None)
+        if isinstance(own, torch.Generator): own.manual_seed(torch.initial_seed())
+        if hasattr(part, "set_epoch"): part.set_epoch(epoch)
+    return iter(batches)
+
+def _length(batches):
+    "Of an iterable that knows it; else None."
+    with contextlib.suppress(TypeError, AttributeError): return len(batches)
+
 def _as_batch(batch, device):
     "A dict of tensors on the device; `MmvaeError` for another kind of batch."
     if isinstance(batch, Mapping) and batch:

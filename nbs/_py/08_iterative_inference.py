@@ -319,68 +319,74 @@ INGREDIENTS = ("units", "memory", "bound", "calming") # of the refiner; each can
 
 # %%
 #| exports
-class _Remembering(nn.Module):
-    "The running mean of an item's gradients, and its age."
-    def __init__(self, latent, momentum):
-        super().__init__()
-        self.latent, self.momentum = latent, in_range("momentum", momentum, low=0, high=0.999)
+def _remember(g_mean, g_logvar, memory, momentum):
+    "Memory, (batch, 2*latent + 1): running means of gradients, and the number of steps."
+    new = torch.cat([g_mean, g_logvar], -1)
+    if memory is None: memory = new.new_zeros(len(new), new.shape[1] + 1)
+    means = momentum*memory[:, :-1] + (1 - momentum)*new
+    return torch.cat([means, memory[:, -1:] + 1], -1)
 
-    def remember(self, g_mean, g_logvar, memory=None):
-        "Memory, (batch, 2*latent + 1): running means of gradients, and the number of steps."
-        new = torch.cat([g_mean, g_logvar], -1)
-        if memory is None: memory = new.new_zeros(len(new), 2*self.latent + 1)
-        means = self.momentum*memory[:, :-1] + (1 - self.momentum)*new
-        return torch.cat([means, memory[:, -1:] + 1], -1)
-
-    def past(self, memory):
-        "The mean gradients in mean and log-variance, and the age (batch, 1)."
-        age = memory[:, -1:]
-        return *(memory[:, :-1]/(1 - self.momentum**age)).chunk(2, -1), age
+def _mean_gradients(memory, momentum):
+    "The mean gradients in mean and log-variance, and the age (batch, 1)."
+    age = memory[:, -1:]
+    return *(memory[:, :-1]/(1 - momentum**age)).chunk(2, -1), age
 
 
 # %% [markdown]
 # Poke it: gradients 1 and 3, one after the other. The mean leans to the later one, by weights of 9 to 10.
 
 # %%
-remembering, one = _Remembering(1, .9), torch.ones(1, 1)
-memory = remembering.remember(3*one, one, remembering.remember(one, one))
-past_mean, _, age = remembering.past(memory)
+one = torch.ones(1, 1)
+memory = _remember(3*one, one, _remember(one, one, None, .9), .9)
+past_mean, _, age = _mean_gradients(memory, .9)
 torch.testing.assert_close(past_mean, (.9*one + 3)/1.9)
 print(f"after 1 and 3: mean {past_mean.item():.2f}, age {age.item():.0f}")
 
 
 # %% [markdown]
-# What the network is told and what becomes of its answer, equation (3):
+# What the network sees, with $\sigma_t$ as `unit`:
 
 # %%
 #| exports
-class _Stepping(_Remembering):
-    "From what is seen to the next posterior, but for the network between."
-    def told(self, q, g_mean, g_logvar, memory):
-        "What the network sees: (batch, 6*latent + 1)."
-        past_m, past_v, age = self.past(memory)
-        old = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
-        unit = self.unit(q)
-        seen = [unit*g_mean, g_logvar, unit*past_m, past_v]
-        return torch.cat([*map(symlog, seen), q.mean, q.logvar, old], -1)
+def _network_input(q, g_mean, g_logvar, past_mean, past_logvar, unit, log_age):
+    "Gradients, new and remembered, in `unit`s; q; log of the age: (batch, 6*latent + 1)."
+    seen = [unit*g_mean, g_logvar, unit*past_mean, past_logvar]
+    return torch.cat([*map(symlog, seen), q.mean, q.logvar, log_age], -1)
 
-    def unit(self, q): return torch.ones_like(q.std) if "units" in self.without else q.std
 
-    def moved(self, q, out, age):
-        "Eq. (3): a gate between a bounded step and a proposal, calmed by age."
-        step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
-        a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
-        bound = (lambda x: x) if "bound" in self.without else torch.tanh
-        step_m, step_v = q.mean + self.unit(q)*self.max_step*bound(step_m), q.logvar + bound(step_v)
-        rate = (self.decay_after/age).clamp(max=1.)
-        mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
-        mean, logvar = q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar)
-        return DiagonalGaussian(mean, logvar)
-
+# %% [markdown]
+# And what becomes of its answer, equation (3), with $c$ as `max_step` and $r_t$ as `rate`:
 
 # %%
 #| exports
-class Refiner(_Stepping):
+def _gated_step(q, out, unit, max_step, rate, bound=torch.tanh):
+    "The next posterior: a gate between a bounded step and a proposal; `rate` of the way there."
+    step_m, step_v, mean, logvar, gate_m, gate_v = out.chunk(6, -1)
+    a, b = torch.sigmoid(gate_m), torch.sigmoid(gate_v)
+    step_m, step_v = q.mean + unit*max_step*bound(step_m), q.logvar + bound(step_v)
+    mean, logvar = a*step_m + (1 - a)*mean, b*step_v + (1 - b)*logvar
+    return DiagonalGaussian(q.mean + rate*(mean - q.mean), q.logvar + rate*(logvar - q.logvar))
+
+
+# %% [markdown]
+# Poke it too. With $\gamma$ near 1 the mean moves by three deviations at most, whatever the network says, and by a quarter of that at the age of 64. With $\gamma$ near 0 it is the proposal.
+
+# %%
+says = lambda step, proposal, gate: torch.tensor([[step, 0., proposal, 0., gate, gate]])
+wide = DiagonalGaussian(torch.zeros(1, 1), torch.tensor([[2.]]))              # one item, sigma = e
+far = [_gated_step(wide, says(100., 7., 100.), wide.std, 3., rate).mean for rate in (1., 16/64)]
+assert torch.allclose(torch.cat(far), torch.tensor([[3.], [.75]])*math.e)
+assert _gated_step(wide, says(100., 7., -100.), wide.std, 3., 1.).mean == 7
+
+
+# %% [markdown]
+# The refiner is the network between the two. Each line that asks for `without` leaves one ingredient out.
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "Class: Refiner"
+class Refiner(nn.Module):
     "Gradients, new and remembered, in the posterior's own units; a bounded step or a proposal."
     def __init__(self, latent, # latent coordinates
                  hidden=512, # width of the network
@@ -389,7 +395,9 @@ class Refiner(_Stepping):
                  decay_after=16, # age in steps from which on steps shrink as decay_after/age
                  without=() # of INGREDIENTS: what to leave out, to see what it is good for
                 ):
-        super().__init__(latent, 0. if "memory" in without else momentum)
+        super().__init__()
+        if "memory" in without: momentum = 0.
+        self.latent, self.momentum = latent, in_range("momentum", momentum, low=0, high=0.999)
         self.without = tuple(one_of("without", w, INGREDIENTS) for w in without)
         self.max_step = max_step
         if "calming" in without: decay_after = math.inf
@@ -400,11 +408,21 @@ class Refiner(_Stepping):
             self.out.weight.mul_(0.1)
             self.out.bias.zero_(); self.out.bias[4*latent:] = 3.
 
+    def remember(self, g_mean, g_logvar, memory=None):
+        "The memory with one more gradient in it."
+        return _remember(g_mean, g_logvar, memory, self.momentum)
+
     def forward(self, q, g_mean, g_logvar, memory=None):
         "The next posterior, and the memory to hand in with the next gradient."
         memory = self.remember(g_mean, g_logvar, memory)
-        out = self.out(self.body(self.told(q, g_mean, g_logvar, memory))).float()
-        return self.moved(q, out, memory[:, -1:]), memory
+        *past, age = _mean_gradients(memory, self.momentum)
+        unit = torch.ones_like(q.std) if "units" in self.without else q.std
+        log_age = torch.zeros_like(age) if "memory" in self.without else 0.5*age.log()
+        seen = _network_input(q, g_mean, g_logvar, *past, unit, log_age)
+        out = self.out(self.body(seen)).float()
+        rate = (self.decay_after/age).clamp(max=1.)
+        bound = (lambda x: x) if "bound" in self.without else torch.tanh
+        return _gated_step(q, out, unit, self.max_step, rate, bound), memory
 
 
 # %%
@@ -548,16 +566,39 @@ torch.testing.assert_close(grads["plain"], grads["one pass"]); assert grads["pla
 
 # %%
 #| exports
-class _Stored:
-    "Refinements that are kept from one update to the next."
+def _replaced(batch, q, stored, rows):
+    "A batch, its posteriors and memory, whose last items are the stored ones of these rows."
+    old, old_q, old_memory = stored
+    fresh, again = len(q) - len(rows), lambda x: x[rows].to(q.mean.device)
+    batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
+    q = DiagonalGaussian.cat([q[:fresh], DiagonalGaussian(again(old_q.mean), again(old_q.logvar))])
+    if old_memory is None: return batch, q, None
+    memory = again(old_memory)
+    return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
+
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "Class: Replay"
+class Replay:
+    "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
     def __init__(self, share=0.6 # of a batch; the chance of an item to be continued once more
                 ): self.share, self.stored = in_range("share", share, low=0, high=0.99), None
+
+    def mix(self, batch, q):
+        "(batch, posteriors, memory): a share of the items replaced by stored ones."
+        if self.stored is None or not self.share: return batch, q, None
+        count = min(round(self.share*len(q)), len(q) - 1)     # one item at least is new
+        old = self.stored[1].mean
+        rows = torch.randperm(len(old), device=old.device)[:count]
+        return _replaced(batch, q, self.stored, rows)
+
+    def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
 
     def reset(self):
         "Forget what an earlier training left."
         self.stored = None
-
-    def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
 
     def state_dict(self):
         "What a checkpoint has to hold for a training to go on with the same items."
@@ -572,27 +613,10 @@ class _Stored:
 
 # %%
 #| exports
-class Replay(_Stored):
-    "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
-    def mix(self, batch, q):
-        "(batch, posteriors, memory): a share of the items replaced by stored ones."
-        if self.stored is None or not self.share: return batch, q, None
-        old, old_q, old_memory = self.stored
-        count = min(round(self.share*len(q)), len(q) - 1)     # one item at least is new
-        i = torch.randperm(len(old_q), device=old_q.mean.device)[:count]
-        fresh, again = len(q) - len(i), lambda x: x[i].to(q.mean.device)
-        batch = {n: torch.cat([x[:fresh], again(old[n])]) for n, x in batch.items()}
-        continued = DiagonalGaussian(*map(again, (old_q.mean, old_q.logvar)))
-        q = DiagonalGaussian.cat([q[:fresh], continued])
-        if old_memory is None: return batch, q, None
-        memory = again(old_memory)
-        return batch, q, torch.cat([memory.new_zeros(fresh, memory.shape[1]), memory])
-
-
-# %%
-#| exports
-class _OnFrozen(nn.Module):
-    "A refiner beside a model that stays as it is, and what is kept between updates."
+#| code-fold: true
+#| code-summary: "Class: RefinerTraining"
+class RefinerTraining(nn.Module):
+    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
     def __init__(self, model, refiner, steps=4, replay=0.6):
         super().__init__()
         self.refiner, self.replay = refiner, Replay(replay)
@@ -611,11 +635,6 @@ class _OnFrozen(nn.Module):
         "q_0: the frozen encoder's posterior."
         with torch.no_grad(): return self.model.infer(batch).detach()
 
-
-# %%
-#| exports
-class RefinerTraining(_OnFrozen):
-    "A refiner to be trained on a frozen model that has `infer(batch)` and `elbo(batch, q, path=)`."
     def infer(self, batch, steps=None):
         "The trajectory q_0, ..., q_T."
         elbo = lambda q: self.model.elbo(batch, q, path=True)
