@@ -383,10 +383,10 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 # number after so short a training: the product, whose encoders have never been used alone, draws the same blur for
 # every word, and the two mixtures draw the average grey.
 #
-# Is it only the short training? Here is MoPoE after 2,800 updates on real street numbers, one of the runs of lesson 14. The two rows below it are methods to come, the students of lessons [10](10_distillation.ipynb) and [09](09_multimodal_iterative.ipynb), with
+# Is it only the short training? Here is MoPoE after 10,000 updates of 64 items on real street numbers, one of the runs of lesson 14. The two rows below it are methods to come, the students of lessons [10](10_distillation.ipynb) and [09](09_multimodal_iterative.ipynb), with
 # decoders of the same architecture ([what each cost](../results/real/tables/benchmarks.csv)):
 #
-# ![Two blocks of street numbers, from digits and from words, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
+# ![Two blocks of street numbers, from digits and from words, five rows each: what was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours).](../results/long/figures/slide_36_cross_modal.png)
 #
 # ## What goes wrong, and how you would notice
 #

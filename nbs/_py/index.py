@@ -34,9 +34,9 @@
 # The method infers from one modality (one view), refines the answer step by step so that it explains *all* of them (by the gradient of the training objective, the ELBO), and then
 # distils the result into a *student* that needs that one modality only. Street numbers drawn from a handwritten digit, and from a word:
 #
-# ![Two blocks of street numbers, four rows each: ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits).](../results/real/figures/slide_36_cross_modal.png)
+# ![Two blocks of street numbers, five rows each: the digit or word that was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, most of them the right number).](../results/long/figures/slide_36_cross_modal.png)
 #
-# Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers of SVHN's (of its first 10,000 the rest is for training and validation). FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
+# The pictures are of the longest training so far (10,000 updates, one seed), the numbers below of three seeds of 2,800 updates each; [lesson 11](11_findings.ipynb#does-longer-training-change-it) has both side by side. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers of SVHN's (of its first 10,000 the rest is for training and validation). FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*. In numbers, with what each comparison says about the talk's claim:
 
 # %%

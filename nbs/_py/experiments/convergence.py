@@ -75,10 +75,10 @@ fig, axes = plt.subplots(1, 3, figsize=(11, 3.4))
 for ax, (m, name) in zip(axes, said.items()):
     for key, t in table.groupby("method"):
         ax.plot(t["of the model"], t[m], "o-", color=method_colour(key), label=method_name(key))
-    ax.set(xlabel="updates", ylabel=name, xscale="log", yscale="log" if m == "fid" else "linear")
+    ax.set(xlabel="updates", ylabel=name, xscale="log")
     ticks = sorted(table["of the model"].unique())
     ax.set_xticks(ticks, [f"{t:,}" for t in ticks]); ax.minorticks_off()
-axes[-1].legend(fontsize=7)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
 report.save(fig, "convergence");
 
 
