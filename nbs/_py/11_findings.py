@@ -75,7 +75,7 @@ pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS)
 #
 # ![Street numbers drawn from MNIST digits and from words by six methods: MoPoE's are nearly grey, those of the others blurred digits in many colours, some of them the wrong number.](../results/real/figures/slide_36_all_methods.png)
 #
-# All rows start from the same digits or words, with the same noise, and have seen nothing else. Look for the right *number*, as colours can't be known. Chance is 10 %; a judge (lesson 03a) reads the right number in this share of the pictures drawn from a digit:
+# All rows start from the same digits or words, with the same noise, and have seen nothing else. Given were, from the left, 3, 3, 8, 2, 1, 2, 4, 2, 0 and 3 (the pictures of [longer runs](#does-longer-training-change-it), below, show them). Look for the right *number*, as colours can't be known. Chance is 10 %; a judge (lesson 03a) reads the right number in this share of the pictures drawn from a digit:
 
 # %%
 def share(method, condition="mnist->svhn"):
