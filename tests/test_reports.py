@@ -48,6 +48,21 @@ def test_a_report_saves_what_the_ledger_lists_and_no_more(part):
         for name in listed: assert any(re.fullmatch(s, name) for s in saved), f"{name} is not saved"
         for s in saved: assert any(re.fullmatch(s, name) for name in listed), f"{s} is not listed"
 
+def test_the_scales_beside_a_report_are_those_on_the_same_data(tmp_path):
+    def planted(scale, method, seed, data):
+        paths = run_paths(tmp_path/scale, "mnist_svhn_text", method, seed)
+        write_json(paths["run"], {"data": data}); write_json(paths["metrics"], {"rows": []})
+    methods = REPORTS["convergence"].methods
+    for scale, seeds, data in (("short", 3, "real"), ("longer", 2, "real"), ("drawn", 1, "rendered")):
+        for m in methods:
+            for s in range(seeds): planted(scale, m, s, data)
+    planted("longer", methods[0], 2, "real")                   # a seed that the others don't have yet
+    planted("search", "try_mopoe", 0, "real"); (tmp_path/"bench").mkdir()
+    report = open_report("convergence", "mnist_svhn_text", "longer", "real", str(tmp_path/"longer"), 2)
+    beside = report.beside()
+    assert {n: r.seeds for n, r in beside.items()} == {"short": 3, "longer": 2}
+    assert all(len(r.runs(methods[0])) == r.seeds and r.methods == list(methods) for r in beside.values())
+
 @pytest.fixture
 def records(tmp_path):
     "Two methods with three seeds, one with seed 0 only."

@@ -7,7 +7,7 @@ __all__ = ['load_data', 'make_specs', 'make_judge', 'make_model', 'described', '
            'generated_rows', 'OpenReport', 'open_report', 'matched', 'difference', 'on_shared_seeds']
 
 # %% ../../nbs/14b_runs.ipynb #6b169019
-import json
+import itertools, json
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -183,6 +183,22 @@ class OpenReport:
     def load(self, method, seed=0):
         "A trained model; where its file is gone, what was shipped of the same run."
         return load_run(self.root, self.dataset, method, seed, self.device, shipped=True)[0]
+
+    def beside(self):
+        "This report at each scale whose results lie in the same folder, on the same data: by name."
+        folders = (p for p in self.root.resolve().parent.iterdir() if (p/"runs").is_dir())
+        found = {}
+        for folder in sorted(folders):
+            there = OpenReport(self.part, self.dataset, folder.name, self.source, folder, 1,
+                               self.count, self.device)
+            if not there.methods: continue
+            there.seeds = min(len(there._measured(m)) for m in there.methods)
+            if there.runs(there.methods[0])[0]["data"] == self.source: found[folder.name] = there
+        return found
+
+    def _measured(self, method):
+        at = lambda s: run_paths(self.root, self.dataset, method, s)["metrics"].exists()
+        return list(itertools.takewhile(at, itertools.count()))
 
     def runs(self, method):
         "What the runs of a method recorded: a list, one dict for each seed."

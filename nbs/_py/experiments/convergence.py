@@ -7,12 +7,9 @@
 # longer runs use what the search for settings found; the table says where they do.
 
 # %%
-import itertools
 import matplotlib.pyplot as plt, pandas as pd
 from mmvae_nb.experiments.runs import *
-from mmvae_nb.experiments.table import run_paths, teachers_of
-from mmvae_nb.experiments.talk import metric_rows
-from mmvae_nb.core import read_json
+from mmvae_nb.experiments.table import teachers_of
 from mmvae_nb.plotting import *
 
 # %%
@@ -37,30 +34,23 @@ single = list(report.modalities)
 six = [f"{a}->{b}" for a in single for b in single if a != b]
 wanted = {"linear_accuracy": single, "coherence": six, "fid": [c for c in six if not c.endswith("text")]}
 
-def runs_of(folder, method):
-    "What was recorded of a method at a scale, its teachers first: a list of runs for each seed."
-    chains = ([run_paths(folder, dataset, m, s) for m in [*teachers_of(method), method]] for s in range(100))
-    there = itertools.takewhile(lambda chain: chain[-1]["metrics"].exists(), chains)
-    return [[read_json(p["run"]) for p in chain] for chain in there]
+scales = report.beside()
+records = {name: there.records() for name, there in scales.items()}
 
-def line(folder, method):
+def line(there, method):
     "One method at one scale: what it was given, and the mean over seeds and conditions."
-    found = runs_of(folder, method)
-    if not found or found[0][-1]["data"] != source: return None
-    rows = metric_rows(folder)
-    rows = rows[(rows.dataset == dataset) & (rows.method == method)]
+    chain = [there.runs(m) for m in [*teachers_of(method), method]]
+    rows = records[there.scale].query("method == @method")
     mean = {m: rows.value[(rows.metric == m) & rows.condition.isin(c)].mean() for m, c in wanted.items()}
-    chain = found[0]
-    return {"method": method, "scale": folder.name, "seeds": len(found),
-            "updates": "+".join(str(r["updates"]) for r in chain),
-            "of the model": chain[0]["updates"], "rate": chain[0]["parameters"]["lr"],
-            "warm start": "warm_start\": true" in chain[-1]["parameters"]["settings"],
-            "minutes": round(sum(r["seconds"] for s in found for r in s)/60/len(found), 1), **mean}
+    return {"method": method, "scale": there.scale, "seeds": len(chain[-1]),
+            "updates": "+".join(str(r[0]["updates"]) for r in chain),
+            "of the model": chain[0][0]["updates"], "rate": chain[0][0]["parameters"]["lr"],
+            "warm start": 'warm_start": true' in chain[-1][0]["parameters"]["settings"],
+            "minutes": round(sum(r["seconds"] for runs in chain for r in runs)/60/len(chain[-1]), 1), **mean}
 
 
 # %%
-folders = sorted(p for p in report.root.resolve().parent.iterdir() if (p/"runs").is_dir())
-lines = [r for m in report.methods for f in folders if (r := line(f, m))]
+lines = [line(there, m) for there in scales.values() for m in there.methods]
 table = pd.DataFrame(lines).sort_values(["of the model", "method"], ignore_index=True)
 for m, best_first in {"linear_accuracy": False, "coherence": False, "fid": True}.items():
     table[f"rank, {m}"] = table.groupby("scale")[m].rank(ascending=best_first).astype(int)
@@ -97,10 +87,10 @@ for m in wanted:
 # The training loss of the last batches beside that of 500 validation items, per item. A large difference that grows with the updates says that a model has begun to learn items by heart.
 
 # %%
-def fitted(folder, method):
-    r = read_json(run_paths(folder, dataset, method, 0)["run"])
+def fitted(there, method):
+    r = there.runs(method)[0]
     last = [h["total"] for h in r["history"][-5:]]
-    return {"scale": folder.name, "method": method_name(method), "updates": r["updates"],
+    return {"scale": there.scale, "method": method_name(method), "updates": r["updates"],
             "training": sum(last)/len(last), "validation": r["validation_loss"]}
-losses = pd.DataFrame([fitted(f, m) for m in report.methods for f in folders if line(f, m)])
+losses = pd.DataFrame([fitted(there, m) for there in scales.values() for m in there.methods])
 losses.assign(difference=losses.validation - losses.training).set_index(["scale", "method"]).round(1)
