@@ -13,7 +13,7 @@ from notebooks import ROOT
 from site_pages import lighter, page, title_of
 
 KINDS = {"figures": ".png", "tables": ".csv"}
-BESIDE = {"bench", "missing"} # folders of `results/` that are no scale: a page of their own shows them
+BESIDE = {"bench", "missing"} # folders of `results/` that are no scale: pages of their own
 WHOLE = {"talk"}   # tables of no one report: shown in a scale's list of files
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(\.\./results/(\w+)/(figures|tables)/([\w-]+)\.(?:png|csv)\)"
                   r"(\{[^}]*\})?")
