@@ -324,7 +324,7 @@ SEEN = """[...document.querySelectorAll('.results-numbers tbody tr')].filter(r =
           .map(r => [...r.cells].map(c => c.dataset.v || c.textContent))"""
 
 def rows_of_the_records():
-    for scale in ("real", "quick"):
+    for scale in ("long", "real", "quick"):
         with (ROOT/"results"/scale/"tables"/"talk.csv").open(encoding="utf-8") as f:
             yield from ((scale, r) for r in csv.DictReader(f))
 

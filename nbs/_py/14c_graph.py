@@ -259,7 +259,9 @@ def _talk_job(root, dataset, jobs):
 def _model_jobs(s, root, common, method, seed, judges):
     "Train and evaluate one method with one seed."
     dataset, source, m = common["dataset"], common["source"], METHODS[method]
-    s = dataclasses.replace(s, **settings_of(method))
+    kept = DATASETS[dataset].settings.get("*", {})    # a method's rate was found on other data
+    own = {k: v for k, v in settings_of(method).items() if k not in kept}
+    s = dataclasses.replace(s, **own)
     paths = {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
     teacher = [str(run_paths(root, dataset, m.teacher, seed)["weights"])] if m.teacher else []
     common = {**common, "method": method, "seed": seed}
