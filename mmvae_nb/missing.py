@@ -108,6 +108,8 @@ def as_labels(labels # (items,) tensor, array or list
     raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
 
 # %% ../nbs/09a_missing.ipynb #9edd4e58
+#| code-fold: true
+#| code-summary: "Helpers: what may stand for a hole, and what is refused"
 def with_holes(tensors, # dict: name -> tensor, array, table, or list with None for what is missing
                present, # as `TensorData` takes it
                read # function: (name, rows) -> tensor
@@ -178,6 +180,8 @@ def having(values, # dict: name -> (n, ...) something of each item; or None
     return {m: x[(rows[m] >= 0).to(getattr(x, "device", "cpu"))] for m, x in values.items()}
 
 # %% ../nbs/09a_missing.ipynb #22fb9466
+#| code-fold: true
+#| code-summary: "Helpers: classes, and a copy without holes"
 def labels_of(labels, # dict: name -> (n_m,) classes
               index # dict: name -> (batch,) indices, -1: nowhere
              ): # (batch,)
@@ -203,6 +207,8 @@ def subset_of(data, # a `MultimodalData`
     return out
 
 # %% ../nbs/09a_missing.ipynb #77e631af
+#| code-fold: true
+#| code-summary: "Helpers: items with a key"
 def rows_of(keys):
     "For each key, in ascending order: the rows that have it."
     found, counts = keys.unique(return_counts=True)

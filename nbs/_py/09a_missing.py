@@ -217,6 +217,8 @@ def as_labels(labels # (items,) tensor, array or list
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Helpers: what may stand for a hole, and what is refused"
 def with_holes(tensors, # dict: name -> tensor, array, table, or list with None for what is missing
                present, # as `TensorData` takes it
                read # function: (name, rows) -> tensor
@@ -289,6 +291,8 @@ def having(values, # dict: name -> (n, ...) something of each item; or None
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Helpers: classes, and a copy without holes"
 def labels_of(labels, # dict: name -> (n_m,) classes
               index # dict: name -> (batch,) indices, -1: nowhere
              ): # (batch,)
@@ -316,6 +320,8 @@ def subset_of(data, # a `MultimodalData`
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "Helpers: items with a key"
 def rows_of(keys):
     "For each key, in ascending order: the rows that have it."
     found, counts = keys.unique(return_counts=True)
