@@ -425,7 +425,9 @@ assert found["all items"] > found["zeros"]
 
 # %%
 import pandas as pd
+from mmvae_nb.experiments.table import show_names
 from mmvae_nb.plotting import method_name
+show_names()
 told = pd.read_csv("../results/missing/missing_digits_halves.csv", dtype={"missing": str})
 told["method"] = told.method.map(lambda m: "Student of JVAE" if m == "jvae_student" else method_name(m))
 by = ["method", "trained_on", "missing"]

@@ -165,7 +165,7 @@ taken[["of", "changed", "value", "score", "gain"]].round(3)
 
 # %% [markdown]
 # A control takes what the method it is compared with takes: MMVAE MoPoE's rate, the iterative teachers of the ablations theirs, and students start warm wherever a control of the iterative
-# student has encoders to start from. Changes were not combined. The rest of the table is left as it was tried; MVTCAE and the JVAE found nothing.
+# student has encoders to start from. Birds and faces have rates of their own (lesson 14), and keep them: nothing was searched there. Changes were not combined. The rest of the table is left as it was tried; MVTCAE and the JVAE found nothing.
 #
 # ## Recap
 #
