@@ -147,7 +147,7 @@ assert len(TUNING.methods) == len(grid()) and set(TUNING.methods) <= set(trials(
 # ## What is taken from it
 #
 # The search has been run once; its table is committed, and its page is [*What was tried*](experiments/tuning.ipynb). With one seed a small lead is chance, and a setting that doubles the price of an
-# update has to beat what the default does with twice the updates, which was not tried. So the rule, written down before the longer runs: of each model that is trained, the change that gains most is
+# update has to beat what the default does with twice the updates, which was not tried. So the rule, set when this table was known and before any longer run had ended: of each model that is trained, the change that gains most is
 # taken if it gains at least 0.02 and costs no more time. Two changes are out by their cost: MoPoE's exact loss decodes seven times instead of once, all starts refine three times as many posteriors.
 
 # %%
