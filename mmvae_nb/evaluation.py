@@ -34,12 +34,13 @@ class Rows:
 class _Bench:
     "What every section needs: the model, the items, the judge, and the rows so far."
     size = 500      # items inferred at once, and items whose ELBO is measured
-    slice = 64      # items refined at once: few enough for the processor's caches
     def __init__(self, model, train, test, judge, samples, probe_points, oracle_items, seed, tell):
         train, test = (d.complete() if getattr(d, "partial", False) else d for d in (train, test))
         self.model, self.train, self.test, self.judge = model, train, test, judge
         self.seed, self.tell, self.rows, self.items = seed, tell, [], {}
         self.names, self.device = list(test.modalities), next(model.parameters()).device
+        # items refined at once: few enough for a processor's caches, many enough for a card
+        self.slice = self.size if self.device.type == "cuda" else 64
         self.same_classes = train.class_names == test.class_names
         self.samples = min(samples, len(test) if self.same_classes else len(test)//2)
         self.trial = self.samples < 100                # a trial of the code: few steps will do

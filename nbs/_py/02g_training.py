@@ -30,6 +30,7 @@ from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.data import MultimodalData
 from mmvae_nb.checkpoints import *
+from mmvae_nb.recording import *
 from mmvae_nb.watching import *
 
 # %%
@@ -234,7 +235,8 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         validation=None, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
         every_validation: int | None = None, # updates between looks; None: about 40 looks
         patience: int | None = None, # looks without a new best that end it; None: never
-        keep: str | None = None # "best" or "last" weights; None: "best" with `patience`
+        keep: str | None = None, # "best" or "last" weights; None: "best" with `patience`
+        record: bool = False # on CUDA: record an update once, and launch it whole (lesson 02k)?
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     "Train `model` in place; resumes from `checkpoint` if there is one."
     data, checkpoint = _numbered(data), _folder(checkpoint)
@@ -244,7 +246,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
     watch = validation_of(validation, every_validation, patience, keep, how)
     if watch: callbacks = [watch, *callbacks]
     with Run(model, data, how, device, checkpoint, every, progress, stop_after,
-             optimiser, watch) as run:
+             optimiser, watch, record) as run:
         for update in run.left:
             row = run.step(update)
             if run.logs(update): run.log(row, callbacks)
@@ -382,7 +384,7 @@ def _in_training(model, how, process, watch):
 #| code-summary: "Class: model, optimiser and schedule, and an update of them"
 class _Updater:
     "A model with its data, optimiser and schedule, where they work."
-    def __init__(self, model, data, how, accelerator, optimiser=None, folder=None):
+    def __init__(self, model, data, how, accelerator, optimiser=None, folder=None, record=False):
         self.model, self.data, self.batch = model, data, None
         self.how, self.accelerator, self.folder = how, accelerator, folder
         model.to(memory_format=torch.channels_last)
@@ -392,11 +394,26 @@ class _Updater:
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(made, factor)
         self.wrapped, self.optimiser = accelerator.prepare(model, made)
+        record = record and not optimiser and can_record(accelerator, data, how)
+        self.recorded = Recorded(self._one, self.optimiser) if record else None
+
+    def _one(self, batch):
+        "An update on one batch, without a look at its numbers: (row, norm of the gradient)."
+        total, parts = self.wrapped(batch)
+        self.accelerator.backward(total)
+        norm = self._limited()
+        self.optimiser.step()
+        return {"total": total.detach(), **parts}, norm
+
+    def _limited(self):
+        limit = math.inf if self.how["clip"] is None else self.how["clip"]
+        return self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
 
     def step(self, update, due) -> dict: # update, total and the parts of the loss
         "Loss, gradient, limit, step. `due`: will a row or a checkpoint follow?"
         accelerator, how, k, rows = self.accelerator, self.how, self.how["accumulate"], []
         check = functools.partial(_check_finite, update, due, accelerator, how["lr"], self.folder)
+        if self.recorded: return self._replayed(update, check)
         for i in range(update*k, (update + 1)*k):
             number = i*accelerator.num_processes + accelerator.process_index
             self.batch = self.data.batch(number, how["batch_size"], how["seed"])
@@ -406,13 +423,19 @@ class _Updater:
                 if accelerator.num_processes == 1: check("loss: got", total)
                 accelerator.backward(total/k if k > 1 else total)
             rows.append({"total": total.detach(), **parts})
-        limit = math.inf if how["clip"] is None else how["clip"]
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        norm = self._limited()
         for row in rows if accelerator.num_processes > 1 else ():
             check("loss: got", row["total"])
         check("gradient: got norm", norm)
         self.optimiser.step(); self.scheduler.step(); self.optimiser.zero_grad()
         return {"update": update, **_mean_of_batches(rows)}
+
+    def _replayed(self, update, check):
+        self.batch = self.data.batch(update, self.how["batch_size"], self.how["seed"])
+        row, norm = self.recorded(self.batch)
+        check("loss: got", row["total"]); check("gradient: got norm", norm)
+        self.scheduler.step()
+        return {"update": update, **row}
 
 
 # %%
@@ -487,7 +510,9 @@ class _Checkpoints:
         self.parts = {"model": updater.model, "optimiser": updater.optimiser,
                       "schedule": updater.scheduler, "own": own}
         if not (path := latest(self.folder)): return 0, []
-        return load_checkpoint(self.accelerator, path, self.settings, self.parts)
+        done = load_checkpoint(self.accelerator, path, self.settings, self.parts)
+        if not updater.name: as_unrecorded(updater.optimiser)
+        return done
 
     def save(self, done, history):
         save_checkpoint(self.accelerator, self.folder, done, self.settings, history, self.parts)
@@ -509,13 +534,14 @@ class Run:
                  how, # settings, as `fit` checks them
                  device="auto", checkpoint=None, every=200, progress=True, stop_after=None,
                  optimiser=None, # as `fit` takes it
-                 watch=None): # a `Validation`
+                 watch=None, # a `Validation`
+                 record=False): # as `fit` takes it
         count = lambda name, value: in_range(name, value, low=1, whole=True)
         every, self.end = count("every", every), how["updates"]
         if stop_after is not None: self.end = min(self.end, count("stop_after", stop_after))
         self.model, self.data, self.batch, self.how = model, data, None, how
         self.checkpoint, self.progress, self.watch = checkpoint, progress, watch
-        self.new_optimiser = optimiser
+        self.new_optimiser, self.record = optimiser, record
         self.accelerator = _accelerator(device, how["precision"])
         settings = _settings(model, data, how, watch, self.accelerator.num_processes)
         self.checkpoints = _Checkpoints(checkpoint, every, settings, self.accelerator)
@@ -528,7 +554,7 @@ class Run:
             undo.enter_context(_in_training(model, how, here.process_index, watch))
             self.data = self.data.to(here.device)
             self.updater = _Updater(model, self.data, how, here, self.new_optimiser,
-                                    self.checkpoint)
+                                    self.checkpoint, self.record)
             self.optimiser, self.scheduler = self.updater.optimiser, self.updater.scheduler
             states = [*getattr(model, "checkpoint_state", list)(), watch, self.data]
             start, self.history = self.checkpoints.resume(self.updater, states)

@@ -148,17 +148,20 @@ class JMVAE(_JointAndOwn):
         self.warm_up = in_range("warm_up", warm_up, low=0, whole=True)
         self.register_buffer("updates_seen", torch.zeros((), dtype=torch.long))
 
+    def _alpha_now(self):
+        "Alpha, phased in; as a tensor, because reading a number from a card makes all wait for it."
+        if not self.training: return self.alpha
+        self.updates_seen += 1
+        if not self.warm_up: return self.alpha
+        return (self.alpha*(self.updates_seen.double()/self.warm_up).clamp(max=1.)).float()
+
     def loss(self, batch) -> Loss:
         "Eq. (1), with alpha phased in while training. Of a part of the modalities: its ELBO."
         if len(self.check(batch)) < len(self.names): return _of_a_part(self, batch)
         q = self.encoder(batch)
         logs = self.log_likelihoods(batch, q.rsample())
         pull = sum(q.kl(self.encoders[n](batch[n])) for n in self.names)
-        phase = 1.
-        if self.training and self.warm_up:
-            phase = min(1., (self.updates_seen.item() + 1)/self.warm_up)
-        if self.training: self.updates_seen += 1
-        total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self.alpha*phase*pull.mean()
+        total = -(self.weighted(logs) - self.beta*q.kl()).mean() + self._alpha_now()*pull.mean()
         return Loss(total, self.parts(logs, kl=q.kl(), pull=pull))
 
 

@@ -580,6 +580,24 @@ def _replaced(batch, q, stored, rows):
 # %%
 #| exports
 #| code-fold: true
+#| code-summary: "The tensors of a memory"
+def _tensors(batch, q, memory):
+    "What a `Replay` holds, by name."
+    rest = {} if memory is None else {"memory": memory}
+    return {**{f"batch {n}": batch[n] for n in sorted(batch)}, "mean": q.mean, "logvar": q.logvar,
+            **rest}
+
+def _looks(stored):
+    return {n: (x.shape, x.dtype, x.device) for n, x in _tensors(*stored).items()}
+
+def _copies(batch, q, memory):
+    return ({n: x.clone() for n, x in batch.items()},
+            DiagonalGaussian(q.mean.clone(), q.logvar.clone()), None if memory is None else memory.clone())
+
+
+# %%
+#| exports
+#| code-fold: true
 #| code-summary: "Class: Replay"
 class Replay:
     "Unfinished refinements of earlier updates, to be continued in place of part of a batch."
@@ -594,7 +612,12 @@ class Replay:
         rows = torch.randperm(len(old), device=old.device)[:count]
         return _replaced(batch, q, self.stored, rows)
 
-    def store(self, batch, q, memory): self.stored = (batch, q.detach(), memory)
+    def store(self, batch, q, memory):
+        "Keep copies, in the old ones' place where they fit: there a recorded update looks for them."
+        new = batch, q.detach(), memory
+        if self.stored is None or _looks(self.stored) != _looks(new): self.stored = _copies(*new)
+        else:
+            for old, x in zip(_tensors(*self.stored).values(), _tensors(*new).values()): old.copy_(x)
 
     def reset(self):
         "Forget what an earlier training left."
