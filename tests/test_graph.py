@@ -113,8 +113,8 @@ def test_drawn_data_rests_on_what_draws_it(dataset, at_root):
         if role(j) != "talk": assert set(DATASETS[dataset].drawn) <= modules_of(j), j.name
 
 def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
-    everybodys = {"core", "data", "missing", "distributions", "networks", "vae", "training", "recording", "watching", "checkpoints",
-                  "signatures",
+    everybodys = {"core", "data", "missing", "distributions", "networks", "vae", "training", "recording", "watching",
+                  "checkpoints", "signatures",
                   "states", "multimodal_elbo", "distillation", "datasets.digits", "datasets.street_numbers"}
     own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(),
            "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}

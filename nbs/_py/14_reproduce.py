@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the scales (`smoke`, `quick`, `real`, `long`, `paper`) and what each of them fixes;
+# - the scales (`smoke`, `quick`, `real`, `long`, `long_bf16`, `twice`, `paper`) and what each of them fixes;
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
@@ -613,7 +613,7 @@ else: raise AssertionError("let through")
 # - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
 # - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
 # - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.
-# - **A number without its spread.** `n_seeds` is 1 for all of `quick`, at `long` so far, and at `real` for birds and faces; then `std` is empty, and a small difference may be chance.
+# - **A number without its spread.** `n_seeds` is 1 for all of `quick` and `twice`, and at `real` for birds and faces; then `std` is empty, and a small difference may be chance.
 #
 # ## Recap
 #
