@@ -591,8 +591,8 @@ def _looks(stored):
     return {n: (x.shape, x.dtype, x.device) for n, x in _tensors(*stored).items()}
 
 def _copies(batch, q, memory):
-    return ({n: x.clone() for n, x in batch.items()},
-            DiagonalGaussian(q.mean.clone(), q.logvar.clone()), None if memory is None else memory.clone())
+    q = DiagonalGaussian(q.mean.clone(), q.logvar.clone())
+    return {n: x.clone() for n, x in batch.items()}, q, None if memory is None else memory.clone()
 
 
 # %%
