@@ -6,7 +6,7 @@
 __all__ = ['lr_factor', 'resolve_precision', 'fit', 'Run', 'Stream']
 
 # %% ../nbs/02g_training.ipynb #dc58e5be
-import contextlib, functools, json, math, os, re, time, warnings
+import contextlib, functools, json, math, os, re, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import pandas as pd
 import torch
@@ -261,13 +261,6 @@ def _check_finite(update, due, accelerator, lr, folder, what, value):
     raise MmvaeError(f"{what} {value.item()} at update {update}{f' of process {rank}'*many}, "
                      f"allowed: finite numbers; a smaller lr than {lr}{then} may help")
 
-def _warn_of_parts(row, history):
-    "One line, the first time, for parts that are no numbers although the total is one."
-    wild = [k for k, v in row.items() if not math.isfinite(v)]
-    if wild and all(math.isfinite(r.get(k, 0.)) for k in wild for r in history):
-        warnings.warn(f"loss: its part {wild[0]} is {row[wild[0]]} at update {row['update']}, "
-                      "while the total is finite", stacklevel=5)
-
 # %% ../nbs/02g_training.ipynb #298b3cbd
 def _settings(model, data, how, watch, processes):
     "What a checkpoint has to agree on, as its file gives it."
@@ -336,7 +329,7 @@ class Run:
             states = [*getattr(model, "checkpoint_state", list)(), watch, self.data]
             start, self.history = self.checkpoints.resume(self.updater, states)
             if watch and watch.over(self.history): self.end = start
-            self.bar = _Bar(start, how["updates"], self.progress and here.is_main_process)
+            self.bar = ProgressBar(start, how["updates"], self.progress and here.is_main_process)
             undo.callback(self.bar.close)
             self.left, self.undo = range(start, self.end), undo.pop_all()
         return self
@@ -359,7 +352,7 @@ class Run:
         "Keep a row of the history, call the callbacks, show both."
         row = _mean_of_processes(row, self.accelerator)
         self.row = {k: v if k == "update" else float(v) for k, v in row.items()}
-        _warn_of_parts(self.row, self.history)
+        warn_of_parts(self.row, self.history)
         self.history.append(self.row)
         if callbacks:
             with keeping_random_state():                     # a callback changes no weight
@@ -383,20 +376,6 @@ class Run:
             warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
                           f"different items are alike (they vary by less than {ALIKE:.0%} of what "
                           "the data do); a plateau, or a collapsed posterior", stacklevel=4)
-
-# %% ../nbs/02g_training.ipynb #60776c02
-class _Bar:
-    "A progress bar with the parts of the loss, and the status file of `write_status`."
-    def __init__(self, start, total, show):
-        from tqdm.auto import tqdm
-        self.bar = tqdm(total=total, initial=start, disable=not show)
-        self.shown, self.main = 0.0, show
-    def show(self, update, row):
-        text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
-        self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
-        if time.time() - self.shown > 1:
-            self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
-    def close(self): self.bar.close()
 
 # %% ../nbs/02g_training.ipynb #0e3a7cf0
 #| code-fold: true

@@ -59,6 +59,37 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [r["a"] for r in csv.DictReader(open(tmp_path/"steps.csv", newline=""))] == ["1", "2"]
     assert [p.name for p in tmp_path.iterdir()] == ["steps.csv"]
 
+def test_a_table_of_a_card_is_kept_where_there_is_none(tmp_path, capsys):
+    (tmp_path/"cuda.csv").write_text("measured elsewhere")
+    bench.measure("cuda", bench.options(["--device", "cpu", "--out", str(tmp_path)]))
+    assert (tmp_path/"cuda.csv").read_text() == "measured elsewhere" and "nothing of it" in capsys.readouterr().out
+
+def test_an_update_on_a_card_is_timed_between_looks_at_the_loss(data, monkeypatch):
+    "On the processor, where nothing is recorded: the number is the clock's, and what comes before it does not count."
+    import bench_cuda
+    now, fit, found = [0.], bench_cuda.fit, {}
+    def timed(model, data, updates, *args, callbacks, record, **how):
+        found.update(updates=updates, record=record)
+        def tick(run): now[0] += 900. if run.update < 30 else .05; callbacks[0](run)
+        return fit(model, data, updates, *args, callbacks=[tick], record=record, **how)
+    monkeypatch.setattr(bench_cuda, "fit", timed)
+    monkeypatch.setattr(bench_cuda.time, "perf_counter", lambda: now[0])
+    row = bench_cuda.speed("mvae", data, 4, "float32", True, 20, "cpu")
+    assert row == {"ms": 5.263, "gb": ""} and found == {"updates": 50, "record": True}     # 2 x 50 ms for 19 updates
+
+def test_cases_of_a_card_are_those_asked_for(monkeypatch):
+    import bench_cuda
+    asked = []
+    monkeypatch.setattr(bench_cuda, "speed", lambda *a: asked.append((a[0], *a[2:])) or {"ms": 1., "gb": 1.})
+    how = bench.options(["--quick", "--precisions", "float32", "--methods", "jvae", "mopoe"])
+    how.device = "cuda"
+    rows = list(bench_cuda.recorded(how))
+    assert asked == [(m, 64, "float32", r, n, "cuda") for m in ("jvae", "mopoe")
+                     for r, n in ((False, 25), (True, 100))]
+    assert [(r["method"], r["recorded"]) for r in rows] == [(a[0], a[3]) for a in asked]
+    how = bench.options(["--precisions", "float32,bf16"]); how.device = "cuda"
+    assert {(r["method"], r["batch"], r["precision"]) for r in bench_cuda.recorded(how)} == set(bench_cuda.CASES)
+
 def test_a_precision_is_measured_once_and_only_where_it_is_fast(monkeypatch):
     for amx in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"amx_bf16": amx})
@@ -86,10 +117,12 @@ def test_the_page_runs_with_and_without_tables(measured, tmp_path, monkeypatch):
         exec(compile(ast.Module(body + [last]*(not called), []), "bench", "exec"), names)
         if called: shown.append(eval(compile(ast.Expression(last.value), "bench", "eval"), names))
     said = [s.data for s in shown if s is not None]
-    if not measured: assert said.count(names["ABSENT"]) == len(said) - 1 == 8 and "make bench" in names["ABSENT"]
+    if not measured: assert said.count(names["ABSENT"]) == len(said) - 1 == 9 and "make bench" in names["ABSENT"]
     else:
-        assert names["ABSENT"] not in said and len(said) == 7     # and two figures
+        assert names["ABSENT"] not in said and len(said) == 8     # and two figures
         assert "| 64 | MoPoE | 20 | 10 | 25 | 0.8 | 16 | 1.25 | 0.5 |" in said[1]
+        assert "| MoPoE | drawn digits | 64 | float32 | 9 | 2 | 4.5 | 1.33 |" in said[-1]
+        assert "| JVAE (teacher) | drawn digits | 256 | bf16 |  | 3 |  | 2 |" in said[-1]
         assert "0.80 to 0.80 of the peer's (median 0.80, 1 cases) and 1.25" in said[2]
 
 def write_tables(folder):
@@ -101,6 +134,9 @@ def write_tables(folder):
     steps = rows("mopoe") + [r for r in rows("iterative_t2") if r["who"] != "peer"]
     tables = {"steps": steps, "fit": rows("mopoe", updates=62), "modalities": rows("mopoe", data="made_up_2"),
               "birds": rows("jvae"), "memory": rows("jvae", before_mb=300, peak_mb=400)}
+    card = [("mopoe", 64, "float32", False, 9.), ("mopoe", 64, "float32", True, 2.), ("jvae", 256, "bf16", True, 3.)]
+    tables["cuda"] = [dict(zip(("method", "batch", "precision", "recorded", "ms"), c), data="drawn digits", gb="",
+                           **clock.machine("cpu")) for c in card]
     for name, found in tables.items(): bench.write(folder/f"{name}.csv", found)
 
 

@@ -520,8 +520,8 @@ def breaks(run): raise RuntimeError("mine")
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_however_a_training_ends_nothing_is_left_behind(ending, precision, tmp_path, monkeypatch):
     "The bar is closed, the model in evaluation mode and free of accelerate's marks, the generators where they were."
-    closed, close = [], training._Bar.close
-    monkeypatch.setattr(training._Bar, "close", lambda self: (closed.append(self.bar), close(self)))
+    closed, close = [], training.ProgressBar.close
+    monkeypatch.setattr(training.ProgressBar, "close", lambda self: (closed.append(self.bar), close(self)))
     how = dict(updates=12, batch_size=8, lr=0.01, precision=precision, checkpoint=tmp_path, every=4, **QUIET)
     model = Breaks(5, float("nan")) if ending == "no number" else Line()
     if ending == "refused": fit(Line(), tensors(), **how)

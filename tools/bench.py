@@ -6,6 +6,7 @@ One table a block, results/bench/BLOCK.csv. All subjects of a case run in one pr
 (A B B A), on one thread, and only their ratios are to be trusted: in another process the same step
 may take a fifth more or less. Processor time; on CUDA the wall between two synchronisations. The
 peer is multivae, in the environment that `make bench` makes; without it the rest is measured.
+The block `cuda` is for a card only: an update as written, and as launched from a recording.
 """
 import argparse, contextlib, copy, csv, json, subprocess, sys, tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmvae_nb.core import atomic_path
 from mmvae_nb.training import fit, resolve_precision
 
 import bench_cases as cases
+import bench_cuda
 import bench_peer as peer
 from bench_clock import alternate, forget_peak, machine, most_memory, summary
 from notebooks import ROOT
@@ -157,7 +159,8 @@ def peak(row, device):
         for u in range(3): step(u)
     return {"before_mb": round(before), "peak_mb": round(most_memory(device))}
 
-BLOCKS = {"steps": steps, "fit": whole, "modalities": modalities, "birds": birds, "memory": memory}
+BLOCKS = {"steps": steps, "fit": whole, "modalities": modalities, "birds": birds, "memory": memory,
+          "cuda": bench_cuda.recorded}
 
 
 # ---- tables
@@ -205,7 +208,8 @@ def measure(block, how):
         here = {"device": device, "precisions": usable(how.precisions, device)}
         found = BLOCKS[block](argparse.Namespace(**{**vars(how), **here}))
         rows += [{**r, **machine(device)} for r in found]
-    write(how.out/f"{block}.csv", rows)
+    if rows: write(how.out/f"{block}.csv", rows)
+    else: print("  nothing of it can be measured here", flush=True)   # and what is there stays
 
 def main(argv=None):
     how = options(argv)

@@ -259,7 +259,28 @@ def reproduce():
     d.text(240, 202, "what has run is not run again.", "f-soft")
     return d
 
+def recording():
+    "02k: a card that waits, and one that does not."
+    d = Drawing("A card that waits for Python, and one that does not",
+                "Above, Python launches kernels one by one, and the card works for a moment and "
+                "waits for the next. Below, one launch starts the recording, and the card works "
+                "without a gap and is done earlier.", 290,
+                "As written, and recorded")
+    for y, said in [(70, "as written"), (186, "recorded")]:
+        d.text(20, y + 3, said, weight=600, anchor="start")
+        for row, who in enumerate(["Python", "card"]):
+            d.text(20, y + 32 + 40*row, who, "f-soft", anchor="start")
+    for i in range(8):
+        x = 90 + 45*i
+        d.box(x, 84, 38, 24, "ink"); d.arrow([(x + 38, 96), (x + 42, 124)], "soft", width=1.6)
+        d.box(x + 40, 126, 9, 24, "teacher", filled=True)
+        d.box(136 + 9*i, 242, 9, 24, "teacher", filled=True)
+    d.box(90, 200, 38, 24, "ink"); d.arrow([(128, 212), (134, 240)], "soft", width=1.6)
+    d.text(224, 260, "the same work, and no gaps", "f-soft", anchor="start")
+    return d
+
 
 LESSON = dict(data=data, distributions=distributions, networks=networks, vae=vae, training=training,
               metrics=metrics, gap=gap, refine=refine, pull=pull, subsets=subsets,
-              information=information, birds=birds, faces=faces, reproduce=reproduce)
+              information=information, birds=birds, faces=faces, reproduce=reproduce,
+              recording=recording)

@@ -22,7 +22,7 @@
 
 # %%
 #| export
-import contextlib, functools, json, math, os, re, time, warnings
+import contextlib, functools, json, math, os, re, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import pandas as pd
 import torch
@@ -376,7 +376,8 @@ def _in_training(model, how, process, watch):
 # ### An update
 #
 # `_Updater` holds what step two had as variables: the model, its optimiser, the schedule. Its `step` is the body of that loop, for one batch or for several whose gradients are averaged (with several processes each has batches of its own). One more line is there
-# for speed alone: weights of convolutions lie with their channels side by side (`channels_last`).
+# for speed alone: weights of convolutions lie with their channels side by side (`channels_last`). With `record=True` on a CUDA card three updates are done as written, the next one is recorded,
+# and from then on each is launched whole from that recording, because a small update on a card is mostly waiting for Python ([lesson 02k](02k_recording.ipynb)).
 
 # %%
 #| exports
@@ -455,7 +456,7 @@ def _mean_of_processes(row, accelerator):
 
 
 # %% [markdown]
-# A number that is not finite ends the training. A part of the loss that is none although the total is one would be overlooked, so it gets one line.
+# A number that is not finite ends the training. A part of the loss that is none although the total is one would be overlooked, so it gets one line ([lesson 02i](02i_watching.ipynb)).
 
 # %%
 #| exports
@@ -467,13 +468,6 @@ def _check_finite(update, due, accelerator, lr, folder, what, value):
     then = f", in another folder than {folder} or after deleting it," if latest(folder) else ""
     raise MmvaeError(f"{what} {value.item()} at update {update}{f' of process {rank}'*many}, "
                      f"allowed: finite numbers; a smaller lr than {lr}{then} may help")
-
-def _warn_of_parts(row, history):
-    "One line, the first time, for parts that are no numbers although the total is one."
-    wild = [k for k, v in row.items() if not math.isfinite(v)]
-    if wild and all(math.isfinite(r.get(k, 0.)) for k in wild for r in history):
-        warnings.warn(f"loss: its part {wild[0]} is {row[wild[0]]} at update {row['update']}, "
-                      "while the total is finite", stacklevel=5)
 
 
 # %% [markdown]
@@ -559,7 +553,7 @@ class Run:
             states = [*getattr(model, "checkpoint_state", list)(), watch, self.data]
             start, self.history = self.checkpoints.resume(self.updater, states)
             if watch and watch.over(self.history): self.end = start
-            self.bar = _Bar(start, how["updates"], self.progress and here.is_main_process)
+            self.bar = ProgressBar(start, how["updates"], self.progress and here.is_main_process)
             undo.callback(self.bar.close)
             self.left, self.undo = range(start, self.end), undo.pop_all()
         return self
@@ -582,7 +576,7 @@ class Run:
         "Keep a row of the history, call the callbacks, show both."
         row = _mean_of_processes(row, self.accelerator)
         self.row = {k: v if k == "update" else float(v) for k, v in row.items()}
-        _warn_of_parts(self.row, self.history)
+        warn_of_parts(self.row, self.history)
         self.history.append(self.row)
         if callbacks:
             with keeping_random_state():                     # a callback changes no weight
@@ -606,22 +600,6 @@ class Run:
             warnings.warn(f"{', '.join(same)}: after {self.update + 1} updates reconstructions of "
                           f"different items are alike (they vary by less than {ALIKE:.0%} of what "
                           "the data do); a plateau, or a collapsed posterior", stacklevel=4)
-
-
-# %%
-#| exports
-class _Bar:
-    "A progress bar with the parts of the loss, and the status file of `write_status`."
-    def __init__(self, start, total, show):
-        from tqdm.auto import tqdm
-        self.bar = tqdm(total=total, initial=start, disable=not show)
-        self.shown, self.main = 0.0, show
-    def show(self, update, row):
-        text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
-        self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
-        if time.time() - self.shown > 1:
-            self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
-    def close(self): self.bar.close()
 
 
 # %% [markdown]

@@ -18,7 +18,7 @@
 
 # %%
 #| export
-import contextlib, math
+import contextlib, math, time, warnings
 from collections.abc import Iterable, Iterator, Mapping
 import torch
 from mmvae_nb.core import *
@@ -26,12 +26,69 @@ from mmvae_nb.data import MultimodalData, as_float
 from mmvae_nb.missing import as_tensor, patterns
 
 # %%
-import warnings
+import os, tempfile
 from mmvae_nb.data import TensorData
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 from mmvae_nb.training import fit
 from mmvae_nb.vae import Loss
+
+
+# %% [markdown]
+# ## While it runs
+#
+# What a person at the screen sees comes first: a bar with the parts of the loss. A scheduler has no screen, so the bar also writes the status file that lesson 14d reads, at most once a second because a write costs more than a small update.
+
+# %%
+#| exports
+class ProgressBar:
+    "A progress bar with the parts of the loss, and the status file of `write_status`."
+    def __init__(self, start, # updates done before this training, by the one it goes on from
+                 total, # updates there will be
+                 show # draw it? The status file is written either way
+                ):
+        from tqdm.auto import tqdm
+        self.bar = tqdm(total=total, initial=start, disable=not show)
+        self.shown, self.main = 0.0, show
+    def show(self, update, row):
+        text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "update")
+        self.bar.set_postfix_str(text, refresh=False); self.bar.update(update - self.bar.n)
+        if time.time() - self.shown > 1:
+            self.shown = time.time(); write_status(step=update, total=self.bar.total, text=text)
+    def close(self): self.bar.close()
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    before = os.environ.get("MMVAE_STATUS"); os.environ["MMVAE_STATUS"] = path = f"{folder}/status.json"
+    bar = ProgressBar(2, 10, show=False)
+    bar.show(3, {"update": 2, "total": 1.5}); first = read_json(path); bar.shown += 60
+    bar.show(4, {"update": 3, "total": 1.2}); bar.close()
+    assert (first["step"], first["total"], first["text"]) == (3, 10, "total 1.5") and read_json(path) == first
+    os.environ.pop("MMVAE_STATUS") if before is None else os.environ.update(MMVAE_STATUS=before)
+
+
+# %% [markdown]
+# A part of the loss can be infinite while the total is a number, because some parts are shown only and not added. The training goes on, and nobody looks at a column of a table that is still growing. So the first such row is told of in one line.
+
+# %%
+#| exports
+def warn_of_parts(row, # of the history: update, total and the parts of the loss
+                  history # the rows before it
+                 ):
+    "One line, the first time, for parts that are no numbers although the total is one."
+    wild = [k for k, v in row.items() if not math.isfinite(v)]
+    if wild and all(math.isfinite(r.get(k, 0.)) for k in wild for r in history):
+        warnings.warn(f"loss: its part {wild[0]} is {row[wild[0]]} at update {row['update']}, "
+                      "while the total is finite", stacklevel=5)
+
+
+# %%
+rows = [{"update": i, "total": 1., "kl": kl} for i, kl in enumerate([.5, math.inf, math.nan])]
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for i, row in enumerate(rows): warn_of_parts(row, rows[:i])
+assert [str(w.message) for w in said] == ["loss: its part kl is inf at update 1, while the total is finite"]
 
 
 # %% [markdown]

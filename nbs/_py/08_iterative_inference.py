@@ -591,8 +591,8 @@ def _looks(stored):
     return {n: (x.shape, x.dtype, x.device) for n, x in _tensors(*stored).items()}
 
 def _copies(batch, q, memory):
-    return ({n: x.clone() for n, x in batch.items()},
-            DiagonalGaussian(q.mean.clone(), q.logvar.clone()), None if memory is None else memory.clone())
+    q = DiagonalGaussian(q.mean.clone(), q.logvar.clone())
+    return {n: x.clone() for n, x in batch.items()}, q, None if memory is None else memory.clone()
 
 
 # %%
@@ -613,11 +613,12 @@ class Replay:
         return _replaced(batch, q, self.stored, rows)
 
     def store(self, batch, q, memory):
-        "Keep copies, in the old ones' place where they fit: there a recorded update looks for them."
+        "Keep copies, in the old ones' place where they fit: a recorded update looks there."
         new = batch, q.detach(), memory
         if self.stored is None or _looks(self.stored) != _looks(new): self.stored = _copies(*new)
         else:
-            for old, x in zip(_tensors(*self.stored).values(), _tensors(*new).values()): old.copy_(x)
+            old, new = _tensors(*self.stored), _tensors(*new)
+            for n, x in new.items(): old[n].copy_(x)
 
     def reset(self):
         "Forget what an earlier training left."

@@ -13,7 +13,7 @@
 #
 # Times are processor time of one thread (on a GPU: by the wall, between two synchronisations), medians of repetitions in the order A B B A. Only the ratios travel: on another
 # machine, and even in another process, the same step takes another time. The command is `make bench`; a block alone is measured anew by
-# `make bench ARGS="--only steps"`. All data here is drawn by the package.
+# `make bench ARGS="--only steps"`. All data here is drawn by the package, but where a table says otherwise.
 #
 # A test compares the peer's losses with ours on the same weights and items, samples replaced by their means: they are the same to five digits.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
+from mmvae_nb.experiments.table import METHODS
 from mmvae_nb.plotting import method_colour, method_name, set_style
 
 set_style()
@@ -79,7 +80,8 @@ def machines():
     lines = {}
     for path in sorted(FOLDER.glob("*.csv")):
         for r in rows(path.stem)[["device", "gpu", "cpu", "vectors", "amx", "threads", "torch"]].drop_duplicates().itertuples():
-            what = f"{r.gpu or r.cpu} ({r.device}; vectors: {r.vectors}; AMX: {r.amx}), {r.threads} thread(s), torch {r.torch}"
+            known = [f"{k}: {v}" for k, v in (("vectors", r.vectors), ("AMX", r.amx)) if v]
+            what = f"{r.gpu or r.cpu} ({'; '.join([r.device, *known])}), {r.threads} thread(s), torch {r.torch}"
             lines.setdefault(what, []).append(path.stem)
     return Markdown("\n".join(f"- {', '.join(blocks)}: {what}" for what, blocks in lines.items()) or ABSENT)
 
@@ -228,6 +230,29 @@ def peaks():
     return table(frame.assign(method=frame["method"].map(label), batch=frame["batch"].astype(str)))
 
 peaks()
+
+
+# %% [markdown]
+# ## On a card, recorded
+#
+# Milliseconds an update of `fit` on one card, by the wall, between two looks at the loss: as Python writes it, operation by operation, and launched whole from a recording ([lesson 02k](02k_recording.ipynb)). One process had the card to itself. A cell without a number was not measured.
+# *What to see*: as written the time is Python's and hardly the card's; recorded, four times the items cost less than half as much again. The command is `make bench ARGS="--only cuda"`; it measures on drawn digits, and the table says on which data its numbers were.
+
+# %%
+#| echo: false
+def on_a_card():
+    "As written and recorded, a row for each method, batch and precision."
+    found = rows("cuda")
+    if found is None or not len(found): return Markdown(ABSENT)
+    keys = ["method", "data", "batch", "precision"]
+    wide = found.pivot_table(index=keys, columns="recorded", values="ms", sort=False)
+    wide = wide.reindex(columns=[False, True]).set_axis(["as written, ms", "recorded, ms"], axis=1)
+    wide["times as fast"] = wide["as written, ms"]/wide["recorded, ms"]
+    wide["minutes for 40,000"] = wide["recorded, ms"]*40_000/60_000
+    frame = wide.reset_index()
+    return table(frame.assign(method=frame["method"].map(lambda m: METHODS[m].label or label(m)), batch=frame["batch"].astype(str)))
+
+on_a_card()
 
 # %% [markdown]
 # ## What is not here
