@@ -185,14 +185,28 @@ def sized(out):
         changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
         if changed != text: file.write_text(changed, encoding="utf-8")
 
+INLINE = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]{30000,}")
+
+def of_few_colours(png):
+    "A picture's bytes with 256 colours; None where it shines through."
+    with Image.open(io.BytesIO(png)) as picture:
+        if "A" in picture.mode and picture.getchannel("A").getextrema()[0] < 255: return None
+        few, out = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE), io.BytesIO()
+    few.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
 def light(out):
-    """Give the reports' figures 256 colours: a third of the bytes, and hardly another look. The
-    files of `results/` stay as they are."""
+    """Give the figures of reports and the large ones of lessons 256 colours: a third of the bytes,
+    and hardly another look. The files of `results/` and the notebooks stay as they are."""
     for file in out.glob("results/*/figures/*.png"):
-        with Image.open(file) as picture:
-            if "A" in picture.mode and picture.getchannel("A").getextrema()[0] < 255: continue
-            few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        if picture.mode != "P": few.save(file, optimize=True)
+        few = of_few_colours(file.read_bytes())
+        if few and len(few) < file.stat().st_size: file.write_bytes(few)
+    def new(m):
+        few = base64.b64encode(of_few_colours(base64.b64decode(m[0])) or b"").decode()
+        return few if 0 < len(few) < len(m[0]) else m[0]
+    for file in out.rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        if (changed := INLINE.sub(new, text)) != text: file.write_text(changed, encoding="utf-8")
 
 def warned(said):
     "The warnings in what Quarto (`WARN: ...`, in colour) and pandoc (`[WARNING] ...`) said."

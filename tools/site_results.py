@@ -29,8 +29,9 @@ def by_size(scales):
 
 def public(scale, report):
     "May the pictures of a `Report` at a scale be shown? A scale that is not known counts as real."
-    source = SCALES[scale].source if scale in SCALES else "real"
-    return may_publish(report.dataset, source)
+    return may_publish(report.dataset, source_of(scale))
+
+def source_of(scale): return SCALES[scale].source if scale in SCALES else "real"
 
 def anchor(file):
     "The place of a file on its page: a figure and a table may have the same name."
@@ -50,20 +51,25 @@ class Results:
 
     def of_scale(self, scale):
         "Report -> its files, in the ledger's order; under None what belongs to the whole scale."
-        folder, found = self.root/"results"/scale, {}
+        folder, found, known = self.root/"results"/scale, {}, set()
         for name, report in self.reports.items():
             listed = [folder/kind/f"{stem}{suffix}" for kind, suffix in KINDS.items()
                       for stem in getattr(report, kind)]
             shown = public(scale, report)
             files = [f for f in listed if f.exists() and (shown or f.suffix == ".csv")]
+            known |= set(files)
             ran = name in self.executed(scale) or name in self.kept(scale)
-            if files or ran: found[name] = files
-        known = {f for files in found.values() for f in files}
+            if (files or ran) and not self.superseded(scale, name): found[name] = files
         there = [f for kind, suffix in KINDS.items() for f in (folder/kind).glob(f"*{suffix}")]
         rest = sorted(f for f in there if f not in known)
         found[None] = [f for f in rest if f.suffix == ".csv" and f.stem in WHOLE]
         self.left_over += [f for f in rest if f not in found[None]]
         return found
+
+    def superseded(self, scale, name):
+        "Is a report shown at a larger scale, on the same kind of data? The site shows the largest."
+        return any(name in found and source_of(s) == source_of(scale)
+                   for s, found in self.shown.items())
 
     def executed(self, scale):
         "Executed reports of a scale that may be shown, by name."
