@@ -30,7 +30,7 @@ STILLS = {"elbo-hill": {}, "two-experts": {}, "kl-direction": {}, "jmvae-alpha":
 
 # ---- what was measured
 
-def line_data(root=ROOT, scale="real"):
+def line_data(root=ROOT, scale="long"):
     """The talk's line in nats below the best Gaussian, from the records of a scale's runs: a mean
     over the seeds that all its posteriors have. None if one of them was not run."""
     rows = metric_rows(root/"results"/scale)

@@ -46,6 +46,9 @@ SCALES = { # from the smallest to the largest
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
     "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90),
+    "long_bf16": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 3, 5000, 1500, 800, 32, 90,
+                       precision="bf16"),
+    "twice": Scale("real", None, 20000, 10000, 10000, 2000, 64, 4, 1, 5000, 1500, 800, 32, 180),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
 
@@ -89,15 +92,15 @@ METHODS = {
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
     # controls: do decoders learn from single modalities?
-    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=2,
+    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
     "jvae_unimodal_decoders_student": Method(
-        **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=2,
+        **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=3,
         label="Student of JVAE, decoders also from single modalities"),
-    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=2,
+    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=3,
                              label="Iterative teacher, decoders from t = T only"),
     "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
-                                     seeds=2, label="Iterative student, decoders from t = T only"),
+                                     seeds=3, label="Iterative student, decoders from t = T only"),
     # controls: what is each ingredient of the refiner good for?
     **{f"iterative_without_{w}": Method(
         **_iterative, options={"without": [w]}, seeds=1,
@@ -107,7 +110,7 @@ METHODS = {
         seeds=1) for w in ("units", "memory", "bound", "calming")},
     # on the JVAE's decoders: only inference differs
     "refined": Method(**_refined, label="Refined, JVAE's decoders"),
-    "refined_marino": Method(**{**_refined, "seeds": 1}, options={"refiner": "marino"},
+    "refined_marino": Method(**_refined, options={"refiner": "marino"},
                              label="Marino's refiner, JVAE's decoders"),
     "refined_student": Method(**_students, teacher="refined", seeds=1,
                               label="Student of refined, JVAE's decoders", colour="#556b2f"),
@@ -253,7 +256,7 @@ REPORTS = {
         scales=("real", "long", "paper")),
     "convergence": Report("convergence",
         ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
-        ("convergence",), ("convergence",), scales=("long", "paper")),
+        ("convergence",), ("convergence",), scales=("long", "twice", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),

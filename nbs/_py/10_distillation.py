@@ -502,10 +502,10 @@ side_by_side({"from a digit": street_numbers("mnist"), "from a word": street_num
 # %% [markdown]
 # ### Why not the start?
 #
-# The teacher has an encoder for each modality already: the start $q_0$ of its refinement sees $x_m$ alone, as a student does, and was trained with the teacher's own decoders. So is the student needed? The records of the runs on real digits (lesson 14; three seeds, 2,800 updates for teacher and starts, 1,600 for the students) have both on the same decoders:
+# The teacher has an encoder for each modality already: the start $q_0$ of its refinement sees $x_m$ alone, as a student does, and was trained with the teacher's own decoders. So is the student needed? The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students) have both on the same decoders:
 
 # %%
-runs = metric_rows(Path("../results/real")).query("dataset == 'mnist_svhn_text'")
+runs = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
 ways = [f"{a}->{b}" for a, b in itertools.permutations(specs, 2)]
 asked = {"FID, digits drawn": ("fid", [w for w in ways if w.endswith("mnist")]),
          "FID, street numbers drawn": ("fid", [w for w in ways if w.endswith("svhn")]),

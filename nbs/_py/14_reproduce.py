@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the scales (`smoke`, `quick`, `real`, `long`, `paper`) and what each of them fixes;
+# - the scales (`smoke`, `quick`, `real`, `long`, `long_bf16`, `twice`, `paper`) and what each of them fixes;
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
@@ -82,6 +82,9 @@ SCALES = { # from the smallest to the largest
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
     "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90),
+    "long_bf16": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 3, 5000, 1500, 800, 32, 90,
+                       precision="bf16"),
+    "twice": Scale("real", None, 20000, 10000, 10000, 2000, 64, 4, 1, 5000, 1500, 800, 32, 180),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
 
@@ -134,15 +137,15 @@ METHODS = {
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
     # controls: do decoders learn from single modalities?
-    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=2,
+    "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
     "jvae_unimodal_decoders_student": Method(
-        **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=2,
+        **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=3,
         label="Student of JVAE, decoders also from single modalities"),
-    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=2,
+    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=3,
                              label="Iterative teacher, decoders from t = T only"),
     "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
-                                     seeds=2, label="Iterative student, decoders from t = T only"),
+                                     seeds=3, label="Iterative student, decoders from t = T only"),
     # controls: what is each ingredient of the refiner good for?
     **{f"iterative_without_{w}": Method(
         **_iterative, options={"without": [w]}, seeds=1,
@@ -152,7 +155,7 @@ METHODS = {
         seeds=1) for w in ("units", "memory", "bound", "calming")},
     # on the JVAE's decoders: only inference differs
     "refined": Method(**_refined, label="Refined, JVAE's decoders"),
-    "refined_marino": Method(**{**_refined, "seeds": 1}, options={"refiner": "marino"},
+    "refined_marino": Method(**_refined, options={"refiner": "marino"},
                              label="Marino's refiner, JVAE's decoders"),
     "refined_student": Method(**_students, teacher="refined", seeds=1,
                               label="Student of refined, JVAE's decoders", colour="#556b2f"),
@@ -352,7 +355,7 @@ REPORTS = {
         scales=("real", "long", "paper")),
     "convergence": Report("convergence",
         ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
-        ("convergence",), ("convergence",), scales=("long", "paper")),
+        ("convergence",), ("convergence",), scales=("long", "twice", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),
@@ -610,7 +613,7 @@ else: raise AssertionError("let through")
 # - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
 # - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
 # - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.
-# - **A number without its spread.** `n_seeds` is 1 for all of `quick`, at `long` so far, and at `real` for birds and faces; then `std` is empty, and a small difference may be chance.
+# - **A number without its spread.** `n_seeds` is 1 for all of `quick` and `twice`, and at `real` for birds and faces; then `std` is empty, and a small difference may be chance.
 #
 # ## Recap
 #

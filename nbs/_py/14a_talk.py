@@ -101,7 +101,8 @@ def _our_rows(results):
     "One row for each number of the evaluations: mean and standard deviation over seeds."
     return metric_rows(results).groupby(_key, sort=False).agg(
         value=("value", "mean"), std=("value", "std"), n_seeds=("seed", "nunique"),
-        data=("data", "first"), n=("n", "first"), device=("device", "first"),
+        data=("data", "first"), n=("n", "first"),
+        device=("device", lambda d: " and ".join(dict.fromkeys(d))),
         floor=("floor", "mean"), features=("features", "first")).reset_index()
 
 

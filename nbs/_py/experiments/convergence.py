@@ -37,6 +37,9 @@ wanted = {"linear_accuracy": single, "coherence": six, "fid": [c for c in six if
 scales = report.beside()
 records = {name: there.records() for name, there in scales.items()}
 
+of_float32 = lambda there: [r for r in there.runs(there.methods[0]) if r["parameters"]["precision"] == "float32"]
+rounded = {name for name, there in scales.items() if not of_float32(there) and f"{scale}_bf16" == name}
+
 def line(there, method):
     "One method at one scale: what it was given, and the mean over seeds and conditions."
     chain = [there.runs(m) for m in [*teachers_of(method), method]]
@@ -50,7 +53,7 @@ def line(there, method):
 
 
 # %%
-lines = [line(there, m) for there in scales.values() for m in there.methods]
+lines = [line(there, m) for there in scales.values() for m in there.methods if there.scale not in rounded]
 table = pd.DataFrame(lines).sort_values(["of the model", "method"], ignore_index=True)
 for m, best_first in {"linear_accuracy": False, "coherence": False, "fid": True}.items():
     table[f"rank, {m}"] = table.groupby("scale")[m].rank(ascending=best_first).astype(int)
@@ -79,6 +82,26 @@ def order(scale, m):
 for m in wanted:
     print(m)
     for s in dict.fromkeys(table.scale): print(f"  {s}: {order(s, m)}")
+
+
+# %% [markdown]
+# ## In bf16
+#
+# Where this scale was run in mixed precision as well, on several seeds: mean and standard deviation of either, and the difference in units of the standard deviation of one seed.
+
+# %%
+def both(method, there):
+    "A method in either precision, metric by metric."
+    rows = {}
+    for m, where in wanted.items():
+        a, b = (r[(r.method == method) & (r.metric == m) & r.condition.isin(where)].groupby("seed").value.mean()
+                for r in (records[scale], records[there.scale]))
+        spread = ((a.var() + b.var())/2)**.5
+        rows[m] = {"float32": a.mean(), "std": a.std(), "seeds": len(a), "bf16": b.mean(), "std, bf16": b.std(),
+                   "seeds, bf16": len(b), "difference/std": (b.mean() - a.mean())/spread}
+    return pd.DataFrame(rows).T
+pairs = {method_name(m): both(m, scales[r]) for r in rounded for m in scales[r].methods if m in report.methods}
+display(pd.concat(pairs).round(3)) if pairs else print("not run in bf16")
 
 
 # %% [markdown]

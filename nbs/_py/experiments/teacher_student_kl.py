@@ -64,6 +64,9 @@ claims = claims_about("iterative_student", "jmvae_student",
     (f"{ahead} six directions", "coherence", six, 1),
     ("iterative teacher easier to imitate than JVAE, mean of three modalities",
      "teacher_student_kl", singles, -1))
+if (records.metric == "fid_imagenet").any():                        # measured on 1,000 items or more
+    claims += claims_about("iterative_student", "jmvae_student",
+        (f"{ahead} four directions, ImageNet's features", "fid_imagenet", four, -1))
 ahead = "same decoders: student of refined ahead of JMVAE student"
 claims += claims_about("refined_student", "jmvae_student",
     (ahead, "fid", four, -1), (ahead, "linear_accuracy", singles, 1), (ahead, "coherence", six, 1),
