@@ -1,5 +1,5 @@
 """Experiments without a scheduler, and the bundle that carries them to a machine without network."""
-import os, subprocess, sys, tarfile
+import json, os, signal, subprocess, sys, tarfile, time
 from pathlib import Path
 
 import pytest, torch
@@ -97,3 +97,127 @@ def test_what_rests_on_a_job_made_again_is_made_again(tmp_path, monkeypatch):
         if lost: Path(lost).unlink()
         ran.clear()
         assert in_process.run_in_process(jobs) == [] and ran == wanted
+
+
+# ---- several processes
+
+WORKER = """
+import sys
+from mmvae_nb.experiments.graph import Job
+from mmvae_nb.experiments.in_process import run_in_process
+folder, seconds = sys.argv[1], float(sys.argv[2])
+def job(name, *needs, meets=""):
+    return Job(name, f"{folder}/write.ipynb", dict(folder=folder, name=name, meets=meets, seconds=seconds),
+               tuple(f"{folder}/{n}" for n in needs), (f"{folder}/{name}",))
+jobs = [job("a", meets="b"), job("b", meets="a"), job("c", "a"), job("d", "a", "b", "c")]
+if seconds: jobs = jobs[2:3]
+if __name__ == "__main__": print(run_in_process(jobs))
+"""
+WRITE = """
+import time; from pathlib import Path
+with open(f"{folder}/log", "a") as f: f.write(f"{name}\\n")
+Path(f"{folder}/began-{name}").touch()
+end = time.time() + 120                                 # a waits for b, b for a: no process can do both
+while meets and not Path(f"{folder}/began-{meets}").exists(): assert time.time() < end; time.sleep(.02)
+time.sleep(seconds); Path(f"{folder}/{name}").write_text("made")
+"""
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    "A folder for jobs that each write a line; a function that starts a process on them."
+    monkeypatch.setenv("MMVAE_CACHE", str(tmp_path/"cache"))
+    cell = lambda source, *tags: dict(cell_type="code", source=[source], metadata={"tags": tags})
+    cells = [cell("folder, name, meets, seconds = '', '', '', 0", "parameters"), cell(WRITE)]
+    (tmp_path/"write.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path/"worker.py").write_text(WORKER)
+    env, started = dict(os.environ, PYTHONPATH=str(ROOT)), []
+    def start(seconds=0):
+        command = [sys.executable, "worker.py", str(tmp_path), str(seconds)]
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True))
+        return started[-1]
+    start.folder = tmp_path
+    yield start
+    for p in started: p.kill(); p.communicate()
+
+def log(folder): return (folder/"log").read_text().split() if (folder/"log").exists() else []
+
+def test_two_processes_share_the_jobs_and_none_is_done_twice(shared):
+    both = [shared(), shared()]
+    said = [p.communicate(timeout=300) for p in both]
+    assert [p.returncode for p in both] == [0, 0] and [out.strip() for out, _ in said] == ["[]", "[]"], said
+    lines = log(shared.folder)
+    assert set(lines[:2]) == {"a", "b"} and lines[2:] == ["c", "d"]
+
+def test_a_lock_dies_with_its_process(shared, monkeypatch):
+    from mmvae_nb.experiments.graph import Job
+    from mmvae_nb.experiments.in_process import run_in_process
+    (shared.folder/"a").write_text("made")
+    held, end = shared(seconds=600), time.time() + 120
+    while not (shared.folder/"began-c").exists(): assert time.time() < end and held.poll() is None; time.sleep(.05)
+    at, name = shared.folder, "c"
+    job = Job(name, f"{at}/write.ipynb", dict(folder=str(at), name=name), (f"{at}/a",), (f"{at}/{name}",))
+    assert run_in_process([job], minutes=.03) == ["c"] and log(at) == ["c"]
+    held.send_signal(signal.SIGKILL); held.wait()
+    assert run_in_process([job], minutes=2) == [] and log(at) == ["c", "c"] and (at/"c").exists()
+
+@pytest.fixture
+def in_turn(tmp_path, monkeypatch):
+    "train -> evaluate -> report, as files; a function that does jobs as another process would, and what ran."
+    from mmvae_nb.experiments import in_process
+    from mmvae_nb.experiments.graph import Job
+    monkeypatch.chdir(tmp_path); monkeypatch.setenv("MMVAE_CACHE", str(tmp_path/"cache"))
+    jobs = [Job(n, n, {}, i, (n,)) for n, i in dict(train=(), evaluate=("train",), report=("evaluate",)).items()]
+    ran, tick = [], iter(range(10**9, 10**9 + 1000))
+    def write(name): Path(name).write_text("made"); os.utime(name, (next(tick),)*2)
+    monkeypatch.setattr(in_process, "_do", lambda job: (ran.append(job.name), write(job.name)))
+    return in_process, jobs, ran, write
+
+def test_what_another_made_meanwhile_is_not_made_again(in_turn, monkeypatch):
+    in_process, jobs, ran, write = in_turn
+    for n in ("evaluate", "report"): write(n)                    # of a training that is lost
+    def first(job):
+        ran.append(job.name); write(job.name)
+        if job.name == "train": write("evaluate")                # by another, which is as far as that
+    monkeypatch.setattr(in_process, "_do", first)
+    assert in_process.run_in_process(jobs) == [] and ran == ["train", "report"]
+
+def test_what_another_made_of_something_old_is_made_again(in_turn, monkeypatch):
+    in_process, jobs, ran, write = in_turn
+    write("evaluate")
+    def first(job):
+        if job.name == "train": write("report")                  # by one that came late, of the old evaluation
+        ran.append(job.name); write(job.name)
+    monkeypatch.setattr(in_process, "_do", first)
+    assert in_process.run_in_process(jobs) == [] and ran == ["train", "evaluate", "report"]
+
+def test_a_job_that_waits_for_a_locked_one_is_skipped(in_turn):
+    in_process, jobs, ran, _ = in_turn
+    from mmvae_nb.experiments.graph import Job
+    jobs = [*jobs, Job("other", "other", {}, (), ("other",))]
+    with in_process._alone(jobs[0]) as free:
+        assert free and in_process.run_in_process(jobs, minutes=.02) == ["train", "evaluate", "report"]
+    assert ran == ["other"]
+    assert in_process.run_in_process(jobs) == [] and ran == ["other", "train", "evaluate", "report"]
+
+def test_without_locks_one_process_does_all(in_turn, monkeypatch):
+    in_process, jobs, ran, _ = in_turn
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with in_process._alone(jobs[0]) as a, in_process._alone(jobs[0]) as b: assert a and b
+    assert in_process.run_in_process(jobs) == [] and ran == ["train", "evaluate", "report"]
+
+def test_processes_that_start_together_unpack_the_wheels_once(tmp_path, monkeypatch):
+    import zipfile
+    (tmp_path/"wheels").mkdir()
+    with zipfile.ZipFile(tmp_path/"wheels"/"t-1-py3-none-any.whl", "w") as z: z.writestr("nowhere_else.py", "x = 1")
+    for name in ("MMVAE_DATA", "MMVAE_CACHE"): monkeypatch.setenv(name, str(tmp_path/"elsewhere"))
+    monkeypatch.setattr(os, "chdir", lambda _: None); monkeypatch.setattr(sys, "path", list(sys.path))
+    is_dir, seen = Path.is_dir, []
+    def late(self):
+        if self.name == "lib" and not seen:                      # we look, and another is done before we are
+            seen.append(1); bundle.prepare(tmp_path); return False
+        return is_dir(self)
+    monkeypatch.setattr(Path, "is_dir", late)
+    bundle.prepare(tmp_path)
+    assert seen and sorted(p.name for p in tmp_path.iterdir()) == ["lib", "wheels"]
+    assert [p.name for p in (tmp_path/"lib").iterdir()] == ["nowhere_else.py"]

@@ -5,9 +5,10 @@
     python go.py pack                                        # there: results in a few small files
     python tools/bundle.py unpack part_*.tar                 # here
 
-`run` takes the options of `mmvae reproduce`; its defaults are the headline at scale `paper`.
+`run` takes the options of `mmvae reproduce`; its defaults are the headline at scale `paper`. Start
+it several times side by side, if you like: the processes share the jobs, none is done twice.
 """
-import argparse, importlib.metadata, io, re, subprocess, sys, tarfile, tempfile
+import argparse, importlib.metadata, io, re, shutil, subprocess, sys, tarfile, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,13 +69,16 @@ def prepare(here):
     "Make importable what the bundle brought and this machine lacks."
     import importlib.util, os, zipfile
     lib = here/"lib"
-    if not lib.is_dir():
+    if not lib.is_dir():                      # whole or not at all: others may start beside us
+        tmp = Path(tempfile.mkdtemp(dir=here))
         for wheel in sorted((here/"wheels").glob("*.whl")):
             with zipfile.ZipFile(wheel) as z:
                 tops = {n.split("/")[0] for n in z.namelist() if ".dist-info" not in n}
                 if any(importlib.util.find_spec(t.removesuffix(".py")) is None for t in tops
                        if t.isidentifier() or t.endswith(".py")):
-                    z.extractall(lib)         # nosec B202 # zipfile drops `..` from names
+                    z.extractall(tmp)         # nosec B202 # zipfile drops `..` from names
+        try: tmp.rename(lib)
+        except OSError: shutil.rmtree(tmp)    # another was first
     sys.path.insert(0, str(here)); sys.path.append(str(lib))
     os.environ.setdefault("MMVAE_DATA", str(here/"data"))
     os.environ.setdefault("MMVAE_CACHE", str(here/"_cache"))

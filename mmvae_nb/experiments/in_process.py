@@ -55,19 +55,51 @@ def _to_do(jobs):
         left.append(job); made |= set(job.outputs)
     return left
 
+# %% ../../nbs/14h_in_process.ipynb #98288cb0
+@contextlib.contextmanager
+def _alone(job):
+    "Within: True, and no other process does this job; or False, because one does."
+    try: import fcntl
+    except ImportError: fcntl = None
+    path, free = cache_dir("locks")/digest([os.path.abspath(f) for f in job.outputs]), True
+    with open(path, "w") as f:
+        try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: free = False
+        yield free
+
+def _times(files): return [os.stat(f).st_mtime_ns if os.path.exists(f) else 0 for f in files]
+
+def _done(job, before):
+    "Has another process made its outputs, all anew since `before` and from inputs as they are now?"
+    now = _times(job.outputs)
+    anew = all(t and t != b for t, b in zip(now, before))
+    return anew and min(now) >= max(_times(job.inputs), default=0)
+
+def _one_of(left, before):
+    "The first job that can be done is no longer left: (job, seconds). None if there is none now."
+    missing = {f for j in left for f in j.outputs}
+    for i, job in enumerate(left):
+        if not missing.isdisjoint(job.inputs): continue
+        with _alone(job) as free:
+            if not free: continue
+            started = time.time()
+            if not _done(job, before[job.name]): _do(job)
+            return left.pop(i), time.time() - started
+
+# %% ../../nbs/14h_in_process.ipynb #e7a250d9
 def run_in_process(jobs, # `Job`s of lesson 14c, in an order that works
                    minutes=None # of this slice; None for until all is done
                   ) -> list: # names of the jobs that are left
-    "Do what is not done yet, in this process."
+    "Do what is not done yet, in this process; others may do the same jobs at the same time."
     os.environ.setdefault("MPLBACKEND", "Agg")
     if minutes is not None: in_range("minutes", minutes, low=1e-3)
     total = len(left := _to_do(jobs))
+    before = {job.name: _times(job.outputs) for job in left}
     try:
         with _alarm(minutes and 60*minutes):
             while left:
-                started, job = time.time(), left[0]
-                _do(job); left.pop(0)
-                print(f"{total - len(left)} of {total}: {job.name}, {time.time() - started:.0f} s",
+                if (one := _one_of(left, before)) is None: time.sleep(1); continue
+                print(f"{total - len(left)} of {total}: {one[0].name}, {one[1]:.0f} s",
                       file=sys.stderr, flush=True)
     except _TimeUp: print(f"time is up; {len(left)} jobs are left", file=sys.stderr, flush=True)
     return [j.name for j in left]

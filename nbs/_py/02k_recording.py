@@ -54,12 +54,12 @@ from mmvae_nb.training import fit
 # \text{time of an update} \approx \max(\text{launches} \times \text{Python's time for one},\ \text{the card's work}). \tag{1}
 # $$
 #
-# How many launches are there? Torch can put a counter between Python and its operations. Those that only look at a tensor in another way launch nothing and are left out.
+# How many launches are there? Torch can put a counter between Python and its operations. Those that only look at a tensor in another way launch nothing and are left out. The loss and its gradient are counted; the limit and Adam add a few.
 # The tensors here are on the device `meta`, which knows shapes and holds no numbers, so nothing is computed.
 
 # %%
-views = {"view", "_unsafe_view", "t", "transpose", "permute", "expand", "detach", "alias", "unsqueeze", "squeeze", "slice",
-         "select", "split", "split_with_sizes", "unbind", "as_strided", "empty_like", "empty", "empty_strided", "lift_fresh"}
+views = set("""view _unsafe_view t transpose permute expand detach alias unsqueeze squeeze slice select
+    split split_with_sizes unbind as_strided empty empty_like empty_strided lift_fresh""".split())
 
 class Count(TorchDispatchMode):
     "Operations that launch a kernel, more or less."
@@ -71,14 +71,17 @@ class Count(TorchDispatchMode):
 modalities = [Modality("mnist", "image", (1, 28, 28)), Modality("svhn", "image", (3, 32, 32)),
               Modality("text", "text", (8,), "abcdefghijklmnopqrstuvwxyz ")]
 specs = default_specs({m.name: m for m in modalities})
-batch = {m.name: torch.zeros(16, *m.shape, dtype=torch.long if m.kind == "text" else torch.uint8, device="meta")
-         for m in modalities}
+kinds = {"image": torch.uint8, "text": torch.long}
+batch = {m.name: torch.zeros(16, *m.shape, dtype=kinds[m.kind], device="meta") for m in modalities}
 
-def fresh(method): return method and make_model(method, specs, 20, 1., 4, fresh(METHODS[method].teacher))
+def fresh(method):
+    "A model with its teacher, both untrained."
+    return method and make_model(method, specs, 20, 1., 4, fresh(METHODS[method].teacher))
 
 def on_meta(model, batch):
     "Loss and gradient of a model without numbers; `meta` knows no mixed precision."
-    with patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()): model(batch).total.backward()
+    unmixed = lambda *_, **__: contextlib.nullcontext()
+    with patch("torch.autocast", unmixed): model(batch).total.backward()
 
 launches = {}
 for method in ["jvae", "mopoe", "mvtcae", "iterative", "iterative_student", "refined"]:
@@ -100,7 +103,8 @@ class Tape(TorchDispatchMode):
     def __enter__(self): self.calls = []; return super().__enter__()
 
     def __torch_dispatch__(self, op, types, args=(), named=None):
-        if op is torch.ops.aten._local_scalar_dense.default: raise MmvaeError("recording: a number is read back")
+        if op is torch.ops.aten._local_scalar_dense.default:
+            raise MmvaeError("recording: a number is read back")
         made = op(*args, **(named or {}))
         self.calls.append((op, args, named or {}, made))
         return made
@@ -116,7 +120,7 @@ x.copy_(torch.tensor([10., 20.])); tape.replay()        # new numbers in the old
 assert y == 3*(10 + 20)
 
 # %% [markdown]
-# A whole update fits on it: loss, gradient, limit, Adam. Before each replay the batch is copied into the place that was recorded. The losses are those of the training as written.
+# A whole update fits on it: loss, gradient, limit, Adam. Before each replay the batch is copied into the place that was recorded. The losses are those of the training as written, but for rounding: the rate is in single precision now.
 
 # %%
 z = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
@@ -321,11 +325,12 @@ class Recorded:
 
 # %%
 #| cuda
-digits = {m: torch.randint(0, 255, (256, *s), dtype=torch.uint8) for m, s in [("mnist", (1, 28, 28)), ("svhn", (3, 32, 32))]}
-losses = []
+shapes = {"mnist": (256, 1, 28, 28), "svhn": (256, 3, 32, 32)}
+noise, losses = TensorData({m: torch.randint(0, 255, s, dtype=torch.uint8) for m, s in shapes.items()}), []
 for record in (False, True):
-    seed_everything(0, "weights"); model = JVAE(default_specs(TensorData(digits).modalities), 20)
-    losses.append(fit(model, TensorData(digits), 30, 64, device="cuda", progress=False, record=record).total)
+    seed_everything(0, "weights"); model = JVAE(default_specs(noise.modalities), 20)
+    history = fit(model, noise, 30, 64, device="cuda", progress=False, record=record)
+    losses.append(history.total)
 assert ((losses[0] - losses[1]).abs() < 1e-3*losses[0].abs()).all()
 
 # %% [markdown]
@@ -335,7 +340,8 @@ assert ((losses[0] - losses[1]).abs() < 1e-3*losses[0].abs()).all()
 
 # %%
 measured = pd.read_csv("../results/bench/cuda.csv")
-wide = measured.pivot_table(index=["batch", "precision", "method"], columns="recorded", values="ms", sort=False)
+keys = ["batch", "precision", "method"]
+wide = measured.pivot_table(index=keys, columns="recorded", values="ms", sort=False)
 wide.columns = ["as written, ms", "recorded, ms"]
 table = wide.reset_index()
 table["minutes for 40,000"] = (table["recorded, ms"]*40_000/60_000).round(1)
@@ -343,7 +349,7 @@ table["launches"] = table["method"].map(launches)
 table["microseconds each"] = (1000*table["as written, ms"]/table["launches"]).round()
 label = lambda m: METHODS[m].label or method_name(m)
 table["method"] = table["method"].map(label)
-print(", ".join(measured["gpu"].unique()), "; torch", ", ".join(measured["torch"].astype(str).unique()))
+print("; ".join(sorted(set(measured["gpu"] + ", torch " + measured["torch"].astype(str)))))
 table.fillna("")
 
 # %%
@@ -365,7 +371,7 @@ assert (gain > 5).all()
 #
 # ## Recap
 #
-# - A small update is launches, not work; so it takes as long on a fast card as on a slow one.
+# - A small update is launches, not work. So by (1) it takes, as written, as long on a fast card as on a slow one.
 # - A recording is a list of launches with their places in memory; one call replays it, so Python's time is paid once.
 # - Shapes, places and the order of launches must be alike; no number goes back to Python, and none is counted there.
 # - Chance, the rate and a memory are in a recording as places, so they go on.

@@ -7,7 +7,8 @@
 # ## You will learn
 #
 # - how the notebooks of the experiments run without papermill and without Snakemake;
-# - how a long run is cut into slices, each of which goes on where the last one stopped.
+# - how a long run is cut into slices, each of which goes on where the last one stopped;
+# - how several processes share the jobs without a scheduler that deals them out.
 #
 # A workshop page: skip it at first. Runs in seconds.
 # :::
@@ -91,19 +92,66 @@ def _to_do(jobs):
         left.append(job); made |= set(job.outputs)
     return left
 
+
+# %% [markdown]
+# ## Several processes
+#
+# One job seldom fills a fast card, nor all cores. So the command may be started several times, side by side, with the same options. The processes don't speak with each other. Each takes the first job whose inputs are there and that no other has locked; what another has made meanwhile it leaves out.
+# If nothing is ready it waits a second and looks again, until none is left.
+#
+# A lock is an empty file in the cache, one for each job. The system locks it for a process and frees it when that process ends, *however* it ends; a file that merely existed would stay behind a kill and block the job for ever. So the processes have to share the cache, which those of one machine do. Where Python has no `fcntl`, start one process only.
+
+# %%
+#| exports
+@contextlib.contextmanager
+def _alone(job):
+    "Within: True, and no other process does this job; or False, because one does."
+    try: import fcntl
+    except ImportError: fcntl = None
+    path, free = cache_dir("locks")/digest([os.path.abspath(f) for f in job.outputs]), True
+    with open(path, "w") as f:
+        try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: free = False
+        yield free
+
+def _times(files): return [os.stat(f).st_mtime_ns if os.path.exists(f) else 0 for f in files]
+
+def _done(job, before):
+    "Has another process made its outputs, all anew since `before` and from inputs as they are now?"
+    now = _times(job.outputs)
+    anew = all(t and t != b for t, b in zip(now, before))
+    return anew and min(now) >= max(_times(job.inputs), default=0)
+
+def _one_of(left, before):
+    "The first job that can be done is no longer left: (job, seconds). None if there is none now."
+    missing = {f for j in left for f in j.outputs}
+    for i, job in enumerate(left):
+        if not missing.isdisjoint(job.inputs): continue
+        with _alone(job) as free:
+            if not free: continue
+            started = time.time()
+            if not _done(job, before[job.name]): _do(job)
+            return left.pop(i), time.time() - started
+
+
+# %% [markdown]
+# A process that comes late can't know that another is about to make one of its inputs anew, so it may build on the old one. The other sees that what it finds is older than its inputs, and makes it again.
+
+# %%
+#| exports
 def run_in_process(jobs, # `Job`s of lesson 14c, in an order that works
                    minutes=None # of this slice; None for until all is done
                   ) -> list: # names of the jobs that are left
-    "Do what is not done yet, in this process."
+    "Do what is not done yet, in this process; others may do the same jobs at the same time."
     os.environ.setdefault("MPLBACKEND", "Agg")
     if minutes is not None: in_range("minutes", minutes, low=1e-3)
     total = len(left := _to_do(jobs))
+    before = {job.name: _times(job.outputs) for job in left}
     try:
         with _alarm(minutes and 60*minutes):
             while left:
-                started, job = time.time(), left[0]
-                _do(job); left.pop(0)
-                print(f"{total - len(left)} of {total}: {job.name}, {time.time() - started:.0f} s",
+                if (one := _one_of(left, before)) is None: time.sleep(1); continue
+                print(f"{total - len(left)} of {total}: {one[0].name}, {one[1]:.0f} s",
                       file=sys.stderr, flush=True)
     except _TimeUp: print(f"time is up; {len(left)} jobs are left", file=sys.stderr, flush=True)
     return [j.name for j in left]
@@ -120,11 +168,13 @@ with tempfile.TemporaryDirectory() as folder:
             for n, m, s in zip("ab", made, (0, 60))]
     assert run_in_process(todo, minutes=.02) == ["write-b"] and Path(made[0]).exists()
     todo[1].parameters["seconds"] = 0
+    with _alone(todo[1]) as free:                        # as another process would
+        assert free and run_in_process(todo, minutes=.02) == ["write-b"] and not Path(made[1]).exists()
     assert run_in_process(todo) == [] and Path(made[1]).exists()
 
 # %% [markdown]
-# `mmvae reproduce --in-process --minutes 8` does it. To take everything to such a machine in one file, and to bring the results home in a few small ones: `python tools/bundle.py --help`.
+# `mmvae reproduce --in-process --minutes 8` does it, and `for i in 1 2 3 4; do mmvae reproduce --in-process & done; wait` does it with four processes. On one graphics card NVIDIA's multi-process service lets their kernels run beside each other ([lesson 02k](02k_recording.ipynb) says what that gave). To take everything to such a machine in one file, and to bring the results home in a few small ones: `python tools/bundle.py --help`.
 #
 # ## Recap
 #
-# A job is a notebook and its parameters; who runs it does not matter, as long as it can be killed at any time.
+# A job is a notebook and its parameters; who runs it does not matter, as long as it can be killed at any time. Processes that share jobs need no master: a lock that dies with its holder is enough.

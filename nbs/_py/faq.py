@@ -204,7 +204,7 @@ markdown(pd.DataFrame(sizes), {"items": 0, "megabytes": 0})
 # ## Does it use my GPU?
 #
 # `fit` takes `device="auto"`: CUDA or Apple's MPS where there is one, else the CPU. `precision="bf16"` trains in mixed precision; `accelerate launch` runs on
-# several devices ([lesson 02g](02g_training.ipynb#several-devices)). Scale `paper` is meant for one GPU. The results on this
+# several devices ([lesson 02g](02g_training.ipynb#several-devices)). `record=True` launches an update on CUDA whole ([lesson 02k](02k_recording.ipynb)). Scale `paper` is meant for one GPU. The results on this
 # site come from a CPU; each table says so in its column `device`.
 #
 # ## May I use the numbers?
