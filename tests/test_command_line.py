@@ -14,7 +14,8 @@ from mmvae_nb.experiments.graph import Options
 # ---- bad input
 
 BAD = {
-    "scale": (["reproduce", "--scale", "big"], "scale: got 'big', allowed: smoke, quick, real, long, long_bf16, twice, paper"),
+    "scale": (["reproduce", "--scale", "big"],
+              "scale: got 'big', allowed: smoke, quick, real, long, long_bf16, twice, paper"),
     "scale of table": (["table", "--scale", "big"], "scale: got 'big'"),
     "scale of generate": (["generate", "mopoe", "--scale", "big", "--given", "mnist"], "scale: got 'big'"),
     "part": (["reproduce", *SMOKE, "--part", "slides"],

@@ -180,7 +180,7 @@ def test_the_path_follows_the_gradient_of_the_exact_elbo(page, start, t):
 def level(method, condition, seeds=(0,)):
     "A mean over seeds, read straight from the records of the runs."
     def one(seed):
-        file = ROOT/"results"/"real"/"runs"/f"mnist_svhn_text-{method}-{seed}-metrics.json"
+        file = ROOT/"results"/"long"/"runs"/f"mnist_svhn_text-{method}-{seed}-metrics.json"
         rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
         return next((r["value"] for r in rows if (r["metric"], r["condition"]) == ("negative_elbo", condition)), None)
     found = [one(s) for s in seeds]
@@ -202,7 +202,7 @@ def test_distances_on_the_line_are_those_of_the_records(page):
     assert f"{data['student']['Text']:.0f} nats" in seen and f"{data['jstudent']['Text']:.0f} nats" in seen
 
 def test_records_that_lack_a_posterior_leave_the_still_picture(tmp_path):
-    (tmp_path/"results"/"real"/"runs").mkdir(parents=True)
+    (tmp_path/"results"/"long"/"runs").mkdir(parents=True)
     assert instruments.line_data(tmp_path) is None and instruments.records(tmp_path) == ""
 
 def test_the_story_plays_pauses_and_steps(page):

@@ -164,12 +164,12 @@ def test_the_lesson_of_findings_types_no_result():
     results = re.findall(r"\d+\.\d+|\d+ (?:nats|%)", re.sub(r"\]\([^)]*\)", "", told))
     assert set(results) <= {"95 %", "10 %"}, results                # the level of an interval, and chance
 
-def test_marino_and_the_student_of_refined_are_compared_on_their_seed():
+def test_marino_and_the_student_of_refined_are_compared_on_their_seeds():
     study = pd.read_csv(LONG/"tables/gap_decomposition.csv")
-    assert METHODS["refined_marino"].seeds == 1
+    assert METHODS["refined_marino"].seeds == 3 and METHODS["refined_student"].seeds == 1
     marino = study[study.method == "Marino's refiner"]
     joint = metric("jvae", "negative_elbo", ["all"])
-    assert (marino.seeds == 1).all() and np.allclose(marino.joint_encoder, joint[0], rtol=1e-5)
-    for n, refined, student in (("mnist", 6121.4, 6200.5), ("svhn", 5681.0, 5812.8), ("text", 4433.5, 4397.5)):
+    assert (marino.seeds == 3).all() and np.allclose(marino.joint_encoder, joint[:3].mean(), rtol=1e-5)
+    for n, refined, student in (("mnist", 6441.3, 6555.3), ("svhn", 6078.7, 6159.5), ("text", 5093.4, 5040.9)):
         assert abs(metric("refined_student", "negative_elbo", [n])[0] - refined) < .05
         assert abs(metric("jmvae_student", "negative_elbo", [n])[0] - student) < .05
