@@ -18,7 +18,8 @@ What this module offers is loaded when it is first used. The rest of the house, 
     data  missing  datasets.*                 batches, pairing, holes in them; digits, birds, faces
     linear_gaussian                           the story in closed form: exact posteriors and gaps
     distributions  networks  kinds  text      posteriors, likelihoods; encoders and decoders
-    vae  training  watching  checkpoints      one modality; fit; what it watches; save and load
+    vae  training  recording  watching        one modality; fit, on a card too; what it watches
+    checkpoints                               save and load
     using  pretrained_models                  fill holes, likelihoods; models that are trained
     multimodal_elbo  jmvae  mopoe  mvtcae     the methods, a file each
     distillation  multimodal_iterative        students; the refined teacher of the talk

@@ -46,7 +46,7 @@ def test_the_lead_is_split_by_students_t(tmp_path, monkeypatch):
     assert row.verdict == "supported" and row.seeds == 3
     assert set(table[table.metric == "linear_accuracy"].verdict) <= {"open"}       # all alike: nothing is supported
     split = {(d["what differs"], d["metric"]): d for d in made["split"]}
-    wanted = np.mean([base["iterative_student", s] - base["iterative_last_student", s] for s in range(2)])
+    wanted = np.mean([base["iterative_student", s] - base["iterative_last_student", s] for s in range(3)])
     assert abs(split["decoders, refined targets", "coherence"]["better by"] - wanted) < 1e-9
     assert split["targets, the JVAE's decoders", "coherence"]["seeds"] == 1        # those students have one seed
     assert (tmp_path/"figures"/"attribution.png").stat().st_size > 5000

@@ -107,7 +107,7 @@ def test_what_is_skipped_at_first_is_folded(built):
     assert is_open["Course"] and is_open["Guides"] and not is_open["Workshop"] and not is_open["Reference"]
 
 def test_code_is_folded_in_reports_and_where_a_lesson_says_so(built):
-    report = (built[0]/"results"/"real"/"headline.html").read_text(encoding="utf-8")
+    report = (built[0]/"results"/"long"/"headline.html").read_text(encoding="utf-8")
     assert report.count('class="code-fold"') == len(re.findall(r'<div class="[^"]*\bsourceCode\b', report)) > 5
     lesson = (built[0]/"05_mopoe.html").read_text(encoding="utf-8")       # folded there: a solution and checks
     told = [c.source for c in cells(ROOT/"nbs/05_mopoe.ipynb") if "#| code-fold: true" in c.source]
