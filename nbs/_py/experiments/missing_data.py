@@ -6,12 +6,12 @@
 # Each modality of each training item is missing by chance; an item that would have nothing keeps one of them. "All items" trains on everything that is left, "complete items" on those that lack
 # nothing, which is all that a joint encoder can do. Networks, updates and test items are the same. A made item counts if a judge of real ones reads the right class in it.
 #
-# What is trained once is kept under `runs/`, so a run that was stopped goes on where it was. The defaults are a trial of the code. The table of digits in halves, MoPoE after five times the updates (committed as `missing_digits_halves_longer.csv`), and the triples, which nobody has run yet, are made by
+# What is trained once is kept under `runs/`, so a run that was stopped goes on where it was. The defaults are a trial of the code. The table of digits in halves, MoPoE after five times the updates (committed as `missing_digits_halves_longer.csv`), and that of the triples are made by
 #
 # ```
 # papermill nbs/experiments/missing_data.ipynb missing_data.ipynb -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p methods all -p missing "0 25 50 75 40/40/70"
 # papermill nbs/experiments/missing_data.ipynb missing_longer.ipynb -p results results/missing_longer -p seeds 3 -p updates 3000 -p items 0 -p methods mopoe -p missing "0 40/40/70 75"
-# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p results results/missing -p seeds 3 -p updates 2800 -p items 0 -p methods all -p latent 20
+# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p source real -p results results/missing -p seeds 1 -p updates 600 -p items 0 -p methods all -p latent 20 -p missing "0 25 50 75"
 # ```
 
 # %%
