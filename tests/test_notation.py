@@ -87,3 +87,14 @@ def test_the_lesson_that_explains_a_word_has_it(row):
         ids = {re.sub(r"[^\w -]", "", re.sub(r"\$[^$]*\$|\{[^}]*\}", "", h)).strip().lower().replace(" ", "-")
                for h in heads}
         assert anchor[2] in ids, f"{anchor[2]}: no such heading in {anchor[1]}"
+
+@pytest.mark.parametrize("path", sorted((NBS/"_py").glob("*.py")), ids=lambda p: p.stem)
+def test_no_formula_cuts_a_row_of_a_table(path):
+    "A bar in a formula would be the end of its cell."
+    width = None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = re.match(r"# (\|.*\|)\s*$", line)
+        if not row: width = None; continue
+        cells = len(re.split(r"(?<!\\)\|", row[1]))
+        width = width or cells
+        assert cells == width, line

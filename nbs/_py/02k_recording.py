@@ -359,7 +359,7 @@ print("; ".join(f"{label(m)}: {v:.1f} times as fast" for (*_, m), v in gain.item
 assert (gain > 5).all()
 
 # %% [markdown]
-# Four times the batch costs less than half as much again, so even recorded the card is not full with 64 items. What is left can be shared: with NVIDIA's multi-process service, sixteen processes on this card trained and evaluated 126 models of 5,000 to 20,000 updates
+# Four times the batch costs less than half as much again, so even recorded the card is not full with 64 items. What is left can be shared: with NVIDIA's multi-process service, sixteen processes on this card did 81 trainings, most of 5,000 or 10,000 updates, and 80 evaluations (their records are in `results/long`, `long_bf16` and `twice`)
 # in 572 seconds ([lesson 14h](14h_in_process.ipynb) starts several).
 #
 # ## What goes wrong

@@ -378,7 +378,7 @@ for bad in [lambda: TensorData(train, present=there[:9]), lambda: TensorData(tra
 # | MVAE | the product of the experts in $A$ and the prior, and (1) | Wu and Goodman, 2018 |
 # | MMVAE | the mixture of the experts in $A$; reconstruct $A$ | Shi et al., 2019 |
 # | MoPoE | the products over all non-empty subsets *of $A$* | Sutter et al., 2021 |
-# | MVTCAE | its formula with $|A|$ in place of $M$; of one modality, $(1 - \alpha)$ times (1): there is no total correlation of one thing | lesson 06 |
+# | MVTCAE | its formula with $\lvert A \rvert$ in place of $M$; of one modality, $(1 - \alpha)$ times (1): there is no total correlation of one thing | lesson 06 |
 # | CRMVAE | its sums over $A$; of one modality, (1) | lesson 06 |
 # | JMVAE-kl | with all: as always. Else (1) with the product of its unimodal encoders, which is what it infers with then | ours |
 # | `JVAEWithStudents` | the same as JMVAE-kl | ours |

@@ -46,8 +46,10 @@ FOUR = [d for d in SIX if not d.endswith("text")]
 METHODS = ["mopoe", "mmvae", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "crmvae",
            "crmvae_student", "iterative", "iterative_student", "refined", "refined_student"]
 
-
 # %%
+PACE = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
+PACE = PACE.set_index("method").median_ms                      # of an update on one core
+BENCHED = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
 def run_of(method):
     "What the runs of a method have in common, and how much the loss still fell at the end."
     seeds = sorted(records.seed[records.method == method].unique())
@@ -58,7 +60,7 @@ def run_of(method):
     noise = [100*np.hypot(*(x.std(ddof=1)/len(x)**.5 for x in ab))/ab[0].mean() for ab in ends]
     return {"seeds": len(seeds), "updates": runs[0]["updates"],
             "batch": runs[0]["parameters"]["batch_size"],
-            "minutes on one core": round(np.mean([r["seconds"]/60 for r in runs if r["device"] == "cpu"] or [np.nan]), 1),
+            "minutes on one core": round(PACE.get(BENCHED.get(method, method), np.nan)*runs[0]["updates"]/60_000, 1),
             "loss fell at the end by (%)": round(float(np.mean(fell)), 2),
             "give or take (%)": round(float(np.hypot.reduce(noise)/len(noise)), 2)}
 COUNTS = dict.fromkeys(("seeds", "updates", "batch"), int)
@@ -66,7 +68,7 @@ pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS).fill
 
 
 # %% [markdown]
-# Read the last three columns before anything else. *Minutes on one core* are what one training took there (a dash: all seeds were trained on a card, where several shared it, so their times say nothing); a student's come on top of its teacher's, so equal updates are not equal time. (An *MVTCAE student* and a *CRMVAE student* are controls of ours and not in the talk: both teachers can do with one modality as they are, so their students show what distillation alone adds. *Refined, JVAE's decoders* is a refiner on the JVAE's frozen decoders, and it has students, too.) *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
+# Read the last three columns before anything else. *Minutes on one core* are what one training takes at the pace of [Time and memory](bench.ipynb), where steps were timed side by side (a dash: not timed; most of these runs shared a card or a processor with others, so their own times say little); a student's come on top of its teacher's, so equal updates are not equal time. (An *MVTCAE student* and a *CRMVAE student* are controls of ours and not in the talk: both teachers can do with one modality as they are, so their students show what distillation alone adds. *Refined, JVAE's decoders* is a refiner on the JVAE's frozen decoders, and it has students, too.) *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
 # learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. A negative number is a loss that *rose*: a record keeps few rows, each is the loss of a single batch, and all methods of one seed see the same batches, so a seed with hard ones at the end makes several numbers negative at once. *Give or take* is the standard error by that scatter. **A method that learns slowly is punished by any fixed length**, so the same comparison after fewer and after more updates is [further down](#does-longer-training-change-it).
 #
 # A difference is taken seed by seed, on the same test items and the same noise; its interval is Student's t over the seeds, 95 % (lesson 03a). *Supported* means that the whole interval lies above zero, *contradicted* below, *open* anything else, and always where there is one seed only.
@@ -148,7 +150,7 @@ eyes = by_whose_eyes("iterative_student", "jmvae_student")
 eyes.astype({c: float for c in eyes if c not in ("seeds", "verdict")}).round(1)
 
 # %% [markdown]
-# The mean of the upper table hides a division: by our classifiers the iterative students draw the better *digits*, which ImageNet's features leave open, and by both kinds of features the JMVAE students draw the better *street numbers*. In the table of all methods above, ImageNet's features put CRMVAE, its students and MVTCAE's first, and the iterative students behind all other students. The picture above says how: the iterative student's numbers are right more often, and softer. The decoders that it speaks through were trained on vague posteriors as well, and the best answer to a vague posterior is an average; MMVAE's and MoPoE's decoders, which were trained on little else, draw the greyest pictures of all.
+# The mean of the upper table hides a division: by our classifiers the iterative students draw the better *digits*, which ImageNet's features leave open, and by both kinds of features the JMVAE students draw the better *street numbers*. In the table of all methods above, ImageNet's features put CRMVAE, its students and MVTCAE's first, and the iterative students behind all other students. The picture above says how: the iterative student's numbers are right more often, and softer. A reason may be the decoders that it speaks through: they were trained on vague posteriors as well, and the best answer to a vague posterior is an average; MMVAE's decoders, which were trained on nothing else, and MoPoE's, for which single modalities are three of seven subsets, draw the greyest pictures of all.
 #
 # Each teacher has its own decoders here, as in the talk.
 #
@@ -322,7 +324,7 @@ for ax, (_, said, _, _) in zip(axes, MERITS):
 axes[-1].set_xlabel("ahead by");
 
 # %% [markdown]
-# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: such decoders draw averages, as MMVAE's do, and nothing sharpens them. Refined targets on decoders that have met refined posteriors only are no better than the joint encoder's, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence, because the decoders then meet the whole way from the vague to the refined posterior, and the students' posteriors lie somewhere on it. Reading the class off the mean of $z$ gains by neither.
+# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Refined targets on decoders that have met refined posteriors only are no better than the joint encoder's, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence. A reason may be that the decoders then meet the whole way from the vague to the refined posterior, and that the students' posteriors lie somewhere on it; that was not measured. Reading the class off the mean of $z$ gains by neither.
 #
 # So "the refined targets did it" and "the decoders did it" are both too simple. What the runs support is an *interaction*: decoders trained along the refinement make targets useful that are of no use to other decoders. That is a statement about these networks and this data set; and as the two rows with exchanged decoders are different trainings with losses of their own, it is evidence and not a proof.
 #
@@ -432,7 +434,7 @@ pd.DataFrame(ahead).T.round(3)
 
 
 # %% [markdown]
-# Everybody gains by training: no method is done at 2,800 updates, and the leads shrink where the slower ones catch up. The second table orders the methods that all three lengths have. From 10,000 to 20,000 updates the students keep their places; MVTCAE and MoPoE change theirs in coherence. *The iterative chain has not been run for 20,000 updates*, so what its lead becomes there is not known. The order of all methods is on the page [*Longer training*](experiments/convergence.ipynb).
+# Everybody gains by training: no method is done at 2,800 updates, and the leads shrink where the slower ones catch up. The second table orders the methods that all three lengths have. From 10,000 to 20,000 updates the students keep their places; MVTCAE and MoPoE change theirs in coherence. *The iterative students have not been trained on a teacher of 20,000 updates*, so what their lead becomes there is not known. The order of all methods is on the page [*Longer training*](experiments/convergence.ipynb).
 #
 # ## Line by line
 #
@@ -467,8 +469,8 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, "what else could explain it"
 #
 # ## What would settle it
 #
-# - *Twice the updates for the iterative chain.* Until every method has stopped improving, each verdict above is about learning speed as well.
-# - *Equal time.* An iterative teacher takes several times the minutes of a JVAE for the same updates (first table).
+# - *Twice the updates for the iterative students, too.* Until every method has stopped improving, each verdict above is about learning speed as well.
+# - *Equal time.* An iterative teacher takes almost three times the minutes of a JVAE for the same updates (first table).
 # - *Students of $q_{16}$ and more seeds, on the same decoders*: the fair test of better inference (part `attribution` of lesson 14).
 # - *Sharper decoders along the refinement.* If averages are the price of training on vague posteriors, a smaller weight on early $t$ should buy back street numbers; nobody has tried.
 #

@@ -81,12 +81,23 @@ SCALES = { # from the smallest to the largest
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
-    "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90),
+    "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90,
+                  precision="float32"),
     "long_bf16": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 3, 5000, 1500, 800, 32, 90,
                        precision="bf16"),
-    "twice": Scale("real", None, 20000, 10000, 10000, 2000, 64, 4, 1, 5000, 1500, 800, 32, 180),
+    "twice": Scale("real", None, 20000, 10000, 10000, 2000, 64, 4, 1, 5000, 1500, 800, 32, 180,
+                   precision="float32"),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
+
+
+# %% [markdown]
+# `real` is an evening's look, `long` what lesson 11 reports. Two scales ask one question each of `long`, and differ from it in nothing else but the number of seeds: `long_bf16`, does mixed precision change the numbers; `twice`, do twice the updates change the order? So these three say which precision they mean, and don't leave it to the machine.
+
+# %%
+def differ(a, b): return {f.name for f in dataclasses.fields(Scale) if getattr(SCALES[a], f.name) != getattr(SCALES[b], f.name)}
+assert differ("long", "long_bf16") == {"precision", "seeds"}
+assert differ("long", "twice") == {"updates", "student_updates", "refiner_updates", "seeds", "budget"}
 
 
 # %% [markdown]

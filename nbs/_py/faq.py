@@ -43,13 +43,16 @@ def markdown(frame, digits):
 # - Students are not wanted: [MoPoE](05_mopoe.ipynb) answers for any subset by itself and [MVTCAE](06_mvtcae.ipynb) does too, at the
 #   price that the table shows.
 #
-# Means over directions or modalities, five seeds of 10,000 updates, students 5,000; minutes are for one run on one core at the pace of the table of costs below, of a student including its teacher. "JMVAE student" is the talk's name for a
+# Means over directions or modalities, five seeds of 10,000 updates, students 5,000; minutes are for one run on one core at the pace of [Time and memory](bench.ipynb), of a student including its teacher (MVTCAE's student at the pace of the JVAE's). "JMVAE student" is the talk's name for a
 # student of a trained JVAE:
 
 # %%
 #| echo: false
 all_rows, costs = table("mnist_svhn_text", "long"), table("benchmarks").set_index("method")
 UPDATES = {False: 10_000, True: 5_000}                     # of a student: True
+steps = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
+pace = steps.set_index("method").median_ms
+timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student", "mvtcae_student": "jvae_student"}
 def single(metric, method):
     "The mean over all conditions with one modality given."
     alone = ~all_rows.condition.str.contains(r"[+,]")
@@ -59,7 +62,7 @@ teachers = {"mopoe": [], "mvtcae": [], "jmvae_student": ["jvae"], "mvtcae_studen
 markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single("fid", m),
                         "coherence": single("coherence", m),
                         "linear accuracy": single("linear_accuracy", m),
-                        "minutes": sum(costs.ms_per_update[k]*UPDATES[k.endswith("student")]
+                        "minutes": sum(pace[timed.get(k, k)]*UPDATES[k.endswith("student")]
                                        for k in [m, *before])/60_000}
                        for m, before in teachers.items()]),
          {"FID (lower is better)": 1, "coherence": 2, "linear accuracy": 3, "minutes": 0})

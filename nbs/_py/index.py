@@ -79,10 +79,10 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods, MVTCAE and its student among them, are in the second table of lesson 11, and in the first the seconds that each training took (the iterative teacher more than three times those of the JVAE, for as many updates).
+# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods, MVTCAE and its student among them, are in the second table of lesson 11, and in the first the minutes that a training takes (the iterative teacher almost three times those of the JVAE, for as many updates).
 #
 # The first FID is in the features of our own digit classifiers, so not comparable with published ones; the second in those of a network trained on ImageNet, which sees everything. **The honest
-# verdict:** on MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of any other method here, as the talk says. Whether they are the better *pictures* depends on what is drawn: digits better, street numbers softer and worse, so the two FIDs disagree. The class can be read off their latent variable no better, and the iterative teacher is as hard to imitate as the other. Nor are refined targets the reason alone: with other decoders they gain nothing, and those decoders without them do worse.
+# verdict:** on MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of any other method here, as the talk says. Whether they are the better *pictures* depends on what is drawn: digits better, street numbers softer and worse, so the two FIDs disagree. The class can be read off their latent variable no better, and the iterative teacher is as hard to imitate as the other. Nor are refined targets the reason alone: on other decoders they gain nothing, and decoders that know single modalities do worse without them.
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
