@@ -108,12 +108,21 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # %% [markdown]
 # ## The course
 #
-# Each lesson is a module of the package, runs from top to bottom on a laptop, and ends in exercises with solutions. The times are for a laptop CPU.
+# Each lesson is a module of the package, runs from top to bottom on a laptop, and ends in exercises with solutions. *Read* is for the text alone, at 230 words a minute, without code and exercises; *run* is for a laptop CPU.
 
 # %%
 #| echo: false
 import json, re
 from pathlib import Path
+
+def minutes_to_read(path):
+    "Of the text above the exercises: formulas count as one word each, code as none."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    text = re.split(r"(?m)^## Exercises", text)[0]
+    text = re.sub(r"(?s)```.*?```|!\[.*?\]\(.*?\)|\{.*?\}|^:::.*?$", " ", text)
+    text = re.sub(r"(?s)\$\$.*?\$\$|\$[^$]+\$|\]\([^)]*\)", " x ", text)
+    return round(len(re.findall(r"\w[\w'’-]*", text))/230)
 
 def opening(path):
     "Title, subtitle and run time of a lesson, from its first cell."
@@ -124,10 +133,11 @@ def opening(path):
 
 def listed(paths):
     "A table of lessons."
-    lines = ["| | lesson | in one line | time |", "|---|---|---|---|"]
+    lines = ["| | lesson | in one line | read | run |", "|---|---|---|---|---|"]
     for p in paths:
         name, quote, time = opening(p)
-        lines.append(f"| {p.name.split('_')[0]} | [{name}]({p.name}) | {quote} | {time} |")
+        lines.append(f"| {p.name.split('_')[0]} | [{name}]({p.name}) | {quote} "
+                     f"| {minutes_to_read(p)} min | {time} |")
     return Markdown("\n".join(lines))
 
 lessons = sorted(Path(".").glob("[0-9][0-9]*_*.ipynb"))
