@@ -14,6 +14,7 @@
 # | student of a JVAE whose decoders also learn from single modalities | yes | joint encoder |
 # | iterative student, decoders trained at t = T only | no | refined |
 # | student of refined, on the JVAE's decoders (T as trained, and T = 16) | no | refined, frozen decoders |
+# | iterative student, encoders started cold as those of a JVAE's students | yes | refined |
 # | iterative student | yes | refined |
 
 # %%
