@@ -342,7 +342,7 @@ ax.set(xlabel="temperature z", yticks=[], xlim=(-2, 3.6)); ax.legend();
 # \end{aligned}\tag{5}
 # $$
 #
-# If the teacher's climb has arrived at the truth, the student is the exact posterior from $x_1$ alone: nobody who sees $x_1$ only can do better. And if the teacher is the poor encoder? Then the student copies its faults:
+# If the teacher's climb has arrived at the truth, the student is the exact posterior from $x_1$ alone: measured by the KL that it is trained with, nobody who sees $x_1$ only can do better. And if the teacher is the poor encoder? Then the student copies its faults:
 
 # %%
 def student_of(teacher, x1, n=200_000):
@@ -353,7 +353,7 @@ def student_of(teacher, x1, n=200_000):
 of_climb = student_of(lambda x1, x2: posterior([x1, x2], v), today[0])
 of_encoder = student_of(lambda x1, x2: encoder([x1, x2]), today[0])
 assert abs(of_climb[0] - alone[0]) < .01 and abs(of_climb[1] - alone[1]) < .01
-print(f"nats to the exact posterior from x1: student of the climb {kl(alone, of_climb):.2f}, "
+print(f"nats to the exact posterior from x1: student of a climb that has arrived {kl(alone, of_climb):.2f}, "
       f"student of the encoder {kl(alone, of_encoder):.2f}")
 
 # %% [markdown]
@@ -361,7 +361,7 @@ print(f"nats to the exact posterior from x1: student of the climb {kl(alone, of_
 #
 # ## What no student can know
 #
-# The student is broad, and by the ELBO of both readings it is *behind* its teacher by far. That is no failure: it is what $x_1$ does not say.
+# The student is broad, and by the ELBO of both readings it is *behind* its teacher by far. Better training would not mend that, because $x_1$ does not say more. So keep two losses apart: what an *encoder* loses although the data would say more, which a climb wins back, and what a *missing view* takes away, which nobody wins back.
 
 # %%
 line = {"prior": (0., 1.), "both, x2 filled with 0": imputed, "student of x1": of_climb,
@@ -529,7 +529,7 @@ print(f"correlation {p.covariance_matrix[0, 0, 1]/p.variance[0].prod().sqrt():.2
 
 
 # %% [markdown]
-# Among the bells that can't tilt the best has the posterior's mean and the reciprocal of the *precision's* diagonal as its variances: it fits into the ellipse rather than around it. What it loses is the **approximation gap**; what an encoder loses on top of it is the amortization gap of above; and what a subset of the views must lose at least stands in (6).
+# Among the bells that can't tilt the best has the posterior's mean and the reciprocal of the *precision's* diagonal as its variances: along each axis it is as wide as the ellipse is in a cut through its middle, not as wide as its shadow. What it loses is the **approximation gap**; what an encoder loses on top of it is the amortization gap of above; and what a subset of the views must lose at least stands in (6).
 
 # %%
 #| exports
@@ -570,7 +570,7 @@ assert abs(floors(two, ["cheap"])["elbo"] - (S1/S - 1)/2) < 1e-6
 #| code-fold: true
 #| code-summary: "Drawing"
 #| fig-cap: "The posterior of one day (black), and the best bell that can't tilt (orange). The KL between them is the approximation gap."
-#| fig-alt: "A long tilted black ellipse and a small upright orange one inside it with the same centre."
+#| fig-alt: "A long tilted black ellipse and a small upright orange one with the same centre."
 best, turn = best_diagonal(tilted, days), torch.linspace(0, 6.3, 200).double()
 ring = torch.stack([turn.cos(), turn.sin()])
 fig, ax = plt.subplots(figsize=(4.2, 3.4))

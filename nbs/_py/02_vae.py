@@ -149,7 +149,7 @@ ax.axhline(log_px.item(), ls="--", color="0.4")
 ax.set(xlabel="mean of q", ylabel="ELBO (nats)"); ax.legend();
 
 # %% [markdown]
-# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the purple gap is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
+# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the gap, drawn in purple, is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
 #
 # ::: {.instrument .elbo-hill}
 # ![Still picture: above, three bells, the prior, the true posterior and q, which is too far left and too broad; below, the ELBO as a hill over the mean of q, and a dot on it, 0.99 nats below a dashed ceiling.](instruments/elbo-hill.svg)
@@ -192,7 +192,7 @@ assert abs(logvar.grad.item() - torch.tensor(.2).exp().item()) < .02  # d/dlogva
 # \end{aligned}
 # $$
 #
-# The digits are real ones (MNIST's). `train.batch(update, 128)` gives the 128 items of an update as a *dictionary*, from the name of a modality to a tensor, images as bytes; which items an update sees depends on its number only. ([Lesson 02a](02a_data.ipynb) says what else a data set does.)
+# The digits are real ones, MNIST's, which come with the package; `"rendered"` is said of their street numbers, which are drawn and not needed yet. `train.batch(update, 128)` gives the 128 items of an update as a *dictionary*, from the name of a modality to a tensor, images as bytes; which items an update sees depends on its number only. ([Lesson 02a](02a_data.ipynb) says what else a data set does.)
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])

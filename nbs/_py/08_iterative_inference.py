@@ -276,7 +276,7 @@ class MarinoRefiner(nn.Module):
 # %% [markdown]
 # ## Ours: the posterior's own units, and a memory
 #
-# The layer norm throws away the size of the gradient altogether. We
+# The talk's refiner is Marino's. This second one is the course's own, and what *refined* and *iterative* mean in its later tables, unless Marino's is named. The layer norm throws away the size of the gradient altogether. We
 # rescale it instead, as the small one above: $\sigma\,\partial\mathcal L/\partial\mu$ is the gain in nats *per
 # standard deviation moved*, and $\partial\mathcal L/\partial \log\sigma^2$ already is unit-free. (This is the *natural* gradient in
 # these units. The Fisher information of a Gaussian is $1/\sigma^2$ for its mean and $\frac12$ for its log-variance, so the natural gradient is
@@ -846,7 +846,7 @@ ax.set(xlabel="gradient evaluations", ylabel="ELBO (nats)", ylim=(encoder - .5*g
 # %% [markdown]
 # Read the table row by row. Our refiner closes 69 % of the gap with four gradients, where the best Adam has closed 33 %; Adam catches up between 32 and 64. So a refiner buys speed, here a factor of four at 70 to 80 % of the gap, and no better optimum.
 #
-# Marino's refiner has not left its start: its gate begins near 1, and 300 updates are too few to open it. That is a statement about a short training and not about the method; lesson 11 has both after 2,400 updates each, and there it closes a part of the gap, from every start less than ours.
+# Marino's refiner has not left its start: its gate begins near 1, and 300 updates are too few to open it. That is a statement about a short training and not about the method; lesson 11 has both after 5,000 updates each, and there it closes a part of the gap, from every start less than ours.
 #
 # The ablation is sobering. Without the *memory* two to five points are lost at every $t$. Without the *calming* nothing changes before $t = 32$, where it begins to act, and five points are lost at the end. Without *replay* the first steps are better, as all of the training goes into them, and from $t = 16$ on the refiner loses what it had won: it was never there. *Units* and the *bound* make no difference that one seed could show. A likely reason, not tested: the network sees the log-variance, so it can work out the units by itself, and the signed logarithm tames the gradients in either case. Lesson 14 leaves out the same ingredients on three modalities (`refiner_ingredients`), with students of each. One seed and 200 digits: read differences of ten points, not of one.
 #

@@ -18,10 +18,11 @@
 
 # %%
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from IPython.display import Markdown
 from pathlib import Path
 from mmvae_nb.core import *
 from mmvae_nb.experiments.runs import difference, matched, on_shared_seeds
-from mmvae_nb.experiments.table import run_paths, show_names
+from mmvae_nb.experiments.table import run_paths, show_names, teachers_of
 from mmvae_nb.experiments.talk import metric_rows
 from mmvae_nb.metrics import seed_interval
 from mmvae_nb.plotting import *
@@ -30,12 +31,6 @@ from mmvae_nb.plotting import *
 set_style(); show_names()
 R_BOTH = method_colour("iterative_student")
 
-# %% [markdown]
-# ## What was run
-#
-# Lesson 14 trains every method on real MNIST digits, real street numbers and words, and leaves a small record of each run: its settings, its losses, its numbers on test items. This page reads the records of scale `long`: 10,000 updates of 64 items, 5,000 for students, with settings that a search on validation items found ([lesson 14g](14g_tuning.ipynb)). No number of it is
-# typed by hand, so whoever runs `make reproduce SCALE=long` for longer, or with more seeds, and executes this lesson again has the new numbers, the new intervals and the new verdicts.
-
 # %%
 RESULTS, DATA = Path("../results/long"), "mnist_svhn_text"
 records = metric_rows(RESULTS)
@@ -43,13 +38,67 @@ records = records[records.dataset == DATA]
 SINGLE = ["mnist", "svhn", "text"]
 SIX = [f"{a}->{b}" for a in SINGLE for b in SINGLE if a != b]
 FOUR = [d for d in SIX if not d.endswith("text")]
-METHODS = ["mopoe", "mmvae", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "crmvae",
-           "crmvae_student", "iterative", "iterative_student", "refined", "refined_student"]
+DRAWN = {said: [d for d in FOUR if d.endswith(n)] for n, said in [("mnist", "digits"), ("svhn", "street numbers")]}
+LOOKS = {"digit classifiers": "fid", "ImageNet": "fid_imagenet"}
+
+# %% [markdown]
+# ## In short
+#
+# Two kinds of students, five trainings of each. A *JMVAE student* (the talk's name) copies the joint encoder of a JVAE; an *iterative student* copies posteriors that were refined from one modality by the gradient of all. Both see one modality. Who draws and represents better? FID is the distance of drawn pictures from real ones, in the features of our digit classifiers or of a network trained on ImageNet; coherence is how often a picture shows what was given (both lesson 03a).
+
+# %%
+LEADS = {"coherence, six directions ↑": ("coherence", SIX, 1, 3),
+         **{f"FID of {drawn}, {eyes} ↓": (metric, where, -1, 1) for drawn, where in DRAWN.items() for eyes, metric in LOOKS.items()},
+         "linear accuracy ↑": ("linear_accuracy", SINGLE, 1, 3),
+         "KL from the own teacher (nats) ↓": ("teacher_student_kl", SINGLE, -1, 1)}
+def lead_of(a, b, metric, where, sign, digits):
+    "Both methods' means, and by how much `a` is better, with its interval."
+    d, both = difference(records, a, b, metric, where, sign), matched(records, a, b, metric, where).mean()
+    ahead, low, high = (f"{d[k]:+.{digits}f}" for k in ("better by", "low", "high"))
+    return {**{method_name(m): f"{both[m]:.{digits}f}" for m in (a, b)},
+            "ahead by": f"{ahead} ({low} to {high})", "seeds": d["seeds"], "verdict": d["verdict"]}
+pd.DataFrame({said: lead_of("iterative_student", "jmvae_student", *what) for said, what in LEADS.items()}).T
+
+# %% [markdown]
+# *Ahead by* is positive where the iterative student is better, with a 95 % interval over the seeds; *supported*: all of it is above zero, *contradicted*: below, *open*: neither. So its pictures show what was given more often, its digits are better and its street numbers worse; the class can be read off its latent variable no better, and its teacher is as hard to imitate.
+#
+# That is a comparison of two recipes, and they differ in more than the targets:
 
 # %%
 PACE = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
 PACE = PACE.set_index("method").median_ms                      # of an update on one core
 BENCHED = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
+def minutes(method, updates):
+    "Of a training on one core, by the pace of an update; nan where it was not timed."
+    return PACE.get(BENCHED.get(method, method), np.nan)*updates/60_000
+
+def recipe(method, decoders, targets):
+    "How a student and its teacher were trained."
+    chain = [*teachers_of(method), method]
+    runs = [read_json(run_paths(RESULTS, DATA, m, 0)["run"]) for m in chain]
+    warm = '"warm_start": true' in runs[-1]["parameters"]["settings"]
+    rates = "{:g}, then {:g}".format(*(r["parameters"]["lr"] for r in runs))
+    return {"decoders were trained on": decoders, "targets": targets, "peak learning rate": rates,
+            "encoders start from": "those of the teacher's starts" if warm else "nothing",
+            "minutes on one core": round(sum(minutes(m, r["updates"]) for m, r in zip(chain, runs)))}
+pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
+    "jmvae_student": ("joint posteriors", "the joint encoder's"),
+    "iterative_student": ("every q_t, from one modality's to the refined", "refined, q_4")}.items()}).rename_axis("differs")
+
+# %% [markdown]
+# Rates and starts were searched on validation items, alike for both, and each got what served it best (lesson 14g); a JVAE has no encoders of single modalities to start from. So "refined targets make better students" does not follow from the first table. Further down each difference is taken alone: [targets and decoders](#is-it-the-inference-or-the-decoders), which help only together; [the start](#warm-or-cold); [the minutes](#at-equal-time).
+#
+# ## What was run
+#
+# Lesson 14 trains every method on real MNIST digits, real street numbers and words, and leaves a small record of each run: its settings, its losses, its numbers on test items. This page reads the records of scale `long`: 10,000 updates of 64 items, 5,000 for students, with settings that a search on validation items found ([lesson 14g](14g_tuning.ipynb)). No number of it is
+# typed by hand, so whoever runs `make reproduce SCALE=long` for longer, or with more seeds, and executes this lesson again has the new numbers, the new intervals and the new verdicts.
+
+# %%
+METHODS = ["mopoe", "mmvae", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "crmvae",
+           "crmvae_student", "iterative", "iterative_student", "refined", "refined_student"]
+
+
+# %%
 def run_of(method):
     "What the runs of a method have in common, and how much the loss still fell at the end."
     seeds = sorted(records.seed[records.method == method].unique())
@@ -60,7 +109,7 @@ def run_of(method):
     noise = [100*np.hypot(*(x.std(ddof=1)/len(x)**.5 for x in ab))/ab[0].mean() for ab in ends]
     return {"seeds": len(seeds), "updates": runs[0]["updates"],
             "batch": runs[0]["parameters"]["batch_size"],
-            "minutes on one core": round(PACE.get(BENCHED.get(method, method), np.nan)*runs[0]["updates"]/60_000, 1),
+            "minutes on one core": round(minutes(method, runs[0]["updates"]), 1),
             "loss fell at the end by (%)": round(float(np.mean(fell)), 2),
             "give or take (%)": round(float(np.hypot.reduce(noise)/len(noise)), 2)}
 COUNTS = dict.fromkeys(("seeds", "updates", "batch"), int)
@@ -97,11 +146,14 @@ def numbers_of(method):
     r = records[records.method == method]
     mean = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
     return {"FID": mean("fid", FOUR), "FID, ImageNet": mean("fid_imagenet", FOUR),
-            "coherence": mean("coherence", SIX), "linear accuracy": mean("linear_accuracy", SINGLE)}
+            "coherence": mean("coherence", SIX), "linear accuracy": mean("linear_accuracy", SINGLE),
+            "seeds": r.seed.nunique()}
 able = [m for m in METHODS if len(records[(records.method == m) & (records.condition == "mnist->svhn")])]
-pd.DataFrame({method_name(m): numbers_of(m) for m in able}).T.sort_values("FID").round({"FID": 1, "FID, ImageNet": 0}).round(3)
+pd.DataFrame({method_name(m): numbers_of(m) for m in able}).T.sort_values("FID").round({"FID": 1, "FID, ImageNet": 0}).round(3).astype({"seeds": int})
 
 # %% [markdown]
+# Rows with other numbers of seeds are not to be compared to the last digit: the students of refined posteriors, with the JVAE's decoders, have the first seed only, and beside the JMVAE student of *that* seed they stand [further down](#is-it-the-inference-or-the-decoders).
+#
 # ## The two hypotheses
 #
 # The talk has two (slide 33). *First*: iterative inference lets a single modality reach the shared representation. *Second*: it closes the gap of the joint encoder as well, so it infers better than JMVAE does. Both are tested by what students draw and represent (FID, coherence, linear accuracy), and the second by the KL from teacher to student, which the talk expects to be smaller for the iterative teacher (slides 66 to 69).
@@ -130,16 +182,15 @@ seed_by_seed = {said: matched(records, "iterative_student", "jmvae_student", met
                 for metric, said, where, _ in CLAIMS}
 pd.concat(seed_by_seed).rename(columns=method_name).unstack().round(3)
 
+
 # %% [markdown]
 # The lower table shows what the intervals are made of: with few seeds a line can have the same sign in every seed and still be open, because the sizes differ.
 #
 # ### By whose eyes?
 #
-# An FID depends on the network whose features are compared, and a mean over four directions hides what is drawn. So the same lead once more: digits and street numbers apart, by the features of our own classifiers, which look for the number, and by those of a general network, which look at everything:
+# An FID depends on the network whose features are compared, and a mean over four directions hides what is drawn. So here is the lead for digits and street numbers apart, by the features of our own classifiers, which look for the number, and by those of a general network, which look at everything:
 
 # %%
-LOOKS = {"digit classifiers": "fid", "ImageNet": "fid_imagenet"}
-DRAWN = {"digits": [d for d in FOUR if d.endswith("mnist")], "street numbers": [d for d in FOUR if d.endswith("svhn")]}
 def by_whose_eyes(a, b):
     "The lead of `a` over `b` in FID, for each kind of picture and of features."
     rows = {(drawn, eyes): {**matched(records, a, b, metric, where).mean().rename(method_name).to_dict(),
@@ -163,7 +214,7 @@ eyes.astype({c: float for c in eyes if c not in ("seeds", "verdict")}).round(1)
 # ::: {.instrument .talk-line}
 # ![Still picture: five dots on a line that ends at the best Gaussian: near it the joint encoder and the refined posterior, far away the student of either.](instruments/talk-line.svg)
 #
-# *On the course's site this picture tells the story step by step, for each modality; in a notebook, run `Instrument("talk-line", "../nbs/instruments/talk-line.json")`.* Its numbers are those of the [records](../results/real/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
+# *On the course's site this picture tells the story step by step, for each modality; in a notebook, run `Instrument("talk-line", "../nbs/instruments/talk-line.json")`.* Its numbers are those of the [records](../results/long/tables/talk.csv) (metric `negative_elbo`), on the seeds that all five have.
 # :::
 
 # %%
@@ -187,12 +238,12 @@ few = "all, the oracle's items" if (elbos.condition == "all, the oracle's items"
 joint, oracle = nats("jvae", "all"), nats("jvae", "oracle")
 gap = nats("jvae", few) - oracle
 items = elbos[elbos.method == "jvae"].groupby("condition").n.first()
-print(f"joint encoder {joint.mean():.1f} nats ({items['all']} test items), oracle {oracle.mean():.1f} "
-      f"({items['oracle']} of them): amortization gap {gap.mean():.1f}")
+print(f"on the {items['oracle']} test items that have an oracle: joint encoder {nats('jvae', few).mean():.1f} nats, "
+      f"oracle {oracle.mean():.1f}, amortization gap {gap.mean():.1f}; on all {items['all']}: joint encoder {joint.mean():.1f}")
 
 
 # %% [markdown]
-# (The oracle is dear, so it may have fewer items than the joint encoder; where a record lacks the joint encoder on the oracle's own items, the gap is off by as much as the two sets of items differ, so a share that misses a target by a point or two is not told from one that meets it. Nats are those of the weighted objective, lesson 07, equation 5.) The lead over the joint encoder of the same seed, and the share of its gap that is closed:
+# (The oracle is dear, so it has fewer items. Nats are those of the weighted objective, lesson 07, equation 5.) The lead over the joint encoder of the same seed, and the share of its gap that is closed:
 
 # %%
 def lead(start, t):
@@ -205,7 +256,7 @@ pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 
 # %%
 #| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, one panel for each single modality that a refinement starts from. In the grey band, below the line of the joint encoder, a posterior that began with one modality has overtaken the encoder of all; nothing can get below the oracle. The vertical axis is linear from the oracle to as far on the other side and logarithmic beyond."
-#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps and levels off a little above the oracle; that of gradient ascent comes down much later."
+#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps, from street numbers after sixteen, and levels off a little above the oracle; that of gradient ascent comes down much later."
 R = ROLE_COLOURS
 kinds = {"our refiner": ("refined", "t", dict(color=R["teacher"])),
          "Marino's refiner": ("refined_marino", "t", dict(color=R["teacher"], ls=":")),
@@ -251,15 +302,15 @@ def targets(n):
             "no divergence at 64": (at(16) - at(64)).mean() <= 1}
 reached = pd.DataFrame({n: targets(n) for n in SINGLE})
 for target, met in reached.iterrows():
-    print(f"{target}: {'met' if met.all() else 'missed'}, from {met.sum()} of {len(met)} starts"
-          + (f" ({', '.join(met.index[~met])} missed)" if met.any() and not met.all() else ""))
+    print(f"{target}: {'met' if met.all() else 'missed'}; reached from {', '.join(met.index[met]) or 'no start'}"
+          + (f", not from {', '.join(met.index[~met])}" if met.any() and not met.all() else ""))
 
 # %% [markdown]
 # A target that is missed from one start is missed, whatever the mean over starts does. Nor is a mean over items the last word: most items can do better and a few much worse. The [report of the gap](experiments/gap_decomposition.ipynb) has the quantiles over items, for those who have run it.
 #
 # ## Is it the inference, or the decoders?
 #
-# The iterative student differs from the JMVAE student in two ways. Its *targets* were refined. And its *decoders* were trained on every $q_t$ of equation (2) of lesson 09, also on $q_0$, the vague posterior of one modality. A student's posterior is vague as well, so these decoders have met such a $z$ and the JVAE's have not. To tell the two apart, keep
+# Of what differs between the two students, two things are the method itself. The iterative student's *targets* were refined. And its *decoders* were trained on every $q_t$ of equation (2) of lesson 09, also on $q_0$, the vague posterior of one modality. A student's posterior is vague as well, so these decoders have met such a $z$ and the JVAE's have not. To tell the two apart, keep
 # the JVAE's decoders and change the targets only (*student of refined*):
 
 # %%
@@ -283,27 +334,40 @@ start = {"FID": of_start("fid", FOUR), "coherence": of_start("coherence", SIX),
          "linear accuracy": of_start("linear_accuracy", SINGLE)}
 witness = {"JMVAE student": numbers_of("jmvae_student"), "start q_0, never refined": start,
            "iterative student": numbers_of("iterative_student")}
-pd.DataFrame(witness).T.drop(columns="FID, ImageNet").round(3)
+witness = pd.DataFrame(witness).T.drop(columns=["FID, ImageNet", "seeds"])
+witness.round(3)
+
+# %%
+#| echo: false
+base, begun, end = (witness.iloc[i] for i in range(3))
+Markdown(f"So the start has {begun.coherence - base.coherence:+.3f} of the lead of {end.coherence - base.coherence:+.3f} in coherence, and an FID "
+         f"of {begun.FID:.0f} where the students have {base.FID:.0f} and {end.FID:.0f}: knowing single modalities does not carry the lead alone. "
+         "What the start lacks is refined targets, or the breadth that every student has; the next table tells the two apart.")
 
 # %% [markdown]
-# Where the middle row has most of the lead, it is owed to the decoders and to what they were trained on; where it is behind both, the refined targets did it, or the student's breadth, which every student has. The two merits need not agree.
-#
 # ### Half the recipe
 #
-# The iterative student is made of two things, decoders that know single modalities and refined targets. Each can be had without the other (part `attribution` of lesson 14, three seeds each):
+# The iterative student is made of two things, decoders that know single modalities and refined targets. Each can be had without the other (part `attribution` of lesson 14, three seeds each). Four students, so, in a table of two by two:
 
 # %%
-HALVES = {("joint posteriors", "joint"): "jmvae_student", ("single modalities, too", "joint"): "jvae_unimodal_decoders_student",
-          ("refined posteriors only", "refined"): "iterative_last_student", ("all q_t on the way", "refined"): "iterative_student"}
-half = pd.DataFrame({key: {"student": method_name(m), **numbers_of(m)} for key, m in HALVES.items()}).T
-half.rename_axis(["decoders were trained on", "targets"]).astype({c: float for c in half if c != "student"}).round(3)
+HALVES = {"A": ("no", "joint", "jmvae_student"), "B": ("yes", "joint", "jvae_unimodal_decoders_student"),
+          "C": ("no", "refined", "iterative_last_student"), "D": ("yes", "refined", "iterative_student")}
+def cell(letter, method):
+    "Two merits of a student."
+    n = numbers_of(method)
+    return f"{letter}: coherence {n['coherence']:.3f}, FID {n['FID']:.1f}"
+square = pd.DataFrame([{"decoders know single modalities": know, "targets": f"{targets} targets", "": cell(letter, m)}
+                       for letter, (know, targets, m) in HALVES.items()])
+square.pivot(index="decoders know single modalities", columns="targets", values="")
+
+# %% [markdown]
+# A is the JMVAE student and D the iterative student. B's JVAE trains its decoders on the posteriors of single modalities as well; C's teacher trains them on $q_T$ only. All four teachers are trainings of their own, so an exchange of "decoders" exchanges a whole generative model. Seed by seed:
 
 # %%
-SPLIT = {"decoders, with joint targets": ("jvae_unimodal_decoders_student", "jmvae_student"),
-         "decoders, with refined targets": ("iterative_student", "iterative_last_student"),
-         "targets, on decoders that know single modalities": ("iterative_student", "jvae_unimodal_decoders_student"),
-         "targets, on decoders that don't": ("iterative_last_student", "jmvae_student"),
-         "both": ("iterative_student", "jmvae_student")}
+SPLIT = {"B over A: decoders, with joint targets": "BA", "D over C: decoders, with refined targets": "DC",
+         "D over B: targets, on decoders that know": "DB", "C over A: targets, on decoders that don't": "CA",
+         "D over A: both": "DA"}
+SPLIT = {what: [HALVES[letter][-1] for letter in pair] for what, pair in SPLIT.items()}
 MERITS = [("fid", "FID", FOUR, -1), ("coherence", "coherence", SIX, 1), ("linear_accuracy", "linear accuracy", SINGLE, 1)]
 split = pd.DataFrame({(what, said): difference(records, a, b, metric, where, sign)
                       for what, (a, b) in SPLIT.items() for metric, said, where, sign in MERITS}).T
@@ -311,14 +375,14 @@ split = split.rename(columns={"better by": "ahead by"}).rename_axis(["what is ex
 split.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
 
 # %%
-#| fig-cap: "What each half of the recipe is ahead by, over the seeds that both sides have; the bar is Student's t, 95 %. Right of the line: better."
+#| fig-cap: "By how much the first student of each pair is ahead of the second, over the seeds that both have; the bar is Student's t, 95 %. Right of the line: better."
 #| fig-alt: "Three panels, FID, coherence and linear accuracy, with five intervals each. Decoders alone lie far to the left, targets alone a little to the left, both together to the right in FID and coherence."
 fig, axes = plt.subplots(3, 1, figsize=(4.8, 6.4))
 for ax, (_, said, _, _) in zip(axes, MERITS):
     for y, what in enumerate(reversed(SPLIT)):
         r = split.loc[(what, said)]
-        ax.plot([r.low, r.high], [y, y], color=R_BOTH if what == "both" else "0.4", lw=2)
-        ax.plot(r["ahead by"], y, "o", color=R_BOTH if what == "both" else "0.4")
+        ax.plot([r.low, r.high], [y, y], color=R_BOTH if what.endswith("both") else "0.4", lw=2)
+        ax.plot(r["ahead by"], y, "o", color=R_BOTH if what.endswith("both") else "0.4")
     ax.axvline(0, color="k", lw=.8)
     ax.set(title=said, yticks=range(len(SPLIT)), yticklabels=list(reversed(SPLIT)), ylim=(-.6, len(SPLIT) - .4))
 axes[-1].set_xlabel("ahead by");
