@@ -32,13 +32,15 @@ set_style(); show_names()
 R_BOTH = method_colour("iterative_student")
 
 # %%
+#| code-fold: true
 RESULTS, DATA = Path("../results/long"), "mnist_svhn_text"
 records = metric_rows(RESULTS)
 records = records[records.dataset == DATA]
 SINGLE = ["mnist", "svhn", "text"]
 SIX = [f"{a}->{b}" for a in SINGLE for b in SINGLE if a != b]
 FOUR = [d for d in SIX if not d.endswith("text")]
-DRAWN = {said: [d for d in FOUR if d.endswith(n)] for n, said in [("mnist", "digits"), ("svhn", "street numbers")]}
+DRAWN = {said: [d for d in FOUR if d.endswith(n)]
+         for n, said in [("mnist", "digits"), ("svhn", "street numbers")]}
 LOOKS = {"digit classifiers": "fid", "ImageNet": "fid_imagenet"}
 
 # %% [markdown]
@@ -47,17 +49,21 @@ LOOKS = {"digit classifiers": "fid", "ImageNet": "fid_imagenet"}
 # Two kinds of students, five trainings of each. A *JMVAE student* (the talk's name) copies the joint encoder of a JVAE; an *iterative student* copies posteriors that were refined from one modality by the gradient of all. Both see one modality. Who draws and represents better? FID is the distance of drawn pictures from real ones, in the features of our digit classifiers or of a network trained on ImageNet; coherence is how often a picture shows what was given (both lesson 03a).
 
 # %%
+#| code-fold: true
 LEADS = {"coherence, six directions ↑": ("coherence", SIX, 1, 3),
-         **{f"FID of {drawn}, {eyes} ↓": (metric, where, -1, 1) for drawn, where in DRAWN.items() for eyes, metric in LOOKS.items()},
+         **{f"FID of {drawn}, {eyes} ↓": (metric, where, -1, 1)
+            for drawn, where in DRAWN.items() for eyes, metric in LOOKS.items()},
          "linear accuracy ↑": ("linear_accuracy", SINGLE, 1, 3),
          "KL from the own teacher (nats) ↓": ("teacher_student_kl", SINGLE, -1, 1)}
 def lead_of(a, b, metric, where, sign, digits):
     "Both methods' means, and by how much `a` is better, with its interval."
-    d, both = difference(records, a, b, metric, where, sign), matched(records, a, b, metric, where).mean()
+    d = difference(records, a, b, metric, where, sign)
+    both = matched(records, a, b, metric, where).mean()
     ahead, low, high = (f"{d[k]:+.{digits}f}" for k in ("better by", "low", "high"))
     return {**{method_name(m): f"{both[m]:.{digits}f}" for m in (a, b)},
             "ahead by": f"{ahead} ({low} to {high})", "seeds": d["seeds"], "verdict": d["verdict"]}
-pd.DataFrame({said: lead_of("iterative_student", "jmvae_student", *what) for said, what in LEADS.items()}).T
+pair = ("iterative_student", "jmvae_student")
+pd.DataFrame({said: lead_of(*pair, *what) for said, what in LEADS.items()}).T
 
 # %% [markdown]
 # *Ahead by* is positive where the iterative student is better, with a 95 % interval over the seeds; *supported*: all of it is above zero, *contradicted*: below, *open*: neither. So its pictures show what was given more often, its digits are better and its street numbers worse; the class can be read off its latent variable no better, and its teacher is as hard to imitate.
@@ -65,7 +71,9 @@ pd.DataFrame({said: lead_of("iterative_student", "jmvae_student", *what) for sai
 # That is a comparison of two recipes, and they differ in more than the targets:
 
 # %%
-PACE = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
+#| code-fold: true
+PACE = pd.read_csv("../results/bench/steps.csv")
+PACE = PACE.query("who == 'ours' and precision == 'float32' and batch == 64")
 PACE = PACE.set_index("method").median_ms                      # of an update on one core
 BENCHED = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
 def minutes(method, updates):
@@ -80,7 +88,8 @@ def recipe(method, decoders, targets):
     rates = "{:g}, then {:g}".format(*(r["parameters"]["lr"] for r in runs))
     return {"decoders were trained on": decoders, "targets": targets, "peak learning rate": rates,
             "encoders start from": "those of the teacher's starts" if warm else "nothing",
-            "minutes on one core": round(sum(minutes(m, r["updates"]) for m, r in zip(chain, runs)))}
+            "minutes on one core": round(sum(minutes(m, r["updates"])
+                                             for m, r in zip(chain, runs)))}
 pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
     "jmvae_student": ("joint posteriors", "the joint encoder's"),
     "iterative_student": ("every q_t, from one modality's to the refined", "refined, q_4")}.items()}).rename_axis("differs")
@@ -99,6 +108,7 @@ METHODS = ["mopoe", "mmvae", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae
 
 
 # %%
+#| code-fold: true
 def run_of(method):
     "What the runs of a method have in common, and how much the loss still fell at the end."
     seeds = sorted(records.seed[records.method == method].unique())
@@ -117,8 +127,13 @@ pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS).fill
 
 
 # %% [markdown]
-# Read the last three columns before anything else. *Minutes on one core* are what one training takes at the pace of [Time and memory](bench.ipynb), where steps were timed side by side (a dash: not timed; most of these runs shared a card or a processor with others, so their own times say little); a student's come on top of its teacher's, so equal updates are not equal time. (An *MVTCAE student* and a *CRMVAE student* are controls of ours and not in the talk: both teachers can do with one modality as they are, so their students show what distillation alone adds. *Refined, JVAE's decoders* is a refiner on the JVAE's frozen decoders, and it has students, too.) *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The
-# learning rate is on its way to zero there, so a small number is no proof that a run is done, and where it is not small the run is plainly not done. A negative number is a loss that *rose*: a record keeps few rows, each is the loss of a single batch, and all methods of one seed see the same batches, so a seed with hard ones at the end makes several numbers negative at once. *Give or take* is the standard error by that scatter. **A method that learns slowly is punished by any fixed length**, so the same comparison after fewer and after more updates is [further down](#does-longer-training-change-it).
+# Read the last three columns before anything else. *Minutes on one core* is the number of updates times the time of one, as measured on the page [Time and memory](bench.ipynb); the runs' own clocks say little, because most shared a machine. A dash means: not timed. A student needs a trained teacher, so add the teacher's minutes: equal updates are not equal time.
+#
+# *Loss fell* compares the mean training loss of the last sixth of a run with the sixth before it. The learning rate is on its way to zero there, so a small number is no proof that a run is done, but a large one shows that it is not. A negative number is a loss that *rose*: each row of a record is the loss of a single batch, and all methods of one seed see the same batches, so hard ones at the end make several numbers negative at once. *Give or take* is the standard error by that scatter.
+#
+# An *MVTCAE student* and a *CRMVAE student* are controls of this course and not in the talk. Both teachers can do with one modality as they are, so their students show what distillation alone adds. *Refined, JVAE's decoders* is a refiner on the JVAE's frozen decoders, and it has students, too.
+#
+# **A method that learns slowly is punished by any fixed length**, so the same comparison after fewer and after more updates is [further down](#does-longer-training-change-it).
 #
 # A difference is taken seed by seed, on the same test items and the same noise; its interval is Student's t over the seeds, 95 % (lesson 03a). *Supported* means that the whole interval lies above zero, *contradicted* below, *open* anything else, and always where there is one seed only.
 #
@@ -129,18 +144,21 @@ pd.DataFrame({method_name(m): run_of(m) for m in METHODS}).T.astype(COUNTS).fill
 # All rows start from the same digits or words, with the same noise, and have seen nothing else. What was given is the first row of each block. Look for the right *number*, as colours can't be known. Chance is 10 %; a judge (lesson 03a) reads the right number in this share of the pictures drawn from a digit:
 
 # %%
+#| code-fold: true
 def share(method, condition="mnist->svhn"):
     "Coherence in per cent, a mean over seeds."
     r = records[(records.method == method) & (records.metric == "coherence")]
     return round(100*r.value[r.condition == condition].mean())
-drawers = ["iterative_student", "jmvae_student", "mvtcae_student", "crmvae_student", "jmvae", "mvtcae", "mmvae", "mopoe"]
+drawers = ["iterative_student", "jmvae_student", "mvtcae_student", "crmvae_student", "jmvae", "mvtcae",
+           "mmvae", "mopoe"]
 {method_name(m): share(m) for m in drawers}
 
 
 # %% [markdown]
-# A judge needs less contrast than an eye: nearly grey pictures can be read rightly more often than one would think, so coherence alone does not say that a picture is good. FID alone doesn't either, it knows nothing of what was given. So all methods by four numbers, means over seeds and over directions or modalities: how far the drawn images are from real ones (FID, lower is better, as our digit classifiers see them and as a network sees them that was trained on the photographs of ImageNet), how often they show what was given (coherence), and how well the class can be read off the mean of $z$ by a linear probe (all in lesson 03a):
+# A judge needs less contrast than an eye: nearly grey pictures can be read rightly more often than one would think, so coherence alone does not say that a picture is good. FID alone doesn't either, it knows nothing of what was given. So the table has four numbers. *FID* is the distance of the drawn images from real ones, and lower is better; it stands there twice, because it depends on whose features are compared, those of our digit classifiers or of a network trained on the photographs of ImageNet. *Coherence* is how often the picture shows what was given. *Linear accuracy* is how well a linear rule reads the class off the mean of $z$. All are means over seeds and over directions or modalities:
 
 # %%
+#| code-fold: true
 def numbers_of(method):
     "FID of images in two kinds of features, coherence, linear accuracy, from one modality."
     r = records[records.method == method]
@@ -148,8 +166,10 @@ def numbers_of(method):
     return {"FID": mean("fid", FOUR), "FID, ImageNet": mean("fid_imagenet", FOUR),
             "coherence": mean("coherence", SIX), "linear accuracy": mean("linear_accuracy", SINGLE),
             "seeds": r.seed.nunique()}
-able = [m for m in METHODS if len(records[(records.method == m) & (records.condition == "mnist->svhn")])]
-pd.DataFrame({method_name(m): numbers_of(m) for m in able}).T.sort_values("FID").round({"FID": 1, "FID, ImageNet": 0}).round(3).astype({"seeds": int})
+has = lambda m: len(records[(records.method == m) & (records.condition == "mnist->svhn")])
+able = [m for m in METHODS if has(m)]
+table = pd.DataFrame({method_name(m): numbers_of(m) for m in able}).T.sort_values("FID")
+table.round({"FID": 1, "FID, ImageNet": 0}).round(3).astype({"seeds": int})
 
 # %% [markdown]
 # Rows with other numbers of seeds are not to be compared to the last digit: the students of refined posteriors, with the JVAE's decoders, have the first seed only, and beside the JMVAE student of *that* seed they stand [further down](#is-it-the-inference-or-the-decoders).
@@ -167,12 +187,15 @@ pd.DataFrame({method_name(m): numbers_of(m) for m in able}).T.sort_values("FID")
 # :::
 
 # %%
-CLAIMS = [("fid", "FID, four directions", FOUR, -1), ("coherence", "coherence, six directions", SIX, 1),
+#| code-fold: true
+CLAIMS = [("fid", "FID, four directions", FOUR, -1),
+          ("coherence", "coherence, six directions", SIX, 1),
           ("linear_accuracy", "linear accuracy", SINGLE, 1),
           ("teacher_student_kl", "KL from the own teacher (nats)", SINGLE, -1)]
 def verdicts(a, b):
     "By how much the talk's side `a` is ahead of `b`, positive as the talk expects."
-    rows = {said: difference(records, a, b, metric, where, sign) for metric, said, where, sign in CLAIMS}
+    rows = {said: difference(records, a, b, metric, where, sign)
+            for metric, said, where, sign in CLAIMS}
     return pd.DataFrame(rows).T.rename(columns={"better by": "ahead by"})
 own = verdicts("iterative_student", "jmvae_student")
 own.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
@@ -191,9 +214,11 @@ pd.concat(seed_by_seed).rename(columns=method_name).unstack().round(3)
 # An FID depends on the network whose features are compared, and a mean over four directions hides what is drawn. So here is the lead for digits and street numbers apart, by the features of our own classifiers, which look for the number, and by those of a general network, which look at everything:
 
 # %%
+#| code-fold: true
 def by_whose_eyes(a, b):
     "The lead of `a` over `b` in FID, for each kind of picture and of features."
-    rows = {(drawn, eyes): {**matched(records, a, b, metric, where).mean().rename(method_name).to_dict(),
+    means = lambda metric, where: matched(records, a, b, metric, where).mean()
+    rows = {(drawn, eyes): {**means(metric, where).rename(method_name).to_dict(),
                             **difference(records, a, b, metric, where, -1)}
             for drawn, where in DRAWN.items() for eyes, metric in LOOKS.items()}
     return pd.DataFrame(rows).T.rename(columns={"better by": "ahead by"})
@@ -201,7 +226,9 @@ eyes = by_whose_eyes("iterative_student", "jmvae_student")
 eyes.astype({c: float for c in eyes if c not in ("seeds", "verdict")}).round(1)
 
 # %% [markdown]
-# The mean of the upper table hides a division: by our classifiers the iterative students draw the better *digits*, which ImageNet's features leave open, and by both kinds of features the JMVAE students draw the better *street numbers*. In the table of all methods above, ImageNet's features put CRMVAE, its students and MVTCAE's first, and the iterative students behind all other students. The picture above says how: the iterative student's numbers are right more often, and softer. A reason may be the decoders that it speaks through: they were trained on vague posteriors as well, and the best answer to a vague posterior is an average; MMVAE's decoders, which were trained on nothing else, and MoPoE's, for which single modalities are three of seven subsets, draw the greyest pictures of all.
+# The mean over four directions hides a division. By our classifiers the iterative students draw the better *digits*, and ImageNet's features leave that open. By both kinds of features the JMVAE students draw the better *street numbers*. So the two FIDs of a mean disagree not because one network is blind, but because ImageNet's distances are largest for street numbers and rule its mean. In the table of all methods above, ImageNet's features put CRMVAE, its students and MVTCAE's first, and the iterative students behind all other students.
+#
+# The picture above says how: the iterative student's numbers are right more often, and softer. Why softer? Perhaps because of the decoders. They were trained on vague posteriors as well, and the best answer to a vague posterior is an average. MMVAE and MoPoE support this guess: their decoders see many vague posteriors, and they draw the greyest pictures of all.
 #
 # Each teacher has its own decoders here, as in the talk.
 #
@@ -229,23 +256,27 @@ Instrument("talk-line", "../nbs/instruments/talk-line.json")
 # On the JVAE's frozen decoders all is measured on one ruler: the joint encoder, the best Gaussian of each item (the oracle, 600 steps of Adam), and posteriors that start from *one* modality and are refined by the gradient of all.
 
 # %%
+#| code-fold: true
 elbos = records[records.metric == "negative_elbo"]
 def nats(method, condition):
     "Negative ELBO by seed."
     r = elbos[(elbos.method == method) & (elbos.condition == condition)]
     return r.set_index("seed").value
-few = "all, the oracle's items" if (elbos.condition == "all, the oracle's items").any() else "all"
+few = "all, the oracle's items"
+if not (elbos.condition == few).any(): few = "all"
 joint, oracle = nats("jvae", "all"), nats("jvae", "oracle")
 gap = nats("jvae", few) - oracle
 items = elbos[elbos.method == "jvae"].groupby("condition").n.first()
-print(f"on the {items['oracle']} test items that have an oracle: joint encoder {nats('jvae', few).mean():.1f} nats, "
-      f"oracle {oracle.mean():.1f}, amortization gap {gap.mean():.1f}; on all {items['all']}: joint encoder {joint.mean():.1f}")
+print(f"on the {items['oracle']} test items that have an oracle: joint encoder "
+      f"{nats('jvae', few).mean():.1f} nats, oracle {oracle.mean():.1f}, "
+      f"amortization gap {gap.mean():.1f}\non all {items['all']}: joint encoder {joint.mean():.1f}")
 
 
 # %% [markdown]
 # (The oracle is dear, so it has fewer items. Nats are those of the weighted objective, lesson 07, equation 5.) The lead over the joint encoder of the same seed, and the share of its gap that is closed:
 
 # %%
+#| code-fold: true
 def lead(start, t):
     "Of a refined posterior over the joint encoder, in nats."
     mean, low, high, n = seed_interval((joint - nats("refined", f"{start}, t={t}")).dropna())
@@ -255,6 +286,7 @@ def lead(start, t):
 pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 
 # %%
+#| code-fold: true
 #| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, one panel for each single modality that a refinement starts from. In the grey band, below the line of the joint encoder, a posterior that began with one modality has overtaken the encoder of all; nothing can get below the oracle. The vertical axis is linear from the oracle to as far on the other side and logarithmic beyond."
 #| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps, from street numbers after sixteen, and levels off a little above the oracle; that of gradient ascent comes down much later."
 R = ROLE_COLOURS
@@ -281,10 +313,12 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 # Marino's refiner may have fewer seeds than ours, so the lines are not to be compared to the last nat. On the seeds that both have, the share of the gap closed at $t = 16$:
 
 # %%
+#| code-fold: true
 both = sorted(set(nats("refined_marino", "mnist, t=16").index) & set(joint.index))
 def closed_by(method, n): return ((joint - nats(method, f"{n}, t=16"))/gap)[both].mean()
 print(f"seeds {', '.join(map(str, both))}")
-pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %" for label, (m, kind, _) in kinds.items() if kind == "t"}
+pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %"
+                  for label, (m, kind, _) in kinds.items() if kind == "t"}
               for n in SINGLE})
 
 
@@ -294,15 +328,17 @@ pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %" for label, (m, kind, _) 
 # Three targets were set before the runs:
 
 # %%
+#| code-fold: true
 def targets(n):
-    "Ahead after 8 steps, by its interval; three quarters closed after 16; no worse at 64 than at 16."
+    "Ahead after 8 steps, by its interval; 75 % closed after 16; no worse at 64 than at 16."
     at = lambda t: (joint - nats("refined", f"{n}, t={t}")).dropna()
     return {"ahead within 8 steps": seed_interval(at(8))[1] > 0,
             "75 % closed within 16": (at(16)/gap).mean() >= .75,
             "no divergence at 64": (at(16) - at(64)).mean() <= 1}
 reached = pd.DataFrame({n: targets(n) for n in SINGLE})
 for target, met in reached.iterrows():
-    print(f"{target}: {'met' if met.all() else 'missed'}; reached from {', '.join(met.index[met]) or 'no start'}"
+    print(f"{target}: {'met' if met.all() else 'missed'}; "
+          f"reached from {', '.join(met.index[met]) or 'no start'}"
           + (f", not from {', '.join(met.index[~met])}" if met.any() and not met.all() else ""))
 
 # %% [markdown]
@@ -325,11 +361,13 @@ compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
 # There is a second witness, and it has more seeds. The *start* $q_0$ of the iterative teacher was never refined and sees one modality, on the iterative teacher's decoders (lesson 10, [why not the start](10_distillation.ipynb#why-not-the-start)). What it is ahead of the JMVAE student by is not the work of refined targets:
 
 # %%
+#| code-fold: true
 def of_start(metric, where):
     "The iterative teacher at t = 0, a mean over seeds and conditions."
     there = [f"{c}, t=0" for c in where]
     c = records.condition.str.removesuffix(", teacher")
-    return records.value[(records.method == "iterative") & (records.metric == metric) & c.isin(there)].mean()
+    r = records[(records.method == "iterative") & (records.metric == metric)]
+    return r.value[r.condition.str.removesuffix(", teacher").isin(there)].mean()
 start = {"FID": of_start("fid", FOUR), "coherence": of_start("coherence", SIX),
          "linear accuracy": of_start("linear_accuracy", SINGLE)}
 witness = {"JMVAE student": numbers_of("jmvae_student"), "start q_0, never refined": start,
@@ -340,9 +378,11 @@ witness.round(3)
 # %%
 #| echo: false
 base, begun, end = (witness.iloc[i] for i in range(3))
-Markdown(f"So the start has {begun.coherence - base.coherence:+.3f} of the lead of {end.coherence - base.coherence:+.3f} in coherence, and an FID "
-         f"of {begun.FID:.0f} where the students have {base.FID:.0f} and {end.FID:.0f}: knowing single modalities does not carry the lead alone. "
-         "What the start lacks is refined targets, or the breadth that every student has; the next table tells the two apart.")
+Markdown(f"So the start has {begun.coherence - base.coherence:+.3f} of the lead of "
+         f"{end.coherence - base.coherence:+.3f} in coherence, and an FID of {begun.FID:.0f} where "
+         f"the students have {base.FID:.0f} and {end.FID:.0f}: knowing single modalities does not "
+         "carry the lead alone. What the start lacks is refined targets, or the breadth that every "
+         "student has; the next table tells the two apart.")
 
 # %% [markdown]
 # ### Half the recipe
@@ -350,13 +390,17 @@ Markdown(f"So the start has {begun.coherence - base.coherence:+.3f} of the lead 
 # The iterative student is made of two things, decoders that know single modalities and refined targets. Each can be had without the other (part `attribution` of lesson 14, three seeds each). Four students, so, in a table of two by two:
 
 # %%
-HALVES = {"A": ("no", "joint", "jmvae_student"), "B": ("yes", "joint", "jvae_unimodal_decoders_student"),
-          "C": ("no", "refined", "iterative_last_student"), "D": ("yes", "refined", "iterative_student")}
+#| code-fold: true
+HALVES = {"A": ("no", "joint", "jmvae_student"),
+          "B": ("yes", "joint", "jvae_unimodal_decoders_student"),
+          "C": ("no", "refined", "iterative_last_student"),
+          "D": ("yes", "refined", "iterative_student")}
 def cell(letter, method):
     "Two merits of a student."
     n = numbers_of(method)
     return f"{letter}: coherence {n['coherence']:.3f}, FID {n['FID']:.1f}"
-square = pd.DataFrame([{"decoders know single modalities": know, "targets": f"{targets} targets", "": cell(letter, m)}
+KNOW = "decoders know single modalities"
+square = pd.DataFrame([{KNOW: know, "targets": f"{targets} targets", "": cell(letter, m)}
                        for letter, (know, targets, m) in HALVES.items()])
 square.pivot(index="decoders know single modalities", columns="targets", values="")
 
@@ -364,17 +408,23 @@ square.pivot(index="decoders know single modalities", columns="targets", values=
 # A is the JMVAE student and D the iterative student. B's JVAE trains its decoders on the posteriors of single modalities as well; C's teacher trains them on $q_T$ only. All four teachers are trainings of their own, so an exchange of "decoders" exchanges a whole generative model. Seed by seed:
 
 # %%
-SPLIT = {"B over A: decoders, with joint targets": "BA", "D over C: decoders, with refined targets": "DC",
-         "D over B: targets, on decoders that know": "DB", "C over A: targets, on decoders that don't": "CA",
+#| code-fold: true
+SPLIT = {"B over A: decoders, with joint targets": "BA",
+         "D over C: decoders, with refined targets": "DC",
+         "D over B: targets, on decoders that know": "DB",
+         "C over A: targets, on decoders that don't": "CA",
          "D over A: both": "DA"}
 SPLIT = {what: [HALVES[letter][-1] for letter in pair] for what, pair in SPLIT.items()}
-MERITS = [("fid", "FID", FOUR, -1), ("coherence", "coherence", SIX, 1), ("linear_accuracy", "linear accuracy", SINGLE, 1)]
+MERITS = [("fid", "FID", FOUR, -1), ("coherence", "coherence", SIX, 1),
+          ("linear_accuracy", "linear accuracy", SINGLE, 1)]
 split = pd.DataFrame({(what, said): difference(records, a, b, metric, where, sign)
                       for what, (a, b) in SPLIT.items() for metric, said, where, sign in MERITS}).T
-split = split.rename(columns={"better by": "ahead by"}).rename_axis(["what is exchanged", "merit"])
+split = split.rename(columns={"better by": "ahead by"})
+split = split.rename_axis(["what is exchanged", "merit"])
 split.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
 
 # %%
+#| code-fold: true
 #| fig-cap: "By how much the first student of each pair is ahead of the second, over the seeds that both have; the bar is Student's t, 95 %. Right of the line: better."
 #| fig-alt: "Three panels, FID, coherence and linear accuracy, with five intervals each. Decoders alone lie far to the left, targets alone a little to the left, both together to the right in FID and coherence."
 fig, axes = plt.subplots(3, 1, figsize=(4.8, 6.4))
@@ -384,26 +434,57 @@ for ax, (_, said, _, _) in zip(axes, MERITS):
         ax.plot([r.low, r.high], [y, y], color=R_BOTH if what.endswith("both") else "0.4", lw=2)
         ax.plot(r["ahead by"], y, "o", color=R_BOTH if what.endswith("both") else "0.4")
     ax.axvline(0, color="k", lw=.8)
-    ax.set(title=said, yticks=range(len(SPLIT)), yticklabels=list(reversed(SPLIT)), ylim=(-.6, len(SPLIT) - .4))
+    ax.set(title=said, ylim=(-.6, len(SPLIT) - .4))
+    ax.set_yticks(range(len(SPLIT)), list(reversed(SPLIT)))
 axes[-1].set_xlabel("ahead by");
+
 
 # %% [markdown]
 # Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Refined targets on decoders that have met refined posteriors only are no better than the joint encoder's, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence. A reason may be that the decoders then meet the whole way from the vague to the refined posterior, and that the students' posteriors lie somewhere on it; that was not measured. Reading the class off the mean of $z$ gains by neither.
 #
 # So "the refined targets did it" and "the decoders did it" are both too simple. What the runs support is an *interaction*: decoders trained along the refinement make targets useful that are of no use to other decoders. That is a statement about these networks and this data set; and as the two rows with exchanged decoders are different trainings with losses of their own, it is evidence and not a proof.
 #
-# ### Where everybody stands
+# ### Warm or cold?
 #
-# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle (whose mean may be over fewer items), on the seeds that all four have:
+# The encoders of the iterative students begin as the teacher's starts, those of the JMVAE students as random numbers, because a JVAE has no encoder of a single modality. So a student was taught by the same iterative teacher from random numbers (*started cold*; the first seed, beside the others of that seed):
 
 # %%
+#| code-fold: true
+def of_seed(method, seed, r=None):
+    "What `numbers_of` means over, of one training."
+    r = records if r is None else r
+    r = r[(r.method == method) & (r.seed == seed)]
+    mean = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
+    return {"FID": mean("fid", FOUR), "coherence": mean("coherence", SIX),
+            "linear accuracy": mean("linear_accuracy", SINGLE)}
+trio = ("jmvae_student", "iterative_student_cold", "iterative_student")
+cold = pd.DataFrame({method_name(m): of_seed(m, 0) for m in trio}).T
+cold.round({"FID": 1}).round(3)
+
+# %%
+#| echo: false
+base, begun, end = (cold.iloc[i] for i in range(3))
+Markdown(f"Without the warm start {begun.coherence - base.coherence:+.3f} is left of the lead of "
+         f"{end.coherence - base.coherence:+.3f} in coherence, and in FID {base.FID - begun.FID:+.1f} "
+         f"of {base.FID - end.FID:+.1f}.")
+
+# %% [markdown]
+# ### Where everybody stands
+#
+# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle, on the seeds that all four have. (The oracle has fewer items; what the joint encoder differs by between those and all is taken off the others, too.)
+
+# %%
+#| code-fold: true
 four = on_shared_seeds(elbos, "jvae", "refined", "jmvae_student", "refined_student")
 level = four.groupby(["method", "condition"]).value.mean()
-far = lambda m, c: round(level[m, c] - level["jvae", "oracle"], 1)
+moved = level["jvae", "all"] - level["jvae", few]       # what the oracle's items differ by from all
+far = lambda m, c: round(level[m, c] - moved - level["jvae", "oracle"], 1)
 rows = {n: {"start q_0": far("refined", f"{n}, t=0"), "q_4": far("refined", f"{n}, t=4"),
-            "q_16": far("refined", f"{n}, t=16"), "student of the joint encoder": far("jmvae_student", n),
+            "q_16": far("refined", f"{n}, t=16"),
+            "student of the joint encoder": far("jmvae_student", n),
             "student of refined": far("refined_student", n)} for n in SINGLE}
-print(f"joint encoder: {far('jvae', 'all')} nats from the oracle; seeds {sorted(four.seed.unique().tolist())}")
+seeds = sorted(four.seed.unique().tolist())
+print(f"joint encoder: {far('jvae', 'all')} nats from the oracle; seeds {seeds}")
 pd.DataFrame(rows).T
 
 # %% [markdown]
@@ -411,7 +492,8 @@ pd.DataFrame(rows).T
 
 # %%
 nearer = {q: [n for n in SINGLE if rows[n][q] < far("jvae", "all")] for q in ("q_4", "q_16")}
-for q, starts in nearer.items(): print(f"{q} is nearer than the joint encoder from: {', '.join(starts) or 'no start'}")
+for q, starts in nearer.items():
+    print(f"{q} is nearer than the joint encoder from: {', '.join(starts) or 'no start'}")
 
 
 # %% [markdown]
@@ -420,6 +502,7 @@ for q, starts in nearer.items(): print(f"{q} is nearer than the joint encoder fr
 # ## Is the iterative teacher easier to imitate?
 
 # %%
+#| code-fold: true
 def source(student, teacher, n):
     "KL to the student, and two things that make it large, in nats but for the log-variance."
     mean = lambda m, metric, c: records.value[(records.method == m) & (records.metric == metric)
@@ -441,6 +524,7 @@ pd.DataFrame({(method_name(t), n): source(s, t, n) for s, t in
 # One teacher, refined for another number of steps at test time, and students distilled from it at each $T$. This is from the shorter runs of scale `real` (2,800 updates for the teacher), and the students here were trained more briefly still:
 
 # %%
+#| code-fold: true
 shorter = metric_rows(SHORTER := Path("../results/real")).query("dataset == @DATA")
 def at(method, metric, end):
     "Mean over the starts or directions, on one seed; a dash where it was not measured."
@@ -460,6 +544,7 @@ pd.DataFrame(over).T.rename_axis("T").round(2)
 # Read it downwards. The teacher's ELBO improves fast, then slowly: 8 to 16 steps are for those who use a *posterior*. For students the picture is mixed: the pictures get better by FID, most of it in the first step, while linear accuracy falls from the first targets to the last, and coherence ends about where it began. So by two of three merits $T = 0$, without any refinement, is as good, after this short distillation and with one seed. Later targets are narrower and farther from what one modality can know, and a short distillation may end before they are learnt. And teachers trained with other $T$, at equal numbers of updates:
 
 # %%
+#| code-fold: true
 trained = {T: f"iterative_t{T}" for T in (1, 2, 4, 8)}
 def row(method):
     "Negative ELBO at several t, a mean over the starts, and what the training took."
@@ -475,36 +560,70 @@ pd.DataFrame({f"trained with T = {T}": row(m) for T, m in trained.items()}).T.ro
 # The same methods after 2,800 updates (scale `real`), after the 10,000 of this page, and with one seed after 20,000 (scale `twice`, its students 10,000). Between the first two the rates and the warm start of one student differ as well; between the last two only the length does:
 
 # %%
+#| code-fold: true
 longer = pd.read_csv("../results/long/tables/convergence.csv")
-longer = longer[longer.scale.isin(["real", "long", "twice"])].assign(method=longer.method.map(method_name))
+longer = longer[longer.scale.isin(["real", "long", "twice"])]
+longer = longer.assign(method=longer.method.map(method_name))
 columns = ["updates", "seeds", "fid", "coherence", "linear_accuracy"]
 longer.sort_values(["scale", "fid"]).set_index(["scale", "method"])[columns].round(3)
 
 
 # %%
+#| code-fold: true
 def order(scale, merit):
     "The methods at a scale, the best first."
     t = longer[(longer.scale == scale) & longer.method.isin(everywhere)]
     return " > ".join(t.sort_values(merit, ascending=merit == "fid").method)
 everywhere = set.intersection(*(set(t.method) for _, t in longer.groupby("scale")))
 pd.DataFrame({merit: {scale: order(scale, merit) for scale in ("real", "long", "twice")}
-              for merit in ("fid", "coherence", "linear_accuracy")}).stack().swaplevel().sort_index().to_frame("the best first")
+              for merit in ("fid", "coherence", "linear_accuracy")}
+             ).stack().swaplevel().sort_index().to_frame("the best first")
 
 # %%
-ahead = {said: {scale: difference(r, "iterative_student", "jmvae_student", metric, where, sign)["better by"]
+#| code-fold: true
+between = lambda r, *what: difference(r, *pair, *what)["better by"]
+ahead = {said: {scale: between(r, metric, where, sign)
                 for scale, r in {"real": shorter, "long": records}.items()}
          for metric, said, where, sign in CLAIMS}
 pd.DataFrame(ahead).T.round(3)
 
-
 # %% [markdown]
 # Everybody gains by training: no method is done at 2,800 updates, and the leads shrink where the slower ones catch up. The second table orders the methods that all three lengths have. From 10,000 to 20,000 updates the students keep their places; MVTCAE and MoPoE change theirs in coherence. *The iterative students have not been trained on a teacher of 20,000 updates*, so what their lead becomes there is not known. The order of all methods is on the page [*Longer training*](experiments/convergence.ipynb).
 #
+# ### At equal time
+#
+# Equal updates are not equal minutes, and an iterative teacher takes almost three times those of a JVAE. Scale `equal_time` gives a JVAE and its students as many minutes as the iterative teacher and its students had, by the pace of *Time and memory*. One seed, the same for all three rows:
+
+# %%
+#| code-fold: true
+given_time = metric_rows(TIMED := Path("../results/equal_time")).query("dataset == @DATA")
+def timed(folder, method, r):
+    "Updates, minutes and merits of a chain of trainings, first seed."
+    chain = [*teachers_of(method), method]
+    n = [read_json(run_paths(folder, DATA, m, 0)["run"])["updates"] for m in chain]
+    return {"updates": " + ".join(f"{k:,}" for k in n),
+            "minutes": round(sum(map(minutes, chain, n)), 1), **of_seed(method, 0, r)}
+paid = pd.DataFrame([timed(RESULTS, "jmvae_student", records),
+                     timed(TIMED, "jmvae_student", given_time),
+                     timed(RESULTS, "iterative_student", records)],
+                    index=["JMVAE student", "JMVAE student, equal time", "iterative student"])
+paid.round({"FID": 1}).round(3)
+
+# %%
+#| echo: false
+less, same_time, ours = (paid.iloc[i] for i in range(3))
+Markdown(f"So time alone takes the lead in coherence from {ours.coherence - less.coherence:+.3f} to "
+         f"{ours.coherence - same_time.coherence:+.3f}, and that in FID from "
+         f"{less.FID - ours.FID:+.1f} to {same_time.FID - ours.FID:+.1f}.")
+
+
+# %% [markdown]
 # ## Line by line
 #
 # Each hypothesis with what was measured, and with what else could have caused the number:
 
 # %%
+#| code-fold: true
 def judged(table, line, digits):
     "Number, seeds and verdict of a line of `verdicts`."
     r = table.loc[line]
@@ -512,19 +631,24 @@ def judged(table, line, digits):
     return {"ahead by": f"{r['ahead by']:.{digits}f}{interval}", "seeds": r.seeds, "verdict": r.verdict}
 FID, COHERENCE, PROBE, KL = (said for _, said, _, _ in CLAIMS)
 one, two = "1: a view alone reaches z", "2: it closes the joint encoder's gap"
+three = "2: so its students are better"
 met = reached.all(axis=1)
-target = lambda name: {"ahead by": f"{reached.loc[name].sum()} of {len(SINGLE)} starts", "seeds": len(nats("refined", "text, t=8")),
+target = lambda name: {"ahead by": f"{reached.loc[name].sum()} of {len(SINGLE)} starts",
+                       "seeds": len(nats("refined", "text, t=8")),
                        "verdict": "met" if met[name] else "missed"}
 lines = [
     (one, "students, " + FID, "the decoders", judged(own, FID, 1)),
     (one, "students, " + COHERENCE, "the decoders", judged(own, COHERENCE, 3)),
     (one, "students, " + PROBE, "the decoders", judged(own, PROBE, 3)),
-    *((one, f"FID of {drawn}, {eyes_of}", "the decoders", judged(eyes, (drawn, eyes_of), 1)) for drawn, eyes_of in eyes.index),
-    *((two, f"refined posterior, {name}", "nothing: same decoders", target(name)) for name in reached.index),
-    ("2: so its students are better", "same decoders, " + FID, "targets no better", judged(same, FID, 1)),
-    ("2: so its students are better", "same decoders, " + COHERENCE, "targets no better", judged(same, COHERENCE, 3)),
+    *((one, f"FID of {drawn}, {by}", "the decoders", judged(eyes, (drawn, by), 1))
+      for drawn, by in eyes.index),
+    *((two, f"refined posterior, {name}", "nothing: same decoders", target(name))
+      for name in reached.index),
+    (three, "same decoders, " + FID, "targets no better", judged(same, FID, 1)),
+    (three, "same decoders, " + COHERENCE, "targets no better", judged(same, COHERENCE, 3)),
     ("2: so it is easier to imitate", KL, "width and noise of the teacher", judged(own, KL, 1))]
-pd.DataFrame([{"hypothesis": h, "measured": m, **r, "what else could explain it": why} for h, m, why, r in lines]
+WHY = "what else could explain it"
+pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r in lines]
              ).set_index(["hypothesis", "measured"])
 
 
@@ -546,20 +670,24 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, "what else could explain it"
 #
 # ## Recap
 #
-# Every number here comes from a record, every verdict from an interval over matched seeds. The talk's first hypothesis, that iterative inference lets one modality reach the shared representation: its students show what was given more often than any other method's, by a whole interval against the students of the joint encoder, and no better than theirs can the class be read off their latent variable. They draw the better digits and the softer street numbers. Neither refined targets nor decoders that know single modalities do it alone; together they do. The second hypothesis, that refinement closes the joint encoder's gap: from digits and words refined posteriors get ahead of it within eight steps, from street numbers only after many, and from nowhere is three quarters of the gap closed within sixteen. That this makes better *students* is open, and so is whose KL to the teacher is smaller: a tie. A KL to a teacher measures the teacher as much as the student.
+# Every number here comes from a record, every verdict from an interval over matched seeds.
+#
+# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, by a whole interval, and no other method's mean is higher. They draw the better digits and the softer street numbers. But the class can be read off their latent variable no better. Neither refined targets nor decoders that know single modalities do it alone; together they do.
+# - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. That this makes better *students* is open.
+# - *The iterative teacher is easier to imitate.* A tie. And a KL to a teacher measures the teacher as much as the student.
 #
 # ## Exercises
 #
 # 1. A lead is 0.003, 0.012 and 0.006 on three seeds. Supported or open? Answer by eye, then with `seed_interval`.
 # 2. Somebody reports that their student's KL to its teacher is half of yours. Name two ways in which this can be a bad sign.
-# 3. Which single run, added to the first table, would tell you most about the cause of the students' lead? Say what each outcome would mean.
+# 3. Suppose you may add two more seeds of *one* row of the table of two by two. Which row, and what would each outcome mean?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. Open. The mean is 0.007, the standard deviation 0.0046, so the standard error is 0.0026, and with two degrees of freedom $t$ is 4.3: the interval is 0.007 ± 0.011.
 # 2. The teacher may ignore the other modalities (then it says nothing that the student can't know), or be as broad as the prior. At $T = 0$ both KL and merit are small.
-# 3. For instance students of a JVAE whose decoders also learn from single modalities. As good as the iterative ones: the decoders did it. No better than the JMVAE students: the targets did. In between: both, and then the 2 by 2 table of the attribution is needed.
+# 3. C, the student of refined targets on decoders that don't know single modalities: it scatters most, so its interval is the widest. If its mean comes up to A's, refined targets do no harm alone and the decoders' part in D is smaller than it looks; if it stays behind with a narrow interval, refined targets *need* such decoders, and "interaction" is the right word.
 # :::
 #
 # ### In code: a verdict

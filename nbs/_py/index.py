@@ -42,54 +42,61 @@
 # %%
 #| echo: false
 import pandas as pd
+from pathlib import Path
 from IPython.display import Markdown
+from mmvae_nb.experiments.runs import difference
+from mmvae_nb.experiments.talk import metric_rows
 
-rows = pd.read_csv("../results/long/tables/talk.csv").query("dataset == 'mnist_svhn_text'")
-claims = pd.read_csv("../results/long/tables/hypotheses.csv")
-rows = rows[~rows.condition.astype(str).str.contains(r"[+,]")]             # one modality given
-shown = {"mopoe": "MoPoE", "jmvae_student": "JMVAE student",
-         "iterative_student": "iterative student"}
-measures = {"fid": ("FID ↓ (4)", 1), "fid_imagenet": ("FID, ImageNet ↓ (4)", 0), "linear_accuracy": ("linear accuracy ↑ (3)", 3),
-            "coherence": ("coherence ↑ (6)", 3),
-            "teacher_student_kl": ("KL to the own teacher ↓ (3)", 1)}
-lines = [f"| | {' | '.join(shown.values())} | verdict | better by | seeds |", "|---|---|---|---|---|---|---|"]
-for metric, (said, digits) in measures.items():
-    if not (claims.metric == metric).any(): continue
-    value = rows[rows.metric == metric].groupby("method").value.mean()
-    cells = [f"{value[m]:.{digits}f}" if m in value else "–" for m in shown]
-    c = claims[(claims.metric == metric) & claims.claim.str.startswith("iterative")].iloc[0]
-    better, low, high = (f"{v:.{digits}f}" for v in (c["better by"], c.low, c.high))
-    lines.append(f"| {said} | {' | '.join(cells)} | **{c.verdict}** | {better} ({low} to {high}) "
-                 f"| {c.seeds} |")
-Markdown("\n".join(lines))
+records = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
+SINGLE = ["mnist", "svhn", "text"]
+SIX = [f"{a}->{b}" for a in SINGLE for b in SINGLE if a != b]
+to = lambda n: [d for d in SIX if d.endswith(n)]
+ours, other = "iterative_student", "jmvae_student"
+lines = [("shows what was given: coherence ↑ (6)", "coherence", SIX, 1, 3),
+         ("digits drawn: FID ↓ (2)", "fid", to("mnist"), -1, 1),
+         ("digits drawn: FID, ImageNet ↓ (2)", "fid_imagenet", to("mnist"), -1, 0),
+         ("street numbers drawn: FID ↓ (2)", "fid", to("svhn"), -1, 1),
+         ("street numbers drawn: FID, ImageNet ↓ (2)", "fid_imagenet", to("svhn"), -1, 0),
+         ("represents the class: linear accuracy ↑ (3)", "linear_accuracy", SINGLE, 1, 3),
+         ("is easy to teach: KL to the own teacher ↓ (3)", "teacher_student_kl", SINGLE, -1, 1)]
+def line(said, metric, where, sign, digits):
+    "Means over seeds and conditions, and the verdict on the second and the third."
+    r = records[(records.metric == metric) & records.condition.isin(where)].groupby("method").value.mean()
+    d = difference(records, ours, other, metric, where, sign)
+    values = [f"{r[m]:.{digits}f}" if m in r else "–" for m in ("mopoe", other, ours)]
+    better, low, high = (f"{d[k]:.{digits}f}" for k in ("better by", "low", "high"))
+    return [said, *values, f"**{d['verdict']}**", f"{better} ({low} to {high})", d["seeds"]]
+head = ["", "MoPoE", "JMVAE student", "iterative student", "verdict", "better by", "seeds"]
+row = lambda cells: f"| {' | '.join(map(str, cells))} |"
+Markdown("\n".join([row(head), "|---"*len(head) + "|", *(row(line(*what)) for what in lines)]))
 
 
 # %%
 #| echo: false
-def fids(table, of):
-    "By FID, from text to image: the iterative student beside the JMVAE student."
-    t = pd.read_csv(f"../results/real/tables/{table}.csv").query("metric == 'fid' and condition == 'text->image'")
-    a, b = (t.value[t.method == m].item() for m in ("iterative_student", "jmvae_student"))
-    return f"{of} {a:.0f} against {b:.0f}"
-elsewhere = f"{fids('cub', 'on birds it is')} ([lesson 12](12_birds.ipynb)), {fids('celeba', 'on faces')} ([lesson 13](13_faces.ipynb))"
-Markdown(f"This is one data set. On the two others, with one seed and shorter runs, the iterative student's FID is the *worse* one: {elsewhere}.")
+def values(table, metric, condition):
+    "Of the iterative student beside the JMVAE student."
+    t = pd.read_csv(f"../results/real/tables/{table}.csv").query("metric == @metric and condition == @condition")
+    return " against ".join(f"{t.value[t.method == m].item():.{0 if metric == 'fid' else 2}f}" for m in (ours, other))
+Markdown(f"This is one data set. On the two others, with one seed and shorter runs, the iterative student's FID from text to image is the *worse* one: "
+         f"on birds {values('cub', 'fid', 'text->image')} ([lesson 12](12_birds.ipynb)), on faces {values('celeba', 'fid', 'text->image')}. "
+         f"But its faces have the attributes that were asked for a little more often, {values('celeba', 'attribute_agreement', 'text->image')} "
+         f"([lesson 13](13_faces.ipynb)).")
 
 # %% [markdown]
 # In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (*seeds*: how many trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
-# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, coherence how often they show the right digit, linear accuracy how
+# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers (so it is not comparable with published ones) or in those of a network trained on ImageNet; coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods, MVTCAE and its student among them, are in the second table of lesson 11, and in the first the minutes that a training takes (the iterative teacher almost three times those of the JVAE, for as many updates).
+# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher almost three times those of the JVAE, for as many updates.
 #
-# The first FID is in the features of our own digit classifiers, so not comparable with published ones; the second in those of a network trained on ImageNet, which sees everything. **The honest
-# verdict:** on MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of any other method here, as the talk says. Whether they are the better *pictures* depends on what is drawn: digits better, street numbers softer and worse, so the two FIDs disagree. The class can be read off their latent variable no better, and the iterative teacher is as hard to imitate as the other. Nor are refined targets the reason alone: on other decoders they gain nothing, and decoders that know single modalities do worse without them.
+# **The honest verdict.** On MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of the JMVAE students, as the talk says, and no other method's mean is higher. Whether they are the better *pictures* depends on what is drawn: digits better, street numbers softer and worse. The class can be read off their latent variable no better, and the iterative teacher is as hard to imitate as the other. Nor is it shown that refined targets are the reason: on the JVAE's decoders they gained next to nothing (one seed, and there they were not yet the better targets), and decoders that know single modalities do worse without them.
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
 # %% [markdown]
 # ## Start in a few clicks
 #
-# 1. **Read.** Open [the story with Gaussians](01_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
+# 1. **Read.** With an hour, follow [the plan](#if-you-have-an-hour); else open [the story with Gaussians](01_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
 # 2. **Run.** You need git, make and Python 3.11 or newer. The first command makes an environment of its own (about 2 GB, some minutes, once); then
 #    open `02_vae.ipynb` and run all cells: your first trained model, about a minute.
 # 3. **Play.** [The playground](playground.ipynb): draw a digit or type a word, and see in your browser what each method makes of it.
@@ -115,11 +122,15 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 import json, re
 from pathlib import Path
 
-def minutes_to_read(path):
-    "Of the text above the exercises: formulas count as one word each, code as none."
+def minutes_to_read(path, sections=()):
+    "Of the text above the exercises, or of some sections: a formula is one word, code none."
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     text = re.split(r"(?m)^## Exercises", text)[0]
+    if sections:
+        parts = re.split(r"(?m)^(?=## )", re.sub(r"(?ms)^::: \{.*?^:::$", "", text))
+        found = {p.split("\n")[0][3:].strip(): p for p in parts}
+        text = "".join(found[s] for s in sections)
     text = re.sub(r"(?s)```.*?```|!\[.*?\]\(.*?\)|\{.*?\}|^:::.*?$", " ", text)
     text = re.sub(r"(?s)\$\$.*?\$\$|\$[^$]+\$|\]\([^)]*\)", " x ", text)
     return round(len(re.findall(r"\w[\w'’-]*", text))/230)
@@ -148,6 +159,36 @@ listed(course)
 
 # %% [markdown]
 # Lessons 01 to 11 are the course, in order; what follows applies it (12, 13) and reproduces it (14).
+#
+# ### If you have an hour
+#
+# The method and what became of it, from the home page to the verdicts. Leave out the code and the exercises; every section can be read without those between.
+
+# %%
+#| echo: false
+HOUR = [("index", [], "this page"),
+        ("01_story", [], "the whole story, with formulas that can be solved by hand"),
+        ("03_multimodal_elbo", ["One latent, several modalities", "The missing modality",
+                                "A part of the amortization gap, and what part"],
+         "the model, and what breaks when a modality is missing"),
+        ("08_iterative_inference", ["The learned way"], "a network that climbs"),
+        ("09_multimodal_iterative", ["One change of view", "Walk along t", "The catch: it needs what is missing"],
+         "start at one modality, climb by all"),
+        ("10_distillation", ["The idea", "Students of the refined teacher"], "a student for each modality"),
+        ("11_findings", ["In short", "The pictures", "The two hypotheses",
+                         "Is it the inference, or the decoders?", "Recap"], "what holds, what does not, what is open")]
+anchor = lambda heading: re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+def step(name, sections, said):
+    "A line of the plan."
+    path = Path(f"{name}.ipynb")
+    title = opening(path)[0]
+    where = ", ".join(f"[{s}]({path.name}#{anchor(s)})" for s in sections)
+    return minutes_to_read(path, sections), f"[{title}]({path.name}), {said}" + (f": {where}" if where else "")
+plan = [step(*s) for s in HOUR]
+assert 45 < sum(n for n, _ in plan) <= 60
+Markdown("\n".join(f"1. {said} ({n} min)" for n, said in plan))
+
+# %% [markdown]
 #
 # **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
 

@@ -3,8 +3,8 @@
 #
 # > What a task takes here and with multivae; both are shown, and counted by the same code.
 #
-# Each entry is run on this page, on two small tables, with a few updates each. Beside it stands the same task by the documentation of multivae 1.0.3, which this page does not install: its lines are shown
-# and counted, not run. Imports and the making of arrays are left out on both sides. Where multivae has no way, the entry is empty.
+# Each entry is run on this page, on two small tables, with a few updates each. Its partner is the same task by the documentation of multivae 1.0.3, which this page does not install: its lines are shown
+# and counted, not run. Imports and the making of arrays are left out on both sides. The table at the end counts both, in lines; where multivae has no way, it says so.
 
 # %%
 import os, tempfile
@@ -24,7 +24,7 @@ home = os.getcwd(); os.chdir(tempfile.mkdtemp())
 
 # %%
 tasks = {}   # task -> (ours, multivae's)
-tasks["(a) train on three modalities, generate one"] = ("""
+tasks["train on three modalities, generate one"] = ("""
 data = TensorData(x)
 model = MoPoE(default_specs(data.modalities), latent=2)
 fit(model, data, **quick)
@@ -36,7 +36,7 @@ model = MoPoE(config)
 BaseTrainer(model, data, training_config=BaseTrainerConfig(num_epochs=1)).train()
 made = model.predict(test_data, cond_mod="a", gen_mod="b")["b"]
 """)
-tasks["(b) the same for five methods"] = ("""
+tasks["the same for five methods"] = ("""
 specs = default_specs(data.modalities)
 models = [m(specs, latent=2) for m in (JVAE, JMVAE, MoPoE, MVTCAE, IterativeTeacher)]
 for m in models: fit(m, data, **quick)
@@ -46,49 +46,49 @@ pairs = [(JMVAE, JMVAEConfig), (MoPoE, MoPoEConfig), (MVTCAE, MVTCAEConfig), (MV
 models = [model(config(**how)) for model, config in pairs]
 for m in models: BaseTrainer(m, data, training_config=BaseTrainerConfig(num_epochs=1)).train()
 """)
-tasks["(c) modalities that share a class, paired anew each epoch"] = ("""
+tasks["modalities that share a class, paired anew each epoch"] = ("""
 paired = PairedByKey("toys", "train", data.modalities, x, class_of)
 """, "")
-tasks["(d) counts and yes or no"] = ("""
+tasks["counts and yes or no"] = ("""
 odd = TensorData({"counts": counts, "flags": flags}, kinds={"counts": "counts", "flags": "binary"})
 fit(MoPoE(default_specs(odd.modalities), latent=2), odd, **quick)
 """, "")
-tasks["(e) train where modalities are missing"] = ("""
+tasks["train where modalities are missing"] = ("""
 fit(model, TensorData(holes, present="given"), **quick)
 """, """
 data = IncompleteDataset(data=filled, masks=masks)
 BaseTrainer(model, data, training_config=BaseTrainerConfig(num_epochs=1)).train()
 """)
-tasks["(f) 200 draws for each item"] = ("""
+tasks["200 draws for each item"] = ("""
 many = model.generate({"a": test["a"]}, to="b", n=200)["b"]
 """, """
 many = model.predict(test_data, cond_mod="a", gen_mod="b", N=200)["b"]
 """)
-tasks["(f) draws of x, not only of z"] = ("""
+tasks["draws of x, not only of z"] = ("""
 drawn = model.generate({"a": test["a"]}, to="b", n=200, sample="x")["b"]
 """, "")
-tasks["(f) fill other holes in each item"] = ("""
+tasks["fill other holes in each item"] = ("""
 filled = impute(model, holes)
 """, "")
-tasks["(f) save, and load elsewhere"] = ("""
+tasks["save, and load elsewhere"] = ("""
 save(model, "model.safetensors")
 again = load("model.safetensors")
 """, """
 model.save("model")
 again = AutoModel.load_from_folder("model")
 """)
-tasks["(f) held-out loss, best weights kept, an early end"] = ("""
+tasks["held-out loss, best weights kept, an early end"] = ("""
 fit(model, data, validation=test, patience=3, **quick)
 """, "")
-tasks["(g) log p(x), with its error"] = ("""
+tasks["log p(x), with its error"] = ("""
 nats, error = log_likelihood(model, test, samples=9, climb=3).mean()
 """, """
 nll = model.compute_joint_nll(test_data, K=1000)
 """)
-tasks["(g) log p(b | a)"] = ("""
+tasks["log p(b | a)"] = ("""
 nats, error = log_likelihood(model, {"b": test["b"]}, {"a": test["a"]}, samples=9, climb=3).mean()
 """, "")
-tasks["(h) refine at test time with what is there"] = ("""
+tasks["refine at test time with what is there"] = ("""
 q = refined(model, {"a": test["a"]}, steps=9)
 """, "")
 

@@ -59,7 +59,9 @@ for ax, (name, model) in zip(axes[1:], models.items()):
     image_grid(made["svhn"], 10, method_name(name), ax)
 
 # %% [markdown]
-# And the refinement from a digit and its word, the negative ELBO at $t = 0$ and 8, from either start:
+# Look for the number that was given. MoPoE's street numbers are nearly grey, and so are its samples, not only its mean; of the students' many can be read and some are another number (lesson 11 counts them).
+#
+# And the refinement from a digit and its word, the negative ELBO at $t = 0$ and 8, from either start. (This three is not the one that the pad above begins with, so these are not the numbers of its first rows.)
 
 # %%
 from mmvae_nb.multimodal_iterative import nelbo_over_t

@@ -19,8 +19,40 @@
 # | iterative teacher | mean over $t$ of $-\mathcal L(x; q_t)$ | not possible: its gradient needs all | $M$, and one refiner | [09](09_multimodal_iterative.ipynb) |
 # | students of any teacher | $\mathrm{KL}(q_{\mathrm{teach}} \Vert s_m)$ | product of the $s_m$ | $M$, beside the teacher's | [10](10_distillation.ipynb) |
 #
-# *Product of the $q_m$*: over $m$ in $A$; one modality gives its own encoder's answer.
+# *Product of the $q_m$*: over $m$ in $A$; one modality gives its own encoder's answer. (The drawing shows what each method *trains*: MMVAE and MoPoE train mixtures, with a bump for each part, and are used with the product here. CRMVAE's panel is MVTCAE's.)
 #
+# ## In numbers
+#
+# On MNIST-SVHN-Text, from one modality, scale `long` ([lesson 11](11_findings.ipynb) says what was run and how far the differences can be trusted): means over seeds, and over directions or modalities. Milliseconds are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), a dash: not timed, or without an answer from one modality.
+
+# %%
+#| echo: false
+import pandas as pd
+from pathlib import Path
+from mmvae_nb.experiments.talk import metric_rows
+
+records = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
+views = ["mnist", "svhn", "text"]
+six = [f"{a}->{b}" for a in views for b in views if a != b]
+asked = {"FID ↓": ("fid", [d for d in six if not d.endswith("text")], 1), "coherence ↑": ("coherence", six, 3),
+         "linear accuracy ↑": ("linear_accuracy", views, 3)}
+pace = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
+pace = pace.set_index("method").median_ms
+shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", "MoPoE": "mopoe", "MVTCAE": "mvtcae",
+         "CRMVAE": "crmvae", "iterative teacher": "iterative", "JMVAE student": "jmvae_student",
+         "MVTCAE student": "mvtcae_student", "CRMVAE student": "crmvae_student", "iterative student": "iterative_student"}
+timed = {"iterative": "iterative_t4", **{m: "jvae_student" for m in ("jmvae_student", "mvtcae_student", "crmvae_student")}}
+def numbers(method):
+    "Of one method: pace, seeds, and the three merits."
+    r = records[records.method == method]
+    value = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
+    found = {said: f"{value(m, where):.{digits}f}" for said, (m, where, digits) in asked.items()}
+    ms = pace.get(timed.get(method, method))
+    return {"ms an update": "–" if ms is None else f"{ms:.0f}", "seeds": r.seed.nunique(),
+            **{k: "–" if v == "nan" else v for k, v in found.items()}}
+pd.DataFrame({said: numbers(m) for said, m in shown.items()}).T
+
+# %% [markdown]
 # ## Which of them are bounds?
 #
 # With all weights $w_m = \beta = 1$:
@@ -33,5 +65,5 @@
 # ## What to expect of them
 #
 # - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them.
-# - *Who needs pairs?* All of them, as they are built here: every loss above asks for all modalities in training.
+# - *Who needs complete items?* The JVAE alone. The losses above are written for items that have every modality; all others train on what is there as well ([lesson 09a](09a_missing.ipynb)).
 # - *What did they do in experiments?* Measured numbers stand [in lesson 11](11_findings.ipynb) and in the reports of the section *Results*.
