@@ -98,6 +98,12 @@ def test_a_title_has_its_notebook_below(built):
     assert not any(c.get("outputs") for c in given.cells) and len(given.cells) > 20
     assert {p.name for p in (built[0]/"notebooks").iterdir()} == {p.name for p in LESSONS}
 
+def test_a_page_that_reads_committed_results_says_to_clone_them(built):
+    "On Colab there is no `../results` beside a notebook."
+    told = {name: read(built/f"{name}.html").split("Colab</a>", 1)[1][:300] for name in ("02_vae", "11_findings")}
+    assert "%pip install git+" in told["02_vae"] and "git clone" not in told["02_vae"]
+    assert "git clone" in told["11_findings"] and "/nbs" in told["11_findings"]
+
 def test_what_is_skipped_at_first_is_folded(built):
     html = (built[0]/"index.html").read_text(encoding="utf-8")
     lists = dict(re.findall(r'id="(quarto-sidebar-section-\d+)" class="([^"]*)"', html))

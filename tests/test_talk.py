@@ -1,10 +1,11 @@
 """The talk's numbers, and the table that sets ours beside them."""
 import json, math
 
-import pandas as pd
+import pandas as pd, pytest
 
 from helpers import DATA
-from mmvae_nb.experiments.talk import talk_numbers, talk_rows, write_talk_table
+from mmvae_nb.core import MmvaeError
+from mmvae_nb.experiments.talk import metric_rows, talk_numbers, talk_rows, write_talk_table
 
 # (slide, data, metric, method): how many, and their sum - added up by hand from the slides
 SUMS = {
@@ -67,3 +68,9 @@ def test_seeds_are_averaged(tmp_path):
 def test_before_anything_has_run_the_table_is_the_talks(tmp_path):
     t = talk_rows(tmp_path)
     assert len(t) == 52 and t.value.isna().all() and t.talk_value.notna().all()
+
+def test_records_that_are_not_there_are_said_to_be_missing(tmp_path):
+    "A lesson that reads them, opened without the repository, must not go on with empty tables."
+    with pytest.raises(MmvaeError, match=r"results: got \S+nowhere, which is not there, allowed: .*clone"):
+        metric_rows(tmp_path/"nowhere")
+    assert metric_rows(tmp_path).empty                       # a folder in which nothing has run yet

@@ -50,8 +50,12 @@ def links_of(nb, repo, reference):
     "Markdown below a page's title: where its notebook is, and its module's reference."
     at = f"{repo}/blob/main/nbs/{nb.name}"
     colab = at.replace("https://github.com", "https://colab.research.google.com/github")
+    first = f"`%pip install git+{repo}`"
+    if '"../results' in nb.read_text(encoding="utf-8").replace("\\", ""):
+        name = repo.rsplit("/", 1)[-1]      # the page reads what is committed beside it
+        first = f"`!git clone --depth 1 {repo} && pip install ./{name}` and `%cd {name}/nbs`"
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
-             f"[Colab]({colab}) (there, first `%pip install git+{repo}`)"]
+             f"[Colab]({colab}) (there, first {first})"]
     return " · ".join(found + ([f"[Reference]({reference})"] if reference else []))
 
 def lesson_pages(proc, pages, config, modules, root):
