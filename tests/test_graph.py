@@ -212,7 +212,8 @@ def test_budgets_and_sizes_are_sane():
     assert real.probe_points == paper.probe_points == 5000 and real.seeds == paper.seeds == 3
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: jobs_for("huge"), "scale: got 'huge', allowed: smoke, quick, real, long, long_bf16, twice, equal_time, paper"),
+    (lambda: jobs_for("huge"),
+     "scale: got 'huge', allowed: smoke, quick, real, long, long_bf16, twice, equal_time, paper"),
     (lambda: jobs_for("smoke", dataset="mnist"), "dataset: got 'mnist', allowed: mnist_svhn_text"),
     (lambda: jobs_for("smoke", part="slides"),
      "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),
