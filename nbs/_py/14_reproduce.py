@@ -363,8 +363,9 @@ REPORTS = {
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
     "attribution": Report("attribution",
-        ("jmvae_student", "iterative_student", "iterative_student_cold", "mmvae", "crmvae", "jvae_unimodal_decoders_student",
-         "iterative_last_student", "refined_student", "refined_student_t16"),
+        ("jmvae_student", "iterative_student", "iterative_student_cold", "mmvae", "crmvae",
+         "jvae_unimodal_decoders_student", "iterative_last_student", "refined_student",
+         "refined_student_t16"),
         ("attribution",), ("attribution",), scales=("real", "long", "paper")),
     "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
         f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
