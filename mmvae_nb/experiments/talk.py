@@ -49,11 +49,11 @@ _key = _columns[1:5]                                     # what a row is about
 
 def metric_rows(results # results folder of a scale, such as "results/quick"
                ): # -> DataFrame: dataset, metric, condition, method, seed, value, n, ...
-    "Every number of every evaluation found, one row for each seed; `MmvaeError` without the folder."
+    "Every number of every evaluation found, a row for each seed; `MmvaeError` without the folder."
     import pandas as pd
     if not Path(results).is_dir():
-        raise MmvaeError(f"results: got {results}, which is not there, allowed: a folder of results "
-                         "(they are in the repository: clone it, and run from its folder nbs)")
+        raise MmvaeError(f"results: got {results}, which is not there, allowed: a folder of "
+                         "results (they are in the repository: clone it, run in its folder nbs)")
     found = []
     for path in sorted((Path(results)/"runs").glob("*-metrics.json")):
         run = read_json(path)
