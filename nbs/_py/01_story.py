@@ -124,7 +124,7 @@ for given in [[], [0], [1], [0, 1]]:
 #
 # ![Drawing: a bell between the broad prior on the left, to which one dashed arrow pulls it, and the place that explains x on the right, to which another pulls it.](drawings/vae.svg)
 #
-# The difference of the two is one number, the *evidence lower bound* or ELBO. Let us draw it first: for bells of three widths, moved from left to right.
+# The difference of the two is one number, the *evidence lower bound* or ELBO. Its unit is the *nat*, the unit of natural logarithms; one nat more means the data are $e$, about 2.7, times as probable. Let us draw it first: for bells of three widths, moved from left to right.
 
 # %%
 def explains(x, v, q):

@@ -37,10 +37,12 @@ from mmvae_nb.vae import *
 
 # %%
 from dataclasses import replace
+import matplotlib.pyplot as plt
 from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
 from mmvae_nb.checkpoints import cached
+set_style()
 
 # %% [markdown]
 # ## One digit, three ways
@@ -56,15 +58,18 @@ train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validati
 batch = train.batch(0, 6)
 {n: (tuple(x.shape), x.dtype) for n, x in batch.items()}
 
+
 # %%
 #| code-fold: true
 #| code-summary: "Drawing"
-#| fig-cap: "Eight items. In a column all three show one number, and nothing else is common to them."
+#| fig-cap: "The six items of this batch. In a column all three show one number, and nothing else is common to them."
 #| fig-alt: "A row of handwritten digits, a row of coloured street numbers with the same digits, a row of words."
-say = train.modalities["text"].decode
+def say(tokens):
+    "Words without the spaces around them, so that each stands under its column."
+    return [word.strip() for word in train.modalities["text"].decode(tokens)]
 show = lambda out, k=10: {"MNIST": out["mnist"][:k], "SVHN": out["svhn"][:k],
                           "Text": say(out["text"][:k])}
-generation_grid(show(train.batch(0, 8), 8));
+generation_grid(show(batch));
 
 # %% [markdown]
 # For each modality a model has to know how to encode it, how to decode it, and what a good reconstruction is. That stands in its `ModalitySpec`, as in lesson 02. The default ones have a hidden layer for handwritten digits and convolutions for street numbers and words
@@ -437,7 +442,8 @@ torch.testing.assert_close(total.detach(), by_hand)
 # %%
 #| code-fold: true
 #| code-summary: "Check"
-q1, q2 = DiagonalGaussian(torch.randn(6, 20), torch.randn(6, 20)), DiagonalGaussian.standard(6, 20)
+q1 = DiagonalGaussian(torch.randn(6, 20), torch.randn(6, 20))
+q2 = DiagonalGaussian.standard(6, 20)
 class Constant(nn.Module):
     def __init__(self, net): super().__init__(); self.net = net
     def forward(self, z): return self.net(torch.zeros_like(z))
@@ -470,7 +476,8 @@ one.loss(pictures).total.backward()
 grad = lambda m: m.specs["svhn"].likelihood.log_scale.grad
 assert grad(one) is not None and grad(two) is None
 two.speak_as(one)
-assert two.specs["svhn"].likelihood is one.likelihoods["svhn"] and two.decoders is one.decoders
+assert two.specs["svhn"].likelihood is one.likelihoods["svhn"]
+assert two.decoders is one.decoders
 
 # %% [markdown]
 # What it can't do, it refuses by name:
@@ -480,7 +487,8 @@ assert two.specs["svhn"].likelihood is one.likelihoods["svhn"] and two.decoders 
 #| code-summary: "Check"
 text_only = {"text": batch["text"]}
 for bad, words in [(text_only, "mnist, svhn"), ({}, "no modality"),
-                   ({"audio": batch["svhn"]}, "audio"), ({**batch, "svhn": None}, "absent key"),
+                   ({"audio": batch["svhn"]}, "audio"),
+                   ({**batch, "svhn": None}, "absent key"),
                    ({**batch, "svhn": batch["svhn"][0]}, "svhn: got shape (3, 32, 32)"),
                    ({**batch, "text": batch["text"][:3]}, "sizes")]:
     try: model.infer(bad)
@@ -497,12 +505,12 @@ arrays = {n: x.numpy() for n, x in batch.items()}
 five = model.generate(arrays, "svhn", n=5, generator=generator(0, "draws"))["svhn"]
 assert five.shape == (5, 6, 3, 32, 32) and type(five) is type(arrays["svhn"])
 z = model.infer(batch).mean.detach()
-noisy = model.generate(z, "svhn", sample="x", n=200, generator=generator(1, "draws"))["svhn"]
-close(noisy.var(0).mean(), torch.tensor(2*.75**2))       # of a Laplace: twice its scale squared
+noisy = model.generate(z, sample="x", n=200, generator=generator(1, "draws"), to="svhn")
+close(noisy["svhn"].var(0).mean(), torch.tensor(2*.75**2))   # twice its scale squared
 assert not model.generate(z)["svhn"].requires_grad and model.decode(z, "svhn").requires_grad
 
 # %% [markdown]
-# Now train it. `fit` is the loop of lesson 02 with a learning rate that rises and falls, a limit for the gradient, and a history of every part of the loss ([lesson 02g](02g_training.ipynb) grows it from five lines); `cached` keeps what was trained in a folder, so that the cell takes a second the next time.
+# Now train it. `fit` is the loop of lesson 02 with a learning rate that rises and falls, a limit for the gradient, and a history of every part of the loss. ([Lesson 02g](02g_training.ipynb) grows it from five lines.) `cached` keeps what was trained in a folder, so that the cell takes a second the next time.
 
 # %%
 run = dict(updates=1000, batch_size=32, lr=2e-3, seed=0, progress=False, device="cpu")
@@ -515,7 +523,7 @@ test, labels = validation.take(300)
 # What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about a third of its digits can be read, and its street numbers are still near grey. It is a weak model, so what follows counts in nats; pictures of models that work come with the methods that can do with one modality (lesson 10).
 
 # %%
-#| fig-cap: "Validation triples (above) and what the JVAE makes of their joint posterior's mean (below)."
+#| fig-cap: "Validation triples (above) and what the JVAE, after 1,000 updates of 32 triples, makes of their joint posterior's mean (below)."
 #| fig-alt: "Rows of handwritten digits, street numbers and words; reconstructions below."
 with torch.no_grad(): joint = jvae.generate(test)
 generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(joint)});
@@ -557,12 +565,21 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 {n: round(v) for n, v in gap.items()}
 
 # %% [markdown]
-# The same numbers as distances on one line:
+# The same numbers on a line, as in lesson 01:
 
 # %%
-#| fig-cap: "ELBO of the full triple for posteriors that have seen different things; 300 validation triples."
-#| fig-alt: "Five dots on five rows; the joint posterior is far to the right, MNIST with zeros is left of the prior."
-gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weighted nats)");
+#| code-fold: true
+#| code-summary: "Drawing"
+#| fig-cap: "ELBO of the full triple for posteriors that have seen different things: mean of 300 validation triples, by the JVAE after 1,000 updates of 32 triples. Orange: its encoder's answers; grey: the prior. Beside each dot stands what it lacks to the joint posterior (dashed line), in weighted nats."
+#| fig-alt: "Five dots on five rows; the joint posterior is far to the right on a dashed line, MNIST with zeros is left of the grey dot of the prior."
+fig, ax = plt.subplots(figsize=(6.4, 2.6))
+best = -gap["all modalities"]
+ax.axvline(best, color="k", ls="--", lw=1, zorder=0)
+for row, (name, v) in enumerate(sorted(gap.items(), key=lambda item: -item[1])):
+    ax.plot(-v, row, "o", ms=9, color="0.5" if "prior" in name else ROLE_COLOURS["teacher"])
+    if -v < best: ax.text(-v + 90, row, f"{-v - best:,.0f}", va="center", size="small")
+ax.set(xlabel="ELBO of all modalities (weighted nats)", yticks=range(len(gap)),
+       yticklabels=sorted(gap, key=lambda name: -gap[name]));
 
 # %% [markdown]
 # The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,458 nats behind. MNIST with zeros
@@ -571,7 +588,7 @@ gap_chart({n: -v for n, v in gap.items()}, xlabel="ELBO of all modalities (weigh
 # In pictures, for the word alone:
 
 # %%
-#| fig-cap: "What the JVAE draws when it is told only the word and zeros for the rest."
+#| fig-cap: "What the JVAE, after 1,000 updates of 32 triples, draws when it is told only the word and zeros for the rest."
 #| fig-alt: "A row of words and rows of generated digits that do not match them."
 with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
 generation_grid({"Text, given": show(test)["Text"],
@@ -583,9 +600,9 @@ generation_grid({"Text, given": show(test)["Text"],
 #
 # ## A part of the amortization gap, and what part
 #
-# The thesis of the talk this course follows is a change of view, the one of lesson 01: all of these posteriors are
-# amortized guesses at the *same* ideal posterior, the best bell $q^*(z \mid x_1, \dots, x_M)$ of this item, some with
-# poorer input. By (2), differences on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
+# The thesis of the talk this course follows is a change of view, the one of lesson 01. All of these posteriors are
+# amortized guesses at the *same* ideal posterior, the best bell $q^*(z \mid x_1, \dots, x_M)$ of this item. Some have
+# poorer input than others. By (2), differences on the line are differences of KLs to the same target. Take any guess $s(z \mid x_A)$ that has seen a subset
 # $A$ only, and set $w_m = \beta = 1$ (otherwise write $\tilde p$ for $p$ and multiply by $\beta$). What it loses against $q^*$ is an amortization gap by definition:
 #
 # $$
@@ -632,8 +649,8 @@ generation_grid({"Text, given": show(test)["Text"],
 # zeros is not a missing modality but a wrong one. What inference without a modality loses is part of the amortization gap: one share is the
 # encoder's, the other is information that only the missing modality has.
 #
-# So a model should be *able* to do without a modality. Lessons 04 to 06 are the standard answers, and differ in where the posterior of a subset comes from: [JMVAE](04_jmvae.ipynb) trains an encoder for each modality beside the joint one,
-# [MoPoE](05_mopoe.ipynb) and its relatives build the joint posterior out of them, [MVTCAE](06_mvtcae.ipynb) ties the two together. Lessons [07](07_amortization_gap.ipynb) to [10](10_distillation.ipynb) are the talk's answer.
+# So a model should be *able* to do without a modality. Lessons 04 to 06 are the standard answers, and differ in where the posterior of a subset comes from. [JMVAE](04_jmvae.ipynb) trains an encoder for each modality beside the joint one,
+# [MoPoE](05_mopoe.ipynb) and its relatives build the joint posterior out of them, and [MVTCAE](06_mvtcae.ipynb) ties the two together. Lessons [07](07_amortization_gap.ipynb) to [10](10_distillation.ipynb) are the talk's answer.
 #
 # ## Exercises
 #
@@ -658,7 +675,7 @@ generation_grid({"Text, given": show(test)["Text"],
 #| code-fold: true
 #| code-summary: "Solution"
 def exact_posterior(x, v):
-    "Mean and variance of p(z | x), from dicts: modality -> value, modality -> noise variance."
+    "Mean and variance of p(z | x), from dicts by modality: values, and noise variances."
     ### BEGIN SOLUTION
     precision = 1 + sum(1/v[m] for m in x)              # the 1 is the prior's
     return sum(x[m]/v[m] for m in x)/precision, 1/precision

@@ -30,6 +30,7 @@ from mmvae_nb.signatures import needs_gradients
 from mmvae_nb.distributions import *
 
 # %%
+import textwrap
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 import torch.nn.functional as F
 from dataclasses import replace
@@ -180,11 +181,12 @@ start = DiagonalGaussian.standard(16, 6)
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     early, best = (gradient_ascent(linear_elbo, start, n) for n in (400, 2000))
-print(*(w.message for w in told))                       # of the 400 steps; 2,000 are enough
+for w in told: print(textwrap.fill(str(w.message), 78))   # of 400 steps; 2,000 are enough
 assert len(told) == 1 and "400 were too few" in str(told[0].message)
 reached = exact - linear_elbo(best)
-print(f"approximation gap: {known_gap:.3f} nats by eq. (4); by climbing for 2,000 steps "
-      f"{reached.mean():.3f}, for 400 steps {(exact - linear_elbo(early)).mean():.3f}")
+print(f"approximation gap: {known_gap:.3f} nats by eq. (4)\n"
+      f"by climbing for 2,000 steps {reached.mean():.3f}, "
+      f"for 400 steps {(exact - linear_elbo(early)).mean():.3f}")
 
 # %%
 #| code-fold: true
@@ -198,8 +200,8 @@ torch.testing.assert_close(reached, torch.full((16,), known_gap), atol=.02, rtol
 # coordinates know about each other, and an independent Gaussian cannot say it.
 
 # %%
-#| fig-cap: "Approximation gap of a diagonal Gaussian against the correlation in the true posterior: cheap up to 0.5, expensive near 1."
-#| fig-alt: "A curve that is flat near zero and rises steeply as the correlation tends to one, with dots on it."
+#| fig-cap: "Approximation gap of a diagonal Gaussian against the correlation in the true posterior: cheap up to 0.5, expensive near 1. Black: the formula. Purple: what climbing by gradient found, at four places."
+#| fig-alt: "A black curve that is flat near zero and rises steeply as the correlation tends to one, with four purple dots on it."
 rho, tried, climbed = np.linspace(0, .99, 100), (.3, .6, .9, .97), []
 for r in tried:
     Q = torch.linalg.inv(torch.tensor([[1., r], [r, 1.]]))
@@ -208,8 +210,8 @@ for r in tried:
     q = gradient_ascent(tilted, DiagonalGaussian.standard(1, 2))
     climbed.append((-tilted(q) - 1 - 0.5*torch.logdet(Q)).item())
 fig, ax = plt.subplots(figsize=(5, 2.6))
-ax.plot(rho, -0.5*np.log(1 - rho**2), label="eq. (4)")
-ax.plot(tried, climbed, "o", label="climbing")
+ax.plot(rho, -0.5*np.log(1 - rho**2), color="k", label="eq. (4)")
+ax.plot(tried, climbed, "o", color=ROLE_COLOURS["gradient"], label="climbing")
 ax.set(xlabel="correlation ρ", ylabel="gap (nats)"); ax.legend();
 
 
@@ -251,21 +253,28 @@ def gap_decomposition(elbo, # callable: (`DiagonalGaussian`, generator) -> (batc
 off = DiagonalGaussian(best.mean + .1, best.logvar)
 parts = gap_decomposition(linear_elbo, off, best, exact, samples=1)
 by_delta = 0.5*.01*P.sum().item()
-print(f"amortization gap {parts['amortization'].mean():.2f} nats, by equation (3) {by_delta:.2f}")
+print(f"amortization gap {parts['amortization'].mean():.2f} nats, "
+      f"by equation (3) {by_delta:.2f}")
 
 # %%
 #| code-fold: true
 #| code-summary: "Check: both parts, for every item"
-for name, known, atol in [("approximation", known_gap, .02), ("amortization", by_delta, 2.)]:
-    torch.testing.assert_close(parts[name].float(), torch.full((16,), known), atol=atol, rtol=0)
+known = {"approximation": (known_gap, .02), "amortization": (by_delta, 2.)}
+for name, (gap, atol) in known.items():
+    ours = parts[name].float()
+    torch.testing.assert_close(ours, torch.full_like(ours, gap), atol=atol, rtol=0)
 
 
 # %% [markdown]
 # ::: {.callout-tip collapse="true"}
 # ## Predict, then open: who can close which part?
 #
-# Soon we measure a VAE. Say for each change which part of its gap shrinks: (a) an encoder ten times as wide; (b) twice as long a training of the encoder, the decoder frozen; (c) Gaussians
-# with full covariance for $q$; (d) looking at training items instead of test items.
+# Soon we measure a VAE. Say for each change which part of its gap shrinks:
+#
+# - (a) an encoder ten times as wide;
+# - (b) twice as long a training of the encoder, the decoder frozen;
+# - (c) Gaussians with full covariance for $q$;
+# - (d) looking at training items instead of test items.
 #
 # *Answer.* (a) and (b): the amortization part only, for $\log p(x)$ and $q^*$ know nothing of the encoder. (c): the approximation part; the other may even grow, as there is more to predict. (d):
 # the amortization part, because the encoder was trained on these items; the climb to $q^*$ sees one item at a time, so it has nothing to remember.
@@ -290,7 +299,7 @@ def black_and_white(split):
 train, test = black_and_white("train"), black_and_white("test")
 
 def spec(hidden=400, head=256):
-    "Bernoulli digits; an encoder of `hidden` units and a second layer of `head` units (0: none)."
+    "Bernoulli digits; an encoder of `hidden` units, then a layer of `head` (0: none)."
     base = default_specs(train.modalities, weights={"mnist": 1.})["mnist"]
     return replace(base, likelihood=Bernoulli(), features=hidden, hidden=head,
                    encoder=lambda: mlp_encoder((1, 28, 28), hidden),
@@ -303,7 +312,8 @@ modules = ["vae", "training", "datasets.digits"]
 def trained(latent):
     new = lambda: (seed_everything(0, "gap"), VAE(spec(), "mnist", latent))[1]
     learn = lambda m: fit(m, train, **run)
-    return cached(f"gap-vae-{latent}", new, learn, [run, latent], modules).requires_grad_(False)
+    model = cached(f"gap-vae-{latent}", new, learn, [run, latent], modules)
+    return model.requires_grad_(False)
 flat = trained(2)
 
 # %% [markdown]
@@ -324,8 +334,9 @@ def integral(log_f, step): return log_f.flatten(1).logsumexp(1) + 2*math.log(ste
 exact_2d = integral(on_grid, .025)
 coarser = integral(on_grid[:, ::2, ::2], .05)
 assert (exact_2d - coarser).abs().max() < .05
+change = (exact_2d - coarser).abs().max()
 print(f"log p(x): {exact_2d.mean():.2f} nats on average; "
-      f"a grid twice as coarse changes it by at most {(exact_2d - coarser).abs().max():.3f}")
+      f"a grid twice as coarse changes it by at most {change:.3f}")
 
 
 # %%
@@ -335,7 +346,9 @@ def elbo_of(vae, items):
 elbo_2d, amortized_2d = elbo_of(flat, digits), flat.infer(digits).detach()
 seed_everything(0, "climb"); climbed_2d = gradient_ascent(elbo_2d, amortized_2d)
 gaps_2d = gap_decomposition(elbo_2d, amortized_2d, climbed_2d, exact_2d)
-{n: round(v.mean().item(), 2) for n, v in gaps_2d.items()}
+said = {"log_px": "log p(x)", "best": "ELBO, best Gaussian", "amortized": "ELBO, encoder",
+        "approximation": "approximation gap", "amortization": "amortization gap"}
+pd.DataFrame({said[n]: [v.mean().item()] for n, v in gaps_2d.items()}).round(2)
 
 # %% [markdown]
 # By (1) the two parts together are the KL from the encoder's answer to the true posterior. On the grid that KL can be summed up:
@@ -351,6 +364,7 @@ print(f"both parts {total.mean():.2f} nats, the KL on the grid {kl.mean():.2f}")
 #| code-fold: true
 #| code-summary: "Drawing the three readers"
 ENCODER, CLIMB = ROLE_COLOURS["teacher"], ROLE_COLOURS["gradient"]
+parts_of_gap = "approximation", "amortization"
 
 def rings(ax, q, colour):
     "A Gaussian as rings at one and two standard deviations; a corner of its frame."
@@ -365,22 +379,23 @@ def readers(ax, i):
     seen = [points[on_grid[i].flatten() > on_grid[i].max() - 5],
             rings(ax, climbed_2d[i], CLIMB), rings(ax, amortized_2d[i], ENCODER)]
     low, high = torch.cat(seen).amin(0), torch.cat(seen).amax(0)
-    parts = (gaps_2d[n][i].clamp(min=0) for n in ("approximation", "amortization"))
+    parts = (gaps_2d[n][i].clamp(min=0) for n in parts_of_gap)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$z_1$", ylabel="$z_2$",
            title=" + ".join(f"{p:.1f}" for p in parts) + " nats")
     ax.grid(False)
 
 
 # %%
-#| fig-cap: "True posteriors (grey) of three test digits under a VAE with two latents, with the Gaussian where the climb ended and the encoder's. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
-#| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak."
-shown = [(total - total.median()).abs().argmin().item(), gaps_2d["approximation"].argmax().item(),
-         gaps_2d["amortization"].argmax().item()]
-fig, axes = plt.subplots(1, 3, figsize=(9, 3.2))
+#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So the first panel, 0.1 + 0.7 nats, says that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
+#| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak. The legend stands below them."
+typical = -(total - total.median()).abs()
+shown = [v.argmax().item() for v in (typical, *map(gaps_2d.get, parts_of_gap))]
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.5))
 for ax, i in zip(axes, shown): readers(ax, i)
+axes[0].fill_between([], [], color="0.4", label="true posterior")
 for label, colour in {"end of the climb": CLIMB, "encoder": ENCODER}.items():
     axes[0].plot([], color=colour, label=label)
-axes[0].legend();
+fig.legend(loc="outside lower center", ncols=3);
 
 # %% [markdown]
 # Rings are drawn at one and two standard deviations. Titles give what the climb has not reached plus what the encoder loses against the end of the climb: the approximation and the amortization gap, *if* the
@@ -396,8 +411,9 @@ other = gradient_ascent(elbo_2d, DiagonalGaussian(peak, torch.full_like(peak, -4
 again = gap_decomposition(elbo_2d, amortized_2d, other, exact_2d)
 gain = (again["best"] - gaps_2d["best"]).clamp(min=0)
 before, after = gaps_2d["approximation"].mean(), (gaps_2d["approximation"] - gain).mean()
-print(f"{(gain > .5).sum()} of 64 items gain more than 0.5 nats, the most {gain.max():.1f}; "
-      f"approximation gap {before:.2f} before, {after:.2f} nats after")
+print(f"{(gain > .5).sum()} of 64 items gain more than 0.5 nats, "
+      f"the most {gain.max():.1f}\n"
+      f"approximation gap {before:.2f} nats before, {after:.2f} after")
 
 # %% [markdown]
 # ## Twenty latents
@@ -411,7 +427,7 @@ print(f"{(gain > .5).sum()} of 64 items gain more than 0.5 nats, the most {gain.
 # %%
 vae = trained(20)
 def on_decoder(name, updates, hidden=400, head=256, copy=True):
-    "An encoder trained on the frozen decoder of `vae`, from a copy of its encoder or from scratch."
+    "An encoder trained on the frozen decoder of `vae`: a copy of its own, or from scratch."
     def new():
         seed_everything(0, name); m = VAE(spec(hidden, head), "mnist", 20)
         m.decoder.load_state_dict(vae.decoder.state_dict()); m.decoder.requires_grad_(False)
@@ -435,7 +451,8 @@ def log_px_of(items, q, samples=2000):
     def log_joint(z):
         many = {"mnist": items["mnist"].repeat(len(z)//len(q), 1, 1, 1)}
         return vae.log_likelihood(many, z) + Normal(0., 1.).log_prob(z).sum(-1)
-    return importance_log_likelihood(log_joint, q, samples, generator(0, "log p"), chunk=100)
+    noise = generator(0, "log p")
+    return importance_log_likelihood(log_joint, q, samples, noise, chunk=100)
 
 
 # %%
@@ -446,9 +463,10 @@ for split, data in {"training items": train, "test items": test}.items():
     log_px = log_px_of(items, best)
     for name, m in encoders.items():
         parts[split, name] = gap_decomposition(elbo, m.infer(items), best, log_px)
-means = pd.DataFrame({k: {n: v.mean().item() for n, v in p.items()} for k, p in parts.items()}).T
-means["amortization, standard error"] = [p["amortization"].std().item()/8 for p in parts.values()]
-means.round(2)
+mean_of = lambda p: {n: v.mean().item() for n, v in p.items()}
+means = pd.DataFrame({k: mean_of(p) for k, p in parts.items()}).T
+means["standard error"] = [p["amortization"].std().item()/8 for p in parts.values()]
+means.rename(columns={**said, "standard error": "its standard error"}).round(2)
 
 
 # %%
@@ -457,34 +475,36 @@ means.round(2)
 def bars(ax, rows, title):
     "Approximation and amortization gap on top of each other, one bar an encoder."
     a, b = rows["approximation"], rows["amortization"]
-    ax.bar(range(len(rows)), a, label="approximation", color="0.55")
+    ax.bar(range(len(rows)), a, label="approximation", color="0.5")
     ax.bar(range(len(rows)), b, bottom=a, label="amortization", color=ENCODER)
     for i, (low, high) in enumerate(zip(a, b)):
-        ax.text(i, low/2, f"{low:.1f}", ha="center", va="center", color="white")
-        ax.text(i, low + high, f"{high:.1f}", ha="center", va="bottom")
-    said = [n.replace(" the ", "\nthe ").replace(" more", "\nmore") for n in rows.index]
-    ax.set(title=title, xticks=range(len(rows)), xticklabels=said)
+        for middle, part in ((low/2, low), (low + high/2, high)):
+            ax.text(i, middle, f"{part:.1f}", ha="center", va="center", size=8.5, color="w")
+    names = [n.replace(" the ", "\nthe ").replace(" more", "\nmore") for n in rows.index]
+    ax.set(title=title, xticks=range(len(rows)), xticklabels=names, ylim=(0, 21))
     ax.grid(axis="x", visible=False)
 
 
 # %%
-#| fig-cap: "What inference loses, in nats per item. The approximation gap (grey) is the same for all encoders of a decoder; the amortization gap (orange) depends on size, training, and on whether the item was seen."
+#| fig-cap: "What inference loses, in nats per item; each part carries its own number. All three encoders answer for the decoder of the VAE with 20 latents, after 1,000 updates of 128 digits. Its own encoder had these first 1,000 updates, the one on the right 1,000 more, the small one 600. The approximation gap (grey) is the same for all encoders of a decoder. The amortization gap (orange) depends on size, training, and on whether the item was seen."
 #| fig-alt: "Two groups of three stacked bars; the bar of the small encoder is by far the tallest, and the amortization part is larger for test items."
-fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
-for ax, split in zip(axes, ("training items", "test items")): bars(ax, means.loc[split], split)
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
+for ax, split in zip(axes, ("training items", "test items")):
+    bars(ax, means.loc[split], split)
 axes[0].set_ylabel("log p(x) - ELBO (nats)"); axes[1].legend();
 
 # %%
 unseen, seen = (means.loc[s, "amortization"] for s in ("test items", "training items"))
 assert unseen.is_monotonic_decreasing and (unseen > seen).iloc[1:].all()
-errors = means.loc["test items", "amortization, standard error"]
+errors = means["standard error"]
 for n in encoders:
+    error = math.hypot(errors["test items", n], errors["training items", n])
     print(f"{n}: {unseen[n] - seen[n]:.1f} nats more on items it has not seen "
-          f"(standard error {math.hypot(errors[n], means.loc[('training items', n)].iloc[-1]):.1f})")
+          f"(standard error {error:.1f})")
 
 # %% [markdown]
 # This is what Cremer et al. found, in small: a larger encoder, and a longer training of it, shrink the amortization gap and leave the
-# approximation gap alone; and the gap is larger on items the encoder was not trained on. This last part, the encoder's own generalization gap, was
+# approximation gap alone. And the gap is larger on items the encoder was not trained on. This last part, the encoder's own generalization gap, was
 # hardly changed by the longer training. (Compare only gaps between the two panels: they show other digits, so their $\log p(x)$ differ anyway.)
 #
 # In their experiments the models were trained as a whole, each with its own decoder, and there a richer family of posteriors was seen to shrink the approximation gap.
@@ -502,12 +522,15 @@ for n in encoders:
 
 # %%
 amortized = vae.infer(items)
-once, paired, other = (torch.stack([elbo(q, generator(seed, "once", i)) for i in range(100)])
-                       for q, seed in ((amortized, 0), (best, 0), (best, 1)))
+def single(q, seed):
+    "A hundred one-sample ELBOs of each item."
+    return torch.stack([elbo(q, generator(seed, "once", i)) for i in range(100)])
+once, paired, other = single(amortized, 0), single(best, 0), single(best, 1)
 spread = {"encoder's ELBO": once, "difference, same noise": paired - once,
           "difference, other noise": other - once}
-print("standard deviation of one sample, nats:",
-      {n: round(v.std(0).mean().item(), 1) for n, v in spread.items()})
+spread = pd.Series({n: v.std(0).mean().item() for n, v in spread.items()})
+assert spread.iloc[1] < spread.iloc[0] < spread.iloc[2]
+spread.round(1).to_frame("standard deviation of one sample (nats)")
 
 # %% [markdown]
 # ## Weights and beta
@@ -524,7 +547,7 @@ print("standard deviation of one sample, nats:",
 #
 # The form survives, with two changes. The posterior that inference aims at is a *tempered* one: a weight above $\beta$ pretends that there are several copies of the
 # modality. And $\beta \log Z(x)$ stands where $\log p(x)$ stood, which is no log-likelihood of anything. Differences between posteriors under one objective, the amortization gap among
-# them, keep their meaning, as $\beta$ times a difference of KLs to the tempered posterior; but they are nats of the objective, not of the data, and must not be
+# them, keep their meaning, as $\beta$ times a difference of KLs to the tempered posterior. But they are nats of the objective, not of the data, and must not be
 # compared between objectives. With MNIST at weight 3.9, a gap of 4 is not "4 nats of likelihood". The gaps of all multimodal models in this course are of this kind.
 #
 # A check of (5) in the linear model, with $w = 3.9$ and $\beta = 2.5$. A power of a Gaussian is a Gaussian again, so all of it is known:
@@ -532,7 +555,8 @@ print("standard deviation of one sample, nats:",
 # %%
 w, beta, D = 3.9, 2.5, 12
 c = w/beta; P_c = torch.eye(6) + c*W.T @ W/noise**2
-tempered = MultivariateNormal(c*x @ W @ torch.linalg.inv(P_c)/noise**2, precision_matrix=P_c)
+m_c = c*x @ W @ torch.linalg.inv(P_c)/noise**2
+tempered = MultivariateNormal(m_c, precision_matrix=P_c)
 log_Z = (MultivariateNormal(torch.zeros(D), W @ W.T + noise**2/c*torch.eye(D)).log_prob(x)
          + D/2*(math.log(2*math.pi*noise**2/c) - c*math.log(2*math.pi*noise**2)))
 
@@ -545,7 +569,7 @@ torch.testing.assert_close(left, beta*(log_Z - kl), rtol=1e-4, atol=1e-2)
 # %% [markdown]
 # ## What a missing modality has to do with it
 #
-# Lesson 03 [derived](03_multimodal_elbo.ipynb#a-part-of-the-amortization-gap-and-what-part) that what inference loses without a modality is a part of the amortization gap with a floor, its equation (4). For two modalities, of which the second is missing when the model is used: an encoder that sees $x_1$ only answers with $s(z \mid x_1)$, and on the line of this lesson, the ELBO of *both*, it loses a KL; write $p_{x_2}(z)$ for $p(z \mid x_1, x_2)$:
+# Lesson 03 [derived](03_multimodal_elbo.ipynb#a-part-of-the-amortization-gap-and-what-part) that what inference loses without a modality is a part of the amortization gap with a floor, its equation (4). Take two modalities, of which the second is missing when the model is used. An encoder that sees $x_1$ only answers with $s(z \mid x_1)$. On the line of this lesson, the ELBO of *both*, it loses a KL. With $p_{x_2}(z)$ for $p(z \mid x_1, x_2)$:
 #
 # $$
 # \begin{aligned}
@@ -557,7 +581,7 @@ torch.testing.assert_close(left, beta*(log_Z - kl), rtol=1e-4, atol=1e-2)
 #
 # $$
 # \begin{aligned}
-# \mathbb E\, \mathrm{KL}(s \,\|\, p_{x_2}) = \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{the encoder's fault}} \; \underbrace{-\log C}_{\text{not in } x_1}, \qquad
+# \mathbb E\, \mathrm{KL}(s \,\|\, p_{x_2}) = \underbrace{\mathrm{KL}(s \,\|\, s^*)}_{\text{better inference helps}} + \underbrace{(-\log C)}_{\text{not in } x_1}, \qquad
 # s^*(z) = \frac1C \exp\big( \mathbb E \log p_{x_2}(z) \big), \quad C \le 1.
 # \end{aligned}\tag{7}
 # $$
@@ -588,17 +612,20 @@ torch.testing.assert_close(left, beta*(log_Z - kl), rtol=1e-4, atol=1e-2)
 # %%
 v1, v2, x1 = 1., .1, .8
 P1 = 1 + 1/v1; P12 = P1 + 1/v2
-z = x1/v1/P1 + torch.randn(20_000, 1, generator=generator(0, "z"))/P1**.5        # z given x1,
-x2 = z + v2**.5*torch.randn(20_000, 1, generator=generator(0, "x2"))   # then x2: pairs with one x1
+normal = lambda name: torch.randn(20_000, 1, generator=generator(0, name))
+z = x1/v1/P1 + normal("z")/P1**.5                               # z given x1,
+x2 = z + v2**.5*normal("x2")                                    # then x2: pairs with one x1
 def fixed(mean, precision):
-    return DiagonalGaussian(torch.full_like(z, mean), torch.full_like(z, -math.log(precision)))
+    logvar = -math.log(precision)
+    return DiagonalGaussian(torch.full_like(z, mean), torch.full_like(z, logvar))
 both = DiagonalGaussian((x1/v1 + x2/v2)/P12, torch.full_like(z, -math.log(P12)))
 s_star, alone = fixed(x1/v1/P1, P12), fixed(x1/v1/P1, P1)
 
 # %%
-floors = {"ELBO's direction": (s_star.kl(both).mean().item(), .5*(P12/P1 - 1)),
-          "distillation's direction": (both.kl(alone).mean().item(), .5*math.log(P12/P1))}
-refined = gradient_ascent(lambda q: -q.kl(both), s_star, 300)     # full ELBO, less log p(x1, x2)
+of_elbo = s_star.kl(both).mean().item(), .5*(P12/P1 - 1)
+of_distillation = both.kl(alone).mean().item(), .5*math.log(P12/P1)
+floors = {"ELBO's direction": of_elbo, "distillation's direction": of_distillation}
+refined = gradient_ascent(lambda q: -q.kl(both), s_star, 300)   # full ELBO - log p(x1, x2)
 for n, (a, b) in floors.items(): print(f"{n}: {a:.2f} nats, by the formula {b:.2f}")
 print(f"refined from s*: {refined.kl(both).mean():.3f} nats")
 
@@ -606,19 +633,22 @@ print(f"refined from s*: {refined.kl(both).mean():.3f} nats")
 #| code-fold: true
 #| code-summary: "Check: the floors are floors, and refinement goes below"
 for measured, formula in floors.values(): assert abs(measured/formula - 1) < .03
-for worse in (fixed(x1/v1/P1 + .1, P12), fixed(x1/v1/P1, 2*P12), fixed(x1/v1/P1, P12/2), alone):
+middle = x1/v1/P1
+for worse in (fixed(middle + .1, P12), fixed(middle, 2*P12), fixed(middle, P12/2), alone):
     assert worse.kl(both).mean() > s_star.kl(both).mean()
-assert refined.kl(both).mean() < .01                              # it has x2 through the gradient
+assert refined.kl(both).mean() < .01                      # it has x2 through the gradient
 
 # %%
-#| fig-cap: "What one x_1 leaves open. Grey: the posterior given both modalities, for ten values of x_2. An encoder of x_1 alone must give one answer for all of them. By the ELBO the best is s*, as narrow as each grey curve and in their middle; by distillation it is p(z | x_1), broad enough to cover them."
-#| fig-alt: "Ten narrow grey curves side by side, a narrow orange curve in their middle and a broad green one over all."
+#| fig-cap: "What the first modality alone leaves open. Grey: the posterior given both modalities, for ten values of the second. An encoder of the first alone must give one answer for all of them. By the ELBO the best is s* (black), as narrow as each grey curve and in their middle. By distillation the best is the posterior given the first modality (green), broad enough to cover them: the student's aim."
+#| fig-alt: "Ten narrow grey curves side by side, a narrow black curve in their middle and a broad green one over all; the legend stands beside the plot."
 line = torch.linspace(-1.6, 2.4, 400)[:, None]
-fig, ax = plt.subplots(figsize=(6, 2.6))
+fig, ax = plt.subplots(figsize=(7.6, 2.6))
 for i in range(10): ax.plot(line, both[i].log_prob(line).exp(), color="0.75", lw=1)
-for name, q, role in [("s*", s_star, "teacher"), ("p(z | x_1)", alone, "student")]:
-    ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name, color=ROLE_COLOURS[role])
-ax.set(xlabel="z", ylabel="density"); ax.legend();
+ax.plot([], color="0.75", lw=1, label=r"$p(z \mid x_1, x_2)$")
+for name, q, colour in [("$s^*$", s_star, "k"),
+                        (r"$p(z \mid x_1)$", alone, ROLE_COLOURS["student"])]:
+    ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name, color=colour)
+ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
 
 
 # %% [markdown]
@@ -664,7 +694,7 @@ ax.set(xlabel="z", ylabel="density"); ax.legend();
 def best_diagonal(m, P):
     "Mean and log-variance of the diagonal q with the least KL(q || N(m, P^-1))."
     ### BEGIN SOLUTION
-    return m, -P.diagonal().log()        # the variances with the other coordinates held fixed
+    return m, -P.diagonal().log()     # the variances with the other coordinates held fixed
     ### END SOLUTION
 
 
@@ -682,7 +712,7 @@ for _ in range(300):
     near = [v + .1*torch.randn(2, generator=g) for v in (mean, logvar)]
     assert distance(*near) > least - 1e-6
 marginal = target.covariance_matrix.diagonal().log()
-assert least < distance(m, marginal) - .1                 # the marginal variances are too wide
+assert least < distance(m, marginal) - .1             # the marginal variances are too wide
 
 # %% [markdown]
 # ## References
