@@ -7,7 +7,7 @@
 # ## You will learn
 #
 # - the iterative teacher: unimodal starts, one refiner for all of them, and decoders, trained together;
-# - who learns from which term of its loss;
+# - why its loss is a bound, and who learns from which term;
 # - how to read the negative ELBO against the iteration $t$, and why an agreement of means is no agreement of posteriors;
 # - why the teacher cannot be used when a modality is missing.
 #
@@ -48,22 +48,11 @@ set_style()
 # %% [markdown]
 # ## One change of view
 #
-# Lesson 03 ended with posteriors on a line: the joint one near the ideal $q^*(z \mid x_1, \dots, x_M)$, those from one modality
+# Lesson 03 ended with posteriors on a line. The joint one stood near the ideal $q^*(z \mid x_1, \dots, x_M)$, those from one modality
 # far away. Lessons 04 to 06 trained encoders that answer for a part. Lesson 08 had a tool that moves a posterior towards the ideal, whatever it started from, if it is given
-# the ELBO to climb. So: start at a *unimodal* posterior and climb the *multimodal* ELBO.
+# the ELBO to climb. So start at a *unimodal* posterior and climb the *multimodal* ELBO.
 #
-# $$\begin{aligned}
-# \lambda^{(m)}_0 &= e_m(x_m), \qquad
-# \lambda^{(m)}_{t+1} = f_\omega\big(\lambda^{(m)}_t, \nabla_\lambda \mathcal L(x_1, \dots, x_M; q_{\lambda^{(m)}_t})\big),
-# \end{aligned}\tag{1}$$
-#
-# $$\begin{aligned}
-# \min_{e, \omega, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big].
-# \end{aligned}\tag{2}$$
-#
-# There is no joint encoder any more: what the other modalities know comes in through the gradient. One refiner
-# serves all starts. The starting modality $m$ is drawn for each item. The idea in a toy: two modalities, of which the first says where $z$ lies from left to right
-# and the second how high.
+# First in a toy, with two modalities: one says where $z$ lies from left to right, the other how high.
 
 # %%
 gaussian = lambda mean, var: DiagonalGaussian(torch.tensor([mean]), torch.tensor([var]).log())
@@ -76,7 +65,7 @@ def step(q, g_mean, g_logvar, memory=None):
 
 
 # %%
-#| fig-cap: "Ellipses are posteriors (one standard deviation), purple the way the gradient leads. From either modality alone 24 steps up the ELBO of both lead to the same posterior."
+#| fig-cap: "Ellipses are posteriors (one standard deviation), purple the way of their means. From either modality alone, 24 steps up the ELBO of both lead to the same posterior."
 #| fig-alt: "A tall and a wide ellipse, each with a path of shrinking ellipses to one small ellipse in the middle."
 fig, ax = plt.subplots(figsize=(6, 3.4)); turn = torch.linspace(0, 6.3, 100)
 for style, (name, start) in zip(("-", "--"), seen_one.items()):
@@ -87,13 +76,14 @@ for style, (name, start) in zip(("-", "--"), seen_one.items()):
                 label=name if t == 0 else None)
     ax.plot(*torch.cat([q.mean for q in path]).T, ".:", color=ROLE_COLOURS["gradient"])
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
-ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal"); ax.legend();
+ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal")
+fig.legend(loc="outside right upper");
 
 # %% [markdown]
-# The same by hand, with three views and what is generated on the way. Choose a start and step. Each start knows its own direction and is broad in the other; the third view says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right the six generations: at $t = 0$ they are guesses, from $t = 1$ on the gradient has shown them the blue line they are to hit.
+# The same by hand, with three views and what is generated on the way. Choose a start and step. The first two views know one direction each and are broad in the other. The third says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right are the six generations. At $t = 0$ they are guesses. From $t = 1$ on the gradient has shown them the blue line that they are to hit.
 #
 # ::: {.instrument .refine-path}
-# ![Still picture: left, the ellipses of a posterior on its way from the first view to the dashed posterior of all, after four steps; right, six bars, what is generated of one view from another, each over a line, the data.](instruments/refine-path.svg)
+# ![Still picture, after four steps. On the left the ellipses of a posterior on its way from the first view to the dashed posterior of all. On the right six bars, what is generated of one view from another, each over a line, the data.](instruments/refine-path.svg)
 #
 # *On the course's site this picture steps and plays: a choice of the start, a slider for t; in a notebook, run `Instrument("refine-path")`.*
 # :::
@@ -106,8 +96,29 @@ Instrument("refine-path")
 
 # %% [markdown]
 #
-# *Is (2) a bound, and who learns from which term?* Every $q_{\lambda_t}$ is some posterior, so each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$ (with weights and $\beta$: of $\beta \log Z(x)$, lesson 03, equation 2), however it was found and whatever it has
-# seen; so is their mean. In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
+# In both toys the hill has a single smooth summit. With trained networks the starts do *not* all end in one place. Those of the teacher that comes with the course are still more than 100 nats of KL apart after eight steps, [as printed below](#walk-along-t).
+#
+# Now in formulas. Let $e_m$ be the encoder that gives the start from modality $m$, and $f_\omega$ the refiner of lesson 08. It gets the posterior's parameters $\lambda_t$ and the gradient of the ELBO of *all* modalities:
+#
+# $$\begin{aligned}
+# \lambda^{(m)}_0 &= e_m(x_m), \qquad
+# \lambda^{(m)}_{t+1} = f_\omega\big(\lambda^{(m)}_t, \nabla_\lambda \mathcal L(x_1, \dots, x_M; q_{\lambda^{(m)}_t})\big).
+# \end{aligned}\tag{1}$$
+#
+# The posteriors $q_0, \dots, q_T$ of one refinement are its *trajectory*. Starts, refiner and decoders are trained together, on the mean negative ELBO along it:
+#
+# $$\begin{aligned}
+# \min_{e, \omega, \theta}\; & - \frac{1}{T+1} \sum_{t=0}^{T} \mathbb E_{x, m} \big[ \mathcal L(x; q_{\lambda^{(m)}_t}) \big].
+# \end{aligned}\tag{2}$$
+#
+# There is no joint encoder any more, because what the other modalities know comes in through the gradient. One refiner
+# serves all starts. The starting modality $m$ is drawn for each item.
+#
+# ## Is it a bound, and who learns from what?
+#
+# *A bound.* The derivation of the ELBO in lesson 03 holds for any $q$. It does not ask how $q$ was found, nor what it has seen. So each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$, and so is their mean in (2). (With weights and $\beta$ it is a bound of $\beta \log Z(x)$, lesson 03, equation 2.)
+#
+# *Who learns.* In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
 #
 # $$\begin{aligned}
 # \nabla_e:\;& -\frac{1}{T+1}\, \frac{\partial \mathcal L_0}{\partial \lambda_0} \frac{\partial \lambda_0}{\partial e}, \\
@@ -115,8 +126,11 @@ Instrument("refine-path")
 # \nabla_\theta:\;& -\frac{1}{T+1} \sum_{t=0}^{T} \frac{\partial \mathcal L_t}{\partial \theta}.
 # \end{aligned}\tag{3}$$
 #
-# The starts learn to be good posteriors themselves, not good places to start from; the refiner learns to gain in one step, wherever it is; the decoders learn from all steps. (For the refiner each term is also divided by the size of the gradient it was shown, lesson 08.)
-# The term at $t = 0$ pays the floor of lesson 07 (equation 7), as a mixture of single modalities does in lesson 05; the later ones need not, since they have seen the rest.
+# - The starts learn from $t = 0$ only. So they learn to be good posteriors themselves, not good places to start from.
+# - The refiner learns to gain in one step, wherever it is. (Each of its terms is also divided by the size of the gradient it was shown, lesson 08.)
+# - The decoders learn from all steps.
+#
+# *What the start can't reach.* $q_0$ has seen $x_m$ only. So its KL from the true posterior, averaged over the items that share $x_m$, is at least $-\log C$. This is the floor of lesson 03 (equation 4). Equation 7 of lesson 07 is the same floor for two modalities. The later $q_t$ are not held by it, because the gradient has shown them the rest.
 #
 # ## By hand
 #
@@ -143,7 +157,7 @@ def loss_by_hand(x, m, T=2):
 
 
 # %% [markdown]
-# The lines of (3) can be seen in the gradients. With $T = 0$ the refiner gets none. With $T = 2$ all three get some, and of the encoders only the one that was started from:
+# The lines of (3) can be seen in the gradients. With $T = 0$ the refiner gets none. With $T = 2$ all three get some. Of the encoders it is only the one that was started from:
 
 # %%
 def reached(m, T):
@@ -161,10 +175,23 @@ assert reached("text", 2) == ["start text", "refiner", "decoders"]
 
 
 # %% [markdown]
-# The model of the package is this loop with three savings: all starts are refined side by side, each ELBO needs one backward pass and not two (lesson 08), and the starting modality is drawn for each item.
+# The model of the package is this loop with three savings. All starts are refined side by side. Each ELBO needs one backward pass and not two (lesson 08). And the starting modality is drawn for each item, so an update refines each item once.
 #
-# The talk leaves open which iterations train the decoders. We train them, too, on the mean over $t$; the options are
-# `decoders="last"` (as Marino et al. do) and `decoders="frozen"` (taken from a trained model). Whoever opens the class: read `loss` first, then `trajectory`. The rest is bookkeeping: `trajectories` refines all starts side by side, `_continued` goes on with earlier refinements (lesson 08), of which the first class keeps one memory for each set of modalities.
+# The talk leaves open which iterations train the decoders. We train them, too, on the mean over $t$. The options are
+# `decoders="last"` (as Marino et al. do) and `decoders="frozen"` (taken from a trained model). The class is long, and what matters is its `loss`, equation (2):
+#
+# ```python
+# # an excerpt of IterativeTeacher
+# def loss(self, batch) -> Loss:
+#     q = Mixture(self.starts(batch).values()).pick()        # for each item the start of a drawn m
+#     continues = self.training and self.replay.share > 0    # some items go on where they were left?
+#     elbos = self._continued(batch, q) if continues else self._climbed(batch, q).elbos
+#     means = torch.stack(elbos)                             # of q_0, ..., q_T
+#     steps = {f"t={t}": -means[t].detach() for t in (0, self.steps)}
+#     return Loss(-means.mean(), {**steps, **self._parts})   # the rest is for the curves
+# ```
+#
+# Whoever opens the class reads `trajectory` next, which is equation (1). The rest is bookkeeping: `trajectories` refines all starts side by side, and `_continued` goes on with earlier refinements (lesson 08). The first class keeps one memory of those for each set of modalities.
 
 # %%
 #| exports
@@ -407,7 +434,7 @@ teacher = cached("iterative", new_teacher, lambda m: fit(m, train, **run), run, 
 # %% [markdown]
 # ## Negative ELBO against t
 #
-# For each start, beyond the $T$ it was trained with.
+# For each start, up to $t = 8$. The teacher was trained with $T = 3$, so what lies beyond is *extrapolation*: steps from places that the refiner never met in training.
 
 # %%
 #| exports
@@ -434,9 +461,10 @@ test, labels = validation.take(200)
 curves = {n: nelbo_over_t(teacher, test, n, 8) for n in specs}
 assert all(len(c) == 9 for c in curves.values())
 assert all(c[3] < c[0] for c in curves.values())            # refining helps, from every start
+assert all(abs(c[8] - c[4]) < 20 for c in curves.values())  # and then it is flat
 
 # %%
-#| fig-cap: "Negative ELBO of the full triple, refined from one modality. It was trained for T = 3; the curve beyond is extrapolation."
+#| fig-cap: "Negative ELBO of the full triple, refined from one modality. Training had T = 3, so the curve beyond is extrapolation: it stays flat up to t = 8."
 #| fig-alt: "Three falling curves, one for each starting modality, against the iteration t."
 line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
            xlabel="iteration t", ylabel="negative ELBO (nats)", colour=ROLE_COLOURS["teacher"]);
@@ -446,14 +474,14 @@ line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()}
 # ## Walk along t
 #
 # Averages hide what happens to one item. `walk` refines a single triple from each modality and decodes the mean of every
-# $q_t$ on the way. Two teachers walk: the *shipped* one, which comes with the course and had 2,000 updates on this data ([lesson 02j](02j_pretrained.ipynb)), and the one above, which had a minute. Everything in this section is the shipped one's, except where it says "a minute".
+# $q_t$ on the way. Two teachers walk. The *shipped* one comes with the course and had 2,000 updates on this data ([lesson 02j](02j_pretrained.ipynb)). The one above had a minute. Everything in this section is the shipped one's, except where it says "a minute". With your own digit or word, and a teacher trained for longer, the same walk is in the [playground](playground.ipynb#the-refinement-step-by-step).
 #
 # ::: {.callout-tip collapse="true"}
 # ## Predict, then open: do the three posteriors come together?
 #
 # All three climb the same hill. So after enough steps the means should be close. And the KL between two of the posteriors, does it go to zero? Decide before you look at the numbers below.
 #
-# *Answer.* The means do come closer. The KL need not: it counts distances in standard deviations of the posterior. If these shrink faster than the means approach each other, the KL rises. The climb is also noisy, and each start meets other samples of $z$, so it does not go to zero in any case.
+# *Answer.* The means do come closer. The KL need not, because it counts distances in standard deviations of the posterior. If these shrink faster than the means approach each other, the KL rises. The climb is also noisy, and each start meets other samples of $z$. So the KL does not go to zero in any case.
 # :::
 
 # %%
@@ -482,21 +510,35 @@ print(f"shipped: {shipped.card['updates']} updates, T = {shipped.steps}; "
 pairs = [(a, b) for a in specs for b in specs if a != b]
 measures = {"distance of the means": lambda p, q: (p.mean - q.mean).norm(),
             "standard deviation": lambda p, q: p.std.mean(), "KL (nats)": lambda p, q: p.kl(q)}
+apart = {}
 for whose, walked in {"shipped": frames, "a minute": of_a_minute}.items():
     print(f"{whose}, at t = 0, 1, 2, 4, 8:")
     for name, of in measures.items():
         values = [sum(of(walked[t][a][0], walked[t][b][0]).item() for a, b in pairs)/6
                   for t in (0, 1, 2, 4, 8)]
-        print(f"  {name:21}", *(f"{v:6.3g}" for v in values))
+        apart[whose, name] = values
+        print(f"  {name:21}", *(f"{v:6.0f}" if "KL" in name else f"{v:6.2f}" for v in values))
 
 # %% [markdown]
-# The means come closer from column to column, by half or more in eight steps, in both. The KL does not go to zero in
+#
+
+# %%
+#| code-fold: true
+#| code-summary: "Check: what the text says of these numbers"
+for whose in ("shipped", "a minute"):
+    means = apart[whose, "distance of the means"]
+    assert means == sorted(means, reverse=True) and means[-1] < .55*means[0]
+assert 100 < apart["shipped", "KL (nats)"][-1] < apart["shipped", "KL (nats)"][0]
+assert apart["a minute", "KL (nats)"][-1] > 5*apart["a minute", "KL (nats)"][0]
+
+# %% [markdown]
+# The means come closer from column to column, by half or more in eight steps, for both teachers. The KL does not go to zero in
 # either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL
 # falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL
 # soon turns round and ends far higher than it began. An agreement of means is not an agreement of posteriors.
 #
-# Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are: at $t = 0$ the
-# posterior has seen one modality, from $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
+# Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
+# posterior has seen one modality. From $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
 # is a reconstruction by way of another modality, not cross-modal generation.
 
 # %%
@@ -509,7 +551,8 @@ for ax, k in zip(axes.flat, first.std(0).topk(4).indices.tolist()):
     lines = {f"start: {n}": (along(n, "mean"), along(n, "std")) for n in specs}
     line_chart(range(9), lines, "iteration t", f"coordinate {k} of z", ax=ax,
                colour=ROLE_COLOURS["teacher"])
-    if ax is not axes[0, 0]: ax.get_legend().remove()
+    ax.get_legend().remove()
+fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3);
 
 # %%
 words = train.modalities["text"].decode
@@ -519,25 +562,25 @@ def strips(frames):
     for a, b in pairs:
         data = item[b] if b == "text" else as_float(item[b])
         made = torch.cat([data, *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
-        rows[f"{a} > {b}"] = words(made) if b == "text" else made
+        rows[f"{a} → {b}"] = words(made) if b == "text" else made
     return rows
 
 
 # %%
-#| fig-cap: "One item by the shipped teacher. Left: the data. Then what the posterior's mean decodes to at t = 0, 1, 2, 4, 8. From t = 1 on it has seen the target."
+#| fig-cap: "One item by the shipped teacher. Left the data, then what the posterior's mean decodes to at t = 0, 1, 2, 4, 8. From t = 1 on it has seen the target. From then on each word is right. The street number is a blurred five from the digit. From the word it comes later and fades again at t = 8."
 #| fig-alt: "Six strips, one for each pair of starting and generated modality: the data, then images or words at t = 0, 1, 2, 4 and 8."
 generation_grid(strips(frames), title="shipped: 2,000 updates", cell=0.8);
 
 # %%
-#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number stays a grey patch."
+#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number stays a grey patch, and the handwritten five looks like a three or a seven. Both words come right, by t = 2."
 #| fig-alt: "The same six strips, with grey patches for street numbers and some wrong digits and words."
 generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 
 
 # %% [markdown]
-# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch: the compromise that its start was trained for. One step later the word is *five* and the patch a five, blurred but there. The teacher of a minute, of the same class and by the same code, leaves the patch grey, and its handwritten five looks like a three or a seven: so what fails in the second picture is the length of the training, and nothing in the method.
+# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code. So what fails in the second picture is the length of the training, and nothing in the method.
 #
-# The same walk from a handwritten digit to a street number by a teacher that was trained on *real* data for 2,800 updates (lesson 14): sharper from row to row. It has seen the street number, so this too is reconstruction.
+# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). It gets sharper from row to row. It has seen the street number, so this too is reconstruction.
 #
 # ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
 
@@ -558,25 +601,26 @@ def at(t=0, start=list(specs)[0]):
         made = frames[t][a][1][b]
         if b == "text": ax.text(.5, .5, words(made)[0].strip(), ha="center")
         else: ax.imshow(made[0].permute(1, 2, 0), cmap="gray", vmin=0, vmax=1)
-        ax.set_title(f"{a} > {b}", fontsize=8); ax.axis("off")
+        ax.set_title(f"{a} → {b}", fontsize=8); ax.axis("off")
     plt.show()
 
 interact(at, t=(0, 8), start=list(specs));
 
-
 # %% [markdown]
 # ## The catch: it needs what is missing
 #
-# The refined posterior has *seen* all modalities, through the gradient. So its "MNIST to SVHN" pictures are no cross-modal generation, and where a modality is missing there is no ELBO of all to climb. The way out is a second network for each modality, a *student*, which sees one modality only and is trained to answer what the refinement from that same
-# modality answered. For that the teacher has `targets`. (The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer: in runs on real data the street numbers that it draws are far less like real ones than the student's, [lesson 10](10_distillation.ipynb#why-not-the-start).) [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE, [lesson 11](11_findings.ipynb) says what both were worth in long runs.
+# The refined posterior has *seen* all modalities, through the gradient. So its "MNIST → SVHN" pictures are no cross-modal generation, and where a modality is missing there is no ELBO of all to climb. The way out is a second network for each modality, a *student*. It sees one modality only, and is trained to answer what the refinement from that same
+# modality answered. For that the teacher has `targets`.
 #
-# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for, and one that was trained with one or two steps must not be used with many more. Both are measured in lesson 11.
+# The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer. In runs on real data the street numbers that it draws are far less like real ones than the student's ([lesson 10](10_distillation.ipynb#why-not-the-start)). [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE. [Lesson 11](11_findings.ipynb) says what both were worth in long runs.
+#
+# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for. A teacher that was trained with one or two steps must not be used with many more. Both are measured in lesson 11.
 #
 # ## What goes wrong
 #
 # - *Teacher samples shown as cross-modal generation.* They have seen the target. This site says so wherever they appear.
-# - *Decoders trained on early iterations learn blur*, as in MoPoE: $q_0$ knows one modality only, and the best that a decoder can do for a vague $z$ is the average of what it may mean. That is a price of the
-#   mean over $t$; the price of training on the last step only is slower learning of everything else. There may be a gain as well: a student's posterior is as vague as $q_0$, and decoders that have
+# - *Decoders trained on early iterations learn blur*, as in MoPoE. $q_0$ knows one modality only, and the best that a decoder can do for a vague $z$ is the average of what it may mean. That is a price of the
+#   mean over $t$. The price of training on the last step only is slower learning of everything else. There may be a gain as well. A student's posterior is as vague as $q_0$, and decoders that have
 #   met such a $z$ in training know what to do with it. Which of the two weighs more is a question for experiments, and lesson 11 takes it up.
 # - *More iterations than it was trained for.* Standard deviations shrink too far and the curve turns up. How to notice: draw the negative ELBO, not the pictures, far beyond $T$,
 #   and compare two refinements of the same item with different noise.
@@ -591,15 +635,31 @@ interact(at, t=(0, 8), start=list(specs));
 # 1. How many decoder passes does one update cost with $T = 4$, forward and backward?
 # 2. Start `trajectory` from the prior. Does the refiner cope with a start it was never trained on? Predict where the curve begins, and where it is after 8 steps.
 # 3. A refiner is trained on frozen decoders with `on_decoders`. Which lines of (3) remain?
+# 4. *Open.* Design a start that has seen two modalities, and say which term of (2) trains it. A good answer shows three things. First, its negative ELBO against $t$ beside those of one-modality starts, on the same items with the same noise, over a few seeds. Second, that it costs no more passes through the decoders, or what they bought. Third, what a student may learn from its trajectory, given that the student sees one modality.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. Five forward; four backward for the gradients the refiner sees, five for training.
-# 2. `teacher.trajectory(test, DiagonalGaussian.standard(200, 20), 8)`. It begins at the negative ELBO of the prior, behind every start. Its first gradients are of the size that the vaguest starts had in training, so the first steps help; afterwards it is on ground that the refiner knows. Compare the curve with those above: nothing in the loss promises that it catches up.
-# 3. The first two: the decoders get no gradient. Starts and refiner share no parameter, so each could be trained without the other.
+# 1. Five forward, one for each of $q_0$ to $q_4$. Four backward for the gradients the refiner sees, five for training.
+# 2. It begins at the negative ELBO of the prior, 4,716 nats, behind every start (3,940 to 4,234). Its first gradients are of the size that the vaguest starts had in training, so the first steps help: 3,696 nats at $t = 3$. Afterwards it is on ground that the refiner knows, and at $t = 8$ it stands at 3,551. It copes, but the three starts are at 3,498 to 3,501 by then. So it stays about 50 nats behind, because nothing in the loss promises that it catches up. The next cell has the whole curve.
+# 3. The first two, because the decoders get no gradient. Starts and refiner share no parameter, so each could be trained without the other.
+# 4. One way: the product of two starts (lesson 05), which needs no new network. Trained through $\mathcal L_0$, the two encoders learn to be good factors of a product, and may get worse alone. If they are left as they are, the refiner has to be trained on such starts, because it never met one.
 # :::
-#
+
+# %%
+#| code-fold: true
+#| code-summary: "Exercise 2: the curve from the prior"
+path = teacher.trajectory(test, DiagonalGaussian.standard(200, 20), 8, generator(0, "refine"))
+with torch.no_grad():
+    from_prior = [-torch.stack([teacher.elbo(test, q, generator(0, k)).mean()
+                                for k in range(4)]).mean().item() for q in path]
+print("from the prior, t = 0 to 8:", *(f"{v:.0f}" for v in from_prior))
+for n, c in curves.items(): print(f"from {n}: {c[0]:.0f} to {c[8]:.0f}")
+assert from_prior[0] > max(c[0] for c in curves.values())
+assert 20 < from_prior[8] - max(c[8] for c in curves.values()) < 100
+
+
+# %% [markdown]
 # ### In code: climb by hand
 #
 # A model where the ideal posterior is known: $p(z) = \mathcal N(0, 1)$, $p(x_m \mid z) = \mathcal N(z, v_m)$. Fill in
@@ -635,5 +695,5 @@ for m in range(3):                                   # from each modality, the s
 # %% [markdown]
 # ## References
 #
-# - Y. Oshima, M. Suzuki, Y. Matsuo, [Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized Inference](https://arxiv.org/abs/2410.11403), October 2024: the paper that followed the talk.
-# - J. Marino, Y. Yue, S. Mandt, [Iterative Amortized Inference](https://arxiv.org/abs/1807.09356), 2018.
+# - Y. Oshima, M. Suzuki, Y. Matsuo, [Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized Inference](https://arxiv.org/abs/2410.11403), October 2024. The paper that followed the talk: read it for the method of this lesson in its authors' words and for their experiments.
+# - J. Marino, Y. Yue, S. Mandt, [Iterative Amortized Inference](https://arxiv.org/abs/1807.09356), 2018. Read it for the refiner: what it is shown of the gradient, how it is trained, and experiments with one modality.
