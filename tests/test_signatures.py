@@ -19,8 +19,8 @@ def test_help_says_what_every_argument_is_for(name):
     for argument in inspect.signature(f).parameters: assert f"\n{argument}: " in f"\n{said}", argument
 
 def test_public_signatures_are_annotated():
-    open_ones = {"data", "device", "checkpoint", "validation", "judge", "tell", "fit_options", "options", "labels", "train",
-                 "present", "kwargs", "model", "counts"}
+    open_ones = {"data", "device", "checkpoint", "validation", "judge", "tell", "fit_options", "options", "labels",
+                 "train", "present", "kwargs", "model", "counts"}
     for name in m.__all__:
         thing = getattr(m, name)
         if inspect.isclass(thing) and issubclass(thing, (Exception, tuple)) or thing in (m.Bernoulli,

@@ -199,7 +199,8 @@ def test_the_reserved_words_are_the_columns_of_a_history():
 def test_a_name_that_one_model_has_for_a_part_of_its_loss_is_refused_there(make, name):
     specs = {name: vector_spec(6), "b": vector_spec(4)}
     data = TensorData({name: A, "b": B})
-    refused(lambda: fit(make(specs, 2), data, 2, 16, **QUIET), f"{name}: got it as the name of a modality", make.__name__)
+    refused(lambda: fit(make(specs, 2), data, 2, 16, **QUIET), f"{name}: got it as the name of a modality",
+            make.__name__)
     assert name in fit(MoPoE(specs, 2), data, 2, 16, **QUIET)                              # others may have it
 
 
@@ -218,10 +219,11 @@ WRONG = {
     "JVAE": (lambda: JVAE({"a": vector_spec(6)}, latents=2), "JVAE: got latents", "latent"),
     "MoPoE": (lambda: MoPoE({"a": vector_spec(6)}, subset="full"), "MoPoE: got subset", "subsets"),
     "VAE": (lambda: mmvae_nb.VAE(vector_spec(6), "a", betta=1.), "VAE: got betta", "beta"),
-    "IterativeTeacher": (lambda: IterativeTeacher({"a": vector_spec(6)}, step=2), "IterativeTeacher: got step", "steps"),
+    "IterativeTeacher": (lambda: IterativeTeacher({"a": vector_spec(6)}, step=2), "IterativeTeacher: got step",
+                         "steps"),
     "Students": (lambda: mmvae_nb.Students(model(), warmstart=True), "Students: got warmstart", "warm_start"),
-    "PairedByKey": (lambda: mmvae_nb.PairedByKey("x", "train", DATA.modalities, PAIR, label={}), "PairedByKey: got label",
-                    "labels"),
+    "PairedByKey": (lambda: mmvae_nb.PairedByKey("x", "train", DATA.modalities, PAIR, label={}),
+                    "PairedByKey: got label", "labels"),
 }
 
 @pytest.mark.parametrize("name", WRONG)

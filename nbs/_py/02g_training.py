@@ -238,8 +238,8 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         keep: str | None = None, # "best" or "last" weights; None: "best" with `patience`
         record: bool = False # on CUDA: record an update once, and launch it whole (lesson 02k)?
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
-    """Train `model` in place; resumes from `checkpoint` if there is one. Where items of a loader
-    lack modalities, its batches say so by `present`: a column for each other key, in their order."""
+    """Train `model` in place; resumes from `checkpoint` if there is one. If items of a loader lack
+    modalities, its batches say so by `present`: a column for each other key, in their order."""
     data, checkpoint = _numbered(data), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
