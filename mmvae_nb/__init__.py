@@ -37,13 +37,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:                                         # for editors and type checkers
     from .checkpoints import load, save
     from .core import MmvaeError
-    from .data import Modality, PairedByKey, TensorData
+    from .data import Modality, PairedByKey, Standardize, TensorData
     from .datasets.digits import mnist_svhn_text
     from .distillation import Students, distill
     from .distributions import Bernoulli, Categorical, Gaussian, Laplace
     from .evaluation import evaluate
     from .jmvae import JMVAE
-    from .kinds import NegativeBinomial, Poisson, StudentT
+    from .kinds import NegativeBinomial, Poisson, StudentT, Table
     from .mopoe import MMVAE, MVAE, MoPoE
     from .multimodal_elbo import JVAE
     from .multimodal_iterative import IterativeTeacher, on_decoders
@@ -56,15 +56,15 @@ if TYPE_CHECKING:                                         # for editors and type
 
 __all__ = ["Bernoulli", "CRMVAE", "Categorical", "Gaussian", "IterativeTeacher", "JMVAE", "JVAE",
            "Laplace", "MMVAE", "MVAE", "MVTCAE", "MmvaeError", "MoPoE", "Modality", "ModalitySpec",
-           "NegativeBinomial", "PairedByKey", "Poisson", "StudentT", "Students", "TensorData",
-           "VAE", "default_specs", "distill", "evaluate", "fit", "impute", "load",
-           "log_likelihood", "mnist_svhn_text", "on_decoders", "pretrained", "save"]
+           "NegativeBinomial", "PairedByKey", "Poisson", "Standardize", "StudentT", "Students",
+           "Table", "TensorData", "VAE", "default_specs", "distill", "evaluate", "fit", "impute",
+           "load", "log_likelihood", "mnist_svhn_text", "on_decoders", "pretrained", "save"]
 
 _face = {"checkpoints": "load save", "core": "MmvaeError",
-         "data": "Modality PairedByKey TensorData",
+         "data": "Modality PairedByKey Standardize TensorData",
          "datasets.digits": "mnist_svhn_text", "distillation": "Students distill",
          "distributions": "Bernoulli Categorical Gaussian Laplace", "evaluation": "evaluate",
-         "jmvae": "JMVAE", "kinds": "NegativeBinomial Poisson StudentT",
+         "jmvae": "JMVAE", "kinds": "NegativeBinomial Poisson StudentT Table",
          "mopoe": "MMVAE MVAE MoPoE", "multimodal_elbo": "JVAE",
          "multimodal_iterative": "IterativeTeacher on_decoders", "mvtcae": "CRMVAE MVTCAE",
          "networks": "ModalitySpec default_specs", "pretrained_models": "pretrained",
@@ -102,4 +102,4 @@ def _explain(function):
                                             *(f"{n}: {text}" for n, text in found)]).lstrip()
 
 
-def __dir__(): return sorted({*globals(), *__all__})
+def __dir__(): return sorted([*__all__, "__doc__", "__version__"])    # not what it is made with

@@ -132,10 +132,7 @@ def load_checkpoint(accelerator, # accelerate's, which knows the processes
                          "frozen weights differ), allowed: one of the model given, or a new folder")
     if run["settings"].get("model") != settings["model"]: raise another
     if name := _differs(settings, run):
-        hint = " (more of them with schedule='constant')" if name == "updates" else ""
-        raise MmvaeError(f"{name}: got {settings.get(name)!r}, allowed: "
-                         f"{run['settings'].get(name)!r}, which the checkpoint in {path.parent} "
-                         f"was made with{hint}; or another folder")
+        raise disagreement(name, settings.get(name), run["settings"].get(name), path.parent)
     states = _read_parts(path, accelerator)
     try: _put_back(states, parts)
     except (RuntimeError, LookupError, TypeError, ValueError) as e: raise another from e
@@ -145,7 +142,7 @@ def load_checkpoint(accelerator, # accelerate's, which knows the processes
 def _differs(settings, run):
     "The first setting that a checkpoint does not agree on. A constant rate can go on for longer."
     for name in {**settings, **run["settings"]}:
-        if settings.get(name) == run["settings"].get(name): continue
+        if as_far_as_known(settings.get(name), run["settings"].get(name)): continue
         constant = name == "updates" and settings["schedule"] == "constant"
         if not (constant and settings["updates"] >= run["update"]): return name
 

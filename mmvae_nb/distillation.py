@@ -115,7 +115,7 @@ class Students(MultimodalVAE):
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 
 # %% ../nbs/10_distillation.ipynb #3b31a9d2
-@checked
+@checked(passes_to=fit)
 def distill(teacher: MultimodalVAE, # a trained model that can infer from everything
             data, # a `MultimodalData`
             updates: int, # optimiser steps
@@ -124,7 +124,8 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
     with keeping_random_state():
-        seed_everything(fit_options.get("seed", 0), "students")
+        seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
+        seed_everything(seed, "students")
         model = Students(teacher, **(students or {}))
     fit(model, data, updates, **fit_options)
     return model

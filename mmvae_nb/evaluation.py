@@ -326,6 +326,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
         raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
                          "`features` and `scores`")
     with keeping_random_state(), _at_rest(model):
+        seed = in_range("seed", seed, 0, whole=True)
         seed_everything(seed, "evaluation")      # for models whose own inference draws
         e = _Bench(model, train, test, judge, samples, probe_points, oracle_items, seed, tell)
         model.check(e.batch, all=True)

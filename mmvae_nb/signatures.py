@@ -6,7 +6,7 @@
 __all__ = ['checked', 'check_fields', 'needs_gradients']
 
 # %% ../nbs/00c_signatures.ipynb #f1429db1
-import functools, inspect, numbers, types, typing
+import difflib, functools, inspect, numbers, types, typing
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -52,13 +52,36 @@ def _check(hints, given):
                              f"{_in_words(hints[name])}")
 
 # %% ../nbs/00c_signatures.ipynb #76ce0ea3
-def checked(function # with annotations
+class _Unknown(MmvaeError, TypeError): "A keyword that a call does not have; to Python a TypeError."
+
+def _check_words(function, args, given, allowed):
+    "Refuse the first keyword that is none of those allowed, in the name of what was called."
+    wrong = next((n for n in given if n not in allowed), None)
+    if wrong is None: return
+    name = function.__name__ if function.__name__ != "__init__" else type(args[0]).__name__
+    near = difflib.get_close_matches(wrong, allowed, 1)
+    raise _Unknown(f"{name}: got {wrong}, allowed: {', '.join(allowed)}"
+                   f"{f' (did you mean {near[0]}?)' if near else ''}")
+
+def _words(function, passes_to):
+    "The keywords of a function, and of what it hands others on to; None if it takes any."
+    own, more = [list(inspect.signature(f).parameters.values()) if f else []
+                 for f in (function, passes_to)]
+    if any(p.kind is p.VAR_KEYWORD for p in own) and not passes_to: return None
+    named = [p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    further = [p.name for p in more if p.default is not p.empty]     # it gives the others itself
+    return [n for n in dict.fromkeys(named + further) if n != "self"]
+
+def checked(function=None, # with annotations
+            passes_to=None # the function that gets its further keywords, if it takes some
            ) -> Callable:
     "The same function, which refuses what its annotations rule out before it does anything."
-    signature, known = inspect.signature(function), []
+    if function is None: return functools.partial(checked, passes_to=passes_to)
+    signature, known, words = inspect.signature(function), [], _words(function, passes_to)
     @functools.wraps(function)
     def asked(*args, **kwargs):
         if not known: known.append(typing.get_type_hints(function))       # all names exist by now
+        if words is not None: _check_words(function, args, kwargs, words)
         try: given = signature.bind(*args, **kwargs).arguments
         except TypeError: given = {}                       # the call below says what is wrong
         _check(known[0], given)

@@ -163,6 +163,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     in_range("samples", samples, low=2, high=10**6, whole=True)
     in_range("batch_size", batch_size, low=1, whole=True)
     in_range("climb", climb, low=0, high=MOST_STEPS, whole=True)
+    in_range("seed", seed, 0, whole=True)
     if not target: raise MmvaeError("target: got no modality, allowed: at least one")
     both = [n for n in given or {} if n in target]
     if both: raise MmvaeError(f"given: got {', '.join(both)}, allowed: what is no target")
@@ -190,6 +191,6 @@ def refined(model: MultimodalVAE, # a `MultimodalVAE`
     in_range("steps", steps, low=0, high=MOST_STEPS, whole=True)
     batch = model.at_home(batch); model.check(batch)
     with keeping_random_state():
-        seed_everything(seed, "refined")
+        seed_everything(in_range("seed", seed, 0, whole=True), "refined")
         return gradient_ascent(lambda q: model.elbo(batch, q, path=True), _start(model, batch),
                                steps)

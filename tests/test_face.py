@@ -15,7 +15,8 @@ MODULES = sorted(".".join(p.relative_to(PACKAGE).with_suffix("").parts)
 PROJECT = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]
 WANTED = """Modality TensorData PairedByKey ModalitySpec default_specs Gaussian Laplace Bernoulli Categorical VAE JVAE
 JMVAE MoPoE MVAE MMVAE MVTCAE CRMVAE IterativeTeacher on_decoders Students distill fit evaluate save load
-mnist_svhn_text MmvaeError NegativeBinomial Poisson StudentT impute log_likelihood pretrained""".split()
+mnist_svhn_text MmvaeError NegativeBinomial Poisson StudentT impute log_likelihood pretrained
+Standardize Table""".split()
 
 def python(code, *flags):
     run = subprocess.run([sys.executable, *flags, "-c", code], cwd=ROOT, capture_output=True, text=True)

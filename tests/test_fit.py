@@ -561,7 +561,7 @@ def test_nobody_is_warned_of_a_training_that_has_hardly_begun(updates, told):
     model = JVAE(default_specs(linear().modalities), 2)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        fit(model, linear(), updates, 16, lr=0, **QUIET)
+        fit(model, linear(), updates, 16, lr=1e-12, **QUIET)
     assert sum(map(alike, said)) == told
 
 def test_a_model_that_cannot_be_asked_costs_no_training():
@@ -572,7 +572,7 @@ def test_a_model_that_cannot_be_asked_costs_no_training():
     model = Odd(default_specs(linear().modalities), 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(fit(model, linear(), 100, 16, lr=0, **QUIET)) == 11
+        assert len(fit(model, linear(), 100, 16, lr=1e-12, **QUIET)) == 11
 
 
 # ---- the parts of the refined teacher's loss

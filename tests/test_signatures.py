@@ -20,7 +20,7 @@ def test_help_says_what_every_argument_is_for(name):
 
 def test_public_signatures_are_annotated():
     open_ones = {"data", "device", "checkpoint", "validation", "judge", "tell", "fit_options", "options", "labels",
-                 "present", "kwargs", "model"}
+                 "train", "present", "kwargs", "model", "counts"}
     for name in m.__all__:
         thing = getattr(m, name)
         if inspect.isclass(thing) and issubclass(thing, (Exception, tuple)) or thing in (m.Bernoulli,

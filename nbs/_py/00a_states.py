@@ -157,6 +157,46 @@ with tempfile.TemporaryDirectory() as folder:
     try: read_state(path)
     except MmvaeError as e: print(str(e).replace(folder, "..."))    # and it printed no greeting
 
+
+# %% [markdown]
+# ## What differs, in words
+#
+# A state belongs to one training, so beside it stand the settings of that training. Where they differ, a user wants to know *what* does. Of a learning rate its two values say it. Of a data set two
+# checksums say nothing, so there the words come first.
+
+# %%
+#| exports
+def as_far_as_known(mine, theirs # settings of one name
+                   ) -> bool:
+    "Do they agree? A loader of which no item is known agrees with one of its kind and length."
+    if mine == theirs: return True
+    if not (isinstance(mine, str) and isinstance(theirs, str)): return False
+    few, much = sorted((mine, theirs), key=len)
+    return much.startswith(f"{few}, items ")
+
+def disagreement(name, # of a setting
+                 got, kept, # its value now, and in the checkpoint
+                 folder # of the checkpoint
+                ) -> MmvaeError:
+    "The error for a setting that a checkpoint does not agree on."
+    what = {"data": "data set", "validation": "held-out set"}.get(name)
+    if what and got and kept:
+        return MmvaeError(f"{name}: got another {what} than the checkpoint's (checksum {got}, it "
+                          f"has {kept}), allowed: the same {what}, or another folder than {folder}")
+    if what: got, kept = ("one" if v else "none" for v in (got, kept))
+    elif name == "optimiser": got, kept = (v or "the default" for v in (got, kept))
+    else: got, kept = repr(got), repr(kept)
+    hint = " (more of them with schedule='constant')" if name == "updates" else ""
+    return MmvaeError(f"{name}: got {got}, allowed: {kept}, which the checkpoint in {folder} was "
+                      f"made with{hint}; or another folder")
+
+
+# %%
+for line in [("lr", .01, .001), ("data", "75ddafc36ced", "93aa7e3f6f79"), ("validation", None, "93aa7e3f6f79"),
+             ("updates", 10, 20)]: print(disagreement(*line, "runs/a"))
+assert as_far_as_known("DataLoader 13", "DataLoader 13, items 75ddafc36ced")
+assert not as_far_as_known("DataLoader 1", "DataLoader 13") and not as_far_as_known(None, "x")
+
 # %% [markdown]
 # ## Recap
 #

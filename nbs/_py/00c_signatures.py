@@ -17,7 +17,7 @@
 
 # %%
 #| export
-import functools, inspect, numbers, types, typing
+import difflib, functools, inspect, numbers, types, typing
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -85,18 +85,42 @@ _in_words(hint), _in_words(int | None), _in_words(tuple[str, ...] | list[int])
 
 
 # %% [markdown]
-# `checked` wraps a function. The names in the line are those of the signature, so who reads it knows where to look; a call that the signature itself refuses (an argument too many) is Python's to explain. For
+# `checked` wraps a function. The names in the line are those of the signature, so who reads it knows where to look. A call that lacks an argument is Python's to explain. A keyword that is none of its own is not: where a function
+# hands keywords on (`TensorData` to `MultimodalData`), Python's message names the inner one, which nobody called. So `checked` names the outer one, and the word that was probably meant. For
 # a dataclass, `check_fields` does the same with its fields.
 
 # %%
 #| exports
-def checked(function # with annotations
+class _Unknown(MmvaeError, TypeError): "A keyword that a call does not have; to Python a TypeError."
+
+def _check_words(function, args, given, allowed):
+    "Refuse the first keyword that is none of those allowed, in the name of what was called."
+    wrong = next((n for n in given if n not in allowed), None)
+    if wrong is None: return
+    name = function.__name__ if function.__name__ != "__init__" else type(args[0]).__name__
+    near = difflib.get_close_matches(wrong, allowed, 1)
+    raise _Unknown(f"{name}: got {wrong}, allowed: {', '.join(allowed)}"
+                   f"{f' (did you mean {near[0]}?)' if near else ''}")
+
+def _words(function, passes_to):
+    "The keywords of a function, and of what it hands others on to; None if it takes any."
+    own, more = [list(inspect.signature(f).parameters.values()) if f else []
+                 for f in (function, passes_to)]
+    if any(p.kind is p.VAR_KEYWORD for p in own) and not passes_to: return None
+    named = [p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    further = [p.name for p in more if p.default is not p.empty]     # it gives the others itself
+    return [n for n in dict.fromkeys(named + further) if n != "self"]
+
+def checked(function=None, # with annotations
+            passes_to=None # the function that gets its further keywords, if it takes some
            ) -> Callable:
     "The same function, which refuses what its annotations rule out before it does anything."
-    signature, known = inspect.signature(function), []
+    if function is None: return functools.partial(checked, passes_to=passes_to)
+    signature, known, words = inspect.signature(function), [], _words(function, passes_to)
     @functools.wraps(function)
     def asked(*args, **kwargs):
         if not known: known.append(typing.get_type_hints(function))       # all names exist by now
+        if words is not None: _check_words(function, args, kwargs, words)
         try: given = signature.bind(*args, **kwargs).arguments
         except TypeError: given = {}                       # the call below says what is wrong
         _check(known[0], given)
@@ -133,6 +157,15 @@ for call in (lambda: model([Spec()]), lambda: model({"a": 3}), lambda: model({},
     else: raise AssertionError("it was let through")
 try: model()
 except TypeError as e: print(e)
+
+@checked(passes_to=model)
+def outer(name: str, **kwargs): return model({}, name=name, **kwargs)
+
+for call in (lambda: outer("x", latents=3), lambda: outer("x", specs={}), lambda: model({}, latnt=3)):
+    try: call()
+    except TypeError as e: print(e)                         # of both kinds: also a MmvaeError
+    else: raise AssertionError("it was let through")
+assert outer("x", latent=3) == 3
 
 
 # %% [markdown]

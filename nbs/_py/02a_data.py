@@ -88,7 +88,7 @@ class Modality:
     vocabulary: str | tuple | list | None = None # of text: characters or words
 
     def __post_init__(self):
-        check_fields(self)
+        check_fields(self); check_name(self.name)
         axes = _kinds[one_of("kind", self.kind, _kinds)]
         if len(self.shape) != axes:
             raise MmvaeError(f"{self.name}: got items of shape {self.shape}, allowed for a "
@@ -263,7 +263,7 @@ class MultimodalData:
               seed=0): # the run's seed
         "The batch of one training update: a pure function of its arguments."
         update = in_range("update", update, 0, whole=True)
-        seed = in_range("seed", seed, whole=True)
+        seed = in_range("seed", seed, 0, whole=True)
         epoch, k = divmod(update, self.batches_per_epoch(batch_size))
         rows = slice(k * batch_size, (k + 1) * batch_size)
         return self.gather({m: i[rows] for m, i in self.pairs(epoch, seed).items()})
@@ -285,7 +285,7 @@ class MultimodalData:
     def take(self, n, # how many items; beyond `len(self)` they come round again
              seed=0): # which pairing
         "A fixed set of `n` items with partners, and their labels: for evaluation."
-        return _take(self, in_range("n", n, 1, 1e7, whole=True), in_range("seed", seed, whole=True))
+        return _take(self, in_range("n", n, 1, 1e7, True), in_range("seed", seed, 0, whole=True))
 
     def items(self, modality): # its name
         "All items of one modality's pool, and their labels."
@@ -506,7 +506,7 @@ def _known(modalities):
 #| exports
 class TensorData(MultimodalData):
     "Aligned tensors: row i of every modality is item i."
-    @checked
+    @checked(passes_to=MultimodalData.__init__)
     def __init__(self, tensors: Mapping, # dict of tensors or arrays, all with the same first axis
                  labels=None, # class of each item, whole numbers
                  modalities: list | dict | None = None, # of `Modality`; others are guessed
@@ -648,7 +648,7 @@ list(zip(sevens_here.tolist(), sevens_there[twice.flatten()[:3]].tolist()))
 #| exports
 class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
-    @checked
+    @checked(passes_to=MultimodalData.__init__)
     def __init__(self, name: str, # of the data set
                  split: str, # train, validation or test
                  modalities: dict[str, Modality], # dict of `Modality`, in the order models see them

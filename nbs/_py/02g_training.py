@@ -215,7 +215,7 @@ assert resolve_precision("auto", "cpu") in ("bf16", "float32")
 #| exports
 @checked
 def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
-        data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader`
+        data, # a `MultimodalData`, or an iterable of dict batches such as a `DataLoader` (`Stream`)
         updates: int | None = None, # number of optimiser steps; or say `epochs`
         batch_size: int = 128, # items per batch and process; an iterable brings its own
         lr: float = 1e-3, # peak learning rate
@@ -224,7 +224,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         precision: str = "float32", # "float32", "bf16" (mixed), or "auto": whichever is fast here
         schedule: str = "warmup_cosine", # "warmup_cosine" or "constant"
         clip: float | None = 100.0, # largest norm of the gradient; None for no limit
-        checkpoint=None, # folder for checkpoints; None for none
+        checkpoint=None, # folder for checkpoints, of one model and data set; None for none
         every: int = 200, # updates between checkpoints
         progress: bool = True, # show a bar with the parts of the loss
         stop_after: int | None = None, # stop (with a checkpoint), as if interrupted
@@ -238,12 +238,13 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         keep: str | None = None, # "best" or "last" weights; None: "best" with `patience`
         record: bool = False # on CUDA: record an update once, and launch it whole (lesson 02k)?
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
-    "Train `model` in place; resumes from `checkpoint` if there is one."
+    """Train `model` in place; resumes from `checkpoint` if there is one. If items of a loader lack
+    modalities, its batches say so by `present`: a column for each other key, in their order."""
     data, checkpoint = _numbered(data), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
                    accumulate=accumulate)
-    watch = validation_of(validation, every_validation, patience, keep, how)
+    watch = validation_of(validation, every_validation, patience, keep, how, model)
     if watch: callbacks = [watch, *callbacks]
     with Run(model, data, how, device, checkpoint, every, progress, stop_after,
              optimiser, watch, record) as run:
@@ -273,8 +274,8 @@ def _checked(model, data, updates, epochs, **how):
     "The settings of a training as numbers of Python's; one line for what can't be trained."
     for name in ("batch_size", "accumulate"):
         how[name] = in_range(name, how[name], low=1, high=_MOST, whole=True)
-    how["lr"] = in_range("lr", how["lr"], low=0)
-    how["seed"] = in_range("seed", how["seed"], whole=True)
+    how["lr"] = in_range("lr", how["lr"], low=1e-12)           # of 0 nothing would be learnt
+    how["seed"] = in_range("seed", how["seed"], 0, whole=True)
     one_of("schedule", how["schedule"], ["warmup_cosine", "constant"])
     if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
     if not isinstance(model, torch.nn.Module):
@@ -282,10 +283,8 @@ def _checked(model, data, updates, epochs, **how):
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
-    names = getattr(model, "names", [])
-    if never := [n for n in names if n not in getattr(data, "modalities", names)]:
-        raise MmvaeError(f"data: got no item with {', '.join(never)}, allowed: all modalities of "
-                         "the model, each in some items at least")
+    if isinstance(data, Stream): data.shown = must_show(model, data.batches)
+    else: must_show(model, data)
     return {"updates": _updates(data, updates, epochs, how), **how}
 
 
@@ -537,7 +536,8 @@ class Run:
         self.checkpoint, self.progress, self.watch = checkpoint, progress, watch
         self.new_optimiser, self.record = optimiser, record
         self.accelerator = _accelerator(device, how["precision"])
-        settings = _settings(model, data, how, watch, self.accelerator.num_processes)
+        n = self.accelerator.num_processes
+        settings = _settings(model, data, how, watch, n) if checkpoint else {}
         self.checkpoints = _Checkpoints(checkpoint, every, settings, self.accelerator)
         self.history, self.row, self.update, self.stopped = [], {}, 0, False
 
@@ -630,18 +630,20 @@ pd.DataFrame(run.history).round(1)
 #| code-fold: true
 #| code-summary: "Class: Stream"
 class Stream:
-    "An iterable of dict batches, asked by number as `MultimodalData` is."
+    "Dict batches, asked by number; `present` has a column for each other key, in their order."
     def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
-                ): self.batches, self.device = batches, "cpu"; self.reset()
+                ):
+        self.batches, self.device, self.shown = batches, "cpu", Shown()
+        self.reset()
 
     @property
     def checksum(self):
-        length = _length(self.batches)
-        return type(self.batches).__name__ + (f" {length}" if length is not None else "")
+        "Class, length, first and last item: of a loader with workers or without numbers no item."
+        return identity_of(self.batches)
 
     def batches_per_epoch(self, batch_size=None):
         "What the iterable says of itself."
-        if (length := _length(self.batches)) is not None: return length
+        if (length := length_of(self.batches)) is not None: return length
         raise MmvaeError("epochs: got data without a length, allowed: updates in place of epochs")
 
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
@@ -654,8 +656,9 @@ class Stream:
             seed_everything(seed, "stream", self.epoch, self.number - self.first)
             if self.left is None: self.left = _one_pass(self.batches, self.epoch)
             batch = next(self.left, None)
-        if batch is not None: self.number += 1; return batch
+        if batch is not None: self.number += 1; self.shown(batch); return batch
         if self.number == self.first: raise MmvaeError("data: got no batch, allowed: one or more")
+        self.shown.over()
         self.load_state_dict({"epoch": self.epoch + 1, "first": self.number})
         return self._next(seed)
 
@@ -680,10 +683,6 @@ def _one_pass(batches, epoch):
         if isinstance(own, torch.Generator): own.manual_seed(torch.initial_seed())
         if hasattr(part, "set_epoch"): part.set_epoch(epoch)
     return iter(batches)
-
-def _length(batches):
-    "Of an iterable that knows it; else None."
-    with contextlib.suppress(TypeError, AttributeError): return len(batches)
 
 def _as_batch(batch, device):
     "A dict of tensors on the device; `MmvaeError` for another kind of batch."

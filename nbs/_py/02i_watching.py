@@ -20,10 +20,11 @@
 #| export
 import contextlib, math, time, warnings
 from collections.abc import Iterable, Iterator, Mapping
+import numpy as np
 import torch
 from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData, as_float
-from mmvae_nb.missing import as_tensor, patterns
+from mmvae_nb.missing import PRESENT, as_tensor, patterns
 
 # %%
 import os, tempfile
@@ -92,6 +93,107 @@ assert [str(w.message) for w in said] == ["loss: its part kl is inf at update 1,
 
 
 # %% [markdown]
+# ## What never comes
+#
+# `TensorData` knows what its items have. A loader knows only its next batch: if none of them has sounds, the decoder of sounds stays at its random start, and no loss says so. `Shown` looks at what comes, and
+# refuses after a whole pass without a modality, or after 100 batches, because a pass may take a day.
+
+# %%
+#| exports
+class Shown:
+    "Which modalities the batches have had so far; `MmvaeError` for one that never comes."
+    def __init__(self, names=(), # of the model's modalities
+                 what="data", # how an error calls the batches
+                 most=100 # batches among which each must be
+                ): self.lack, self.what, self.most = list(names), what, most
+
+    def __call__(self, batch):
+        "Count one more batch."
+        if not self.lack or not isinstance(batch, Mapping): return
+        self.lack, self.most = [n for n in self.lack if not _has(batch, n)], self.most - 1
+        if not self.most: self.over()
+
+    def over(self):
+        "Nothing else will come."
+        if self.lack:
+            raise MmvaeError(f"{self.what}: got no item with {', '.join(self.lack)}, allowed: all "
+                             "modalities of the model, each in some items at least")
+
+def _has(batch, name):
+    "Has an item of the batch this modality?"
+    if name not in batch: return False
+    there, names = batch.get(PRESENT), [n for n in batch if n != PRESENT]
+    if getattr(there, "shape", ())[1:] != (len(names),): return True       # no mask of these
+    return bool(there[:, names.index(name)].any())
+
+def must_show(model, # its `names` are its modalities, if it has some
+              data, # `MultimodalData`, a dict batch, or an iterable of them
+              what="data" # how an error calls it
+             ) -> Shown:
+    "Refuse data that lack a modality of the model, now if they say what they have; else by this."
+    names = list(getattr(model, "names", ()))
+    if isinstance(data, MultimodalData): Shown(names, what, 1)(data.modalities)
+    if isinstance(data, Mapping): Shown(names, what, 1)(data)
+    return Shown(names, what, min(100, length_of(data) or 100))
+
+def length_of(batches):
+    "Of an iterable that knows it; else None."
+    with contextlib.suppress(TypeError, AttributeError): return len(batches)
+
+
+# %%
+from types import SimpleNamespace
+
+two, seen = SimpleNamespace(names=["sight", "sound"]), {"sight": torch.zeros(4, 2)}
+both, mute = {**seen, "sound": torch.zeros(4, 1)}, torch.tensor([[True, False]]*4)
+for batches in ([seen]*3 + [both], [seen]*4, [{**both, "present": mute}]):
+    shown = must_show(two, batches)
+    try:
+        for batch in batches: shown(batch)
+        print("all came")
+    except MmvaeError as e: print(e)
+
+
+# %% [markdown]
+# Whether a loader is the one that a checkpoint was made with can't be said for sure without reading it all. Two items cost nothing, where a loader has a `dataset` that is asked by number: the first and the last.
+# Their shapes, types and means go into its identity. It asks twice with the same seed, because an item that is drawn anew each time has no mean to compare. A loader
+# with workers is not asked: its data set may open files, which each worker has to do for itself.
+
+# %%
+#| exports
+def identity_of(batches # such as a `DataLoader`
+               ) -> str:
+    "Class, length, and a digest of the first and last item where they can be had by number."
+    length, items = length_of(batches), _ends(batches)
+    said = type(batches).__name__ + (f" {length}" if length is not None else "")
+    return said + (f", items {items}" if items else "")
+
+def _ends(batches):
+    "A digest of the first and the last item; none of what is drawn anew, or has workers."
+    data = getattr(batches, "dataset", batches)
+    if getattr(batches, "num_workers", 0) or not hasattr(data, "__getitem__"): return None
+    with keeping_random_state(), contextlib.suppress(Exception):    # whatever a data set may raise
+        def looks(): seed_everything(0, "identity"); return [_look(data[i])
+                                                             for i in (0, len(data) - 1)]
+        return digest(first) if (first := looks()) == looks() else None
+
+def _look(item):
+    "Shapes, types and means of what an item holds."
+    if isinstance(item, Mapping): return {str(n): _look(x) for n, x in item.items()}
+    if isinstance(item, (list, tuple)): return [_look(x) for x in item]
+    if item is None or isinstance(item, str): return item
+    x = torch.as_tensor(item if isinstance(item, torch.Tensor) else np.asarray(item))
+    return [str(x.dtype), list(x.shape), f"{x.double().mean().item():.4g}"]
+
+
+# %%
+loader = lambda x, **how: torch.utils.data.DataLoader([{"x": row} for row in x], 4, **how)
+one, other = torch.arange(12.).view(6, 2), torch.arange(12.).view(6, 2) + 1
+assert identity_of(loader(one)) == identity_of(loader(one.clone(), shuffle=True)) != identity_of(loader(other))
+identity_of(loader(one)), identity_of(loader(one, num_workers=1)), identity_of(iter([]))
+
+
+# %% [markdown]
 # ## Held-out items
 #
 # What the model has learnt by heart shows on items it has not been trained on. `Validation` is a callback that adds their loss to the history: in evaluation mode, without
@@ -124,15 +226,19 @@ class Validation:
         "The mean loss of all items, with the same noise each time."
         seed_everything(0, "validation"); model.eval()
         total = items = 0
+        shown = Shown(getattr(model, "names", ()), "validation", math.inf)
         with torch.no_grad():
             for batch in self._slices():
-                n = _items(batch)
+                n = _items(batch); shown(batch)
                 total += n*float(model(_on(batch, device)).total); items += n
+        if items: shown.over()
         return total/items if items else _refuse("no batch")
 
     def _slices(self):
         "All items, a slice at a time, in the same order each time."
-        if not isinstance(self.data, (MultimodalData, Mapping)): yield from self.data; return
+        if not isinstance(self.data, (MultimodalData, Mapping)):
+            yield from _without_holes(self.data)
+            return
         own = isinstance(self.data, MultimodalData)
         rows = self.data.pairs(0) if own else self.data
         for i in range(0, _items(rows), self.slices):
@@ -156,7 +262,8 @@ class Validation:
     def settings(self):
         "What a checkpoint has to agree on: how often one looks, and for how long, is free."
         if isinstance(self.data, MultimodalData): of = self.data.checksum
-        else: of = digest(dict(self.data)) if isinstance(self.data, Mapping) else "an iterable"
+        elif isinstance(self.data, Mapping): of = digest(dict(self.data))
+        else: of = identity_of(self.data)
         return {"validation": of, "keep": self.keep}
 
     def reset(self): self.best = {}
@@ -180,7 +287,24 @@ def _items(batch):
     if len(set(sizes.values())) != 1 or not min(sizes.values()): _refuse(f"{sizes} items")
     return min(sizes.values())
 
-def validation_of(data, every, patience, keep, how # as `fit` takes and checks them
+def _without_holes(batches):
+    "The batches, as long as their numbers are finite: after a loss of nan no look is a new best."
+    first = 0
+    for batch in batches:
+        n = _items(batch)
+        for column, name in enumerate(k for k in batch if k != PRESENT):
+            x = as_tensor(f"{name} of validation", batch[name])
+            bad = ~x.isfinite().reshape(n, -1).all(1)
+            with contextlib.suppress(Exception):              # a mask that is none is refused later
+                if PRESENT in batch: bad &= torch.as_tensor(batch[PRESENT])[:, column].to(x.device)
+            if bad.any():
+                raise MmvaeError(f"validation: got nan or infinite values in {name} of item "
+                                 f"{first + int(bad.int().argmax())}, allowed: finite numbers")
+        yield batch
+        first += n
+
+def validation_of(data, every, patience, keep, how, # as `fit` takes and checks them
+                  model=None # that is watched
                  ): # a `Validation`, or None
     "What `fit` was asked to watch."
     if data is None:
@@ -190,7 +314,8 @@ def validation_of(data, every, patience, keep, how # as `fit` takes and checks t
         return None
     if isinstance(data, (Iterator, str, bytes)) or hasattr(data, "ndim") \
             or not isinstance(data, (MultimodalData, Iterable)): _refuse(type(data).__name__)
-    if isinstance(data, Mapping): _items(data)
+    if isinstance(data, Mapping): list(_without_holes([data]))
+    must_show(model, data, "validation")
     if patience is not None: in_range("patience", patience, low=1, whole=True)
     every = max(10, how["updates"]//400*10) if every is None else \
         10*math.ceil(in_range("every_validation", every, low=1, whole=True)/10)

@@ -337,6 +337,9 @@ class MultimodalVAE(_Generation):
               **terms # name -> (batch,) nats
              ) -> dict: # of detached scalars
         "The named parts of a loss: means over the batch of its terms and of -log p(x_m | z)."
+        if both := terms.keys() & log_likelihoods.keys():          # else one column, of one of them
+            raise MmvaeError(f"{min(both)}: got it as the name of a modality, allowed: any but "
+                             f"{', '.join(terms)}, parts of the loss of {type(self).__name__}")
         return {**{n: v.mean().detach() for n, v in terms.items()},
                 **{n: -v.mean().detach() for n, v in log_likelihoods.items()}}
 
@@ -361,6 +364,7 @@ def _check_names(specs):
             raise MmvaeError(f"specs: got a modality called {n!r}, allowed: names without a dot "
                              "that are no attribute of torch's ModuleDict, and not "
                              f"{PRESENT!r}")
+        check_name(n)
 
 def _check_items(name, x, modality):
     "Refuse what is no batch of this modality's items, as far as its shape can tell."

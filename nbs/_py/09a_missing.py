@@ -62,6 +62,13 @@ from mmvae_nb.vae import Loss
 # %%
 #| exports
 PRESENT = "present"   # key of the mask in a batch, so no name for a modality
+RESERVED = (PRESENT, "update", "total", "kl", "validation")  # nor are columns of each history
+
+def check_name(name):
+    "Refuse a modality's name that a batch or a history has for something else."
+    if name not in RESERVED: return
+    raise MmvaeError(f"{name}: got it as the name of a modality, allowed: any but "
+                     f"{', '.join(RESERVED)}, which batches and histories have for something else")
 
 def with_present(pools, # dict: name -> (n_m, ...) the items there are
                  index # dict: name -> (batch,) indices into them; -1: this item has none

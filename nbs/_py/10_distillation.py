@@ -369,7 +369,7 @@ class Students(MultimodalVAE):
 
 # %%
 #| exports
-@checked
+@checked(passes_to=fit)
 def distill(teacher: MultimodalVAE, # a trained model that can infer from everything
             data, # a `MultimodalData`
             updates: int, # optimiser steps
@@ -378,7 +378,8 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
     with keeping_random_state():
-        seed_everything(fit_options.get("seed", 0), "students")
+        seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
+        seed_everything(seed, "students")
         model = Students(teacher, **(students or {}))
     fit(model, data, updates, **fit_options)
     return model
