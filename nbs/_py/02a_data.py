@@ -33,6 +33,7 @@ from mmvae_nb.signatures import *
 from mmvae_nb.missing import *
 
 # %%
+import warnings
 from collections import Counter
 from matplotlib import pyplot as plt
 from mmvae_nb.datasets.digits import digit_words, mnist_svhn_text
