@@ -6,7 +6,7 @@
 __all__ = ['splits', 'Modality', 'as_float', 'MultimodalData', 'TensorData', 'Standardize', 'PairedByKey', 'photo_cuts']
 
 # %% ../nbs/02a_data.ipynb #24d003e3
-import copy, functools, hashlib, html, math, warnings
+import copy, functools, hashlib, html, math
 from collections.abc import Mapping
 from dataclasses import dataclass
 import numpy as np
@@ -24,11 +24,16 @@ _with_vocabulary = ("text", "categories", "table")
 
 @dataclass(frozen=True)
 class Modality:
-    "What one modality looks like: name, kind, shape of one item, vocabulary."
+    """What one modality looks like.
+
+    `name`: its key in a batch. `kind`: 'image', 'text', 'vector', 'sequence', 'counts', 'binary',
+    'categories' or 'table'. `shape`: of one item, (C, H, W), (T, C) of a sequence, (length,) of a
+    text (a multiple of 4 for the default networks), (D,) of the others. `vocabulary`: of a text
+    its characters (a string) or words (a tuple), of categories their names, else None."""
     name: str
-    kind: str                             # 'image', 'text', 'vector', or one of lesson 02f
-    shape: tuple | list                   # (C, H, W), (length,), (D,) or (T, C)
-    vocabulary: str | tuple | list | None = None # of text: characters or words
+    kind: str
+    shape: tuple | list
+    vocabulary: str | tuple | list | None = None
 
     def __post_init__(self):
         check_fields(self); check_name(self.name)
@@ -41,6 +46,7 @@ class Modality:
                              f"{self.kind}: a string of characters or a tuple of words")
         if isinstance(self.vocabulary, list):   # a list can't be a key of the table of tokens
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        check_item(self)
 
     @property
     def num_tokens(self):
@@ -48,37 +54,17 @@ class Modality:
         one_of(f"kind of {self.name}", self.kind, ["text", "categories"])
         return len(self.vocabulary)
 
-    def encode(self, strings): # a list of strings
+    def encode(self, strings): # a list: strings; of categories also classes, or lists of them
         "Their tokens: int64, `(batch, length)`."
-        return torch.tensor([_tokens(self, s) for s in strings]).reshape(-1, *self.shape)
+        if isinstance(strings, str) or not hasattr(strings, "__iter__"):
+            raise MmvaeError(f"{self.name}: got {strings!r:.40}, allowed: a list of strings")
+        return torch.tensor([tokens_of(self, s) for s in strings]).reshape(-1, *self.shape)
 
     def decode(self, tokens): # int64 (batch, length)
         "Their strings, a list."
-        return [_string(self, row) for row in tokens.tolist()]
-
-# %% ../nbs/02a_data.ipynb #3b137c79
-def _tokens(modality, s):
-    "The token numbers of one string, filled up to the modality's length."
-    number, length = _numbers(modality.vocabulary), modality.shape[0]
-    words = not isinstance(modality.vocabulary, str)
-    parts = s.split() + ["<end>"] * ("<end>" in number) if words else list(s)
-    if len(parts) > length:
-        raise MmvaeError(f"{modality.name}: {s!r} is of {len(parts)} tokens, allowed: {length}")
-    parts += ["<pad>" if words else " "] * (length - len(parts))
-    for t in parts:
-        if t not in number and "<unk>" not in number:
-            raise MmvaeError(f"{modality.name}: {t!r} in {s!r} is not in the vocabulary")
-    return [number.get(t, number.get("<unk>")) for t in parts]
-
-@functools.lru_cache(maxsize=None)
-def _numbers(vocabulary): return {token: i for i, token in enumerate(vocabulary)}
-
-def _string(modality, row):
-    "One string from its token numbers."
-    parts = [modality.vocabulary[i] for i in row]
-    if isinstance(modality.vocabulary, str): return "".join(parts)
-    if "<end>" in parts: parts = parts[:parts.index("<end>")]
-    return " ".join(t for t in parts if t != "<pad>")
+        shape = tuple(getattr(tokens, "shape", ()))
+        if len(shape) == 2: return [string_of(self, row) for row in tokens.tolist()]
+        raise MmvaeError(f"{self.name}: got shape {shape}, allowed: tokens (batch, length)")
 
 # %% ../nbs/02a_data.ipynb #3f964c9f
 def as_float(x # images as bytes, or anything already float
@@ -94,7 +80,7 @@ class MultimodalData:
     _own_keys = None   # what partners share, where it is not the label
     _rows = None       # for each modality: where an item is in its pool, -1: nowhere
     def __init__(self, name, # of the data set
-                 split, # 'train', 'validation' or 'test'
+                 split, # a word: 'train', 'validation', 'test', or one of yours
                  modalities, # dict of `Modality`, in the order models see them
                  pools, # dict of tensors, first axis the items
                  labels=None, # dict of int64 tensors: the class of each item of each pool
@@ -110,7 +96,8 @@ class MultimodalData:
         self.class_names, self.groups = class_names, groups
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
         for m in self.modalities.values(): _check_pool(m, self.pools)
-        for m, y in (labels or {}).items(): _check_labels(m, y, self.pools[m], class_names)
+        for m, y in (labels or {}).items(): \
+            _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], class_names)
 
     def __len__(self): raise NotImplementedError
     def _draw(self, g): raise NotImplementedError
@@ -206,34 +193,19 @@ def _check_pool(modality, pools):
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
                          "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
                          "is flattened to (n, D)")
-    if kind == "vector": _warn_of_units(name, pool)
+    warn_of(name, kind, pool)
 
 _floats = [torch.float16, torch.bfloat16, torch.float32]
 _types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "categories": [torch.int64]}
 _advice = {"image": "", "text": " (`x.long()`)", "categories": " (`x.long()`)"}
 
-def _warn_of_units(name, pool):
-    "Warn of a table whose widest column is far from the deviation 1 that models expect."
-    some = pool[::1 + pool.numel()//10**7].double()
-    spread = some.std(0, correction=0)                   # narrow columns beside wide ones are usual
-    if spread.max() > 0 and not .01 <= spread.max() <= 100:
-        warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to "
-                      f"{spread.max():.2g}, and networks and likelihood expect about 1: use "
-                      f"`Standardize`, or a likelihood with that scale", stacklevel=6)
-
 # %% ../nbs/02a_data.ipynb #c5689998
 def _check_labels(name, labels, pool, class_names=None):
     "Refuse labels that are not the number of a class for each item."
-    _check_keys(name, labels, pool)
+    check_keys(name, labels, pool)
     in_range(f"labels of {name}", labels.min().item(), 0, whole=True)
     last = len(class_names) - 1 if class_names else None
     in_range(f"labels of {name}", labels.max().item(), 0, last, whole=True)
-
-def _check_keys(name, labels, pool):
-    "Refuse labels, or other keys of partners, that are not one whole number for each item."
-    if labels.dtype != torch.int64 or labels.shape != (len(pool),):
-        raise MmvaeError(f"labels of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
-                         f"allowed: ({len(pool)},) of torch.int64")
 
 # %% ../nbs/02a_data.ipynb #78a1f53b
 def _checksum(pools, labels, keys=None, rows=None):
@@ -337,15 +309,23 @@ def _known(modalities):
 
 # %% ../nbs/02a_data.ipynb #f4841b65
 class TensorData(MultimodalData):
-    "Aligned tensors: row i of every modality is item i."
+    """Aligned tensors: row i of every modality is item i.
+
+    Tables of pandas are taken if all have one index. Their columns are positions: keep the order
+    of training whenever the model is used. What is in single precision already (and bytes and
+    tokens) is not copied, so don't change it in place; double precision is copied to single."""
     @checked(passes_to=MultimodalData.__init__)
-    def __init__(self, tensors: Mapping, # dict of tensors or arrays, all with the same first axis
-                 labels=None, # class of each item, whole numbers
+    def __init__(self, tensors: Mapping, # dict of tensors, arrays or tables, of the same first axis
+                 labels=None, # class of each item, whole numbers: one array for all modalities
                  modalities: list | dict | None = None, # of `Modality`; others are guessed
-                 name: str = "tensors", split: str = "train", # train, validation or test
+                 name: str = "tensors", # of the data set, for messages and reports
+                 split: str = "train", # a word: train, validation, test, or one of yours
                  kinds: dict[str, str] | None = None, # 'text', 'counts', ...: no guess
                  present=None, # who has what: name -> bool (n,); bool (n, M); "given": None, NaN
-                 **kwargs): # what `MultimodalData` takes beside these
+                 **kwargs # class_names, groups, real, provenance, terms, split_rule
+                ):
+        if not tensors: raise MmvaeError("tensors: got none, allowed: one modality at least")
+        one_index({"labels": labels, PRESENT: present, **tensors})
         read = lambda k, v: as_said(k, v, (kinds or {}).get(k))
         if present is not None: pools, rows = with_holes(tensors, present, read)
         else: pools, rows = {k: read(k, v) for k, v in tensors.items()}, None
@@ -375,39 +355,56 @@ class TensorData(MultimodalData):
 class Standardize:
     "Columns of a table to mean 0 and deviation 1, as the training items have them; and `back`."
     def __init__(self, train): # training items (n, D): a tensor, array or table of numbers
-        x = as_tensor("train", train).double()
+        x = as_double("train", train)
+        if x.ndim == 2: x = x[~x.isnan().all(1)]                 # without items that lack the table
         if x.ndim != 2 or not x.numel():
             raise MmvaeError(f"train: got shape {tuple(x.shape)}, allowed: (items, columns)")
-        x = x[~x.isnan().all(1)]                                 # without items that lack the table
+        for column in (~x.isfinite().all(0)).nonzero().flatten().tolist():
+            raise MmvaeError(f"train: got nan or infinite values in column {column}, allowed: "
+                             "finite numbers, or nan in all columns of an item")
+        self.names = list(getattr(train, "columns", []))
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
+    def _read(self, x):
+        names, x = list(getattr(x, "columns", self.names)), as_double("x", x)
+        if self.names and names != self.names:
+            raise MmvaeError(f"columns: got {names!r:.80}, allowed: those of the training items, "
+                             f"{self.names!r:.80}")
+        if x.shape[-1] == len(self.mean): return x
+        raise MmvaeError(f"x: got shape {tuple(x.shape)}, allowed: (items, {len(self.mean)}), the "
+                         "columns of the training items")
     def __call__(self, x): # items of any split, (n, D), in the units of the table
-        "The same items in units of the training items' deviation: float32 (n, D)."
-        return ((as_tensor("x", x).double() - self.mean)/self.deviation).float()
-    def back(self, x): # items (n, D), such as a model generates
-        "The same items in the units of the table: float32 (n, D)."
-        return (x.detach().cpu().double()*self.deviation + self.mean).float()
+        "The same items in units of the training items' deviation: a float32 tensor (n, D)."
+        return ((self._read(x) - self.mean)/self.deviation).float()
+    def back(self, x): # items (n, D), or draws (..., n, D), such as a model generates
+        "The same items in the units of the table, float32: an array of an array, else a tensor."
+        made = (self._read(x)*self.deviation + self.mean).float()
+        return made.numpy() if isinstance(x, np.ndarray) else made
 
 # %% ../nbs/02a_data.ipynb #3f389dfc
 class PairedByKey(MultimodalData):
     "One pool per modality; items of one class (or of another key) are paired at random."
     @checked(passes_to=MultimodalData.__init__)
     def __init__(self, name: str, # of the data set
-                 split: str, # train, validation or test
+                 split: str, # a word: train, validation, test, or one of yours
                  modalities: dict[str, Modality], # dict of `Modality`, in the order models see them
                  pools: dict[str, torch.Tensor], # dict of tensors, first axis the items
-                 labels: dict[str, torch.Tensor] | None = None, # int64, one for each pool: classes
+                 labels: dict | None = None, # whole numbers, one array for each pool: classes
                  anchor: str | None = None, # modality whose items an epoch visits once each
-                 keys: dict[str, torch.Tensor] | None = None, # int64, shared by partners
+                 keys: dict | None = None, # whole numbers shared by partners; else the labels
                  partial: bool = False, # keep items whose key some modality lacks? Or refuse
-                 **kwargs): # what `MultimodalData` takes beside these
+                 **kwargs # class_names, groups, real, provenance, terms, split_rule
+                ):
+        labels, keys = (as_keys(n, v, modalities) for n, v in [("labels", labels), ("keys", keys)])
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
+        what = "labels" if keys is labels else "keys"
         if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
-        for m in self.modalities: _check_keys(m, keys.get(m, torch.zeros(0)), pools[m])
+        for m in self.modalities: \
+            check_keys(m, keys.get(m, torch.zeros(0)), pools[m], what)
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", largest if anchor is None else anchor, self.modalities)
-        self.keys = keys; self._pair(partial, "class" if keys is labels else "key")
+        self.keys = keys; self._pair(partial, "key" if what == "keys" else "class")
 
     def _pair(self, partial, what="key"):
         "Draw partners by the keys from now on."

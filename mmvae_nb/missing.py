@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'check_name', 'with_present', 'patterns', 'by_pattern', 'infer_each', 'as_said', 'as_tensor',
-           'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
+           'as_double', 'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
 
 # %% ../nbs/09a_missing.ipynb #d78b4c23
-import copy
+import copy, warnings
 import numpy as np
 import torch
 from .core import *
@@ -88,6 +88,7 @@ def as_said(name, # of the modality, for messages
            ) -> torch.Tensor:
     "A tensor; whole numbers and truth values as floats, if they are said to be counts or binary."
     x = as_tensor(name, x)
+    if kind == "categories" and x.dtype == torch.bool: return x.long()
     return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
 
 def as_tensor(name, # for messages
@@ -95,22 +96,44 @@ def as_tensor(name, # for messages
              ) -> torch.Tensor:
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
     if isinstance(x, torch.Tensor):
+        if x.is_complex():
+            raise MmvaeError(f"{name}: got complex numbers ({x.dtype}), allowed: real ones "
+                             "(`torch.view_as_real(x).flatten(1)`)")
         if x.ndim: return x.float() if x.dtype == torch.float64 else x
         raise MmvaeError(f"{name}: got {x.item()}, allowed: an array, items along its first axis")
     try:
         given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
-        return as_tensor(name, torch.as_tensor(given))
+        given = _shared(given)
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
                          f"({str(e).splitlines()[0][:60]}), allowed: a tensor, array or table of "
-                         "numbers; strings become tokens by `Modality.encode`") from e
+                         "numbers; strings become numbers by `Modality.encode` (of kind 'text', "
+                         "or 'categories' with the classes as vocabulary)") from e
+    return as_tensor(name, given)
+
+def _shared(x):
+    "A tensor that shares the memory of an array, which may be read-only: nobody writes to it."
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.as_tensor(x)
+
+def as_double(name, # for messages
+              x # tensor, array, list or table
+             ) -> torch.Tensor:
+    "In double precision, on the CPU: in single, a large offset would swallow the digits."
+    as_tensor(name, x)                                                # says what is wrong with it
+    if isinstance(x, torch.Tensor): return x.detach().cpu().double()
+    return torch.as_tensor(np.array(x, dtype=float))
 
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:
     "Labels as an int64 tensor; a fraction is no class."
-    try: x = torch.as_tensor(labels)
+    try: x = _shared(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
     except (TypeError, ValueError, RuntimeError) as e:
-        raise MmvaeError(f"labels: got {labels!r:.40}, allowed: the number of each class") from e
+        got = " ".join(repr(labels).split())
+        raise MmvaeError(f"labels: got {got:.40}, allowed: one array for all modalities, the "
+                         "number of its class for each item (`pandas.factorize` numbers names)"
+                        ) from e
     if (x.double() == x.long()).all(): return x.long()
     raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")
 

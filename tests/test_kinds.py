@@ -93,7 +93,7 @@ def test_tables_refuse():
                         (lambda: Table(FRAME, counts=["visit"]), "^counts: got 'visit'"),
                         (lambda: Table(FRAME.assign(ward="a")), "^ward: got one class"),
                         (lambda: table(FRAME.assign(ward="z")), "^class in ward: got 'z'"),
-                        (lambda: table(FRAME[["age"]]), "^columns: got 'smoker'"),
+                        (lambda: table(FRAME[["age"]]), "^columns: got a table that lacks 'smoker', 'ward'"),
                         (lambda: Mixed(("number", "numeral")), "^columns: got 'numeral'"),
                         (lambda: Mixed((1,)), "^classes in columns: got 1")]:
         with pytest.raises(MmvaeError, match=words): make()

@@ -17,7 +17,7 @@
 
 # %%
 #| export
-import difflib, functools, inspect, numbers, types, typing
+import difflib, functools, inspect, numbers, types, typing, warnings
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -188,6 +188,132 @@ try:
     with torch.inference_mode(): needs_gradients("refine")
 except MmvaeError as e: print(e)
 else: raise AssertionError
+
+
+# %% [markdown]
+# ## Tables, keys, names
+#
+# Some values need more than a type. Tables of pandas carry an index, so we can see whether row $i$ is the same item in all of them; keys of partners may be NumPy's or a table's as long as they are whole numbers;
+# a shape and a vocabulary have rules of their own; and numbers far from mean 0 and deviation 1 are let through, with a warning. Strings become the numbers of their tokens here, too.
+
+# %%
+#| exports
+def one_index(tables # dict: name -> anything; only what has an index is looked at
+             ):
+    "Refuse tables and series of pandas whose indexes differ: row i would be another item."
+    known = {n: x.index for n, x in tables.items() if hasattr(x, "iloc")}
+    first = next(iter(known), None)
+    for n, index in known.items():
+        if len(index) == len(known[first]) and not index.equals(known[first]):
+            raise MmvaeError(f"{n}: got a table with another index than that of {first}, allowed: "
+                             "one index for all (`x.loc[other.index]` puts rows in its order, "
+                             "`x.to_numpy()` says that row i is item i)")
+
+def as_keys(what, # how an error calls them
+            given, # dict: name -> tensor, array, list or series of whole numbers; or None
+            names # of the modalities
+           ) -> dict | None: # name -> tensor
+    "Classes of items, or other keys of partners, as tensors."
+    for n in given or {}: one_of(what, n, names)
+    return given and {n: _key(f"{what} of {n}", x) for n, x in given.items()}
+
+def _key(what, x):
+    if isinstance(x, torch.Tensor): return x
+    x = np.asarray(x)
+    if x.dtype.kind in "iu": return torch.as_tensor(x.astype(np.int64))
+    got = "strings" if x.dtype.kind in "OSU" else f"an array of {x.dtype}"
+    raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
+                     "(`pandas.factorize` over the names of all modalities together makes them)")
+
+def check_item(modality # a `Modality`
+              ):
+    "Refuse a shape that no item has, and a token that is there twice: it would have two numbers."
+    for n in modality.shape: in_range(f"shape of {modality.name}", n, low=1, whole=True)
+    tokens, seen = modality.vocabulary if modality.kind in ("text", "categories") else (), set()
+    for t in tokens:
+        if t in seen:
+            raise MmvaeError(f"vocabulary of {modality.name}: got {t!r} twice, allowed: once")
+        seen.add(t)
+
+def check_keys(name, labels, pool, what="labels"):
+    "Refuse labels, or other keys of partners, that are not one whole number for each item."
+    if labels.dtype != torch.int64 or labels.shape != (len(pool),):
+        raise MmvaeError(f"{what} of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
+                         f"allowed: ({len(pool)},) of torch.int64")
+
+def warn_of(name, kind, pool):
+    "Warn of images of channels last, and of numbers far from mean 0 and deviation 1."
+    if kind == "image" and pool.shape[1] > 4 and pool.shape[3] in (1, 3, 4):
+        warnings.warn(f"{name}: got items of shape {tuple(pool.shape[1:])}, which look like "
+                      "(H, W, C), and (C, H, W) is expected: use `x.permute(0, 3, 1, 2)`",
+                      stacklevel=6)
+    if kind not in ("vector", "sequence"): return
+    some = pool[::1 + pool.numel()//10**7].flatten(0, -2).double()
+    spread, most = some.std(0, correction=0), some.mean(0).abs().max()
+    wide = spread.max()                                  # narrow columns beside wide ones are usual
+    if wide > 0 and not (.01 <= wide <= 100 and most <= 30*wide):
+        warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to {wide:.2g} "
+                      f"and means up to {most:.2g}, and networks and likelihood expect a deviation "
+                      "of about 1 around 0: use `Standardize`, or a likelihood with that scale",
+                      stacklevel=6)
+
+
+# %%
+#| exports
+def tokens_of(modality, # a `Modality` of text or categories
+              s # one string, or the classes of one item
+             ) -> list: # of whole numbers
+    "The token numbers of one string, filled up to the modality's length."
+    number, length = _numbers(modality.vocabulary), modality.shape[0]
+    parts, filler = _parts(modality, s, "<end>" in number)
+    if len(parts) > length or filler is None and len(parts) < length:
+        raise MmvaeError(f"{modality.name}: {s!r} is of {len(parts)} tokens, allowed: {length}")
+    parts += [filler] * (length - len(parts))
+    for t in parts:
+        if t not in number and "<unk>" not in number:
+            some = ", ".join(map(repr, modality.vocabulary[:20])) + ", ..."*(len(number) > 20)
+            raise MmvaeError(f"{modality.name}: got {t!r} in {s!r}, which is not in the "
+                             f"vocabulary, allowed: {some}")
+    return [number.get(t, number.get("<unk>")) for t in parts]
+
+def _parts(modality, s, ends):
+    "(Characters, words or classes of one item; what fills it up, or None)."
+    one = isinstance(s, str) and modality.shape[0] > 1           # a class may have a blank in it
+    if modality.kind == "categories" and not one:
+        return (list(s) if isinstance(s, (list, tuple, np.ndarray)) else [s]), None
+    if not isinstance(s, str):
+        raise MmvaeError(f"{modality.name}: got {s!r:.40} in the list, allowed: strings")
+    if isinstance(modality.vocabulary, str): return list(s), " "
+    return s.split() + ["<end>"] * ends, "<pad>"
+
+@functools.lru_cache(maxsize=None)
+def _numbers(vocabulary): return {token: i for i, token in enumerate(vocabulary)}
+
+def string_of(modality, # a `Modality` of text or categories
+              row # the token numbers of one item
+             ) -> str:
+    "The string that they stand for."
+    most = modality.num_tokens - 1
+    parts = [modality.vocabulary[in_range(f"tokens of {modality.name}", i, 0, most, whole=True)]
+             for i in row]
+    if isinstance(modality.vocabulary, str): return "".join(parts)
+    if "<end>" in parts: parts = parts[:parts.index("<end>")]
+    return " ".join(t for t in parts if t != "<pad>")
+
+
+
+# %%
+import pandas as pd
+
+a, b = pd.DataFrame({"x": [1., 2, 3]}), pd.DataFrame({"y": [4., 5, 6]}, index=[2, 0, 1])
+one_index({"a": a, "b": b.loc[a.index], "an array": b.to_numpy()})
+ids = as_keys("keys", {"photo": np.array([7, 8, 9], "int32")}, ["photo", "caption"])
+assert ids["photo"].dtype == torch.int64
+for refused in [lambda: one_index({"a": a, "b": b}), lambda: as_keys("keys", {"photo": ["p7", "p8"]}, ["photo"]),
+                lambda: check_item(types.SimpleNamespace(name="word", kind="text", shape=(8,), vocabulary="aab"))]:
+    try: refused()
+    except MmvaeError as e: print(e)
+    else: raise AssertionError
 
 # %% [markdown]
 # ## Recap

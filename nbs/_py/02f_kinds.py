@@ -349,13 +349,17 @@ def table_spec(columns, # as `Mixed` has them
 # %%
 #| exports
 class Table:
-    "A data frame of mixed columns as one modality: to numbers, and `back`."
+    """A data frame of mixed columns as one modality: to numbers, and `back`.
+
+    Numbers are standardised by the training items; what is no number is a class. A model's file
+    does not hold the names of columns and classes: keep the `Table` beside it (`pickle`)."""
     def __init__(self, train, # a data frame of training items
                  counts=() # names of the columns that count something
                 ):
-        if not isinstance(train, pd.DataFrame):
-            raise MmvaeError(f"train: got a {type(train).__name__}, allowed: a data frame")
-        for n in counts: one_of("counts", n, train.columns)
+        counts = [counts] if isinstance(counts, str) else counts
+        for n in counts: one_of("counts", n, _frame("train", train).columns)
+        if not _frame("train", train).size:
+            raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column, or more")
         self.names, self.counts = list(train.columns), tuple(counts)
         self._known = {n: self._look(n, train[n]) for n in self.names}
         self.columns = tuple(kind for kind, _ in self._known.values())
@@ -364,25 +368,28 @@ class Table:
         "(kind, what is needed for the way back) of a column."
         if x.isna().any(): raise MmvaeError(f"{name}: got {x.isna().sum()} rows without a value, "
                                             "allowed: none in a table to train on")
-        if name in self.counts: return "count", None
-        if x.dtype == bool: return "binary", None
-        if not pd.api.types.is_numeric_dtype(x):
-            classes = sorted(x.unique(), key=str)
-            if len(classes) > 1: return len(classes), classes
-            raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
-        deviation = float(x.std(ddof=0)) or 1.
-        return "number", (float(x.mean()), deviation)
+        if name in self.counts:
+            _counts_of(name, x)                                        # says what is no count
+            return "count", None
+        if pd.api.types.is_bool_dtype(x): return "binary", None        # pandas' own `boolean`, too
+        if not pd.api.types.is_numeric_dtype(x): return _classes(name, x)
+        x = _floats_of(name, x)
+        return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
         "Rows of any split as numbers."
-        for n in self.names: one_of("columns", n, table.columns)
+        lacks = [n for n in self.names if n not in _frame("table", table).columns]
+        if lacks:
+            raise MmvaeError(f"columns: got a table that lacks {', '.join(map(repr, lacks))}, "
+                             f"allowed: one with {', '.join(map(repr, self.names))}")
         return torch.tensor(np.stack([self._numbers(n, table[n]) for n in self.names], 1),
                             dtype=torch.float32)
 
     def _numbers(self, name, x):
         kind, known = self._known[name]
-        if kind == "number": return (x.to_numpy(float) - known[0])/known[1]
-        if not isinstance(kind, int): return x.to_numpy(float)
+        if not isinstance(kind, int):
+            x = _counts_of(name, x) if kind == "count" else _floats_of(name, x)
+            return (x - known[0])/known[1] if kind == "number" else x
         for v in x.unique(): one_of(f"class in {name}", v, known)
         return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
 
@@ -390,17 +397,59 @@ class Table:
             ) -> pd.DataFrame:
         "The same as rows, in the units of the table; a probability becomes the likelier value."
         x = np.asarray(torch.as_tensor(x).detach().cpu(), dtype=float)
+        if x.ndim != 2 or x.shape[1] != len(self.names):
+            raise MmvaeError(f"x: got shape {x.shape}, allowed: (items, {len(self.names)}) (of n "
+                             "draws, one at a time: `[table.back(d) for d in draws]`)")
         return pd.DataFrame({n: self._values(n, x[:, i]) for i, n in enumerate(self.names)})
 
     def _values(self, name, x):
         kind, known = self._known[name]
         if kind == "number": return x*known[1] + known[0]
         if kind == "binary": return x >= .5
-        return x if kind == "count" else [known[i] for i in x.astype(int)]
+        if kind == "count": return x
+        wrong = x[~np.isin(x, range(kind))]
+        if not len(wrong): return [known[i] for i in x.astype(int)]
+        raise MmvaeError(f"class in {name}: got {wrong[0]:g}, allowed: whole numbers from 0 to "
+                         f"{kind - 1} (a mean of classes is none)")
 
     def modality(self, name) -> Modality:
         "The `Modality` called `name`; its vocabulary holds the kinds of the columns."
         return Modality(name, "table", (len(self.columns),), self.columns)
+
+def _frame(name, x):
+    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
+    if not isinstance(x, pd.DataFrame):
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
+    for n in x.columns[x.columns.duplicated()]:
+        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
+    return x
+
+def _classes(name, x):
+    "(How many, which) of a column that holds no numbers."
+    if getattr(x.dtype, "kind", "") in "mM":
+        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
+                         "the first, or classes, such as the weekday")
+    classes = sorted(x.unique(), key=str)
+    if len(classes) == len(x) > 10:
+        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
+                         "come again (names and numbers of items are no data: leave them out)")
+    if len(classes) > 1: return len(classes), classes
+    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
+
+def _floats_of(name, x):
+    "A column as an array of floats, with nan where nothing is."
+    try: x = x.to_numpy(float, na_value=np.nan)
+    except (TypeError, ValueError) as e:
+        raise MmvaeError(f"{name}: got {' '.join(str(e).split()):.80}, allowed: numbers") from e
+    if not np.isinf(x).any(): return x
+    raise MmvaeError(f"{name}: got infinite values, allowed: finite numbers")
+
+def _counts_of(name, x):
+    "A column of counts as an array of floats."
+    x = _floats_of(name, x)
+    in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
+    for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
+    return x
 
 
 # %% [markdown]

@@ -24,6 +24,7 @@
 
 # %%
 #| export
+import inspect
 from collections.abc import Mapping
 import numpy as np
 import torch
@@ -159,6 +160,7 @@ class _Modalities(Remembers, nn.Module):
                 ):
         super().__init__()
         _check_names(specs)
+        for n, s in specs.items(): _check_law(n, s)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
         self.latent = in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
@@ -303,8 +305,8 @@ class _Generation(_Draws):
                  to: str | list | tuple | None = None, # name or names to generate; all by default
                  sample: bool | str = False, # draw z? "x": draw z, and x around it
                  generator: torch.Generator | None = None, # for the draws, on the model's device
-                 n: int | None = None # draws for each item: results are (n, batch, ...)
-                ) -> dict: # name -> images in [0, 1], tokens, ...: arrays if arrays were given
+                 n: int | None = None # draws of z for each item, even without `sample`
+                ) -> dict: # name -> (batch, ...), or (n, batch, ...): arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
         for m in to: one_of("to", m, self.names)
@@ -366,6 +368,23 @@ def _check_names(specs):
                              f"{PRESENT!r}")
         check_name(n)
 
+def _check_law(name, spec):
+    "Refuse a likelihood that does not take (x, params), or is of tokens where there are none."
+    law, kind = spec.likelihood, spec.modality.kind if spec.modality else None
+    what, tokens = type(law).__name__, kind in ("text", "categories")
+    try: inspect.signature(law.log_prob).bind(None, None)
+    except ValueError: pass                                          # of C: it has no signature
+    except TypeError as e:
+        raise MmvaeError(f"likelihood of {name}: got a {what}, whose log_prob does not take "
+                         "(x, params), allowed: one such as Gaussian(0.2), or your own") from e
+    of_numbers = ("image", "vector", "sequence", "counts", "binary", "table")
+    if isinstance(law, Categorical) and kind in of_numbers:
+        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
+                         f"{kind}: one of numbers, such as Gaussian(0.2)")
+    if tokens and type(law) in (Laplace, Gaussian, Bernoulli):
+        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
+                         f"{kind}: Categorical(), or your own")
+
 def _check_items(name, x, modality):
     "Refuse what is no batch of this modality's items, as far as its shape can tell."
     if not isinstance(x, torch.Tensor):
@@ -415,7 +434,10 @@ class JVAE(MultimodalVAE):
     needs_all = True
 
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
+    def __init__(self, specs: dict[str, ModalitySpec], # name -> `ModalitySpec` (`default_specs`)
+                 latent: int = 20, # coordinates of z, the description that all modalities share
+                 beta: float = 1.0 # weight of the KL to the prior; 1: a bound on log p(x)
+                ):
         super().__init__(specs, latent, beta)
         self.encoder = JointEncoder(specs, latent)
 

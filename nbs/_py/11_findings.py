@@ -588,6 +588,7 @@ ahead = {said: {scale: between(r, metric, where, sign)
          for metric, said, where, sign in CLAIMS}
 pd.DataFrame(ahead).T.round(3)
 
+
 # %% [markdown]
 # All but MoPoE gain by training, up to the longest; its pictures get worse from 10,000 to 20,000 updates (one seed) while its posteriors get better. No method is done at 2,800, where the leads are largest. The second table orders the methods that all three lengths have. From 10,000 to 20,000 updates nobody changes place in FID or in linear accuracy; in coherence MVTCAE and MoPoE change theirs at the lower end. The iterative students gain as well, and keep their lead in both merits (third table, on the seeds that each length has). The order of all methods is on the page [*Longer training*](experiments/convergence.ipynb).
 #

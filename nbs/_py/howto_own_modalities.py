@@ -32,7 +32,10 @@
 #
 # Each modality is one array; row $i$ of every array is the same item. Float arrays with two axes are vectors, `uint8` arrays of
 # shape (items, channels, height, width) are images. Whole numbers may be text, counts or categories, so you say which: `kinds={"word": "text"}` for tokens, `"counts"`,
-# `"binary"` or `"categories"` for the others; `"sequence"` says that three axes are (items, time, channels) ([lesson 02f](02f_kinds.ipynb)). Here the two
+# `"binary"` or `"categories"` for the others; `"sequence"` says that three axes are (items, time, channels) ([lesson 02f](02f_kinds.ipynb)). Tables of pandas will do as well. If there are several, they must have one
+# index, because row $i$ has to be the same item in all of them; their columns are taken by *position*, so keep the order of training whenever the model is used. Strings become numbers by a `Modality`:
+# `Modality("word", "text", (8,), "abcdefghijklmnopqrstuvwxyz ").encode(words)`, and `Modality("colour", "categories", (1,), ("red", "blue")).encode(colours)`. The default networks of text halve the length twice, so it is a multiple of 4;
+# `encode` fills up what is shorter. Here the two
 # modalities are toys: the left and the right half of the small digits of scikit-learn, 32 numbers each.
 
 # %%
@@ -80,7 +83,8 @@ np.save("right_from_left.npy", made)
 
 # %% [markdown]
 # A colleague who has the package opens the file by `load("students.safetensors")` and needs none of the lines above: specs, scale and options are in it, and
-# nothing that could be run (lesson 02h).
+# nothing that could be run (lesson 02h). Shapes and the words of a text are in it, too: `students.specs["word"].modality` encodes and decodes. What turned *your* units into the model's is not:
+# a `Standardize` or a `Table` (further down) knows means, names of columns and names of classes. Keep it beside the file, `pickle.dump(table, f)`, or the numbers can't be turned back into rows.
 #
 # `JVAE(specs, latent=8)` in place of `IterativeTeacher` trains several times faster and is the
 # baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and lesson 02e show one.
@@ -149,8 +153,8 @@ os.chdir(here)
 #
 # ## Tables
 #
-# Columns in different units are the same trap once more: the scale suits one of them, and the largest alone is learnt. `TensorData` warns; `Standardize` brings each column to mean 0 and
-# deviation 1, by what the *training* items say, and takes what was generated back into the units of the table. Here are heights in metres and weights in grams:
+# Columns in different units are the same trap once more: the scale suits one of them, and the largest alone is learnt. `TensorData` warns, also of series and of an offset far larger than the spread (degrees Kelvin, years); `Standardize` brings each column to mean 0 and
+# deviation 1, by what the *training* items say, and takes what was generated back into the units of the table: an array becomes an array, a tensor a tensor. Here are heights in metres and weights in grams:
 
 # %%
 import warnings
@@ -345,7 +349,7 @@ generation_grid({"m0, given": shown["m0"][:10], **{n: made[n][:10] for n in name
 # %% [markdown]
 # ## Use, export, other engines
 #
-# `generate` takes arrays on any device and gives arrays back; `n=100` draws, `sample="x"` draws the data as well. Holes in a test set, likelihoods with an error bar and refining at test time are in [lesson 03d](03d_using.ipynb).
+# `generate` takes arrays on any device and gives arrays back; `n=100` draws $z$ a hundred times (even where `sample=False`, as a mean a hundred times over says nothing new), `sample="x"` draws the data as well. Holes in a test set, likelihoods with an error bar and refining at test time are in [lesson 03d](03d_using.ipynb).
 # For a runtime without this package, export what you call, with the batch left open:
 
 # %%
@@ -359,6 +363,8 @@ program = torch.export.export(Right(students), (test["left"][:5],), dynamic_shap
 assert np.allclose(program.module()(test["left"]), students.generate({"left": test["left"]}, "right")["right"], atol=1e-5)       # of any size
 
 # %% [markdown]
+# For ONNX there is `torch.onnx.export(program, "right.onnx")`, which takes the same program and needs the packages `onnx` and `onnxscript`; this page does not run it. [The playground](playground.ipynb) is made of such graphs.
+#
 # A training loop of your own needs nothing of ours but the loss; here it is, and beside it the same for Lightning, which this page does not install and has not run:
 #
 # ```python
@@ -381,10 +387,11 @@ assert np.mean(totals[-4:]) < np.mean(totals[:4])
 # %% [markdown]
 # ## Checklist
 #
-# - Data larger than memory: `fit` takes any `DataLoader` of dict batches (lesson 02g), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check.
+# - Data larger than memory: `fit` takes any `DataLoader` of dict batches (lesson 02g), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check. That holds for float32, `uint8` and tokens: float64 is copied whole into float32, so write the file in single precision.
+# - float32 arrays are not copied: what is changed in place afterwards is changed in the data set, too.
 # - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02a).
 # - A decoder for a likelihood of logits (`Bernoulli`) has no sigmoid at its end. The default decoders know; others are looked at, and refused.
 # - `encoder` and `decoder` are functions that make a *new* network at each call. For a pretrained one that shall be trained on: `lambda: copy.deepcopy(net)`.
-# - Items that lack a modality can't train these models; the students need no more than one modality when they are used.
+# - Items that lack a modality train all models but the JVAE: `TensorData(arrays, present="given")` ([lesson 09a](09a_missing.ipynb)). Students need no more than one modality when they are used.
 # - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02a).
 # - Set aside validation items and choose scale, weights, `latent` and updates on them; [the FAQ](faq.ipynb) says where to begin.
