@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'check_name', 'with_present', 'patterns', 'by_pattern', 'infer_each', 'as_said', 'as_tensor',
-           'as_double', 'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
+           'as_double', 'column_floats', 'column_counts', 'plain_tensor', 'check_finite', 'blame', 'as_labels',
+           'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
 
 # %% ../nbs/09a_missing.ipynb #d78b4c23
 import copy, warnings
@@ -124,6 +125,51 @@ def as_double(name, # for messages
     as_tensor(name, x)                                                # says what is wrong with it
     if isinstance(x, torch.Tensor): return x.detach().cpu().double()
     return torch.as_tensor(np.array(x, dtype=float))
+
+def column_floats(name, # for messages
+                  x # a column of a table
+                 ): # -> array
+    "A column as an array of floats, with nan where nothing is."
+    try: x = x.to_numpy(float, na_value=np.nan)
+    except (TypeError, ValueError) as e:
+        raise MmvaeError(f"{name}: got {' '.join(str(e).split()):.80}, allowed: numbers") from e
+    if not np.isinf(x).any(): return x
+    raise MmvaeError(f"{name}: got infinite values, allowed: finite numbers")
+
+def column_counts(name, # for messages
+                  x # a column of a table
+                 ): # -> array
+    "A column of counts as an array of floats."
+    x = column_floats(name, x)
+    in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
+    for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
+    return x
+
+# %% ../nbs/09a_missing.ipynb #ffe3ccf8
+def plain_tensor(name, # for messages
+                 x # tensor, array, list or table
+                ) -> torch.Tensor:
+    "The same numbers in their own type, as a tensor."
+    if isinstance(x, torch.Tensor) and x.ndim: return x
+    try: own = torch.as_tensor(np.array(x))                  # a copy, as torch warns of some arrays
+    except (TypeError, ValueError, RuntimeError): own = None
+    return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong
+
+def check_finite(name, # of what, for messages
+                 x # tensor (items, ...)
+                ):
+    "Refuse nan and infinity."
+    if torch.compiler.is_compiling() or x.isfinite().all(): return
+    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
+                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
+
+def blame(batch, # dict: name -> tensor, on which a loss was no number
+          of # where it comes from, for messages
+         ):
+    "Refuse a batch whose own numbers are to blame."
+    for _, part in patterns(batch):
+        for n, x in part.items(): check_finite(f"{n}{of}", x)
 
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:

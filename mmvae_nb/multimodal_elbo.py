@@ -8,12 +8,12 @@ __all__ = ['MultimodalVAE', 'JVAE']
 # %% ../nbs/03_multimodal_elbo.ipynb #fbfabf77
 import inspect
 from collections.abc import Mapping
-import numpy as np
 import torch
 from torch import nn
 from .core import *
 from .signatures import *
 from .distributions import *
+from .kinds import as_kind, check_type, given_to
 from .missing import *
 from .networks import *
 from .vae import *
@@ -89,7 +89,8 @@ class _Subsets(_Objective):
         _check_dict("batch", batch)
         if PRESENT in batch:
             raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
-                             " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`")
+                             " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`, "
+                             "`impute`")
         for n in batch: one_of("modality", n, self.names)
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
@@ -97,6 +98,7 @@ class _Subsets(_Objective):
         if any(batch[n].shape[0] != batch[have[0]].shape[0] for n in have):     # pairwise: a set of
             raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "  # sizes would be
                              "allowed: one size for all")                   # fixed by torch.export
+        if not self.training: _look(batch, have)
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -144,11 +146,12 @@ class _Generation(_Draws):
     "`generate`, for tensors or arrays on any device."
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
                ):
-        "The same as tensors on the model's device; `MmvaeError` for nan."
-        like = next(self.parameters(), torch.empty(0))
-        given = source if isinstance(source, dict) else {"latents": source}
-        own = {n: _finite(n, _own(x, like)) for n, x in given.items()}
-        return own if isinstance(source, dict) else own["latents"]
+        "The same as tensors on the model's device, by kind (lesson 02f); `MmvaeError` for nan."
+        if isinstance(source, dict): return given_to(self, source)
+        if not hasattr(source, "__array__"): return source   # `check_latents` says what is wrong
+        like, z = next(self.parameters(), torch.empty(0)), as_kind(None, source, "latents")
+        check_finite("latents", z)
+        return z.to(like.device, like.dtype if z.is_floating_point() else None)
 
     @torch.no_grad()
     @checked
@@ -235,7 +238,8 @@ def _check_items(name, x, modality):
         missing = "nothing: what is missing is an absent key" if x is None else \
             "a tensor (`torch.as_tensor`)"
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
-    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)): return
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)):
+        return modality and check_type(modality, x, name)
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
 
@@ -246,22 +250,11 @@ def _check_dict(name, x):
     if isinstance(x, Mapping): return x
     raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
 
-def _own(x, like):
-    "What a model is given from outside, as a tensor on its device, floats in its precision."
-    if not isinstance(x, torch.Tensor):
-        if not hasattr(x, "__array__"): return x            # `check` says what is wrong with it
-        x = torch.as_tensor(np.array(x))
-        if x.dtype == torch.bool: x = x.float()
-        elif not x.is_floating_point() and x.dtype != torch.uint8: x = x.long()
-    return x.to(like.device, like.dtype if x.is_floating_point() else None)
-
-def _finite(name, x):
-    "The same; `MmvaeError` for nan."
-    if torch.compiler.is_compiling() or not isinstance(x, torch.Tensor): return x
-    if x.isfinite().all(): return x
-    holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
-    raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
-                     "finite numbers (`mmvae_nb.using.impute` fills holes)")
+def _look(batch, names):
+    "Refuse nan where to look costs no wait: on the CPU, out of training."
+    for n in names:
+        x = batch[n]
+        if x.device.type == "cpu" and x.is_floating_point(): check_finite(n, x)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #da702cca
 class JVAE(MultimodalVAE):

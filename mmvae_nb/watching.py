@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from .core import *
 from .data import MultimodalData, as_float
+from .kinds import given_to
 from .missing import PRESENT, as_tensor, patterns
 
 # %% ../nbs/02i_watching.ipynb #87654393
@@ -119,6 +120,7 @@ class Validation:
                 ):
         self.data, self.every, self.slices = data, every, slices
         self.patience, self.keep = patience, one_of("keep", keep, ["best", "last"])
+        self.seen = False
         self.reset()
 
     def __call__(self, run):
@@ -136,8 +138,10 @@ class Validation:
         with torch.no_grad():
             for batch in self._slices():
                 n = _items(batch); shown(batch)
-                total += n*float(model(_on(batch, device)).total); items += n
+                own = self._on(batch, model, device)
+                total += n*float(model(own).total); items += n
         if items: shown.over()
+        self.seen = True
         return total/items if items else _refuse("no batch")
 
     def _slices(self):
@@ -150,6 +154,11 @@ class Validation:
         for i in range(0, _items(rows), self.slices):
             here = {n: x[i:i + self.slices] for n, x in rows.items()}
             yield self.data.gather(here) if own else here
+
+    def _on(self, batch, model, device):
+        "On the device, and in the model's types; numbers are looked at once."
+        if isinstance(self.data, MultimodalData): return {n: x.to(device) for n, x in batch.items()}
+        return given_to(model, batch, not self.seen, " of validation")
 
     def since_best(self, history):
         "Looks since the best one; None before the first look."
@@ -175,11 +184,6 @@ class Validation:
     def reset(self): self.best = {}
     def state_dict(self): return {"best": self.best}
     def load_state_dict(self, state): self.best = state["best"]
-
-def _on(batch, device):
-    "On the device; arrays and tables as tensors of single precision."
-    own = lambda n, x: x if isinstance(x, torch.Tensor) else as_tensor(f"{n} of validation", x)
-    return {n: own(n, x).to(device) for n, x in batch.items()}
 
 def _refuse(what):
     raise MmvaeError(f"validation: got {what}, allowed: a MultimodalData, a dict batch, or what "

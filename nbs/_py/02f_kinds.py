@@ -19,14 +19,16 @@
 # %%
 #| export
 import math
+from collections.abc import Mapping
 from functools import partial
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from mmvae_nb.core import *
-from mmvae_nb.data import Modality
+from mmvae_nb.data import Modality, _advice, _floats, _types
 from mmvae_nb.distributions import *
+from mmvae_nb.missing import check_finite, column_counts, column_floats, patterns, plain_tensor
 from mmvae_nb.networks import *
 
 # %%
@@ -73,13 +75,31 @@ def _columns(x, params, columns):
                          f"that of the data, {tuple(x.shape)}")
     return x.to(params.dtype)
 
-class Poisson:
+class _Counts:
+    "What a likelihood of counts refuses, looked for at calls 1, 2, 4, 8, ...: to look is to wait."
+    _asked = 0
+    def _whole(self, x):
+        if torch.compiler.is_compiling() or x.device.type == "meta": return
+        self._asked += 1
+        if self._asked & (self._asked - 1) or not x.numel(): return
+        if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
+        bad = _no_counts(x)
+        if len(bad): raise MmvaeError(f"x: got {bad[0].item():g}, allowed for a likelihood of "
+                                      "counts: whole numbers from 0")
+
+def _no_counts(x):
+    "The numbers of `x` that count nothing."
+    x = x.detach()
+    return x[(x < 0) | (x != x.round())]
+
+class Poisson(_Counts):
     "Independent counts; `params` are logarithms of the rate, eq. (1)."
     def log_prob(self, x, # counts (batch, ...)
                  params # log rates of the same shape
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over all but the batch axis."
         x = _columns(x, params, 1)
+        self._whole(x)
         return (x*params - params.exp() - torch.lgamma(x + 1)).flatten(1).sum(1)
     def mean(self, params):
         "The rate, (batch, ...)."
@@ -88,7 +108,7 @@ class Poisson:
         "One draw, (batch, ...): whole numbers as floats."
         return torch.poisson(params.exp(), generator=generator)
 
-class NegativeBinomial(nn.Module):
+class NegativeBinomial(_Counts, nn.Module):
     "Independent counts that vary more than Poisson's; `params` are log means, eq. (1)."
     def __init__(self, columns: int = 1, # length of the last axis, or 1: one dispersion for all
                  dispersion: float = 2.0 # r to begin with; it is learnt
@@ -102,6 +122,7 @@ class NegativeBinomial(nn.Module):
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over all but the batch axis."
         x, log_r = _columns(x, params, self.columns), self.log_r
+        self._whole(x)
         r, log_sum = log_r.exp(), torch.logaddexp(log_r, params)               # log(r + mean)
         choose = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
         return (choose + r*(log_r - log_sum) + x*(params - log_sum)).flatten(1).sum(1)
@@ -369,11 +390,11 @@ class Table:
         if x.isna().any(): raise MmvaeError(f"{name}: got {x.isna().sum()} rows without a value, "
                                             "allowed: none in a table to train on")
         if name in self.counts:
-            _counts_of(name, x)                                        # says what is no count
+            column_counts(name, x)                                        # says what is no count
             return "count", None
         if pd.api.types.is_bool_dtype(x): return "binary", None        # pandas' own `boolean`, too
         if not pd.api.types.is_numeric_dtype(x): return _classes(name, x)
-        x = _floats_of(name, x)
+        x = column_floats(name, x)
         return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
@@ -388,7 +409,7 @@ class Table:
     def _numbers(self, name, x):
         kind, known = self._known[name]
         if not isinstance(kind, int):
-            x = _counts_of(name, x) if kind == "count" else _floats_of(name, x)
+            x = column_counts(name, x) if kind == "count" else column_floats(name, x)
             return (x - known[0])/known[1] if kind == "number" else x
         for v in x.unique(): one_of(f"class in {name}", v, known)
         return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
@@ -436,21 +457,6 @@ def _classes(name, x):
     if len(classes) > 1: return len(classes), classes
     raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
-def _floats_of(name, x):
-    "A column as an array of floats, with nan where nothing is."
-    try: x = x.to_numpy(float, na_value=np.nan)
-    except (TypeError, ValueError) as e:
-        raise MmvaeError(f"{name}: got {' '.join(str(e).split()):.80}, allowed: numbers") from e
-    if not np.isinf(x).any(): return x
-    raise MmvaeError(f"{name}: got infinite values, allowed: finite numbers")
-
-def _counts_of(name, x):
-    "A column of counts as an array of floats."
-    x = _floats_of(name, x)
-    in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
-    for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
-    return x
-
 
 # %% [markdown]
 # ## By kind
@@ -476,6 +482,126 @@ SPECS.update(sequence=lambda m, weight: sequence_spec(m.shape, weight),
              binary=lambda m, weight: binary_spec(m.shape, weight),
              categories=lambda m, weight: category_spec(m.shape, m.num_tokens, weight),
              table=lambda m, weight: table_spec(m.vocabulary, weight))
+
+
+# %% [markdown]
+# ## What a user brings
+#
+# `TensorData` makes of whole numbers what they are said to be. But a model is used with other arrays than those: patients of next week, batches of a `DataLoader`, held-out items. The same numbers may come as `uint8`, `int64` or
+# `bool`, and networks take bytes for pictures: they divide them by 255. So a 1 in a column of flags would be read as 0.004, and nobody would see it. The kind decides, then, and not the type:
+#
+# | kind | becomes | allowed |
+# |---|---|---|
+# | image | bytes stay bytes; truth values become 0. and 1. | floats from 0 to 1; a draw may leave it by half |
+# | counts | floats | whole numbers from 0 |
+# | binary | floats | 0 to 1: a probability is allowed |
+# | text, categories | `int64` | a token or class that the vocabulary has |
+# | vector, sequence, table | floats | finite numbers |
+#
+# To convert costs nothing and is done each time. To look at values means to wait for them, on a GPU, so that is left to the calls that people make (`generate`, `impute`, `log_likelihood`, `refined`), to the first batch of a loader and
+# to the first look at held-out items. `infer` is in the middle of each update: it refuses a wrong type, and `nan` only where it costs no wait: on a CPU, when the model is not in training.
+
+# %%
+#| exports
+def as_kind(modality, # a `Modality`; None where nobody has said
+            x, # tensor, array, list or table, as a user has it
+            name # its key in the batch, for messages
+           ) -> torch.Tensor:
+    "The same numbers in a type that networks take, by kind: bytes are from 0 to 255 in images only."
+    if x is None: raise MmvaeError(f"{name}: got a NoneType, allowed: nothing: what is missing is "
+                                   "an absent key")
+    x = plain_tensor(name, x)
+    floats = x.is_floating_point() or x.is_complex()
+    if modality is None:
+        return x if floats or x.dtype == torch.uint8 else x.float() if x.dtype == torch.bool \
+            else x.long()
+    if not floats and x.dtype not in (types := _types.get(modality.kind, _floats)):
+        if torch.float32 not in types: x = x.to(types[0])
+        elif modality.kind != "image" or x.dtype == torch.bool: x = x.float()
+    check_type(modality, x, name)
+    return x
+
+def check_type(modality, # a `Modality`
+               x, # a tensor
+               name # its key in the batch, for messages
+              ):
+    "Refuse a type that networks would take for something else; no number is looked at."
+    types = _types.get(modality.kind, _floats)
+    if x.dtype in types or x.dtype == torch.float64 and torch.float32 in types: return
+    raise MmvaeError(f"{name}: got {x.dtype}, allowed for a modality of kind {modality.kind}: "
+                     f"{', '.join(map(str, types))}{_advice.get(modality.kind, ' (`x.float()`)')}")
+
+
+# %%
+flags = Modality("flags", "binary", (2,))
+for x in (np.array([[0, 1]], "uint8"), np.array([[0, 1]]), torch.tensor([[False, True]]), [[0, 1]]):
+    assert as_kind(flags, x, "flags").tolist() == [[0., 1.]] and as_kind(flags, x, "flags").is_floating_point()
+assert as_kind(Modality("x", "image", (1, 1, 2)), np.zeros((3, 1, 1, 2), "uint8"), "x").dtype == torch.uint8
+
+
+# %% [markdown]
+# The values, in the words of `TensorData`; and a whole batch for a model. What an item lacks (lesson 09a) is not looked at.
+
+# %%
+#| exports
+def check_values(modality, # a `Modality`; None where nobody has said
+                 x, # tensor, as `as_kind` makes it
+                 name # its key in the batch, for messages
+                ):
+    "Refuse numbers that are none of this kind's."
+    check_finite(name, x)
+    kind = modality.kind if modality and x.numel() else None
+    if kind in ("text", "categories"): return _check_classes(modality, x, name)
+    if kind == "counts" and len(bad := _no_counts(x)):
+        raise MmvaeError(f"counts of {name}: got {bad[0].item():g}, allowed: whole numbers from 0")
+    if kind not in ("binary", "image") or x.dtype == torch.uint8: return
+    low, high = (v.item() for v in x.detach().aminmax())
+    if kind == "binary" and not 0 <= low <= high <= 1:
+        raise MmvaeError(f"values of {name}: got {low if low < 0 else high:g}, allowed: 0 to 1")
+    if kind == "image" and not -.5 <= low <= high <= 1.5:               # draws may go a bit beyond
+        raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, allowed: "
+                         "uint8 from 0 to 255 or floats from 0 to 1; what is no image is "
+                         "flattened to (n, D)")
+
+def _check_classes(modality, x, name):
+    "Refuse the number of a token or class that the vocabulary does not have."
+    bad = x[(x < 0) | (x >= modality.num_tokens)]
+    if not len(bad): return
+    what, v = "class" if modality.kind == "categories" else "token", modality.vocabulary
+    known = repr(v) if isinstance(v, str) else ", ".join(map(str, v[:12])) + ", ..."*(len(v) > 12)
+    raise MmvaeError(f"{name}: got {what} {bad[0].item()}, allowed: 0 to {len(v) - 1} ({known})")
+
+def given_to(model, # has `specs`, as a `MultimodalVAE`; others get what was given, as tensors
+             batch, # dict: name -> tensor, array, list or table; perhaps with `PRESENT`
+             check=True, # look at the values, too?
+             of="", # where it comes from, for messages: " of validation"
+             device=None # None: where the model is
+            ) -> dict: # of tensors in the model's precision
+    "A user's batch as a model takes it, by the kinds of its modalities."
+    if not isinstance(batch, Mapping) or not batch and of:
+        raise MmvaeError(f"data: got a batch that is a {type(batch).__name__}, allowed: a dict, "
+                         "name -> tensor (batch, ...)")
+    like = next(model.parameters(), torch.empty(0)) if model is not None else torch.empty(0)
+    specs = getattr(model, "specs", None)
+    known = {n: s.modality for n, s in specs.items()} if isinstance(specs, Mapping) else {}
+    own = {n: as_kind(known[n], x, f"{n}{of}") if n in known else plain_tensor(f"{n}{of}", x)
+           for n, x in batch.items()}
+    look = check and known and own and not torch.compiler.is_compiling()
+    for _, part in patterns(own) if look else ():
+        for n in part:
+            if n in known: check_values(known[n], part[n], f"{n}{of}")
+    device, on_gpu = device or like.device, like.is_cuda
+    ours = lambda n, x: x.is_floating_point() and (n in known or x is not batch[n])
+    return {n: x.to(device, like.dtype if ours(n, x) else None, non_blocking=on_gpu)
+            for n, x in own.items()}
+
+
+# %%
+pair = {n: Modality(n, kind, (1,), words) for n, kind, words in [("n", "counts", None), ("c", "categories", ("red", "blue"))]}
+for n, x in {"n": [[-1]], "c": [[2]]}.items():
+    try: check_values(pair[n], as_kind(pair[n], x, n), n)
+    except MmvaeError as e: print(e)
+    else: raise AssertionError("it was let through")
 
 # %% [markdown]
 # All of them at once. The patients below have a state that nobody sees ($z$, two numbers); it shows in a table, in counts, in flags, in a category and in a series. Which of them can be told from which?
@@ -556,13 +682,14 @@ assert own.log_prob(angles.pools["wind"], own.decoder(3)(torch.randn(50, 3))).sh
 # %% [markdown]
 # ## What goes wrong, and how you would notice
 #
+# - *Rates in place of counts* (3.5 visits a year): Poisson's law and the negative binomial have no probability for them, so they refuse them, as they do negative numbers. Say how often, or use `StudentT`.
 # - *Counts of very different size* in one modality: the large ones have most of the log-likelihood. Standardise nothing (they are counts); split them into two modalities, or weigh.
 # - *A learnt scale runs to zero* where the data are discrete or repeat exactly (a number that is truly a category): the loss falls without end. Say what it is.
 # - *A class that training never saw* is refused by `Table`; one that it saw twice is learnt as good as not at all.
 #
 # ## Recap
 #
-# `kinds={"x": "counts"}` (or `"binary"`, `"categories"`, `"sequence"`), or a `Table`, and `default_specs` does the rest; `register_kind` adds a kind; `Poisson`, `NegativeBinomial`, `StudentT` and `Mixed` are likelihoods like any other.
+# `kinds={"x": "counts"}` (or `"binary"`, `"categories"`, `"sequence"`), or a `Table`, and `default_specs` does the rest; `register_kind` adds a kind; whoever brings a batch later brings it in any type, because `given_to` reads it by kind; `Poisson`, `NegativeBinomial`, `StudentT` and `Mixed` are likelihoods like any other.
 #
 # ## Exercises
 #

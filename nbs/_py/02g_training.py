@@ -29,6 +29,8 @@ import torch
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.data import MultimodalData
+from mmvae_nb.kinds import given_to
+from mmvae_nb.missing import blame
 from mmvae_nb.checkpoints import *
 from mmvae_nb.recording import *
 from mmvae_nb.watching import *
@@ -240,7 +242,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     """Train `model` in place; resumes from `checkpoint` if there is one. If items of a loader lack
     modalities, its batches say so by `present`: a column for each other key, in their order."""
-    data, checkpoint = _numbered(data), _folder(checkpoint)
+    data, checkpoint = _numbered(data, model), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
                    accumulate=accumulate)
@@ -412,7 +414,7 @@ class _Updater:
     def step(self, update, due) -> dict: # update, total and the parts of the loss
         "Loss, gradient, limit, step. `due`: will a row or a checkpoint follow?"
         accelerator, how, k, rows = self.accelerator, self.how, self.how["accumulate"], []
-        check = functools.partial(_check_finite, update, due, accelerator, how["lr"], self.folder)
+        check = functools.partial(_check_finite, self, update, due)
         if self.recorded: return self._replayed(update, check)
         for i in range(update*k, (update + 1)*k):
             number = i*accelerator.num_processes + accelerator.process_index
@@ -459,10 +461,12 @@ def _mean_of_processes(row, accelerator):
 
 # %%
 #| exports
-def _check_finite(update, due, accelerator, lr, folder, what, value):
+def _check_finite(updater, update, due, what, value):
     "`MmvaeError` for a number that is none: when it was, and what may help."
     if value.device.type == "cuda" and not due: return       # a look would have to wait for it
     if torch.isfinite(value): return
+    blame(updater.batch, f" of the batch of update {update}")
+    accelerator, folder, lr = updater.accelerator, updater.folder, updater.how["lr"]
     many, rank = accelerator.num_processes > 1, accelerator.process_index
     then = f", in another folder than {folder} or after deleting it," if latest(folder) else ""
     raise MmvaeError(f"{what} {value.item()} at update {update}{f' of process {rank}'*many}, "
@@ -631,9 +635,10 @@ pd.DataFrame(run.history).round(1)
 #| code-summary: "Class: Stream"
 class Stream:
     "Dict batches, asked by number; `present` has a column for each other key, in their order."
-    def __init__(self, batches # such as a `DataLoader`: each `iter` of it is one epoch
-                ):
-        self.batches, self.device, self.shown = batches, "cpu", Shown()
+    def __init__(self, batches, # such as a `DataLoader`: each `iter` of it is one epoch
+                 model=None): # whose modalities they have: their kinds say what numbers mean
+        self.batches, self.model, self.device = batches, model, "cpu"
+        self.seen, self.shown = False, Shown()
         self.reset()
 
     @property
@@ -649,7 +654,8 @@ class Stream:
     def batch(self, number, batch_size=None, seed=0): # the size is the iterable's own
         "The batch of this number; numbers must rise."
         while self.number <= number: batch = self._next(seed)
-        return _as_batch(batch, self.device)
+        seen, self.seen = self.seen, True
+        return given_to(self.model, batch, not seen, " of a batch of the data", self.device)
 
     def _next(self, seed):
         with keeping_random_state():
@@ -684,18 +690,12 @@ def _one_pass(batches, epoch):
         if hasattr(part, "set_epoch"): part.set_epoch(epoch)
     return iter(batches)
 
-def _as_batch(batch, device):
-    "A dict of tensors on the device; `MmvaeError` for another kind of batch."
-    if isinstance(batch, Mapping) and batch:
-        return {n: torch.as_tensor(x).to(device, non_blocking=True) for n, x in batch.items()}
-    raise MmvaeError(f"data: got a batch that is a {type(batch).__name__}, "
-                     "allowed: a dict, name -> tensor (batch, ...)")
-
-def _numbered(data):
+def _numbered(data, model):
     "Data that are asked for batches by number: as they are, or an iterable made such."
+    if isinstance(data, Stream): data.model = model
     if isinstance(data, (MultimodalData, Stream)): return data
     if isinstance(data, Iterable) and not isinstance(data, (Iterator, Mapping, str)):
-        return Stream(data)
+        return Stream(data, model)
     raise MmvaeError(f"data: got {type(data).__name__}, allowed: a MultimodalData (TensorData), or "
                      "what can be iterated again and again and gives dicts (DataLoader, list)")
 

@@ -21,20 +21,21 @@
 import math
 from collections import namedtuple
 from collections.abc import Mapping
-import numpy as np
 import torch
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.amortization_gap import gradient_ascent, importance_estimate
 from mmvae_nb.amortization_gap import annealed_importance_sampling
-from mmvae_nb.missing import as_tensor
+from mmvae_nb.kinds import as_kind, check_values
+from mmvae_nb.missing import plain_tensor
 from mmvae_nb.multimodal_elbo import MultimodalVAE
 from mmvae_nb.networks import MOST_DRAWS
 from mmvae_nb.vae import path_kl
 
 # %%
 from dataclasses import replace
+import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 from torch import nn
@@ -77,21 +78,18 @@ fit(model, data, updates=800, batch_size=64, lr=2e-3, progress=False, device="cp
 # ## Holes, each item its own
 #
 # A real test set has holes, and not the same in each item. `impute` sorts the items by what they have, infers once for each such pattern, and writes what the model makes
-# into the holes and nowhere else. In floats a hole is `nan`. Bytes and tokens have none, so `there` says who has them; a modality that nobody has is left out. A modality with
+# into the holes and nowhere else. In floats a hole is `nan`. Bytes and tokens have none, so `there` says who has them; a modality that nobody has is left out. What comes back has the type that was given: pictures in bytes from 0 to 255, counts, truth values and
+# classes as whole numbers, *rounded*, because the mean of a count is a fraction; give counts as floats and you see it. Which of the two a `uint8` is, says the modality's kind
+# ([lesson 02f](02f_kinds.ipynb)). A modality with
 # a hole *in* it counts as absent when $z$ is inferred, as no encoder can read half of its input; but what is there of it is kept.
 
 # %%
 #| exports
-def _plain_tensor(name, x):
-    "The same numbers in their own type, as a tensor."
-    as_tensor(name, x)                                       # says what is wrong with it
-    return x if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x))
-
 def _holes(name, x, there):
     "True where a value is missing, in the shape of `x`."
     hole = x.isnan() if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool)
     if there is None: return hole
-    there = _plain_tensor(f"there[{name!r}]", there).to(x.device)
+    there = plain_tensor(f"there[{name!r}]", there).to(x.device)
     if there.dtype != torch.bool or there.shape != x.shape[:1]:
         raise MmvaeError(f"there[{name!r}]: got {tuple(there.shape)} of {there.dtype}, allowed: "
                          f"({len(x)},) of torch.bool")
@@ -108,9 +106,26 @@ def _patterns(holes):
         names = [n for n, has in zip(holes, p.tolist()) if has]
         yield names, (there == p).all(1).nonzero()[:, 0]
 
-def _kept(made, dtype):
-    "What was generated in the type of what was given: pictures in bytes, for example."
-    return ((255*made).round().clamp(0, 255) if dtype == torch.uint8 else made).to(dtype)
+def _kept(made, dtype, modality):
+    "What was generated in the type of what was given: pictures in bytes, counts rounded."
+    if dtype.is_floating_point: return made.to(dtype)
+    if dtype == torch.bool: return made >= .5
+    picture = dtype == torch.uint8 and (modality is None or modality.kind == "image")
+    least, most = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    return (255*made if picture else made).round().clamp(least, most).to(dtype)
+
+def _given(model, data, there):
+    "(tensors in the types of the user, where they have holes); `MmvaeError` for wrong numbers."
+    given = {one_of("data", m, model.names): plain_tensor(m, x) for m, x in data.items()}
+    for m in there: one_of("there", m, given)
+    items = len(next(iter(given.values())))
+    for m, x in given.items():
+        if len(x) != items: raise MmvaeError(f"{m}: got {len(x)} items, allowed: {items}")
+    holes = {m: _holes(m, x, there.get(m)) for m, x in given.items()}
+    for m, x in given.items():
+        modality = model.specs[m].modality
+        check_values(modality, as_kind(modality, x, m)[~holes[m]], m)
+    return given, holes
 
 
 # %% [markdown]
@@ -132,12 +147,8 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
     in_range("batch_size", batch_size, low=1, whole=True)
     one_of("sample", sample, [False, True, "x"])
     if not data: raise MmvaeError("data: got no modality, allowed: at least one")
-    given = {one_of("data", m, model.names): _plain_tensor(m, x) for m, x in data.items()}
-    for m in there or {}: one_of("there", m, given)
+    given, holes = _given(model, data, there or {})
     items = len(next(iter(given.values())))
-    for m, x in given.items():
-        if len(x) != items: raise MmvaeError(f"{m}: got {len(x)} items, allowed: {items}")
-    holes = {m: _holes(m, x, (there or {}).get(m)) for m, x in given.items()}
     copies = () if n is None else (in_range("n", n, 1, MOST_DRAWS, whole=True),)
     out = {m: x.expand(*copies, *x.shape).clone() for m, x in given.items()}
     for names, rows in _patterns(holes):
@@ -145,7 +156,9 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
         for part in rows.split(batch_size) if to else []:
             seen = {m: given[m][part] for m in names}
             for m, x in model.generate(seen, to, sample, generator, n).items():
-                if m in given: x = _kept(x, given[m].dtype).where(holes[m][part], given[m][part])
+                if m in given:
+                    x = _kept(x, given[m].dtype, model.specs[m].modality)
+                    x = x.where(holes[m][part], given[m][part])
                 elif m not in out: out[m] = x.new_zeros(*copies, items, *x.shape[len(copies) + 1:])
                 out[m].index_copy_(len(copies), part, x)
     arrays = any(not isinstance(x, torch.Tensor) for x in data.values())
@@ -293,10 +306,11 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     for x in sets: model.check(x)
     parts, items = [], len(next(iter(sets[0].values())))
     with keeping_random_state():
-        for rows in torch.arange(items).split(batch_size):
+        for rows in torch.arange(items).split(batch_size) if items else ():
             seed_everything(seed, "log likelihood", int(rows[0]))
             parts.append([_estimate(model, {n: v[rows] for n, v in x.items()}, method, samples,
                                     climb) for x in sets])
+    parts = parts or [[torch.zeros(3, 0)]*len(sets)]
     nats, error, ess = (torch.stack([torch.cat(p, -1) for p in zip(*parts)])).unbind(1)
     found = LogLikelihood(nats[0] - nats[1:].sum(0), error.square().sum(0).sqrt(), ess.amin(0))
     arrays = any(not isinstance(x, torch.Tensor) for x in target.values())
@@ -420,6 +434,7 @@ pd.DataFrame(table).T.round(4)
 #
 # ## What goes wrong, and how you would notice
 #
+# - *Numbers of another kind.* `generate`, `impute`, `log_likelihood` and `refined` look at what they get and refuse what `TensorData` would (pictures as floats to 255, counts of 2.5, class 7 of 5). `infer` is the inner part of training, where to look at values means to wait for a GPU: it checks types and shapes, and `nan` on a CPU.
 # - *Likelihoods of different units.* $\log p$ of standardised data and of raw data differ by a constant per value: compare models on the same numbers only.
 # - *The error bar is small and wrong.* ESS of a few out of a thousand. Compare with `method="ais"`, and with another `seed`.
 # - *Imputations that are too sure.* `impute(..., n=20, sample="x")`, and count how often the truth lies within their range where you know it.
