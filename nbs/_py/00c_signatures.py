@@ -228,7 +228,7 @@ def _key(what, x):
 def check_item(modality # a `Modality`
               ):
     "Refuse a shape that no item has, and a token that is there twice: it would have two numbers."
-    for n in modality.shape: in_range(f"shape of {modality.name}", n, low=1, whole=True)
+    for n in modality.shape: in_range(f"shape of {modality.name}", n, low=0, whole=True)
     tokens, seen = modality.vocabulary if modality.kind in ("text", "categories") else (), set()
     for t in tokens:
         if t in seen:

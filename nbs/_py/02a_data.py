@@ -652,7 +652,8 @@ class PairedByKey(MultimodalData):
                  partial: bool = False, # keep items whose key some modality lacks? Or refuse
                  **kwargs # class_names, groups, real, provenance, terms, split_rule
                 ):
-        labels, keys = (as_keys(n, v, modalities) for n, v in [("labels", labels), ("keys", keys)])
+        labels, keys = (as_keys(n, v, {**pools, **modalities})
+                        for n, v in (("labels", labels), ("keys", keys)))
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
         what = "labels" if keys is labels else "keys"
