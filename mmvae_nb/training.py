@@ -439,7 +439,7 @@ def _one_pass(batches, epoch):
         if hasattr(part, "set_epoch"): part.set_epoch(epoch)
     return iter(batches)
 
-def _numbered(data, model):
+def _numbered(data, model=None):
     "Data that are asked for batches by number: as they are, or an iterable made such."
     if isinstance(data, Stream): data.model = model
     if isinstance(data, (MultimodalData, Stream)): return data

@@ -162,21 +162,23 @@ listed(course)
 #
 # ### If you have an hour
 #
-# The method and what became of it, from the home page to the verdicts. Leave out the code and the exercises; every section can be read without those between.
+# The method and what became of it, from the home page to the verdicts. Leave out the code and the exercises. The minutes are those of the text; pictures, tables and formulas take the rest of the hour.
 
 # %%
 #| echo: false
 HOUR = [("index", [], "this page"),
         ("01_story", [], "the whole story, with formulas that can be solved by hand"),
-        ("03_multimodal_elbo", ["One latent, several modalities", "The missing modality",
+        ("03_multimodal_elbo", ["One digit, three ways", "One latent, several modalities", "The missing modality",
                                 "A part of the amortization gap, and what part"],
          "the model, and what breaks when a modality is missing"),
-        ("08_iterative_inference", ["The learned way"], "a network that climbs"),
+        ("08_iterative_inference", ["A refiner in eight lines", "The learned way"], "a network that climbs"),
         ("09_multimodal_iterative", ["One change of view", "Walk along t", "The catch: it needs what is missing"],
          "start at one modality, climb by all"),
-        ("10_distillation", ["The idea", "Students of the refined teacher"], "a student for each modality"),
-        ("11_findings", ["In short", "The pictures", "The two hypotheses",
-                         "Is it the inference, or the decoders?", "Recap"], "what holds, what does not, what is open")]
+        ("10_distillation", ["The idea", "Students", "What the students of the JVAE can do",
+                             "Students of the refined teacher"], "a student for each modality"),
+        ("11_findings", ["In short", "The pictures", "The two hypotheses", "Does refining work?",
+                         "Is it the inference, or the decoders?", "Does longer training change it?", "Recap"],
+         "what holds, what does not, what is open")]
 anchor = lambda heading: re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 def step(name, sections, said):
     "A line of the plan."
@@ -185,7 +187,7 @@ def step(name, sections, said):
     where = ", ".join(f"[{s}]({path.name}#{anchor(s)})" for s in sections)
     return minutes_to_read(path, sections), f"[{title}]({path.name}), {said}" + (f": {where}" if where else "")
 plan = [step(*s) for s in HOUR]
-assert 45 < sum(n for n, _ in plan) <= 60
+assert 35 < sum(n for n, _ in plan) <= 50                # figures and formulas take the rest
 Markdown("\n".join(f"1. {said} ({n} min)" for n, said in plan))
 
 # %% [markdown]
