@@ -654,7 +654,7 @@ fig.legend(*dots.legend_elements(), title="digit", loc="outside right center");
 # - *$q_0$ is trained to score.* Its loss is the first line of equation (3) of lesson 09, the negative ELBO of *all* modalities. That is $\mathrm{KL}(q_0 \,\|\, p(z \mid x))$ and a constant, averaged over the items $x$ that share $x_m$. This direction picks. So the best that $q_0$ can be is the narrow compromise $s^*$ of lesson 03, equation (4): the $z$ that no partner of $x_m$ forbids.
 # - *The student is trained to cover.* Its loss is $\mathrm{KL}(q_T \,\|\, s_m)$, equation (1) above. So the best that it can be is as broad as all the answers together, equation (4).
 #
-# So each wins by its own measure. Take the pair that comes with the course. From a digit $q_0$ has a standard deviation of 0.20 and is 405 nats from $q_3$ in the student's measure, the student has 0.80 and 31. By the ELBO of all three, in the first table, $q_0$ is far ahead.
+# So each wins by its own measure. Take the pair that comes with the course. From a digit $q_0$ has a standard deviation of 0.20 and is 405 nats from $q_3$ in the student's measure, the student has 0.80 and 31. In the long runs of the first table $q_0$ is far ahead by the ELBO of all three.
 #
 # What is *drawn* is the student's trade. Its FID is a fraction of that of $q_0$, most of all for street numbers. For every sample of a narrow compromise is the same pale average, while the student's samples are street numbers that differ. Its pictures show the right number more often as well.
 #
