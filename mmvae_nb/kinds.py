@@ -18,7 +18,7 @@ from torch import nn
 from .core import *
 from .data import Modality, _advice, _floats, _types
 from .distributions import *
-from .missing import check_finite, column_counts, column_floats, patterns, plain_tensor
+from .missing import *
 from .networks import *
 
 # %% ../nbs/02f_kinds.ipynb #11ac8fd5
@@ -33,7 +33,7 @@ class _Counts:
     "What a likelihood of counts refuses, looked for at calls 1, 2, 4, 8, ...: to look is to wait."
     _asked = 0
     def _whole(self, x):
-        if torch.compiler.is_compiling() or x.device.type == "meta": return
+        if is_traced() or x.device.type == "meta": return
         self._asked += 1
         if self._asked & (self._asked - 1) or not x.numel(): return
         if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
@@ -266,7 +266,8 @@ class Table:
         counts = [counts] if isinstance(counts, str) else counts
         for n in counts: one_of("counts", n, _frame("train", train).columns)
         if not _frame("train", train).size:
-            raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column, or more")
+            raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column at "
+                             "least")
         self.names, self.counts = list(train.columns), tuple(counts)
         self._known = {n: self._look(n, train[n]) for n in self.names}
         self.columns = tuple(kind for kind, _ in self._known.values())
@@ -367,7 +368,7 @@ def as_kind(modality, # a `Modality`; None where nobody has said
             x, # tensor, array, list or table, as a user has it
             name # its key in the batch, for messages
            ) -> torch.Tensor:
-    "The same numbers in a type that networks take, by kind: bytes are from 0 to 255 in images only."
+    "The same numbers in a type that networks take, by kind: 0 to 255 are bytes in images only."
     if x is None: raise MmvaeError(f"{name}: got a NoneType, allowed: nothing: what is missing is "
                                    "an absent key")
     x = plain_tensor(name, x)
@@ -434,7 +435,7 @@ def given_to(model, # has `specs`, as a `MultimodalVAE`; others get what was giv
     known = {n: s.modality for n, s in specs.items()} if isinstance(specs, Mapping) else {}
     own = {n: as_kind(known[n], x, f"{n}{of}") if n in known else plain_tensor(f"{n}{of}", x)
            for n, x in batch.items()}
-    look = check and known and own and not torch.compiler.is_compiling()
+    look = check and known and own and not is_traced()
     for _, part in patterns(own) if look else ():
         for n in part:
             if n in known: check_values(known[n], part[n], f"{n}{of}")

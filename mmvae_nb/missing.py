@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'check_name', 'with_present', 'patterns', 'by_pattern', 'infer_each', 'as_said', 'as_tensor',
-           'as_double', 'column_floats', 'column_counts', 'plain_tensor', 'check_finite', 'blame', 'as_labels',
-           'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
+           'as_double', 'column_floats', 'column_counts', 'plain_tensor', 'is_traced', 'check_finite', 'blame',
+           'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
 
 # %% ../nbs/09a_missing.ipynb #d78b4c23
-import copy, warnings
+import copy, sys, warnings
 import numpy as np
 import torch
 from .core import *
@@ -155,11 +155,16 @@ def plain_tensor(name, # for messages
     except (TypeError, ValueError, RuntimeError): own = None
     return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong
 
+def is_traced() -> bool:
+    "Is a graph being recorded (exported, compiled), in which no number can be looked at?"
+    fx = sys.modules.get("torch.fx.experimental.proxy_tensor")      # `make_fx`, if anybody uses it
+    return torch.compiler.is_compiling() or fx is not None and fx.get_proxy_mode() is not None
+
 def check_finite(name, # of what, for messages
                  x # tensor (items, ...)
                 ):
     "Refuse nan and infinity."
-    if torch.compiler.is_compiling() or x.isfinite().all(): return
+    if is_traced() or x.isfinite().all(): return
     holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")

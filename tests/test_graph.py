@@ -115,7 +115,7 @@ def test_drawn_data_rests_on_what_draws_it(dataset, at_root):
 
 def test_jobs_rest_on_the_modules_of_their_method_and_of_no_other(at_root):
     everybodys = {"core", "data", "missing", "distributions", "networks", "vae", "training", "recording", "watching",
-                  "checkpoints", "signatures",
+                  "checkpoints", "signatures", "kinds",
                   "states", "multimodal_elbo", "distillation", "datasets.digits", "datasets.street_numbers"}
     own = {"mopoe": {"mopoe"}, "jvae": set(), "jmvae": {"jmvae"}, "jmvae_student": set(),
            "mvtcae": {"mvtcae"}, "mvtcae_student": {"mvtcae"}}

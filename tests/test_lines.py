@@ -23,7 +23,7 @@ def test_no_task_takes_more_lines_than_the_peers(page):
         mine, peers = ([l for l in code.splitlines() if l.strip()] for code in (ours, theirs))
         assert mine and (not peers or len(mine) <= len(peers)), task
         assert all(len(l) <= 120 and ";" not in l for l in mine + peers), task       # a line is a line
-    assert {t[:3] for t in page["tasks"]} == {f"({c})" for c in "abcdefgh"}
+    assert len(page["tasks"]) == 13                                                # none dropped in silence
 
 def test_the_table_shows_what_the_code_counts(page):
     saved = "".join(cells()[-1]["outputs"][0]["data"]["text/plain"])

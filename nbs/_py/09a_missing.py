@@ -19,7 +19,7 @@
 
 # %%
 #| export
-import copy, warnings
+import copy, sys, warnings
 import numpy as np
 import torch
 from mmvae_nb.core import *
@@ -268,11 +268,16 @@ def plain_tensor(name, # for messages
     except (TypeError, ValueError, RuntimeError): own = None
     return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong
 
+def is_traced() -> bool:
+    "Is a graph being recorded (exported, compiled), in which no number can be looked at?"
+    fx = sys.modules.get("torch.fx.experimental.proxy_tensor")      # `make_fx`, if anybody uses it
+    return torch.compiler.is_compiling() or fx is not None and fx.get_proxy_mode() is not None
+
 def check_finite(name, # of what, for messages
                  x # tensor (items, ...)
                 ):
     "Refuse nan and infinity."
-    if torch.compiler.is_compiling() or x.isfinite().all(): return
+    if is_traced() or x.isfinite().all(): return
     holes = int((~x.isfinite()).flatten(1).any(1).sum()) if x.ndim > 1 else 1
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")

@@ -185,9 +185,9 @@ anchor = lambda heading: re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" "
 def step(name, sections, said):
     "A line of the plan."
     path = Path(f"{name}.ipynb")
-    title = opening(path)[0]
     where = ", ".join(f"[{s}]({path.name}#{anchor(s)})" for s in sections)
-    return minutes_to_read(path, sections), f"[{title}]({path.name}), {said}" + (f": {where}" if where else "")
+    title = f"[{opening(path)[0]}]({path.name}), " if name != "index" else ""
+    return minutes_to_read(path, sections), title + said + (f": {where}" if where else "")
 plan = [step(*s) for s in HOUR]
 assert 35 < sum(n for n, _ in plan) <= 50                # figures and formulas take the rest
 Markdown("\n".join(f"1. {said} ({n} min)" for n, said in plan))
