@@ -80,7 +80,7 @@ def minutes(method, updates):
     "Of a training on one core, by the pace of an update; nan where it was not timed."
     return PACE.get(BENCHED.get(method, method), np.nan)*updates/60_000
 
-def recipe(method, decoders, targets):
+def recipe(method, decoders, targets, items):
     "How a student and its teacher were trained."
     chain = [*teachers_of(method), method]
     runs = [read_json(run_paths(RESULTS, DATA, m, 0)["run"]) for m in chain]
@@ -90,11 +90,12 @@ def recipe(method, decoders, targets):
     return {"decoders were trained on": decoders, "targets": targets,
             "peak learning rate": rates,
             "encoders start from": "those of the teacher's starts" if warm else "nothing",
-            "a student learns from": "a third of the items" if "q_4" in targets else "every item",
+            "a student learns from": items,
             "minutes on one core": round(paid, 1)}
 pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
-    "jmvae_student": ("joint posteriors", "the joint encoder's"),
-    "iterative_student": ("every q_t, from one modality's to the refined", "refined, q_4")}.items()}).rename_axis("differs")
+    "jmvae_student": ("joint posteriors", "the joint encoder's", "every item"),
+    "iterative_student": ("every q_t, from one modality's to the refined", "refined, q_4",
+                          "a third of the items")}.items()}).rename_axis("differs")
 
 # %% [markdown]
 # The rate was searched on validation items, alike for both teachers, and each got what served it best (lesson 14g); it was not exchanged since. A JVAE has no encoders of single modalities to start from. And an item is refined from one of its modalities, drawn at random, so it teaches one student of the three.
@@ -272,7 +273,7 @@ joint, oracle = nats("jvae", "all"), nats("jvae", "oracle")
 gap = nats("jvae", few) - oracle
 items = elbos[elbos.method == "jvae"].groupby("condition").n.first()
 print(f"on the {items['oracle']} test items that have an oracle: joint encoder "
-      f"{nats('jvae', few).mean():.1f} nats, oracle {oracle.mean():.1f}, "
+      f"{nats('jvae', few).mean():.1f} nats, oracle {oracle.mean():.1f},\n"
       f"amortization gap {gap.mean():.1f}\non all {items['all']}: joint encoder {joint.mean():.1f}")
 
 
@@ -356,7 +357,7 @@ for target, met in reached.iterrows():
 # %%
 same = verdicts("refined_student", "jmvae_student")
 compared = pd.concat({"own decoders": own, "the same decoders": same})
-compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3)
+compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3).fillna("–")
 
 
 # %% [markdown]
