@@ -31,7 +31,7 @@ Each module is exported from the lesson of the same name, which explains it.
 """
 __version__ = "0.1.0"
 
-import ast, importlib, inspect, re, textwrap
+import ast, dataclasses, importlib, inspect, re, textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:                                         # for editors and type checkers
@@ -77,7 +77,7 @@ def __getattr__(name):
     if name not in _where: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f".{_where[name]}", __name__), name)
     globals()[name] = found
-    for f in [found] if inspect.isfunction(found) else _methods(found): _explain(f)
+    for f in [found] if inspect.isfunction(found) else [found, *_methods(found)]: _explain(f)
     return found
 
 
@@ -88,18 +88,19 @@ def _methods(cls):
             if inspect.isfunction(f) and (n == "__init__" or not n.startswith("_"))]
 
 
-def _explain(function):
+def _explain(thing):
     "Put the comments beside a signature's arguments into the docstring, where `help` shows them."
-    doc = function.__doc__ or ""
-    if "\nArguments\n" in doc: return
-    try: lines = inspect.getsource(function).splitlines()      # of what it wraps, if it does
+    doc, head = thing.__doc__ or "", "Arguments\n---------\n"
+    if head in doc or inspect.isclass(thing) and not dataclasses.is_dataclass(thing): return
+    try: lines = inspect.getsource(thing).splitlines()         # of what it wraps, if it does
     except OSError: return                                     # without its source: as it is
-    body = ast.parse(textwrap.dedent("\n".join(lines))).body[0].body[0].lineno
-    named = "|".join(inspect.signature(function).parameters) or "self"
-    found = re.findall(rf"(?m)^[^#\n]*?\b({named})\b(?:: [^=#\n]+?)?(?: ?= ?[^#\n]+?)?,? # (.+)$",
-                       "\n".join(lines[:max(1, body - 1)]))
-    if found: function.__doc__ = "\n".join([doc, "", "Arguments", "---------",
-                                            *(f"{n}: {text}" for n, text in found)]).lstrip()
+    body = ast.parse(textwrap.dedent("\n".join(lines))).body[0].body
+    if inspect.isclass(thing): body = [b for b in body if isinstance(b, ast.FunctionDef)] or body
+    named = "|".join(inspect.signature(thing).parameters) or "self"
+    found = re.findall(rf"(?m)^[^#\n]*?\b({named})\b(?:: [^=#\n]+?)?(?: ?= ?[^#\n]+?)?(?:,|\):)? # (.+)$",
+                       "\n".join(lines[:max(1, body[0].lineno - 1)]))
+    if found: thing.__doc__ = f"{doc}\n\n{head}".lstrip() + "\n".join(
+        f"{n}: {text}" for n, text in found)
 
 
 def __dir__(): return sorted([*__all__, "__doc__", "__version__"])    # not what it is made with

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'check_name', 'with_present', 'patterns', 'by_pattern', 'infer_each', 'as_said', 'as_tensor',
-           'as_double', 'column_floats', 'column_counts', 'plain_tensor', 'is_traced', 'check_finite', 'blame',
-           'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
+           'as_double', 'column_floats', 'column_counts', 'fractions_of', 'plain_tensor', 'is_traced', 'check_finite',
+           'blame', 'as_labels', 'with_holes', 'having', 'labels_of', 'subset_of', 'rows_of', 'visits']
 
 # %% ../nbs/09a_missing.ipynb #d78b4c23
 import copy, sys, warnings
+from collections.abc import Mapping
 import numpy as np
 import torch
 from .core import *
@@ -38,6 +39,8 @@ def with_present(pools, # dict: name -> (n_m, ...) the items there are
 def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
+    if not isinstance(batch, Mapping) or not batch:
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor (batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]
@@ -146,6 +149,12 @@ def column_counts(name, # for messages
     return x
 
 # %% ../nbs/09a_missing.ipynb #ffe3ccf8
+def fractions_of(x # (n, ...), perhaps larger than memory
+                ) -> list: # of the first, or empty
+    "What is no whole number."
+    parts = (p[p != p.round()] for p in x.split(4096)) if x.is_floating_point() else ()
+    return next((p[:1].tolist() for p in parts if len(p)), [])
+
 def plain_tensor(name, # for messages
                  x # tensor, array, list or table
                 ) -> torch.Tensor:

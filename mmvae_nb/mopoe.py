@@ -31,7 +31,9 @@ def subsets_of(names, # modality names
 class _Experts(MultimodalVAE):
     "One encoder per modality, and products of them."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
                  subsets: str = "powerset", # "powerset", "full" (MVAE) or "singletons" (MMVAE)
                  exact: bool = False # all subsets in the loss, instead of one drawn per item?
                 ):
@@ -77,13 +79,18 @@ class MoPoE(_Experts):
 class MVAE(MoPoE):
     "The product of all experts and the prior (Wu and Goodman, 2018): `MoPoE`'s full subset alone."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL terms
+                ):
         super().__init__(specs, latent, beta, subsets="full")
 
 class MMVAE(MoPoE):
     "The mixture of single experts (Shi et al., 2019), with the bound (2): `MoPoE`'s singletons."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
                  exact: bool = False # all experts in the loss, instead of one drawn per item?
                 ):
         super().__init__(specs, latent, beta, subsets="singletons", exact=exact)

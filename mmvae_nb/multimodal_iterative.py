@@ -55,8 +55,10 @@ class IterativeTeacher(MultimodalVAE):
     needs_all = refines = True
 
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
-                 steps: int = 4, # T
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
+                 steps: int = 4, # T, refinements of each start
                  refiner: str = "ours", # "ours" (`Refiner`) or "marino" (`MarinoRefiner`)
                  decoders: str = "mean", # trained on the "mean" over t, the "last" one, or "frozen"
                  hidden: int = 512, # width of the refiner
@@ -165,7 +167,7 @@ class IterativeTeacher(MultimodalVAE):
 #| code-summary: "Function: on_decoders"
 @checked
 def on_decoders(model: MultimodalVAE, # a trained `MultimodalVAE`
-                steps: int = 4, # T
+                steps: int = 4, # T, refinements of each start
                 replay: float = 0.6, # share of a batch that continues earlier refinements
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:

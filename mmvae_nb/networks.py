@@ -9,7 +9,7 @@ __all__ = ['MOST_LATENT', 'MOST_DRAWS', 'COARSE', 'MOST_WEIGHT', 'SPECS', 'check
            'UnimodalEncoder', 'JointEncoder']
 
 # %% ../nbs/02e_networks.ipynb #5f5ec48c
-import copy, importlib
+import copy, importlib, inspect
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable
@@ -67,7 +67,9 @@ class ModalitySpec:
 
     def of_model(self, name # its key in a batch
                 ):
-        "The same as a part of one model: a likelihood that is trained is copied."
+        """The same as a part of one model: a likelihood that is trained is copied. `MmvaeError` for
+        a likelihood of other things than this modality's."""
+        _check_law(name, self)
         own = self.likelihood
         own = copy.deepcopy(own) if isinstance(own, nn.Module) else own
         return replace(self, name=name, likelihood=own)
@@ -115,6 +117,23 @@ def _check_likelihood(p):
         raise MmvaeError(f"likelihood: got {', '.join(lost)} to train in {type(p).__name__}, "
                          "which is no nn.Module, allowed: a class of nn.Module (or it would be "
                          "neither trained nor saved)")
+
+def _check_law(name, spec):
+    "Refuse a likelihood that does not take (x, params), or is of tokens where there are none."
+    law, kind = spec.likelihood, spec.modality.kind if spec.modality else None
+    what, tokens = type(law).__name__, kind in ("text", "categories")
+    try: inspect.signature(law.log_prob).bind(None, None)
+    except ValueError: pass                                          # of C: it has no signature
+    except TypeError as e:
+        raise MmvaeError(f"likelihood of {name}: got a {what}, whose log_prob does not take "
+                         "(x, params), allowed: one such as Gaussian(0.2), or your own") from e
+    of_numbers = ("image", "vector", "sequence", "counts", "binary", "table")
+    if isinstance(law, Categorical) and kind in of_numbers:
+        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
+                         f"{kind}: one of numbers, such as Gaussian(0.2)")
+    if tokens and type(law) in (Laplace, Gaussian, Bernoulli):
+        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
+                         f"{kind}: Categorical(), or your own")
 
 def _suited(decoder, likelihood):
     "A decoder of this lesson, without its sigmoid where the likelihood takes logits."

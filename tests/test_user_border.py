@@ -259,3 +259,23 @@ def test_keys_may_be_arrays_of_whole_numbers():
     refused(lambda: make({"a": np.arange(39), "b": np.arange(40)}), "(39,)", "(40,)", starts="keys of a: got")
     numbers = pd.factorize(pd.concat([pd.Series(names), pd.Series(names[::-1])]))[0]  # as the message says
     assert torch.equal(make({"a": numbers[:40], "b": numbers[40:]}).batch(0, 8)["a"], known.batch(0, 8)["a"])
+
+
+# ---- what was accepted, and refused only by the first loss
+
+def test_fractions_are_no_counts_from_the_start():
+    counts = np.full((9000, 3), 2., dtype="float32")
+    assert TensorData({"a": counts}, kinds={"a": "counts"}).modalities["a"].kind == "counts"
+    counts[8999, 1] = 2.5                                       # beyond the first part that is looked at
+    refused(lambda: TensorData({"a": counts}, kinds={"a": "counts"}), "2.5", "whole number", starts="counts of a")
+
+def test_a_likelihood_of_other_things_is_refused_by_a_model_of_one_modality_too():
+    from mmvae_nb.vae import VAE
+    specs = default_specs(quiet(lambda: TensorData({"a": A})).modalities)
+    refused(lambda: VAE(replace(specs["a"], likelihood=Categorical()), "a"), "Categorical", "vector",
+            starts="likelihood of a")
+
+@pytest.mark.parametrize("batch", [3, None, {}, [A]])
+def test_items_are_inferred_from_batches_only(batch):
+    from mmvae_nb.missing import infer_each
+    refused(lambda: infer_each(model(), batch), starts="batch: got")

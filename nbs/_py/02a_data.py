@@ -325,7 +325,9 @@ def _check_pool(modality, pools):
     if kind in ("text", "categories"):
         in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
         in_range(f"tokens of {name}", low, 0)
-    if kind == "counts": in_range(f"counts of {name}", low, 0)
+    if kind == "counts":
+        in_range(f"counts of {name}", low, 0)
+        for v in fractions_of(pool): in_range(f"counts of {name}", v, whole=True)
     for v in (low, high)*(kind == "binary"): in_range(f"values of {name}", v, 0, 1)
     if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
         raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "

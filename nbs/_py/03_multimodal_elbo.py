@@ -24,7 +24,6 @@
 
 # %%
 #| export
-import inspect
 from collections.abc import Mapping
 import torch
 from torch import nn
@@ -160,7 +159,6 @@ class _Modalities(Remembers, nn.Module):
                 ):
         super().__init__()
         _check_names(specs)
-        for n, s in specs.items(): _check_law(n, s)
         self.specs = {n: s.of_model(n) for n, s in specs.items()}
         self.latent = in_range("latent", latent, low=1, high=MOST_LATENT, whole=True)
         self.beta, self.teacher = in_range("beta", beta, low=0), None   # students have a teacher
@@ -370,23 +368,6 @@ def _check_names(specs):
                              "that are no attribute of torch's ModuleDict, and not "
                              f"{PRESENT!r}")
         check_name(n)
-
-def _check_law(name, spec):
-    "Refuse a likelihood that does not take (x, params), or is of tokens where there are none."
-    law, kind = spec.likelihood, spec.modality.kind if spec.modality else None
-    what, tokens = type(law).__name__, kind in ("text", "categories")
-    try: inspect.signature(law.log_prob).bind(None, None)
-    except ValueError: pass                                          # of C: it has no signature
-    except TypeError as e:
-        raise MmvaeError(f"likelihood of {name}: got a {what}, whose log_prob does not take "
-                         "(x, params), allowed: one such as Gaussian(0.2), or your own") from e
-    of_numbers = ("image", "vector", "sequence", "counts", "binary", "table")
-    if isinstance(law, Categorical) and kind in of_numbers:
-        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
-                         f"{kind}: one of numbers, such as Gaussian(0.2)")
-    if tokens and type(law) in (Laplace, Gaussian, Bernoulli):
-        raise MmvaeError(f"likelihood of {name}: got a {what}, allowed for a modality of kind "
-                         f"{kind}: Categorical(), or your own")
 
 def _check_items(name, x, modality):
     "Refuse what is no batch of this modality's items, as far as its shape can tell."

@@ -139,7 +139,9 @@ class _JointAndOwn(MultimodalVAE):
 class JMVAE(_JointAndOwn):
     "JMVAE-kl (Suzuki et al., 2016, eq. 8): joint and unimodal encoders trained together."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
                  alpha: float = 0.1, # weight of the unimodal divergences
                  warm_up: int = 200 # updates over which alpha grows from 0 to its value
                 ):
@@ -301,7 +303,9 @@ table.round(1)
 class JVAEWithStudents(JMVAE):
     "A JVAE; its students, distilled meanwhile, train the decoders but not its posterior; eq. (4)."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
                  share: float = 0.5 # of the decoders' reconstruction that starts from students
                 ):
         super().__init__(specs, latent, beta, alpha=1.0, warm_up=0)

@@ -152,7 +152,9 @@ ax.set(xlim=(-2.5, 2.5), ylim=(-1.1, 1.1), aspect="equal"); ax.axis("off");
 class MVTCAE(MultimodalVAE):
     "Product of experts with conditional bottlenecks (Hwang et al., 2021), eq. (5)."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0,
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0, # weight of the KL terms
                  alpha: float = 5/6 # between the plain (0) and the conditional (1) bottleneck
                 ):
         super().__init__(specs, latent, beta)
@@ -363,7 +365,10 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 class CRMVAE(MVTCAE):
     "`MVTCAE`'s divergences; each encoder alone reconstructs its modality, too; eq. (7)."
     @checked
-    def __init__(self, specs: dict[str, ModalitySpec], latent: int = 20, beta: float = 1.0):
+    def __init__(self, specs: dict[str, ModalitySpec], # per modality
+                 latent: int = 20, # latent coordinates
+                 beta: float = 1.0 # weight of the KL terms
+                ):
         super().__init__(specs, latent, beta, alpha=len(specs)/(len(specs) + 1))
 
     def loss(self, batch) -> Loss:

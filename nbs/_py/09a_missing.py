@@ -20,6 +20,7 @@
 # %%
 #| export
 import copy, sys, warnings
+from collections.abc import Mapping
 import numpy as np
 import torch
 from mmvae_nb.core import *
@@ -109,6 +110,8 @@ batch
 def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
+    if not isinstance(batch, Mapping) or not batch:
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor (batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]
@@ -259,6 +262,12 @@ def column_counts(name, # for messages
 
 # %%
 #| exports
+def fractions_of(x # (n, ...), perhaps larger than memory
+                ) -> list: # of the first, or empty
+    "What is no whole number."
+    parts = (p[p != p.round()] for p in x.split(4096)) if x.is_floating_point() else ()
+    return next((p[:1].tolist() for p in parts if len(p)), [])
+
 def plain_tensor(name, # for messages
                  x # tensor, array, list or table
                 ) -> torch.Tensor:
