@@ -22,7 +22,8 @@ def test_help_says_what_every_argument_is_for(name):
 def test_help_says_what_every_argument_of_a_class_is_for(name):
     cls = getattr(m, name)
     if issubclass(cls, (Exception, tuple)) or cls.__init__ is object.__init__: return
-    said, kinds = f"{cls.__doc__}\n{cls.__init__.__doc__}", (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    said = f"{cls.__doc__}\n{cls.__init__.__doc__}"
+    kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     asked = [n for n, p in inspect.signature(cls.__init__).parameters.items() if n != "self" and p.kind not in kinds]
     assert said.count("Arguments\n") <= 1, said
     for argument in asked: assert f"\n{argument}: " in said or f"`{argument}`: " in said, (argument, said)
