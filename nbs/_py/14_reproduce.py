@@ -87,7 +87,7 @@ SCALES = { # from the smallest to the largest
                        precision="bf16"),
     "twice": Scale("real", None, 20000, 10000, 10000, 2000, 64, 4, 1, 5000, 1500, 800, 32, 180,
                    precision="float32"),
-    "equal_time": Scale("real", None, 28500, 14250, 14250, 2000, 64, 4, 1, 5000, 1500, 800, 32,
+    "equal_time": Scale("real", None, 33000, 16500, 16500, 2000, 64, 4, 1, 5000, 1500, 800, 32,
                         180, precision="float32"),
     "paper": Scale("real", None, 40000, 20000, 20000, 5000, 256, 4, 3, 5000, 10000, 4000, 32, 600),
 }
