@@ -15,7 +15,7 @@ from mmvae_nb.experiments.graph import Options
 
 BAD = {
     "scale": (["reproduce", "--scale", "big"],
-              "scale: got 'big', allowed: smoke, quick, real, long, long_bf16, twice, equal_time, paper"),
+              "scale: got 'big', allowed: smoke, quick, real, half, long, long_bf16, twice, equal_time, paper"),
     "scale of table": (["table", "--scale", "big"], "scale: got 'big'"),
     "scale of generate": (["generate", "mopoe", "--scale", "big", "--given", "mnist"], "scale: got 'big'"),
     "part": (["reproduce", *SMOKE, "--part", "slides"],
@@ -70,7 +70,7 @@ def test_outside_the_project_one_line(tmp_path, monkeypatch, capsys):
 def test_the_exit_code_of_a_real_process(project):
     r = run("reproduce", "--scale", "big", cwd=project)
     assert r.returncode == 2 and r.stdout == ""
-    allowed = "smoke, quick, real, long, long_bf16, twice, equal_time, paper"
+    allowed = "smoke, quick, real, half, long, long_bf16, twice, equal_time, paper"
     assert r.stderr == f"mmvae: scale: got 'big', allowed: {allowed}\n"
 
 def test_a_second_run_in_the_same_folder_is_refused(project, capsys):

@@ -214,7 +214,7 @@ def test_budgets_and_sizes_are_sane():
 
 @pytest.mark.parametrize("call, words", [
     (lambda: jobs_for("huge"),
-     "scale: got 'huge', allowed: smoke, quick, real, long, long_bf16, twice, equal_time, paper"),
+     "scale: got 'huge', allowed: smoke, quick, real, half, long, long_bf16, twice, equal_time, paper"),
     (lambda: jobs_for("smoke", dataset="mnist"), "dataset: got 'mnist', allowed: mnist_svhn_text"),
     (lambda: jobs_for("smoke", part="slides"),
      "part: got 'slides', allowed: headline, mnist_svhn_text, products_of_students"),

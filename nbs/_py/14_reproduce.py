@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the scales (`smoke`, `quick`, `real`, `long`, `long_bf16`, `twice`, `equal_time`, `paper`) and what each of them fixes;
+# - the scales (`smoke`, `quick`, `real`, `half`, `long`, `long_bf16`, `twice`, `equal_time`, `paper`) and what each of them fixes;
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
@@ -81,6 +81,8 @@ SCALES = { # from the smallest to the largest
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
+    "half": Scale("real", None, 5000, 2500, 2500, 1000, 64, 4, 3, 5000, 1500, 800, 32, 45,
+                  precision="float32"),
     "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90,
                   precision="float32"),
     "long_bf16": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 3, 5000, 1500, 800, 32, 90,
@@ -94,13 +96,13 @@ SCALES = { # from the smallest to the largest
 
 
 # %% [markdown]
-# `real` is an evening's look, `long` what lesson 11 reports. Three scales ask one question each of `long`, and differ from it in nothing else but the number of seeds: `long_bf16`, does mixed precision change the numbers; `twice`, do twice the updates change the order; `equal_time`, what does the student of a JVAE become in the minutes that an iterative teacher and its student take at `long` (lesson 11)? The last is meant for that student alone: `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student`. So these four say which precision they mean, and don't leave it to the machine.
+# `real` is an evening's look, `long` what lesson 11 reports. Four scales ask one question each of `long`, and differ from it in nothing else but the number of seeds: `half`, what does each ingredient of the refiner do (`--part refiner_ingredients`), as half the updates tell it for half the price; `long_bf16`, does mixed precision change the numbers; `twice`, do twice the updates change the order; `equal_time`, what does the student of a JVAE become in the minutes that an iterative teacher and its student take at `long` (lesson 11)? The last is meant for that student alone: `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student`. So these five say which precision they mean, and don't leave it to the machine.
 
 # %%
 def differ(a, b): return {f.name for f in dataclasses.fields(Scale) if getattr(SCALES[a], f.name) != getattr(SCALES[b], f.name)}
 assert differ("long", "long_bf16") == {"precision", "seeds"}
 LENGTH = {"updates", "student_updates", "refiner_updates", "seeds", "budget"}
-assert differ("long", "twice") == differ("long", "equal_time") == LENGTH
+assert differ("long", "twice") == differ("long", "equal_time") == differ("long", "half") == LENGTH
 
 
 # %% [markdown]
