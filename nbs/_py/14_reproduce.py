@@ -81,7 +81,7 @@ SCALES = { # from the smallest to the largest
     "smoke": Scale("rendered", 200, 3, 3, 3, 2, 16, 2, 1, 100, 80, 10, 16, 1, device="cpu"),
     "quick": Scale("rendered", None, 2000, 800, 600, 200, 32, 3, 1, 3000, 800, 400, 16, 8),
     "real": Scale("real", None, 2800, 1600, 2400, 400, 64, 4, 3, 5000, 1500, 800, 32, 40),
-    "half": Scale("real", None, 5000, 2500, 2500, 1000, 64, 4, 3, 5000, 1500, 800, 32, 45,
+    "half": Scale("real", None, 5000, 2500, 2500, 2000, 64, 4, 3, 5000, 1500, 800, 32, 45,
                   precision="float32"),
     "long": Scale("real", None, 10000, 5000, 5000, 2000, 64, 4, 5, 5000, 1500, 800, 32, 90,
                   precision="float32"),
