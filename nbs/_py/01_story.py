@@ -10,7 +10,7 @@
 # - what the ELBO is, and what an encoder loses by it;
 # - the method of this course: climb from one view by the gradient of all, then teach a student.
 #
-# No neural network and no training: every number on this page has a formula. Fifteen minutes to read; runs in about ten seconds on a laptop CPU.
+# No neural network and no training: every number on this page has a formula. Runs in about ten seconds on a laptop CPU.
 # :::
 
 # %%

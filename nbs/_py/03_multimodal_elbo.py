@@ -118,7 +118,7 @@ specs = default_specs(train.modalities)
 # \end{aligned}\tag{2}
 # $$
 #
-# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$, equation (3) of lesson 02. Either way, comparing ELBOs of one item compares KL distances to the same target, no matter how each posterior was obtained.
+# For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$, as in equation (3) of lesson 01. Either way, comparing ELBOs of one item compares KL distances to the same target, no matter how each posterior was obtained.
 #
 # By hand it is five lines. The encoder sees all three modalities and answers with one bell; each modality has a decoder of its own:
 

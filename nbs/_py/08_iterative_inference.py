@@ -102,7 +102,7 @@ def gradient_step(rate):
 
 
 # %% [markdown]
-# In the toy it climbs to the true posterior, $\mathcal N(x/2, \frac12)$:
+# In a toy with prior $\mathcal N(0, 1)$ and $x \sim \mathcal N(z, 1)$, where the true posterior is $\mathcal N(x/2, \frac12)$, it climbs there:
 
 # %%
 path = refine_simply(known, q, gradient_step(.3), 40)
@@ -193,7 +193,7 @@ pd.DataFrame(rows).T.rename_axis("rate")
 #
 # ## The learned way
 #
-# Marino et al. train a network $f$ that sees where it is and which way is up, and says where to go:
+# Write $\lambda = (\mu, \log\sigma^2)$ for the parameters of a posterior and $q_\lambda$ for the posterior that has them. Marino et al. train a network $f$ that sees where it is and which way is up, and says where to go:
 #
 # $$
 # \begin{aligned}

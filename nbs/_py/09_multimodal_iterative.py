@@ -48,7 +48,7 @@ set_style()
 # %% [markdown]
 # ## One change of view
 #
-# Lesson 03 ended with posteriors on a line. The joint one stood near the ideal $q^*(z \mid x_1, \dots, x_M)$, those from one modality
+# Lesson 03 ended with posteriors on a line. The joint one stood far ahead (how far from the ideal $q^*(z \mid x_1, \dots, x_M)$, lesson 07 measures), those from one modality
 # far away. Lessons 04 to 06 trained encoders that answer for a part. Lesson 08 had a tool that moves a posterior towards the ideal, whatever it started from, if it is given
 # the ELBO to climb. So start at a *unimodal* posterior and climb the *multimodal* ELBO.
 #
@@ -612,11 +612,11 @@ interact(at, t=(0, 8), start=list(specs));
 # ## The catch: it needs what is missing
 #
 # The refined posterior has *seen* all modalities, through the gradient. So its "MNIST → SVHN" pictures are no cross-modal generation, and where a modality is missing there is no ELBO of all to climb. The way out is a second network for each modality, a *student*. It sees one modality only, and is trained to answer what the refinement from that same
-# modality answered. For that the teacher has `targets`.
+# modality answered. (The method `targets` of the teacher gives these answers.)
 #
 # The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer. In runs on real data the street numbers that it draws are far less like real ones than the student's ([lesson 10](10_distillation.ipynb#why-not-the-start)). [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE. [Lesson 11](11_findings.ipynb) says what both were worth in long runs.
 #
-# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for. A teacher that was trained with one or two steps must not be used with many more. Both are measured in lesson 11.
+# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for. A teacher that was trained with one or two steps must not be used with many more. Both are measured in lesson 11 ([which T?](11_findings.ipynb#which-t)).
 #
 # ## What goes wrong
 #

@@ -66,7 +66,7 @@ pair = ("iterative_student", "jmvae_student")
 pd.DataFrame({said: lead_of(*pair, *what) for said, what in LEADS.items()}).T
 
 # %% [markdown]
-# *Ahead by* is positive where the iterative student is better, with a 95 % interval over the seeds; *supported*: all of it is above zero, *contradicted*: below, *open*: neither, and always where there is one seed only. So its pictures show what was given more often. Its digits are better by our classifiers, which ImageNet's features leave open, and its street numbers are worse by both. The class can be read off its latent variable no better, and its teacher is as hard to imitate.
+# *Ahead by* is positive where the iterative student is better, with a 95 % interval over the seeds; *supported*: all of it is above zero, *contradicted*: below, *open*: neither, and always where there is one seed only. So its pictures show what was given more often. Its digits are better by our classifiers, which ImageNet's features leave open, and its street numbers are worse by both. Whether the class can be read off its latent variable better, or its teacher imitated more easily, is open, and the intervals are narrow: any difference is small.
 #
 # That is a comparison of two recipes, and they differ in more than the targets:
 
@@ -85,7 +85,7 @@ def recipe(method, decoders, targets, items):
     chain = [*teachers_of(method), method]
     runs = [read_json(run_paths(RESULTS, DATA, m, 0)["run"]) for m in chain]
     warm = '"warm_start": true' in runs[-1]["parameters"]["settings"]
-    rates = "{:g}, then {:g}".format(*(r["parameters"]["lr"] for r in runs))
+    rates = "teacher {:g}, student {:g}".format(*(r["parameters"]["lr"] for r in runs))
     paid = sum(minutes(m, r["updates"]) for m, r in zip(chain, runs))
     return {"decoders were trained on": decoders, "targets": targets,
             "peak learning rate": rates,
@@ -98,9 +98,9 @@ pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
                           "a third of the items")}.items()}).rename_axis("differs")
 
 # %% [markdown]
-# The rate was searched on validation items, alike for both teachers, and each got what served it best (lesson 14g); it was not exchanged since. A JVAE has no encoders of single modalities to start from. And an item is refined from one of its modalities, drawn at random, so it teaches one student of the three.
+# The rate was searched on validation items, alike for both teachers, and each got what served it best (lesson 14g). A JVAE has no encoders of single modalities to start from. And an item is refined from one of its modalities, drawn at random, so it teaches one student of the three.
 #
-# So "refined targets make better students" does not follow from the first table. Further down four of the differences are taken by themselves: [targets and decoders](#is-it-the-inference-or-the-decoders), which help only together; [the start](#warm-or-cold), which explains little of the lead; and [longer training of the JVAE](#more-minutes-for-the-jvae), which with one seed makes up for most of it in FID and for less than half in coherence.
+# So "refined targets make better students" does not follow from the first table. Controls further down exchange some of it: [targets and decoders](#is-it-the-inference-or-the-decoders), which help only together; [the start](#warm-or-cold), which explains little of the lead (one seed); and [longer training of the JVAE](#more-minutes-for-the-jvae), which makes up for most of it in FID and for less than half in coherence (one seed). Two differences were never varied alone: the learning rate, which changes along with the decoders, and that an item teaches one student of three.
 #
 # ## What was run
 #
@@ -181,14 +181,19 @@ table.round({"FID": 1, "FID, ImageNet": 0}).round(3).astype({"seeds": int})
 #
 # ## The two hypotheses
 #
-# The talk has two (slide 33). *First*: iterative inference lets a single modality reach the shared representation. *Second*: it closes the gap of the joint encoder as well, so it infers better than JMVAE does. Both are tested by what students draw and represent (FID, coherence, linear accuracy), and the second by the KL from teacher to student, which the talk expects to be smaller for the iterative teacher (slides 66 to 69).
+# The talk has two (slide 33). Here is what each is tested by:
+#
+# 1. *Iterative inference lets a single modality reach the shared representation.* By what students draw and represent: FID, coherence, linear accuracy (this section and the next).
+# 2. *It closes the gap of the joint encoder as well, so it infers better than JMVAE does.* Directly, in nats, on decoders that both share ([Does refining work?](#does-refining-work)). And by a consequence that the talk expects (slides 66 to 69): a smaller KL from the teacher to its student.
+#
+# Each line has a verdict of its own. A hypothesis holds *in part* where some of its lines are supported or met and others are not.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Predict, then open: which would you bet on?
 #
 # You know lessons 07 to 10. Bet on each line of the next table before you look: is the student of the refined posterior ahead of the student of the joint encoder in FID, in coherence, in linear accuracy? And whose KL from teacher to student is smaller?
 #
-# *What to consider.* If the refined posterior has closed part of the joint encoder's gap, its targets are nearer to the truth; whether $q_4$, the target, has done so is measured further down. Refined targets are also narrower, and they depend on the noise of the climb: both make a KL to them larger. And the two teachers trained their decoders on different posteriors, which no sentence about inference covers.
+# *What to consider.* If the refined posterior has closed part of the joint encoder's gap, its targets are nearer to the truth; whether $q_4$ has done so is measured further down, for a refiner on the JVAE's decoders and not for the iterative teacher itself. Refined targets are also narrower, and they depend on the noise of the climb: both make a KL to them larger. And the two teachers trained their decoders on different posteriors, which no sentence about inference covers.
 # :::
 
 # %%
@@ -233,7 +238,7 @@ eyes.astype({c: float for c in eyes if c not in ("seeds", "verdict")}).round(1)
 # %% [markdown]
 # The mean over four directions hides a division. By our classifiers the iterative students draw the better *digits*, and ImageNet's features leave that open. By both kinds of features the JMVAE students draw the better *street numbers*. So the two FIDs of a mean disagree not because one network is blind, but because ImageNet's distances are largest for street numbers and rule its mean. In the table of all methods above, ImageNet's features put CRMVAE, its students and MVTCAE's first, and the iterative students behind all other students.
 #
-# The picture above says how: the iterative student's numbers are right more often, and softer. Why softer? Perhaps because of the decoders. They were trained on vague posteriors as well, and the best answer to a vague posterior is an average. MMVAE and MoPoE support this guess: their decoders see many vague posteriors, and they draw the greyest pictures of all.
+# What is worse about them? They are fainter: [lesson 10](10_distillation.ipynb#students-of-the-refined-teacher) measures less contrast than in the JMVAE student's. Why fainter? Perhaps because of the decoders. They were trained on vague posteriors as well, and the best answer to a vague posterior is an average. MMVAE and MoPoE support this guess: their decoders see many vague posteriors, and they draw the greyest pictures of all.
 #
 # Each teacher has its own decoders here, as in the talk.
 #
@@ -258,7 +263,7 @@ Instrument("talk-line", "../nbs/instruments/talk-line.json")
 # %% [markdown]
 # ## Does refining work?
 #
-# On the JVAE's frozen decoders all is measured on one ruler: the joint encoder, the best Gaussian of each item (the oracle, 600 steps of Adam), and posteriors that start from *one* modality and are refined by the gradient of all.
+# Only on decoders that both share can a refined posterior and a joint encoder be measured with one ruler. So the JVAE's decoders are frozen, and a refiner and its starts are trained anew on them. **It is not the iterative teacher of the tables above**, which has decoders of its own and no joint encoder to be compared with. On the ruler stand the JVAE's joint encoder, the best Gaussian of each item (the oracle, 600 steps of Adam), and posteriors that start from *one* modality and are refined by the gradient of all.
 
 # %%
 #| code-fold: true
@@ -278,7 +283,7 @@ print(f"on the {items['oracle']} test items that have an oracle: joint encoder "
 
 
 # %% [markdown]
-# (The oracle is dear, so it has fewer items. Nats are those of the weighted objective, lesson 07, equation 5.) The lead over the joint encoder of the same seed, and the share of its gap that is closed:
+# (The oracle is dear, so it has fewer items. Nats are those of the weighted objective, lesson 03.) The lead over the joint encoder of the same seed, and the share of its gap that is closed:
 
 # %%
 #| code-fold: true
@@ -315,7 +320,7 @@ axes[-1].set_xlabel("gradient evaluations")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=1);
 
 # %% [markdown]
-# Marino's refiner may have fewer seeds than ours, so the lines are not to be compared to the last nat. On the seeds that both have, the share of the gap closed at $t = 16$:
+# On the seeds that both refiners have, the share of the gap closed at $t = 16$:
 
 # %%
 #| code-fold: true
@@ -426,7 +431,7 @@ def trained(method):
 pd.DataFrame({letter: trained(m) for letter, (_, _, m) in HALVES.items()}).T
 
 # %% [markdown]
-# Seed by seed:
+# Seed by seed. B and C have three seeds, so the table above has the means of those three for all four, and A and D differ a little from the tables further up; the last rows here, *both*, have all five:
 
 # %%
 #| code-fold: true
@@ -461,7 +466,9 @@ axes[-1].set_xlabel("ahead by");
 
 
 # %% [markdown]
-# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Refined targets on decoders that have met refined posteriors only are worse than the joint encoder's in FID, open in coherence, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence. A reason may be that the decoders then meet the whole way from the vague to the refined posterior, and that the students' posteriors lie somewhere on it; that was not measured. Against A, reading the class off the mean of $z$ gains by nothing.
+# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Why the loss is that large was not found out. Refined targets on decoders that have met refined posteriors only are worse than the joint encoder's in FID, open in coherence, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence. A reason may be that the decoders then meet the whole way from the vague to the refined posterior, and that the students' posteriors lie somewhere on it; that was not measured. Against A, reading the class off the mean of $z$ gains by nothing.
+#
+# Refined targets alone were tried twice, then, and the two trials differ. On the JVAE's decoders, which stay as they are, they change next to nothing (one seed; the block *the same decoders* above). On decoders that were trained on $q_T$ only (C, three seeds) FID is worse. In neither do they lead.
 #
 # So "the refined targets did it" and "the decoders did it" are both too simple. What the runs support is an *interaction*: decoders trained along the refinement make targets useful that are of no use to other decoders. That is a statement about these networks and this data set; and as the two rows with exchanged decoders are different trainings with losses of their own, it is evidence and not a proof.
 #
@@ -519,7 +526,7 @@ for q, starts in nearer.items():
 
 
 # %% [markdown]
-# So this control has not yet tried better targets where the line for $q_4$ lacks a start. Only students of $q_{16}$ would be a fair test of better inference, and only from the starts in its line; they are part `attribution` of lesson 14 and have not been run.
+# A start that is missing from the line of $q_4$ gives targets that are no better than the joint encoder's, so from there this control has not tested better targets. Students of $q_{16}$ would, from the starts in its line. That one piece of part `attribution` (lesson 14) has not been run.
 #
 # ## Is the iterative teacher easier to imitate?
 
@@ -579,7 +586,7 @@ pd.DataFrame({f"trained with T = {T}": row(m) for T, m in trained.items()}).T.ro
 #
 # ## Does longer training change it?
 #
-# The same methods after 2,800 updates (scale `real`), after the 10,000 of this page, and with one seed after 20,000 (scale `twice`, its students 10,000). Between the first two the rates and the warm start of one student differ as well; between the last two only the length does:
+# The same methods after 2,800 updates (scale `real`), after the 10,000 of this page, and with one seed after 20,000 (scale `twice`, its students 10,000). Between the first two the rates of MoPoE and of the iterative teacher differ as well, and the warm start of its students; between the last two only the length does:
 
 # %%
 #| code-fold: true
@@ -608,7 +615,7 @@ doubled = metric_rows(Path("../results/twice")).query("dataset == @DATA")
 ahead = {said: {scale: between(r, metric, where, sign)
                 for scale, r in {"real": shorter, "long": records, "twice": doubled}.items()}
          for metric, said, where, sign in CLAIMS}
-pd.DataFrame(ahead).T.round(3)
+pd.DataFrame(ahead).T.round(3).rename_axis("lead over the JMVAE student")
 
 
 # %% [markdown]
@@ -698,7 +705,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 # - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, by a whole interval, and no other method's mean is higher. They draw the better digits by our classifiers (open by ImageNet's features) and the worse street numbers by both. But the class can be read off their latent variable no better. Neither refined targets nor decoders that know single modalities do it alone; together they do.
 # - *With twice the updates*, and still fewer minutes, the JMVAE students come close in FID and not in coherence (one seed).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. That this makes better *students* is open.
-# - *The iterative teacher is easier to imitate.* A tie. And a KL to a teacher measures the teacher as much as the student.
+# - *The iterative teacher is easier to imitate*, the talk's expectation. Open: the interval has both signs, and it is narrow, so any difference is small. A KL to a teacher measures the teacher as much as the student, anyway.
 #
 # ## Exercises
 #

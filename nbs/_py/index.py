@@ -34,7 +34,7 @@
 # The method infers from one modality (one view), refines the answer step by step so that it explains *all* of them (by the gradient of the training objective, the ELBO), and then
 # distils the result into a *student* that needs that one modality only. Street numbers drawn from a handwritten digit, and from a word:
 #
-# ![Two blocks of street numbers, five rows each: the digit or word that was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, most of them the right number).](../results/long/figures/slide_36_cross_modal.png)
+# ![Two blocks of street numbers, five rows each: the digit or word that was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, the iterative student the right number more often).](../results/long/figures/slide_36_cross_modal.png)
 #
 # Pictures and numbers are of models of 10,000 updates, their students of 5,000, the numbers with five seeds. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers of SVHN's (of its first 10,000 the rest is for training and validation). FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*. In numbers, with what each comparison says about the talk's claim:
@@ -77,9 +77,9 @@ def values(table, metric, condition):
     "Of the iterative student beside the JMVAE student."
     t = pd.read_csv(f"../results/real/tables/{table}.csv").query("metric == @metric and condition == @condition")
     return " against ".join(f"{t.value[t.method == m].item():.{0 if metric == 'fid' else 2}f}" for m in (ours, other))
-Markdown(f"This is one data set. On the two others, with one seed and shorter runs, the iterative student's FID from text to image is the *worse* one: "
+Markdown(f"This is one data set. On the two others, with one seed and shorter runs, the iterative student's FID from text to image (features of that data set's own judge) is the *worse* one: "
          f"on birds {values('cub', 'fid', 'text->image')} ([lesson 12](12_birds.ipynb)), on faces {values('celeba', 'fid', 'text->image')}. "
-         f"(Of the posteriors' means instead of samples it is the better one on faces, {values('celeba', 'fid', 'text->image, mean of z')}.) "
+         f"(Decoded from the means of the posteriors instead of samples, it is the better one on faces, {values('celeba', 'fid', 'text->image, mean of z')}.) "
          f"And its faces have the attributes that were asked for a little more often, {values('celeba', 'attribute_agreement', 'text->image')} "
          f"([lesson 13](13_faces.ipynb)).")
 
@@ -88,9 +88,9 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers (so it is not comparable with published ones) or in those of a network trained on ImageNet; coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE, whose joint encoder sees everything. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher almost three times those of the JVAE, for as many updates.
+# A *JMVAE student* is, as in the talk, a student of the JVAE (joint VAE), whose one encoder sees everything. MoPoE, the usual baseline, mixes products of single encoders and has no student. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher about three times those of the JVAE, for as many updates.
 #
-# **The honest verdict.** On MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of the JMVAE students, as the talk says, and no other method's mean is higher. Whether they are the better *pictures* depends on what is drawn: digits better by our classifiers (open by ImageNet's features), street numbers softer and worse by both. The class can be read off their latent variable no better, and the iterative teacher is as hard to imitate as the other. All this is at equal updates. A JVAE with twice the updates, which still takes fewer minutes, has students that come close to the iterative students in FID (the mean over digits and street numbers) and not in coherence (one seed). Two things make an iterative student, and neither leads alone. Refined targets on the JVAE's decoders gained next to nothing (one seed, and there they were not yet the better targets); decoders that know single modalities lose much with joint targets (three seeds). Together they lead.
+# **The honest verdict.** On MNIST-SVHN-Text the iterative students' pictures show what was given more often than those of the JMVAE students, as the talk says, and no other method's mean is higher. Whether they are the better *pictures* depends on what is drawn: digits better by our classifiers (open by ImageNet's features), street numbers fainter ([lesson 10](10_distillation.ipynb#students-of-the-refined-teacher)) and worse by both. Whether the class can be read off their latent variable better, and whether the iterative teacher is easier to imitate, is open, and the intervals are narrow: any difference is small. All this is at equal updates. A JVAE with twice the updates, which still takes fewer minutes, has students that come close to the iterative students in FID (the mean over digits and street numbers) and not in coherence (one seed). Two things make an iterative student: *targets* that were refined, and *decoders* that were trained on the vague posteriors of single modalities, too. Neither leads alone. Refined targets gained next to nothing on the JVAE's decoders (one seed, and there they were not yet the better targets) and lost on decoders that were trained at the end of the climb only (three seeds); decoders that know single modalities lose much with joint targets (three seeds). Together they lead.
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
@@ -163,7 +163,7 @@ listed(course)
 #
 # ### If you have an hour
 #
-# The method and what became of it, from the home page to the verdicts. Leave out the code and the exercises. The minutes are those of the text; pictures, tables and formulas take the rest of the hour.
+# The method and what became of it, from the home page to the verdicts. Leave out the code and the exercises. The minutes are those of the text; pictures, tables and formulas take the rest of the hour. Names of other methods on the way (MVTCAE, CRMVAE, MMVAE, JMVAE-kl) have a line each in [the zoo](zoo.ipynb).
 
 # %%
 #| echo: false
@@ -193,8 +193,9 @@ assert 35 < sum(n for n, _ in plan) <= 50                # figures and formulas 
 Markdown("\n".join(f"1. {said} ({n} min)" for n, said in plan))
 
 # %% [markdown]
+# ### The workshop
 #
-# **The workshop** holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
+# It holds what the lessons are built with: plumbing, pictures, readers of data, judges, the machinery of the experiments. Skip it at first.
 
 # %%
 #| echo: false
