@@ -623,7 +623,7 @@ pd.DataFrame(ahead).T.round(3).rename_axis("lead over the JMVAE student")
 #
 # ### More minutes for the JVAE
 #
-# Equal updates are not equal minutes, and an iterative teacher takes almost three times those of a JVAE. Scale `twice` gave a JVAE and its students about two thirds of the minutes that the iterative teacher and its students had at `long`, by the pace of *Time and memory*. (Scale `equal_time` gives them all; where it has been run, it has a row.) One seed, the same in all rows:
+# Equal updates are not equal minutes, and an iterative teacher takes about three times those of a JVAE. So a JVAE and its students were trained for twice the updates (scale `twice`), and for the minutes that the iterative teacher and its students had at `long` (scale `equal_time`), by the pace of *Time and memory*. One seed, the same in all rows. (Each scale has classifiers of its own as judges, trained by one recipe, so FID compares to a few tenths.)
 
 # %%
 #| code-fold: true
