@@ -67,7 +67,7 @@ def step(q, g_mean, g_logvar, memory=None):
 # %%
 #| fig-cap: "Ellipses are posteriors (one standard deviation), purple the way of their means. From either modality alone, 24 steps up the ELBO of both lead to the same posterior."
 #| fig-alt: "A tall and a wide ellipse, each with a path of shrinking ellipses to one small ellipse in the middle."
-fig, ax = plt.subplots(figsize=(6, 3.4)); turn = torch.linspace(0, 6.3, 100)
+fig, ax = plt.subplots(figsize=(5.6, 4)); turn = torch.linspace(0, 6.3, 100)
 for style, (name, start) in zip(("-", "--"), seen_one.items()):
     path = refine(lambda q: -q.kl(ideal), start, step, 24)     # log p(x) is a constant: left out
     for t, q in enumerate(path):
@@ -77,7 +77,7 @@ for style, (name, start) in zip(("-", "--"), seen_one.items()):
     ax.plot(*torch.cat([q.mean for q in path]).T, ".:", color=ROLE_COLOURS["gradient"])
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
 ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal")
-fig.legend(loc="outside right upper");
+fig.legend(loc="outside lower center", ncols=3);
 
 # %% [markdown]
 # The same by hand, with three views and what is generated on the way. Choose a start and step. The first two views know one direction each and are broad in the other. The third says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right are the six generations. At $t = 0$ they are guesses. From $t = 1$ on the gradient has shown them the blue line that they are to hit.
@@ -468,8 +468,9 @@ assert all(abs(c[8] - c[4]) < 20 for c in curves.values())  # and then it is fla
 # %%
 #| fig-cap: "Negative ELBO of the full triple, refined from one modality. Training had T = 3, so the curve beyond is extrapolation: it stays flat up to t = 8."
 #| fig-alt: "Three falling curves, one for each starting modality, against the iteration t."
-line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
-           xlabel="iteration t", ylabel="negative ELBO (nats)", colour=ROLE_COLOURS["teacher"]);
+ax = line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
+                xlabel="iteration t", ylabel="negative ELBO (nats)",
+                ax=plt.subplots(figsize=(5.7, 3.2))[1], colour=ROLE_COLOURS["teacher"])
 
 
 # %% [markdown]
@@ -560,7 +561,7 @@ fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 words = train.modalities["text"].decode
 def strips(frames):
     "For each pair of modalities the data, then what q_t's mean decodes to."
-    rows = {}
+    rows = {"t": ["data", *"01248"]}
     for a, b in pairs:
         data = item[b] if b == "text" else as_float(item[b])
         made = torch.cat([data, *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
