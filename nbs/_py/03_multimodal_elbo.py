@@ -520,7 +520,7 @@ jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
 
 # %% [markdown]
-# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about a third of its digits can be read, and its street numbers are still near grey. It is a weak model, so what follows counts in nats; pictures of models that work come with the methods that can do with one modality (lesson 10).
+# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about half of these digits can be read, and its street numbers are still near grey. It is a weak model, so what follows counts in nats; pictures of models that work come with the methods that can do with one modality (lesson 10).
 
 # %%
 #| fig-cap: "Validation triples (above) and what the JVAE, after 1,000 updates of 32 triples, makes of their joint posterior's mean (below)."
@@ -539,7 +539,7 @@ generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(join
 # ::: {.callout-tip collapse="true"}
 # ## Predict, then open: four answers, one from each modality with zeros for the rest, and one that is just the prior. Which is the worst?
 #
-# The handwritten digit with zeros, by 927 nats worse than the prior, which has seen nothing. Black is not "no street number". It is a street number that is black all over, beside the word "aaaaaaaa" (token 0 is an a), and the encoder answers as if it had really seen them. The word with zeros is the nearest of the three, 1,458 nats behind the joint posterior.
+# The handwritten digit with zeros, by 633 nats worse than the prior, which has seen nothing. Black is not "no street number". It is a street number that is black all over, beside the word "aaaaaaaa" (token 0 is an a), and the encoder answers as if it had really seen them. The word with zeros is the nearest of the three, 1,495 nats behind the joint posterior.
 # :::
 
 # %%
@@ -584,8 +584,8 @@ ax.set(xlabel="ELBO of all modalities (weighted nats)", yticks=range(len(gap)),
        yticklabels=sorted(gap, key=lambda name: -gap[name]));
 
 # %% [markdown]
-# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,458 nats behind. MNIST with zeros
-# is even worse than the prior, by 927 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,495 nats behind. MNIST with zeros
+# is even worse than the prior, by 633 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
 # (What a network says of a thing unlike all of its training is shaky. Trained on two processors, whose rounding differs, the joint posterior moved by 31 nats and the imputed ones by 5 to 317; their order stayed.)
 # In pictures, for the word alone:
 
