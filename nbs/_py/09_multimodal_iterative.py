@@ -532,13 +532,14 @@ for whose in ("shipped", "a minute"):
     means = apart[whose, "distance of the means"]
     assert means == sorted(means, reverse=True) and means[-1] < .55*means[0]
 assert 100 < apart["shipped", "KL (nats)"][-1] < apart["shipped", "KL (nats)"][0]
-assert apart["a minute", "KL (nats)"][-1] > 5*apart["a minute", "KL (nats)"][0]
+kl = apart["a minute", "KL (nats)"]
+assert min(kl) < .9*kl[0] and kl[-1] > 1.5*kl[0]
 
 # %% [markdown]
 # The means come closer from column to column, by half or more in eight steps, for both teachers. The KL does not go to zero in
 # either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL
 # falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL
-# soon turns round and ends far higher than it began. An agreement of means is not an agreement of posteriors.
+# falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
 # posterior has seen one modality. From $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
@@ -644,7 +645,7 @@ interact(at, t=(0, 8), start=list(specs));
 # ## Solutions
 #
 # 1. Five forward, one for each of $q_0$ to $q_4$. Four backward for the gradients the refiner sees, five for training.
-# 2. It begins at the negative ELBO of the prior, 4,716 nats, behind every start (3,940 to 4,234). Its first gradients are of the size that the vaguest starts had in training, so the first steps help: 3,696 nats at $t = 3$. Afterwards it is on ground that the refiner knows, and at $t = 8$ it stands at 3,551. It copes, but the three starts are at 3,498 to 3,501 by then. So it stays about 50 nats behind, because nothing in the loss promises that it catches up. The next cell has the whole curve.
+# 2. It begins at the negative ELBO of the prior, 4,728 nats, behind every start (3,929 to 4,232). Its first gradients are of the size that the vaguest starts had in training, so the first steps help: 3,737 nats at $t = 3$. Afterwards it is on ground that the refiner knows, and at $t = 8$ it stands at 3,559. It copes, but the three starts are at 3,498 to 3,499 by then. So it stays about 60 nats behind, because nothing in the loss promises that it catches up. The next cell has the whole curve.
 # 3. The first two, because the decoders get no gradient. Starts and refiner share no parameter, so each could be trained without the other.
 # 4. One way: the product of two starts (lesson 05), which needs no new network. Trained through $\mathcal L_0$, the two encoders learn to be good factors of a product, and may get worse alone. If they are left as they are, the refiner has to be trained on such starts, because it never met one.
 # :::
