@@ -61,7 +61,11 @@ def wide(found, keys):
         if column not in by: continue
         out[f"{other}, ms"] = by[column]
         out[f"ours / {other}"] = by["ours float32"]/by[column]
-    for c in best: out[f"{c.split()[1]} / float32"] = by[c]/by["ours float32"]
+    for c in best:
+        short = c.split()[1]
+        out[f"{short} / float32"] = by[c]/by["ours float32"]
+        for other in ("peer float32", f"peer {short}"):
+            if other in by: out[f"{short} / {other}"] = by[c]/by[other]
     return out.reset_index()
 
 def shown(block, keys, **chosen):
@@ -70,7 +74,8 @@ def shown(block, keys, **chosen):
     if found is None or not len(found): return Markdown(ABSENT)
     frame = wide(found, keys)
     frame["method"] = frame["method"].map(label)
-    return table(frame)
+    if "data" in frame: frame["data"] = frame["data"].str.removeprefix("made_up_")
+    return table(frame.rename(columns={"data": "modalities"}))
 
 
 # %%
@@ -122,8 +127,12 @@ def summary():
     for other in ("peer", "floor"):
         r = frame.get(f"ours / {other}", pd.Series(dtype=float)).dropna()
         if len(r): said.append(f"{r.min():.2f} to {r.max():.2f} of the {other}'s (median {r.median():.2f}, {len(r)} cases)")
-    n = found["repetitions"]
-    return Markdown(f"On the CPU a float32 step of ours takes {' and '.join(said)}; {n.min()} to {n.max()} repetitions.")
+    n, short = found["repetitions"], []
+    for other in ("float32", "bf16"):
+        r = frame.get(f"bf16 / peer {other}", pd.Series(dtype=float)).dropna()
+        if len(r): short.append(f"{r.min():.2f} to {r.max():.2f} of the peer's in {other}")
+    auto = f" In bf16, which `precision=\"auto\"` chooses on this processor, it takes {' and '.join(short)}." if short else ""
+    return Markdown(f"On the CPU a float32 step of ours takes {' and '.join(said)}; {n.min()} to {n.max()} repetitions." + auto)
 
 summary()
 
@@ -177,7 +186,7 @@ per_device("modalities", ["data", "method"])
 # %% [markdown]
 # ## Growth with the batch
 #
-# *What to see*: items per second rise until the processor is full, then level off. A larger batch is another optimisation, so it is no free gain.
+# *What to see*: items per second rise until the processor is full. Then they level off, and fall where what a step remembers no longer fits the caches. A larger batch is another optimisation, so it is no free gain.
 
 # %%
 #| echo: false
@@ -205,7 +214,7 @@ by_batch()
 # ## Pictures of 64 x 64
 #
 # Drawn birds with their captions, batch 64. Lesson 02e's networks stand for both modalities (a convolutional text network, not lesson 12c's, which writes
-# word by word), because the peer's likelihoods know independent tokens only. *What to see*: with larger maps the networks take a larger share, so ours, peer and floor move closer together.
+# word by word), because the peer's likelihoods know independent tokens only. *What to see*: with larger maps the networks take a larger share, so a short precision saves more of the step than it does with digits, where the processor has it.
 
 # %%
 #| echo: false
