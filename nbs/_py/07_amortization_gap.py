@@ -386,7 +386,7 @@ def readers(ax, i):
 
 
 # %%
-#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So the first panel, 0.1 + 0.7 nats, says that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
+#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So 0.1 + 0.7 nats would say that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
 #| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak. The legend stands below them."
 typical = -(total - total.median()).abs()
 shown = [v.argmax().item() for v in (typical, *map(gaps_2d.get, parts_of_gap))]
