@@ -234,10 +234,11 @@ def _take(data, n, seed):
 
 # %% ../nbs/02a_data.ipynb #bb3d9624
 def _one_line(data):
-    pools = [f"{m.name} {len(data.pools[m.name])} x {tuple(m.shape)}"
-             for m in data.modalities.values()]
+    pools = [f"{n} {len(data.pools[n])} x {tuple(m.shape)}" for n, m in data.modalities.items()]
     kind = "real" if data.real else "rendered" if data.provenance else "own"
     return f"{data.name} {data.split} ({kind}): {len(data)} items an epoch; {', '.join(pools)}"
+
+def _first(x, n, sep=", "): return sep.join(x[:n]) + f" and {len(x) - n} more"*(len(x) > n)
 
 def _facts(data, m):
     "(what, value) pairs on one modality."
@@ -249,28 +250,27 @@ def _facts(data, m):
         yield "per class", ", ".join(map(str, counts)) if len(counts) <= 20 else \
             f"{len(counts)} classes of {min(counts)} to {max(counts)}"
     if m.kind == "text":
-        start = m.vocabulary[:100] if isinstance(m.vocabulary, str) else " ".join(m.vocabulary[:12])
-        yield "vocabulary", f"{m.num_tokens} tokens: {start}"
+        first = (100, "") if isinstance(m.vocabulary, str) else (12, " ")
+        yield "vocabulary", f"{m.num_tokens} tokens: {_first(m.vocabulary, *first)}"
     if m.name in data.provenance: yield "provenance", data.provenance[m.name]
     if m.name in data.terms: yield "terms", data.terms[m.name]
 
 def _general(data):
     yield "items an epoch", f"{len(data):,}"
-    if data.class_names: yield "classes", ", ".join(data.class_names[:20])
+    if data.class_names: yield "classes", _first(data.class_names, 20)
     if data.split_rule: yield "split rule", data.split_rule
     yield "checksum", data.checksum
 
 def _description(data):
     lines = [_one_line(data)] + [f"  {k}: {v}" for k, v in _general(data)]
-    for m in data.modalities.values():
-        lines += [m.name] + [f"  {k}: {v}" for k, v in _facts(data, m)]
-    return "\n".join(lines)
+    of = lambda m: [m.name, *(f"  {k}: {v}" for k, v in _facts(data, m))]
+    return "\n".join(sum(map(of, data.modalities.values()), lines))
 
 def _markdown(data):
     rows = [("data", f"{data.name}, {data.split}"), *_general(data)]
     for m in data.modalities.values(): rows += [(f"{m.name}: {k}", v) for k, v in _facts(data, m)]
-    lines = [html.escape(f"| {k} | {v} |") for k, v in rows]         # or <end> is read as a tag
-    return "\n".join(["| what | value |", "|---|---|"] + lines)
+    row = lambda k, v: html.escape(f"| {k} | {v} |")                 # or <end> is read as a tag
+    return "\n".join(["| what | value |", "|---|---|", *(row(k, v) for k, v in rows)])
 
 # %% ../nbs/02a_data.ipynb #52e65e54
 def _guess(name, x, kind=None):

@@ -40,7 +40,8 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
     if not isinstance(batch, Mapping) or not batch:
-        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor (batch, ...)")
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor "
+                         "(batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]

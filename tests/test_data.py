@@ -204,6 +204,18 @@ def test_the_marks_of_a_vocabulary_are_no_tags_on_a_page():
     page.feed(MarkdownIt("commonmark").enable("table").render(data._repr_markdown_()))
     assert "4 tokens: <pad> <unk> <end> bird's" in "".join(shown)
 
+@pytest.mark.parametrize("n, said", [(12, "12 tokens: w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11\n"),
+                                     (14, "14 tokens: w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 and 2 more\n")])
+def test_a_list_that_is_cut_says_by_how_much(n, said, capsys):
+    text = D.Modality("text", "text", (4,), tuple(f"w{i}" for i in range(n)))
+    D.TensorData({"text": torch.zeros(30, 4, dtype=torch.int64)}, torch.arange(30) % (2*n),
+                 modalities=[text], class_names=[f"c{i}" for i in range(2*n)]).describe()
+    printed = capsys.readouterr().out
+    assert f"vocabulary: {said}" in printed + "\n" and f"c19 and {2*n - 20} more\n" in printed
+    letters = D.Modality("word", "text", (4,), "".join(map(chr, range(0x4e00, 0x4e00 + 101))))
+    D.TensorData({"word": torch.zeros(3, 4, dtype=torch.int64)}, modalities=[letters]).describe()
+    assert f"{chr(0x4e00 + 99)} and 1 more" in capsys.readouterr().out
+
 def test_to_keeps_the_data(rendered):
     data = rendered["validation"]
     moved = data.to("cpu")

@@ -113,3 +113,12 @@ def test_an_instrument_as_quarto_writes_it_gets_its_script():
     assert 'RECORDS<script src="site/instruments.js"></script>' in wired(page.format("talk-line"), "", "RECORDS")
     plain = "<html><body><p class='x'>an instrument</p></body></html>"
     assert wired(plain, "", "RECORDS") == plain
+
+def test_a_formula_keeps_the_mark_behind_it():
+    from site_build import kept
+    maths = r'<span class="math inline">\(a &lt; b\)</span>'
+    assert kept(f"if {maths}, then") == f'if <span class="kept">{maths},</span> then'
+    assert kept(f"b ({maths}).") == f'b <span class="kept">({maths}).</span>'
+    long = maths.replace("a", "a + b"*9)
+    plain = f'<p>{maths} is <span class="math display">x</span>. But {long}, too.</p>'
+    assert kept(plain) == plain

@@ -118,7 +118,7 @@ def gap():
                 "amortization gap, the ELBO of the encoder's.", 314,
                 "What an encoder loses")
     for y, said, role, what in [(80, "log p(x)", "ink", "as good as can be"),
-                                (134, "ELBO of q*", "data", "the best bell for this x"),
+                                (134, "ELBO of q*", "gradient", "the best bell for this x"),
                                 (228, "ELBO of q(z | x)", "teacher", "one network for all x")]:
         d.path([(24, y), (272, y)], f"s-{role} no", 4)
         d.text(284, y - 2, said, f"f-{role}", 16, 600, "start")
@@ -215,13 +215,13 @@ def information():
 
 def _pair(d, view, lines):
     "A picture and its words with a z between them."
-    d.tile(80, 130, view, 104); d.node(216, 130)
-    for y, x0, x1 in [(122, 136, 188), (138, 188, 138), (122, 244, 296), (138, 296, 244)]:
+    d.tile(68, 130, view, 96); d.node(214, 130)
+    for y, x0, x1 in [(122, 121, 186), (138, 186, 121), (122, 242, 309), (138, 309, 242)]:
         d.arrow([(x0, y), (x1, y)], "student" if (y == 138) == (x0 > 240) else "ink")
-    d.text(162, 108, "infer", "f-student", 15); d.text(270, 162, "infer", "f-student", 15)
-    d.text(162, 162, "decode", size=15); d.text(270, 108, "decode", size=15)
-    d.box(300, 78, 160, 104, "data")
-    for i, line in enumerate(lines): d.text(380, 108 + 24*i, line)
+    d.text(153, 108, "infer", "f-student", 15); d.text(277, 162, "infer", "f-student", 15)
+    d.text(153, 162, "decode", size=15); d.text(277, 108, "decode", size=15)
+    d.box(313, 78, 150, 104, "data")
+    for i, line in enumerate(lines): d.text(388, 108 + 24*i, line)
 
 def birds():
     "16: a picture and a sentence."

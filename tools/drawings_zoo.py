@@ -45,7 +45,7 @@ def mvae(d, x, y):
 
 def mmvae(d, x, y):
     _views(d, x, y); _own(d, x, y); _rule(d, x, y, "+")
-    _humps(d, x, y, [(164, 9), (198, 9)])
+    _humps(d, x, y, [(168, 8), (200, 8)])
 
 def mopoe(d, x, y):
     _views(d, x, y); _own(d, x, y); _rule(d, x, y, "×+", 16)

@@ -145,12 +145,20 @@ def inside(text, katex):
     text = re.sub(r"https://[\w./-]+/katex@[\w.]+/dist", katex, text)
     return OUTSIDE.sub("", text)
 
+MATHS = r'<span class="math inline">[^<]{,44}</span>'        # a longer one may have to break
+MARKED = re.compile(rf"\({MATHS}[.,;:!?)]*|{MATHS}[.,;:!?)]+")
+
+def kept(html):
+    "A page whose short formulas keep the mark behind them, so that no line begins with a comma."
+    return MARKED.sub(r'<span class="kept">\g<0></span>', html)
+
 def offline(out, root=ROOT):
     "Serve KaTeX from inside the site, and no font or script from elsewhere."
     shutil.copytree(root/"site"/"katex", out/"site_libs"/"katex", dirs_exist_ok=True)
     for f in [*out.rglob("*.html"), *out.rglob("*.css")]:
         text = f.read_text(encoding="utf-8")
         new = inside(text, "../" * (len(f.relative_to(out).parts) - 1) + "site_libs/katex")
+        if f.suffix == ".html": new = kept(new)
         if new != text: f.write_text(new, encoding="utf-8")
 
 ACTIVE = re.compile(r'(<a class="nav-link) active" href="(?:\./)?([^"#]+)"'

@@ -520,7 +520,7 @@ for path in (False, True):                      # both unbiased: the gradient is
 
 # %%
 #| fig-cap: "2,000 one-sample gradients of each estimator (the mean is what training wants). At the true posterior the samples of (5) are all exactly zero; their bar is cut off. Elsewhere both scatter about 0.6. Grey: the KL in closed form; purple: the KL at the sample."
-#| fig-alt: "Two panels of histograms: on the left a wide grey one and a single purple spike at zero, on the right two wide ones; the legend stands beside them."
+#| fig-alt: "Two panels of histograms: on the left a wide grey one and a single purple spike at zero, on the right two wide ones; the legend stands below them."
 places = {"q is the true posterior": posterior, "q is elsewhere": elsewhere}
 looks = {False: dict(color="0.5", label="KL in closed form"),
          True: dict(color=ROLE_COLOURS["gradient"], label="KL at the sample, (5)")}
@@ -528,7 +528,7 @@ fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
 for ax, (where, q) in zip(axes, places.items()):
     for path, look in looks.items():
         g = gradients(q, path).flatten()
-        ax.hist(g.tolist(), bins=[.2*i for i in range(-20, 26)], alpha=.6, **look)
+        ax.hist(g.tolist(), bins=[.2*i - .1 for i in range(-20, 27)], alpha=.6, **look)
         print(f"{where}, {look['label']}: mean {g.mean():.2f}, deviation {g.std():.2f}")
     ax.set(title=where, xlabel="gradient in the mean of q", ylim=(0, 300))
 axes[0].set_ylabel("samples")

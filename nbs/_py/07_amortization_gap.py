@@ -348,7 +348,7 @@ seed_everything(0, "climb"); climbed_2d = gradient_ascent(elbo_2d, amortized_2d)
 gaps_2d = gap_decomposition(elbo_2d, amortized_2d, climbed_2d, exact_2d)
 said = {"log_px": "log p(x)", "best": "ELBO, best Gaussian", "amortized": "ELBO, encoder",
         "approximation": "approximation gap", "amortization": "amortization gap"}
-pd.DataFrame({said[n]: [v.mean().item()] for n, v in gaps_2d.items()}).round(2)
+pd.DataFrame({"nats": {said[n]: v.mean().item() for n, v in gaps_2d.items()}}).round(2)
 
 # %% [markdown]
 # By (1) the two parts together are the KL from the encoder's answer to the true posterior. On the grid that KL can be summed up:
@@ -386,7 +386,7 @@ def readers(ax, i):
 
 
 # %%
-#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So the first panel, 0.1 + 0.7 nats, says that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
+#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So 0.1 + 0.7 nats would say that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
 #| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak. The legend stands below them."
 typical = -(total - total.median()).abs()
 shown = [v.argmax().item() for v in (typical, *map(gaps_2d.get, parts_of_gap))]
@@ -479,7 +479,7 @@ def bars(ax, rows, title):
     ax.bar(range(len(rows)), b, bottom=a, label="amortization", color=ENCODER)
     for i, (low, high) in enumerate(zip(a, b)):
         for middle, part in ((low/2, low), (low + high/2, high)):
-            ax.text(i, middle, f"{part:.1f}", ha="center", va="center", size=8.5, color="w")
+            ax.text(i, middle, f"{part:.2f}", ha="center", va="center", size=8.5, color="w")
     names = [n.replace(" the ", "\nthe ").replace(" more", "\nmore") for n in rows.index]
     ax.set(title=title, xticks=range(len(rows)), xticklabels=names, ylim=(0, 21))
     ax.grid(axis="x", visible=False)
@@ -640,15 +640,15 @@ assert refined.kl(both).mean() < .01                      # it has x2 through th
 
 # %%
 #| fig-cap: "What the first modality alone leaves open. Grey: the posterior given both modalities, for ten values of the second. An encoder of the first alone must give one answer for all of them. By the ELBO the best is s* (black), as narrow as each grey curve and in their middle. By distillation the best is the posterior given the first modality (green), broad enough to cover them: the student's aim."
-#| fig-alt: "Ten narrow grey curves side by side, a narrow black curve in their middle and a broad green one over all; the legend stands beside the plot."
+#| fig-alt: "Ten narrow grey curves side by side, a narrow black curve in their middle and a broad green one over all; the legend stands below the plot."
 line = torch.linspace(-1.6, 2.4, 400)[:, None]
-fig, ax = plt.subplots(figsize=(7.6, 2.6))
+fig, ax = plt.subplots(figsize=(5.8, 3))
 for i in range(10): ax.plot(line, both[i].log_prob(line).exp(), color="0.75", lw=1)
 ax.plot([], color="0.75", lw=1, label=r"$p(z \mid x_1, x_2)$")
 for name, q, colour in [("$s^*$", s_star, "k"),
                         (r"$p(z \mid x_1)$", alone, ROLE_COLOURS["student"])]:
     ax.plot(line, q[0].log_prob(line).exp(), lw=2.5, label=name, color=colour)
-ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside right upper");
+ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside lower center", ncols=3);
 
 
 # %% [markdown]

@@ -67,7 +67,7 @@ def step(q, g_mean, g_logvar, memory=None):
 # %%
 #| fig-cap: "Ellipses are posteriors (one standard deviation), purple the way of their means. From either modality alone, 24 steps up the ELBO of both lead to the same posterior."
 #| fig-alt: "A tall and a wide ellipse, each with a path of shrinking ellipses to one small ellipse in the middle."
-fig, ax = plt.subplots(figsize=(6, 3.4)); turn = torch.linspace(0, 6.3, 100)
+fig, ax = plt.subplots(figsize=(5.6, 4)); turn = torch.linspace(0, 6.3, 100)
 for style, (name, start) in zip(("-", "--"), seen_one.items()):
     path = refine(lambda q: -q.kl(ideal), start, step, 24)     # log p(x) is a constant: left out
     for t, q in enumerate(path):
@@ -77,7 +77,7 @@ for style, (name, start) in zip(("-", "--"), seen_one.items()):
     ax.plot(*torch.cat([q.mean for q in path]).T, ".:", color=ROLE_COLOURS["gradient"])
 ax.plot(*ideal.mean[0], "k*", ms=12, label="ideal posterior")
 ax.set(xlabel="first coordinate of z", ylabel="second coordinate", aspect="equal")
-fig.legend(loc="outside right upper");
+fig.legend(loc="outside lower center", ncols=3);
 
 # %% [markdown]
 # The same by hand, with three views and what is generated on the way. Choose a start and step. The first two views know one direction each and are broad in the other. The third says next to nothing of the first coordinate, so it has the longest way. After one step from $x_1$ the KL to the posterior has fallen from 11.3 to 2.2 nats. All three end in the same place, with the 0.01 nats left that no *diagonal* Gaussian can close. On the right are the six generations. At $t = 0$ they are guesses. From $t = 1$ on the gradient has shown them the blue line that they are to hit.
@@ -468,8 +468,9 @@ assert all(abs(c[8] - c[4]) < 20 for c in curves.values())  # and then it is fla
 # %%
 #| fig-cap: "Negative ELBO of the full triple, refined from one modality. Training had T = 3, so the curve beyond is extrapolation: it stays flat up to t = 8."
 #| fig-alt: "Three falling curves, one for each starting modality, against the iteration t."
-line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
-           xlabel="iteration t", ylabel="negative ELBO (nats)", colour=ROLE_COLOURS["teacher"]);
+ax = line_chart(list(range(9)), {f"start: {n}": (c, None) for n, c in curves.items()},
+                xlabel="iteration t", ylabel="negative ELBO (nats)",
+                ax=plt.subplots(figsize=(5.7, 3.2))[1], colour=ROLE_COLOURS["teacher"])
 
 
 # %% [markdown]
@@ -531,13 +532,14 @@ for whose in ("shipped", "a minute"):
     means = apart[whose, "distance of the means"]
     assert means == sorted(means, reverse=True) and means[-1] < .55*means[0]
 assert 100 < apart["shipped", "KL (nats)"][-1] < apart["shipped", "KL (nats)"][0]
-assert apart["a minute", "KL (nats)"][-1] > 5*apart["a minute", "KL (nats)"][0]
+kl = apart["a minute", "KL (nats)"]
+assert min(kl) < .9*kl[0] and kl[-1] > 1.5*kl[0]
 
 # %% [markdown]
 # The means come closer from column to column, by half or more in eight steps, for both teachers. The KL does not go to zero in
 # either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL
 # falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL
-# soon turns round and ends far higher than it began. An agreement of means is not an agreement of posteriors.
+# falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
 # posterior has seen one modality. From $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
@@ -560,7 +562,7 @@ fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 words = train.modalities["text"].decode
 def strips(frames):
     "For each pair of modalities the data, then what q_t's mean decodes to."
-    rows = {}
+    rows = {"t": ["data", *"01248"]}
     for a, b in pairs:
         data = item[b] if b == "text" else as_float(item[b])
         made = torch.cat([data, *[frames[t][a][1][b] for t in (0, 1, 2, 4, 8)]])
@@ -643,7 +645,7 @@ interact(at, t=(0, 8), start=list(specs));
 # ## Solutions
 #
 # 1. Five forward, one for each of $q_0$ to $q_4$. Four backward for the gradients the refiner sees, five for training.
-# 2. It begins at the negative ELBO of the prior, 4,716 nats, behind every start (3,940 to 4,234). Its first gradients are of the size that the vaguest starts had in training, so the first steps help: 3,696 nats at $t = 3$. Afterwards it is on ground that the refiner knows, and at $t = 8$ it stands at 3,551. It copes, but the three starts are at 3,498 to 3,501 by then. So it stays about 50 nats behind, because nothing in the loss promises that it catches up. The next cell has the whole curve.
+# 2. It begins at the negative ELBO of the prior, 4,728 nats, behind every start (3,929 to 4,232). Its first gradients are of the size that the vaguest starts had in training, so the first steps help: 3,737 nats at $t = 3$. Afterwards it is on ground that the refiner knows, and at $t = 8$ it stands at 3,559. It copes, but the three starts are at 3,498 to 3,499 by then. So it stays about 60 nats behind, because nothing in the loss promises that it catches up. The next cell has the whole curve.
 # 3. The first two, because the decoders get no gradient. Starts and refiner share no parameter, so each could be trained without the other.
 # 4. One way: the product of two starts (lesson 05), which needs no new network. Trained through $\mathcal L_0$, the two encoders learn to be good factors of a product, and may get worse alone. If they are left as they are, the refiner has to be trained on such starts, because it never met one.
 # :::

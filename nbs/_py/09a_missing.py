@@ -111,7 +111,8 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
     if not isinstance(batch, Mapping) or not batch:
-        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor (batch, ...)")
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor "
+                         "(batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]
@@ -139,7 +140,8 @@ def _something(present):
 
 
 # %%
-for rows, some in patterns(batch): print(rows.tolist(), {n: x[:, 0].tolist() for n, x in some.items()})
+for rows, some in patterns(batch):
+    print(rows.tolist(), {n: x[:, 0].tolist() for n, x in some.items()})
 
 
 # %% [markdown]
@@ -452,7 +454,8 @@ digits = load_digits()
 images, y = digits.images.astype("float32")/16, digits.target
 items = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32),
          "label": np.eye(10, dtype="float32")[y]}
-train, test = ({n: x[part] for n, x in items.items()} for part in (slice(1400), slice(1400, None)))
+first, last = slice(1400), slice(1400, None)
+train, test = ({n: x[part] for n, x in items.items()} for part in (first, last))
 there = torch.rand(1400, 3, generator=generator("holes")) < .5
 there[~there.any(1), 0] = True                                       # something must be there
 data = TensorData(train, present=there, labels=y[:1400], name="digits")
@@ -493,7 +496,8 @@ batch, _ = data.take(64)
 for kind in (MoPoE, MVAE, MVTCAE):
     seed_everything(0, "lesson"); model = kind(specs, 8)
     total, parts = model(batch)                                      # any pattern
-    assert isinstance(model(batch), Loss) and total.isfinite() and {"left", "right", "label"} <= set(parts)
+    assert isinstance(model(batch), Loss) and total.isfinite()
+    assert {"left", "right", "label"} <= set(parts)
     assert len(infer_each(model, batch)) == 64
 try: JVAE(specs, 8)(batch)
 except MmvaeError as e: print(e)
@@ -528,29 +532,36 @@ import pandas as pd
 from mmvae_nb.experiments.table import show_names
 from mmvae_nb.plotting import method_name
 show_names()
-told = pd.read_csv("../results/missing/missing_digits_halves.csv", dtype={"missing": str})
-def named(m): return "Student of JVAE" if m == "jvae_student" else method_name(m)
-told["method"] = told.method.map(named)
-percent = lambda c: "/".join(f"{k} %" for k in c.split("/")) + " missing"
-by = ["method", "trained_on", "missing"]
+def read_csv(name):
+    "One of the tables that were measured, with the methods' names."
+    told = pd.read_csv(f"../results/missing/{name}.csv", dtype={"missing": str})
+    named = lambda m: "JVAE's student" if m == "jvae_student" else method_name(m)
+    return told.assign(method=told.method.map(named)).rename(columns={"trained_on": "trained on"})
+
+def shown(table):
+    "Three decimals; what is not there is the line above, or can't be done."
+    absent = lambda key: "can't" if "all items" in key else "as above"
+    cell = lambda key, v: absent(key) if pd.isna(v) else f"{v:.3f}"
+    rows = [[cell(key, v) for v in row] for key, row in zip(table.index, table.values)]
+    columns = ["/".join(f"{share} %" for share in c.split("/")) for c in table.columns]
+    return pd.DataFrame(rows, table.index, pd.Index(columns, name=table.columns.name))
+
+told, by = read_csv("missing_digits_halves"), ["method", "trained on", "missing"]
 means = told.groupby([*by, "seed"]).coherence.mean().groupby(by).agg(["mean", "std"])
-order = ["0", "25", "50", "75", "40/40/70"]
-table = means["mean"].unstack("missing").reindex(columns=order).round(3)
-table.rename(columns=percent).fillna("as above")
+shown(means["mean"].unstack("missing")[["0", "25", "50", "75", "40/40/70"]])
 
 # %% [markdown]
-# (With nothing missing all items are complete, so there is one line for each method. The last column has 40 % of the halves missing and 70 % of the labels; chance is 0.1. The standard deviation over the seeds is printed below.) Read the two lines of each method. With this few updates the incomplete items mostly do *not* pay: up to half missing the lines differ by little, or the complete items are ahead, although there are few of them; JMVAE and CRMVAE lose a lot. An item with one modality teaches nothing about what goes with it, and it takes a place in the batch from one that would. Two lines gain for a reason. MVTCAE is ahead where little is complete (75 %), and MVAE, whose experts are otherwise never asked alone (lesson 05), gets from holes the practice that it lacks.
+# (The columns say how much is missing of each modality. With nothing missing all items are complete, so there is one line for each method. "Can't": a JVAE has no loss for an item with a hole, so its student is trained on complete items only. The last column has 40 % of the halves missing and 70 % of the labels; chance is 0.1. The standard deviation over the seeds is printed below.) Read the two lines of each method. With this few updates the incomplete items mostly do *not* pay: up to half missing the lines differ by little, or the complete items are ahead, although there are few of them; JMVAE and CRMVAE lose a lot. An item with one modality teaches nothing about what goes with it, and it takes a place in the batch from one that would. Two lines gain for a reason. MVTCAE is ahead where little is complete (75 %), and MVAE, whose experts are otherwise never asked alone (lesson 05), gets from holes the practice that it lacks.
 #
 # Is it the length? A few complete items are soon known by heart, and then they have no more to give. MoPoE again, with 3,000 updates in place of 600:
 
 # %%
-longer = pd.read_csv("../results/missing/missing_digits_halves_longer.csv", dtype={"missing": str})
-long_means = longer.groupby(["trained_on", "missing", "seed"]).coherence.mean().unstack("missing")
+longer = read_csv("missing_digits_halves_longer")
+long_means = longer.groupby([*by[1:], "seed"]).coherence.mean().unstack("missing")
 lead = (long_means.loc["all items"] - long_means.loc["complete items"])[["40/40/70", "75"]]
 assert (lead > 0).all(axis=None)                         # with every seed
 print("standard deviation over the seeds, mean over all lines:", round(means["std"].mean(), 3))
-table = long_means.groupby("trained_on").mean().round(3)[["0", "75", "40/40/70"]]
-table.rename(columns=percent).fillna("as above")
+shown(long_means.groupby("trained on").mean()[["0", "75", "40/40/70"]])
 
 # %% [markdown]
 # Now all items are ahead, with each of three seeds, and more so where less is complete. So the verdict depends on the length: train both ways, for as long as you can afford, and compare.
@@ -559,17 +570,14 @@ table.rename(columns=percent).fillna("as above")
 # The same on the triples of digit, street number and word (real data, 55,000 items, 600 updates of 64, two seeds). That is *less than one pass* over the items, so most models have learnt little yet, and chance is 0.1:
 
 # %%
-triples = pd.read_csv("../results/missing/missing_mnist_svhn_text.csv", dtype={"missing": str})
-triples["method"] = triples.method.map(named)
-whole = triples[triples.trained_on == "complete items"].groupby("missing")["items"].first()
+triples = read_csv("missing_mnist_svhn_text")
+whole = triples[triples["trained on"] == "complete items"].groupby("missing")["items"].first()
 print("complete items, by per cent missing:", whole.to_dict())
-by = ["method", "trained_on", "missing"]
 means = triples.groupby([*by, "seed"]).coherence.mean().groupby(by)
 print("standard deviation over the seeds, mean over all lines:", round(means.std().mean(), 3))
 ours = means.mean()["Iterative student"]
 assert all(ours["complete items", p] > ours["all items", p] for p in ("25", "50", "75"))
-table = means.mean().unstack("missing")
-table.round(3).rename(columns=percent).fillna("as above")
+shown(means.mean().unstack("missing"))
 
 # %% [markdown]
 # From half missing on nearly everybody is better off with the few complete items, the more so the fewer there are: they are met again and again while the others are met once at most. So this table is about learning speed, as the first one was, and not about what holes cost in the end. Only iterative students have learnt enough for a comparison, and for them the complete items are ahead at every share, with both seeds, by little at 25 % and by much at 75 %.
@@ -580,7 +588,8 @@ table.round(3).rename(columns=percent).fillna("as above")
 # MultiVae trains its MoPoE on incomplete items, too. It goes the other way of the two above: all encoders run on all items, zeros included, and masks take out what is not there. Is one of the two ahead? To know that, everything but the code of the loss has to be equal: items, holes, batches, networks, first weights, optimiser, schedule, and who draws and who judges.
 #
 # ```
-# .venv-bench/bin/python tools/missing_peer.py --seeds 3 --updates 600 3000 --missing 0 40/40/70 --who ours peer
+# .venv-bench/bin/python tools/missing_peer.py --seeds 3 --updates 600 3000 \
+#     --missing 0 40/40/70 --who ours peer
 # .venv-bench/bin/python tools/missing_peer.py --seeds 3 --updates 600 --missing 0 40/40/70
 # ```
 #
@@ -595,7 +604,8 @@ def lead(rows):
     "Mean and interval of the lead over the peer, by (missing, updates, who)."
     seeds = rows.groupby([*by, "seed"]).coherence.mean()
     than = lambda key: seeds[key] - seeds[(*key[:2], "peer")]
-    return {key: seed_interval(than(key))[:3] for key in rows.groupby(by).groups if key[2] != "peer"}
+    keys = [key for key in rows.groupby(by).groups if key[2] != "peer"]
+    return {key: seed_interval(than(key))[:3] for key in keys}
 
 leads = lead(beside)
 ways = ["left → right", "right → left", "left+label → right", "right+label → left"]
@@ -610,7 +620,7 @@ table.assign(seconds=beside.groupby(by).cpu_seconds.mean().round(1))
 assert all(low < 0 < high for key, (_, low, high) in leads.items() if key[2] == "ours")
 for direction, rows in beside[beside.who.isin(["ours", "peer"])].groupby("direction"):
     for (share, updates, _), (mean, low, high) in lead(rows).items():
-        if low*high < 0: continue
+        if low <= 0 <= high: continue
         print(f"{direction}, {share} missing, {updates} updates: "
               f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 

@@ -44,6 +44,7 @@ from mmvae_nb.datasets.faces import attribute_names, attribute_text, read_attrib
 from mmvae_nb.judges.classes import Classifier, cached_judge, fit_judge
 
 # %%
+import re
 import numpy as np, pandas as pd
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import balanced_accuracy_score
@@ -86,9 +87,10 @@ for epoch in range(8):
     pairs = data["train"].pairs(epoch)
     assert torch.equal(pairs["text"] // 3, pairs["image"])
     partner.append(int(pairs["text"][pairs["image"] == 7]))
-for t in (21, 22, 23): print(say(data["train"].pools["text"][t:t + 1])[0])
+short = lambda s: re.sub(r"\*+", lambda stars: f"[{len(stars[0])} stars]", s)
+for t in (21, 22, 23): print(t, short(say(data["train"].pools["text"][t:t + 1])[0]))
 assert len(set(partner)) > 1
-partner                                                           # which text face 7 had in eight epochs
+partner                                    # which text face 7 had in eight epochs
 
 # %%
 #| fig-cap: "Five faces of the training split and what is said of them."
@@ -198,7 +200,7 @@ def balanced_agreement(found, # bool (n, A): the attributes an item shows or nam
 
 # %%
 y, p = truth["test"], truth["test"].float().mean(0)
-for guess in [nothing, ~nothing, (p > .3).expand_as(y)]:          # whatever is always said: a half
+for guess in [nothing, ~nothing, (p > .3).expand_as(y)]:      # whatever is always said: a half
     assert abs(balanced_agreement(guess, y, p).mean() - .5) < 1e-5
 assert (balanced_agreement(y, y, p) == 1).all()
 assert abs(balanced_agreement(~y, y, p).mean()) < 1e-5
@@ -332,8 +334,8 @@ judge = FaceJudge(data["train"], data["validation"], updates=200, width=8)
 facts = judge.facts()
 assert facts["balanced accuracy, mean"] > .97 > .8 > facts["majority, mean"]
 kinds = ["majority", "accuracy", "balanced accuracy"]
-table = pd.DataFrame({k: [facts[f"{k}, {a}"] for a in ["mean", *drawn_attributes]] for k in kinds},
-                     index=["mean", *drawn_attributes])
+rows = ["mean", *drawn_attributes]
+table = pd.DataFrame({k: [facts[f"{k}, {a}"] for a in rows] for k in kinds}, index=rows)
 table.round(3)
 
 # %% [markdown]
@@ -368,7 +370,8 @@ said = read_attributes(say(batch["text"]), drawn_attributes)
 plain = (measure_faces(made["image"]) == said).double().mean()
 found = [judge.scores(m, made[m], batch) for m in made]
 rows["our students"] = {k: v.mean().item() for scores in found for k, v in scores.items()}
-print(f"plain count, faces from texts: {plain:.2f}; an empty text: {(~said).double().mean():.2f}")
+print(f"plain count, faces from texts: {plain:.2f}; "
+      f"an empty text: {(~said).double().mean():.2f}")
 pd.DataFrame(rows).round(3)
 
 # %% [markdown]
@@ -388,7 +391,7 @@ half = {"true images (the floor)": x[500:], "blurred by one pixel": blur(x[500:]
 distance = {k: fid(x[:500], v, judge.features["image"]) for k, v in half.items()}
 floor, once, twice, negative = distance.values()
 assert once < 1.5*floor < twice < negative
-print(judge.features["image"].name, {k: round(v, 2) for k, v in distance.items()})
+pd.Series(distance).round(1).to_frame(f"FID, {judge.features['image'].name}")
 
 # %% [markdown]
 # A blur of one pixel is about as far from true images as other true images are: this eye does not see it, and would pass a model that draws a little out of focus.
@@ -464,7 +467,8 @@ table.round(3)
 # training. On a few dozen items they do not: compare methods on the same items.
 
 # %%
-shares_of = lambda n: balanced_agreement(torch.zeros(n, 14).bool(), truth["test"][:n], judge.shares)
+silent = lambda n: torch.zeros(n, 14).bool()
+shares_of = lambda n: balanced_agreement(silent(n), truth["test"][:n], judge.shares)
 constant = {n: round(shares_of(n).mean().item(), 3) for n in (20, 100, 500, 1500)}
 assert abs(constant[1500] - .5) < .02
 constant                                                          # the empty text, on n items

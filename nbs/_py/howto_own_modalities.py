@@ -44,7 +44,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 here = os.getcwd()
-os.chdir(tempfile.mkdtemp())      # a folder of its own, so that nothing of yours is overwritten
+os.chdir(tempfile.mkdtemp())   # a folder of its own, so that nothing of yours is overwritten
 images = load_digits().images.astype("float32")/16
 np.save("left.npy", images[:, :, :4].reshape(-1, 32))
 np.save("right.npy", images[:, :, 4:].reshape(-1, 32))
@@ -62,11 +62,11 @@ import torch
 from mmvae_nb import Gaussian, IterativeTeacher, TensorData, default_specs, distill, fit, save
 from mmvae_nb.core import seed_everything
 
-arrays = {"left": np.load("left.npy"), "right": np.load("right.npy")}    # row i: the same item
+arrays = {"left": np.load("left.npy"), "right": np.load("right.npy")}  # row i: the same item
 train = {name: a[:1200] for name, a in arrays.items()}
 test = {name: torch.tensor(a[1200:]) for name, a in arrays.items()}
 
-data = TensorData(train)                                                 # on the CPU; fit moves it
+data = TensorData(train)                                               # on the CPU; fit moves it
 specs = default_specs(data.modalities)
 specs = {name: replace(s, likelihood=Gaussian(scale=0.2)) for name, s in specs.items()}
 run = dict(batch_size=64, lr=2e-3, seed=0)
@@ -75,10 +75,10 @@ seed_everything(0, "teacher")
 teacher = IterativeTeacher(specs, latent=8, steps=2, hidden=128)
 fit(teacher, data, updates=600, **run)
 students = distill(teacher, data, updates=300, **run)
-save(students, "students.safetensors")                                   # one file: numbers and recipe
+save(students, "students.safetensors")                       # one file: numbers and recipe
 
-made = students.generate({"left": test["left"]}, to="right")["right"]         # needs no right half
-with torch.no_grad(): z = students.infer({"left": test["left"]}).mean           # the shared description
+made = students.generate({"left": test["left"]}, to="right")["right"]  # needs no right half
+with torch.no_grad(): z = students.infer({"left": test["left"]}).mean   # the shared description
 np.save("right_from_left.npy", made)
 
 # %% [markdown]
@@ -99,7 +99,7 @@ np.save("right_from_left.npy", made)
 from sklearn.linear_model import LogisticRegression
 
 def measured(students):
-    "How good are right halves made from left ones? A judge of real halves, and the squared error."
+    "How good are right halves made from left ones? By a judge, and by the squared error."
     digits = load_digits().target
     judge = LogisticRegression(max_iter=2000).fit(train["right"], digits[:1200])
     made = students.generate({"left": test["left"]}, to="right")["right"]
@@ -108,7 +108,8 @@ def measured(students):
     with torch.no_grad(): nats = students.infer({"left": test["left"]}).kl().mean().item()
     return {"digit read from a made half": round(judge.score(made, digits[1200:]), 3),
             "from a real half": round(judge.score(test["right"], digits[1200:]), 3),
-            "squared error": round(error(made), 4), "of the mean half": round(error(mean_half), 4),
+            "squared error": round(error(made), 4),
+            "of the mean half": round(error(mean_half), 4),
             "KL to the prior (nats)": round(nats, 3)}
 
 good = measured(students)
@@ -157,16 +158,17 @@ os.chdir(here)
 # deviation 1, by what the *training* items say, and takes what was generated back into the units of the table: an array becomes an array, a tensor a tensor. Here are heights in metres and weights in grams:
 
 # %%
-import warnings
+import textwrap, warnings
 from mmvae_nb.data import Standardize
 
 height = np.random.default_rng(0).normal(1.7, .1, 400)
-table = np.stack([height, 70e3*(height/1.7)**2*np.random.default_rng(1).normal(1, .1, 400)], 1)
+weight = 70e3*(height/1.7)**2*np.random.default_rng(1).normal(1, .1, 400)
+table = np.stack([height, weight], 1)
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always"); TensorData({"body": table[:300]})
-print(told[0].message)
-units = Standardize(table[:300])
-body = TensorData({"body": units(table[:300])})                 # no warning; the same `units` for the test
+print(textwrap.fill(str(told[0].message), 90))
+units = Standardize(table[:300])                           # the same `units` for the test
+body = TensorData({"body": units(table[:300])})            # no warning
 assert np.allclose(units.back(units(table[300:])), table[300:], rtol=1e-5)
 
 # %% [markdown]
@@ -181,7 +183,7 @@ from torch import nn
 class LearntScale(nn.Module):
     "A Gaussian whose deviation is learnt, column by column."
     def __init__(self, n): super().__init__(); self.log_scale = nn.Parameter(torch.zeros(n))
-    def log_prob(self, x, params):                               # (batch,): summed, not averaged
+    def log_prob(self, x, params):                             # (batch,): summed, not averaged
         return torch.distributions.Normal(params, self.log_scale.exp()).log_prob(x).sum(1)
     def mean(self, params): return params
 
@@ -211,7 +213,7 @@ from mmvae_nb.kinds import StudentT, Table
 from mmvae_nb.networks import mlp_decoder, mlp_encoder
 
 small, digit = load_digits().images/16, load_digits().target
-order = np.random.default_rng(0).permutation(len(small))                 # the file is in the order of its writers
+order = np.random.default_rng(0).permutation(len(small))     # the file goes by its writers
 small, digit = small[order].astype("float32"), digit[order]
 flat = lambda x: np.asarray(x).reshape(len(x), -1)
 
@@ -251,11 +253,12 @@ row = table.back(model.generate({"picture": rest["picture"]}, "row")["row"])
 drawn = model.generate({"word": rest["word"]}, "picture")["picture"]
 right = lambda a, b: float(np.mean(np.asarray(a) == np.asarray(b)))
 usual = lambda x: float(pd.Series(x[1200:]).eq(pd.Series(x[:1200]).mode()[0]).mean())
+column = lambda c: (right(row[c], frame[c][1200:]), usual(frame[c]))
+read = judged(drawn, digit[1200:], small[:1200], digit[:1200])
 cases = {
     "word from picture, exactly": (right([w.strip() for w in written], words[1200:]), usual(words)),
-    "hole, from picture": (right(row["has a hole"], frame["has a hole"][1200:]), usual(frame["has a hole"])),
-    "size, from picture": (right(row["size"], frame["size"][1200:]), usual(frame["size"])),
-    "digit read from a picture made of a word": (judged(drawn, digit[1200:], small[:1200], digit[:1200]), .1)}
+    "hole, from picture": column("has a hole"), "size, from picture": column("size"),
+    "digit read from a picture made of a word": (read, .1)}
 assert all(a > b + .1 for a, b in cases.values())
 pd.DataFrame(cases, index=["model", "commonest answer"]).T.round(2)
 
@@ -269,13 +272,16 @@ pd.DataFrame(cases, index=["model", "commonest answer"]).T.round(2)
 g = np.random.default_rng(0)
 speed, load = g.uniform(1, 3, 1500), g.uniform(0, 1, 1500)
 fast, slow = np.linspace(0, 2*np.pi, 64), np.linspace(0, 1, 9)
-angle = fast*speed[:, None] + g.uniform(-.5, .5, (1500, 1))                   # it starts anywhere near zero
-shaking = np.stack([(.4 + load[:, None])*np.sin(angle), .5*np.cos(2*angle)], 2) + .1*g.normal(size=(1500, 64, 2))
+angle = fast*speed[:, None] + g.uniform(-.5, .5, (1500, 1))    # it starts anywhere near zero
+shaking = np.stack([(.4 + load[:, None])*np.sin(angle), .5*np.cos(2*angle)], 2)
+shaking += .1*g.normal(size=(1500, 64, 2))
 heat = 1.5*load[:, None]*(1 - np.exp(-slow*speed[:, None])) + .05*g.normal(size=(1500, 9))
-series = {"shaking": shaking.astype("float32"), "heat": (heat[..., None]/heat.std()).astype("float32")}
-data = TensorData({n: x[:1200] for n, x in series.items()}, kinds=dict.fromkeys(series, "sequence"))
+series = {"shaking": shaking.astype("float32"),
+          "heat": (heat[..., None]/heat.std()).astype("float32")}
+data = TensorData({n: x[:1200] for n, x in series.items()},
+                  kinds=dict.fromkeys(series, "sequence"))
 specs = default_specs(data.modalities)
-specs["heat"] = replace(specs["heat"], likelihood=StudentT(scale=.2))      # where learning begins
+specs["heat"] = replace(specs["heat"], likelihood=StudentT(scale=.2))   # where learning begins
 model, rest = trained(specs, data, 500, latent=4), {n: x[1200:] for n, x in series.items()}
 
 
@@ -306,12 +312,13 @@ assert found["heat from shaking, explained"] > .7
 # %%
 colours = np.random.default_rng(1).uniform(.1, .9, (5, 2, 3))
 def rendered(images, style, seed):
-    "Digits in the ink of one style, on its ground with a gradient that is another in each item."
+    "Digits in the ink of one style, on its ground with a gradient that varies by item."
     g = np.random.default_rng((seed, style))
     ink, ground = colours[style, 0], colours[style, 1]
-    ink = np.where(np.abs(ink - ground) < .3, 1 - ground.round(), ink)                 # readable
+    ink = np.where(np.abs(ink - ground) < .3, 1 - ground.round(), ink)           # readable
     slope = g.uniform(-.25, .25, (len(images), 2))
-    ramp = slope[:, :1, None]*np.linspace(-1, 1, 8)[:, None] + slope[:, 1:, None]*np.linspace(-1, 1, 8)
+    line = np.linspace(-1, 1, 8)
+    ramp = slope[:, :1, None]*line[:, None] + slope[:, 1:, None]*line
     ground, ink, x = ground[:, None, None] + ramp[:, None], ink[:, None, None], images[:, None]
     picture = (1 - x)*ground + x*ink
     return (255*picture.clip(0, 1)).astype("uint8")
@@ -329,18 +336,19 @@ model = trained(specs, data, 600, latent=12)
 real = {n: rendered(small[:1200], s, 7)/255 for s, n in enumerate(names)}
 shown = {n: torch.tensor(rendered(small[1200:], s, 9)) for s, n in enumerate(names)}
 def coherence(views):
-    "Share of made pictures with the right digit, given `views` other styles; mean over styles."
+    "Share of made pictures with the right digit, given `views` other styles, over all styles."
     shares = []
     for s, to in enumerate(names):
         given = {names[(s + 1 + i) % 5]: shown[names[(s + 1 + i) % 5]] for i in range(views)}
-        shares.append(judged(model.generate(given, to)[to], digit[1200:], real[to], digit[:1200]))
+        made = model.generate(given, to)[to]
+        shares.append(judged(made, digit[1200:], real[to], digit[:1200]))
     return float(np.mean(shares))
 found = {views: coherence(views) for views in (1, 2, 4)}
-assert found[4] > found[1] > .4                                                    # chance: 0.1
+assert found[4] > found[1] > .4                                              # chance: 0.1
 {f"{views} given": round(share, 2) for views, share in found.items()}
 
 # %%
-#| fig-cap: "Ten test digits in the first style, and what the model writes in the other four from it alone: the digit is kept, hand and ground are free."
+#| fig-cap: "Ten test digits in the first style, and what the model draws in the other four from it alone: the digit is kept in most columns, hand and ground are free."
 #| fig-alt: "Five rows of ten small coloured digits; the columns show the same digit in each row, mostly."
 made = model.generate({"m0": shown["m0"]})
 generation_grid({"m0, given": shown["m0"][:10], **{n: made[n][:10] for n in names[1:]}});
@@ -360,7 +368,8 @@ class Right(nn.Module):
 
 any_size = {0: torch.export.Dim("batch", min=2)}
 program = torch.export.export(Right(students), (test["left"][:5],), dynamic_shapes=(any_size,))
-assert np.allclose(program.module()(test["left"]), students.generate({"left": test["left"]}, "right")["right"], atol=1e-5)       # of any size
+ours = students.generate({"left": test["left"]}, "right")["right"]
+assert np.allclose(program.module()(test["left"]), ours, atol=1e-5)         # of any size
 
 # %% [markdown]
 # For ONNX there is `torch.onnx.export(program, "right.onnx")`, which takes the same program and needs the packages `onnx` and `onnxscript`; this page does not run it. [The playground](playground.ipynb) is made of such graphs.
