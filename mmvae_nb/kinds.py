@@ -20,6 +20,7 @@ from .data import Modality, _advice, _floats, _types
 from .distributions import *
 from .missing import *
 from .networks import *
+from .signatures import *
 
 # %% ../nbs/02f_kinds.ipynb #11ac8fd5
 def _columns(x, params, columns):
@@ -201,7 +202,7 @@ class Mixed(nn.Module):
         if not isinstance(columns, (tuple, list)) or not columns:
             raise MmvaeError(f"columns: got {columns!r:.40}, allowed: a tuple, a kind for each")
         self.columns = tuple(columns)
-        for c in self.columns: _check_column(c)
+        for c in self.columns: check_column(c)
         parts = {"number": StudentT, "count": Poisson, "binary": Bernoulli}
         self.parts = [parts.get(c, Categorical)() for c in self.columns]
         self.learnt = nn.ModuleList(p for p in self.parts if isinstance(p, nn.Module))
@@ -224,10 +225,6 @@ class Mixed(nn.Module):
         "One draw, (batch, columns)."
         return torch.cat([p.sample(v, generator).to(params.dtype)
                           for p, v in self._pairs(params)], 1)
-
-def _check_column(c):
-    if isinstance(c, int) and not isinstance(c, bool): in_range("classes in columns", c, low=2)
-    else: one_of("columns", c, ["number", "count", "binary"])
 
 # %% ../nbs/02f_kinds.ipynb #6a8c708d
 class TableEncoder(nn.Module):
@@ -264,8 +261,8 @@ class Table:
                  counts=() # names of the columns that count something
                 ):
         counts = [counts] if isinstance(counts, str) else counts
-        for n in counts: one_of("counts", n, _frame("train", train).columns)
-        if not _frame("train", train).size:
+        for n in counts: one_of("counts", n, as_frame("train", train).columns)
+        if not as_frame("train", train).size:
             raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column at "
                              "least")
         self.names, self.counts = list(train.columns), tuple(counts)
@@ -280,13 +277,13 @@ class Table:
             column_counts(name, x)                                        # says what is no count
             return "count", None
         if pd.api.types.is_bool_dtype(x): return "binary", None        # pandas' own `boolean`, too
-        if not pd.api.types.is_numeric_dtype(x): return _classes(name, x)
+        if not pd.api.types.is_numeric_dtype(x): return classes_of(name, x)
         x = column_floats(name, x)
         return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
         "Rows of any split as numbers."
-        lacks = [n for n in self.names if n not in _frame("table", table).columns]
+        lacks = [n for n in self.names if n not in as_frame("table", table).columns]
         if lacks:
             raise MmvaeError(f"columns: got a table that lacks {', '.join(map(repr, lacks))}, "
                              f"allowed: one with {', '.join(map(repr, self.names))}")
@@ -323,26 +320,6 @@ class Table:
     def modality(self, name) -> Modality:
         "The `Modality` called `name`; its vocabulary holds the kinds of the columns."
         return Modality(name, "table", (len(self.columns),), self.columns)
-
-def _frame(name, x):
-    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
-    if not isinstance(x, pd.DataFrame):
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
-    for n in x.columns[x.columns.duplicated()]:
-        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
-    return x
-
-def _classes(name, x):
-    "(How many, which) of a column that holds no numbers."
-    if getattr(x.dtype, "kind", "") in "mM":
-        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
-                         "the first, or classes, such as the weekday")
-    classes = sorted(x.unique(), key=str)
-    if len(classes) == len(x) > 10:
-        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
-                         "come again (names and numbers of items are no data: leave them out)")
-    if len(classes) > 1: return len(classes), classes
-    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 # %% ../nbs/02f_kinds.ipynb #3ccdeb2c
 def register_kind(kind, # its name
@@ -433,6 +410,7 @@ def given_to(model, # has `specs`, as a `MultimodalVAE`; others get what was giv
     like = next(model.parameters(), torch.empty(0)) if model is not None else torch.empty(0)
     specs = getattr(model, "specs", None)
     known = {n: s.modality for n, s in specs.items()} if isinstance(specs, Mapping) else {}
+    one_index({f"{n}{of}": x for n, x in batch.items()})
     own = {n: as_kind(known[n], x, f"{n}{of}") if n in known else plain_tensor(f"{n}{of}", x)
            for n, x in batch.items()}
     look = check and known and own and not is_traced()

@@ -279,3 +279,41 @@ def test_a_likelihood_of_other_things_is_refused_by_a_model_of_one_modality_too(
 def test_items_are_inferred_from_batches_only(batch):
     from mmvae_nb.missing import infer_each
     refused(lambda: infer_each(model(), batch), starts="batch: got")
+
+
+# ---- tables of pandas, wherever a model is used
+
+FA, FB = pd.DataFrame(A), pd.DataFrame(B)
+MIXED = FB.sample(frac=1, random_state=0)
+
+def train(data, **more):
+    from mmvae_nb.training import fit
+    return fit(model(), data, updates=2, batch_size=10, progress=False, device="cpu", **more)
+
+def test_a_model_refuses_tables_of_two_indexes():
+    from mmvae_nb.using import impute, log_likelihood, refined
+    m, pair = model(), {"a": FA, "b": MIXED}
+    for call in (lambda: m.generate(pair), lambda: impute(m, pair), lambda: refined(m, pair, steps=0),
+                 lambda: log_likelihood(m, pair, samples=2, climb=0),
+                 lambda: log_likelihood(m, {"a": FA}, {"b": MIXED}, samples=2, climb=0),
+                 lambda: train(TensorData({"a": A, "b": B}), validation=pair)):
+        refused(call, "index", "to_numpy", starts="b: got a table with another index than that of a")
+    refused(lambda: train([pair]), "index", starts="b of a batch of the data: got a table")
+    refused(lambda: train([{"a": A, "b": B}], validation=[pair]), "index", starts="b of validation: got a table")
+    there = pd.Series(True, MIXED.index)
+    refused(lambda: impute(m, {"a": FA}, there={"a": there}), "index", starts="there, a: got a table")
+    same = {"a": FA, "b": MIXED.loc[FA.index]}
+    np.testing.assert_array_equal(m.generate(same)["a"], m.generate({"a": A, "b": B})["a"])
+    assert len(m.generate({"a": FA, "b": MIXED.to_numpy()})["a"]) == 40 == len(impute(m, {"a": FA}, {"a": there.loc[FA.index]})["a"])
+
+def test_a_mask_goes_by_its_index_too():
+    mask = pd.Series(np.arange(40) > 5)
+    refused(lambda: TensorData({"a": FA, "b": FB}, present={"b": mask[::-1]}), "index", "present, b")
+    refused(lambda: TensorData({"a": FA, "b": FB}, present=pd.DataFrame({"a": mask, "b": mask})[::-1]), "index")
+    backwards = mask.to_numpy()[::-1]; backwards.setflags(write=False)
+    for way in (lambda x: x, pd.Series, list, torch.tensor):
+        x = backwards.copy() if way is torch.tensor else backwards
+        data = quiet(lambda x=x, way=way: TensorData({"a": A, "b": B}, present={"b": way(x)}))
+        assert torch.equal(data.pools["b"], torch.tensor(B[:34]))
+    data = quiet(lambda: TensorData({"a": A[::-1], "b": B}))
+    assert torch.equal(data.pools["a"], torch.tensor(A).flip(0))

@@ -198,10 +198,13 @@ else: raise AssertionError
 
 # %%
 #| exports
-def one_index(tables # dict: name -> anything; only what has an index is looked at
+def one_index(tables # dict: name -> anything, or a dict; only what has an index is looked at
              ):
     "Refuse tables and series of pandas whose indexes differ: row i would be another item."
-    known = {n: x.index for n, x in tables.items() if hasattr(x, "iloc")}
+    flat = {}
+    for n, x in tables.items():
+        flat |= {f"{n}, {k}": v for k, v in x.items()} if isinstance(x, Mapping) else {n: x}
+    known = {n: x.index for n, x in flat.items() if hasattr(x, "iloc")}
     first = next(iter(known), None)
     for n, index in known.items():
         if len(index) == len(known[first]) and not index.equals(known[first]):
@@ -224,6 +227,11 @@ def _key(what, x):
     got = "strings" if x.dtype.kind in "OSU" else f"an array of {x.dtype}"
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
                      "(`pandas.factorize` over the names of all modalities together makes them)")
+
+def check_column(c):
+    "Refuse what is no kind of a column of a table."
+    if isinstance(c, int) and not isinstance(c, bool): in_range("classes in columns", c, low=2)
+    else: one_of("columns", c, ["number", "count", "binary"])
 
 def check_item(modality # a `Modality`
               ):

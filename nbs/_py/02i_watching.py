@@ -26,6 +26,7 @@ from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData, as_float
 from mmvae_nb.kinds import given_to
 from mmvae_nb.missing import PRESENT, as_tensor, patterns
+from mmvae_nb.signatures import one_index
 
 # %%
 import os, tempfile
@@ -318,7 +319,7 @@ def validation_of(data, every, patience, keep, how, # as `fit` takes and checks 
         return None
     if isinstance(data, (Iterator, str, bytes)) or hasattr(data, "ndim") \
             or not isinstance(data, (MultimodalData, Iterable)): _refuse(type(data).__name__)
-    if isinstance(data, Mapping): list(_without_holes([data]))
+    if isinstance(data, Mapping): one_index(data); list(_without_holes([data]))
     must_show(model, data, "validation")
     if patience is not None: in_range("patience", patience, low=1, whole=True)
     every = max(10, how["updates"]//400*10) if every is None else \

@@ -111,7 +111,8 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
     if not isinstance(batch, Mapping) or not batch:
-        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor (batch, ...)")
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, "
+                         "name -> tensor (batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]
@@ -225,6 +226,7 @@ def as_tensor(name, # for messages
 
 def _shared(x):
     "A tensor that shares the memory of an array, which may be read-only: nobody writes to it."
+    if isinstance(x, np.ndarray) and min(x.strides, default=0) < 0: x = x.copy()     # `x[::-1]`
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.as_tensor(x)
@@ -255,6 +257,30 @@ def column_counts(name, # for messages
     in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
     for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
     return x
+
+def as_frame(name, # for messages
+             x # a data frame
+            ):
+    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
+    if not hasattr(x, "iloc") or x.ndim != 2:
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
+    for n in x.columns[x.columns.duplicated()]:
+        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
+    return x
+
+def classes_of(name, # for messages
+               x # a column of a table
+              ) -> tuple: # (how many, list)
+    "How many classes a column has that holds no numbers, and which."
+    if getattr(x.dtype, "kind", "") in "mM":
+        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
+                         "the first, or classes, such as the weekday")
+    classes = sorted(x.unique(), key=str)
+    if len(classes) == len(x) > 10:
+        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
+                         "come again (names and numbers of items are no data: leave them out)")
+    if len(classes) > 1: return len(classes), classes
+    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 
 # %% [markdown]
@@ -347,7 +373,7 @@ def _masks(present, names, n):
 
 def _bool(name, x, shape):
     "A bool tensor of this shape."
-    try: x = torch.as_tensor(x.to_numpy() if hasattr(x, "to_numpy") else x).cpu()
+    try: x = x.cpu() if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x))
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {shape} of torch.bool") from e
     if x.dtype == torch.bool and x.shape == shape: return x
