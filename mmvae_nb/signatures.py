@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['checked', 'check_fields', 'needs_gradients', 'one_index', 'as_keys', 'check_column', 'check_item', 'check_keys',
-           'warn_of', 'tokens_of', 'string_of']
+           'warn_of', 'same_modalities', 'better_known', 'tokens_of', 'string_of']
 
 # %% ../nbs/00c_signatures.ipynb #f1429db1
 import difflib, functools, inspect, numbers, types, typing, warnings
@@ -171,6 +171,48 @@ def warn_of(name, kind, pool):
                       f"and means up to {most:.2g}, and networks and likelihood expect a deviation "
                       "of about 1 around 0: use `Standardize`, or a likelihood with that scale",
                       stacklevel=6)
+
+# %% ../nbs/00c_signatures.ipynb #082735d6
+def same_modalities(model, # has `specs`, or is a `VAE`; others know nothing of modalities
+                    data, # a `MultimodalData`; of others nothing is known
+                    of="" # which data, for messages: " of validation"
+                   ):
+    "Refuse data of items of another shape than the model's, or of tokens that mean others."
+    given = getattr(data, "modalities", None)
+    for n, m in given.items() if isinstance(given, Mapping) else ():
+        own = _modality_of(model, n)
+        if own is None: continue
+        if tuple(m.shape) != tuple(own.shape):
+            raise MmvaeError(f"shape of {n}{of}: got {tuple(m.shape)}, allowed: that of the model, "
+                             f"{tuple(own.shape)}")
+        a, b = tuple(own.vocabulary or ()), tuple(m.vocabulary or ())
+        nameless = len(b) <= len(a) and (_guessed(a) or _guessed(b))
+        if a[:len(b)] == b or not a or nameless: continue
+        i = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), len(a))
+        raise MmvaeError(f"vocabulary of {n}{of}: got {_some(m.vocabulary)}, with {b[i]!r} as "
+                         f"number {i}, allowed: that of the model, {_some(own.vocabulary)}, with "
+                         f"{a[i] if i < len(a) else 'nothing'!r} there")
+
+def _modality_of(model, name):
+    "What a model says of a modality: None if it says nothing."
+    specs = getattr(model, "specs", None) or {getattr(model, "name", ""): getattr(model, "spec", 0)}
+    return getattr(specs.get(name), "modality", None) if isinstance(specs, Mapping) else None
+
+def _guessed(vocabulary): return vocabulary == tuple(map(str, range(len(vocabulary))))
+
+def _some(vocabulary):
+    if isinstance(vocabulary, str): return f"{vocabulary[:40]!r}" + "..."*(len(vocabulary) > 40)
+    return f"({', '.join(map(repr, vocabulary[:6]))}{', ...'*(len(vocabulary) > 6)})"
+
+def better_known(model, # as `same_modalities` takes it, or one whose networks are its own
+                 name, # of a modality
+                 given # the same `Modality`, as data have it
+                ):
+    "The model's own, or the one given where the model's has no names of tokens."
+    own = _modality_of(model, name)
+    tokens = own and tuple(own.vocabulary or ())
+    named = own and _guessed(tokens) and len(tokens) == len(given.vocabulary or ())
+    return given if own is None or named else own
 
 # %% ../nbs/00c_signatures.ipynb #6106894e
 def tokens_of(modality, # a `Modality` of text or categories

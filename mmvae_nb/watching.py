@@ -15,7 +15,7 @@ from .core import *
 from .data import MultimodalData, as_float
 from .kinds import given_to
 from .missing import PRESENT, as_tensor, patterns
-from .signatures import one_index
+from .signatures import one_index, same_modalities
 
 # %% ../nbs/02i_watching.ipynb #87654393
 class ProgressBar:
@@ -79,6 +79,7 @@ def must_show(model, # its `names` are its modalities, if it has some
     names = list(getattr(model, "names", ()))
     if isinstance(data, MultimodalData): Shown(names, what, 1)(data.modalities)
     if isinstance(data, Mapping): Shown(names, what, 1)(data)
+    same_modalities(model, data, "" if what == "data" else f" of {what}")
     return Shown(names, what, min(100, length_of(data) or 100))
 
 def length_of(batches):

@@ -317,3 +317,49 @@ def test_a_mask_goes_by_its_index_too():
         assert torch.equal(data.pools["b"], torch.tensor(B[:34]))
     data = quiet(lambda: TensorData({"a": A[::-1], "b": B}))
     assert torch.equal(data.pools["a"], torch.tensor(A).flip(0))
+
+
+# ---- the vocabulary of data and of the model
+
+def answers(*words, names=None, n=24):
+    w = Modality("w", "categories", (1,), words) if words else None
+    y = torch.arange(n) % 2
+    x = {"a": torch.tensor(A[:n]), "w": y[:, None]}
+    return TensorData(x, y, [w] if w else None, kinds=None if w else {"w": "categories"}, name="answers")
+
+def of(data): return MoPoE(default_specs(data.modalities), 2).eval()
+
+def test_data_with_another_vocabulary_than_the_model_s_are_refused(tmp_path):
+    from mmvae_nb.checkpoints import describe, load, save
+    from mmvae_nb.distillation import distill
+    from mmvae_nb.evaluation import evaluate
+    from mmvae_nb.training import fit
+    from mmvae_nb.vae import VAE
+    right, wrong = answers("no", "yes"), answers("yes", "no")
+    m, how = of(right), dict(updates=1, batch_size=8, progress=False, device="cpu")
+    few = dict(samples=20, probe_points=20, oracle_items=0)
+    for call in (lambda: fit(m, wrong, **how), lambda: distill(m, wrong, **how), lambda: save(m, tmp_path/"m", wrong),
+                 lambda: evaluate(m, wrong, right, **few), lambda: evaluate(m, right, wrong, **few),
+                 lambda: evaluate(m, right, right, validation=wrong, **few),
+                 lambda: fit(VAE(default_specs(right.modalities)["w"], "w"), wrong, **how)):
+        refused(call, "'yes', 'no'", "'no', 'yes'", "that of the model", starts="vocabulary of w: got")
+    assert all(p.requires_grad for p in m.parameters())                              # no teacher was frozen
+    refused(lambda: fit(m, right, validation=wrong, **how), starts="vocabulary of w of validation: got")
+    refused(lambda: fit(m, answers("no", "yes", "maybe"), **how), "'maybe' as number 2", starts="vocabulary of w")
+    other = quiet(lambda: TensorData({"a": A[:24, :5], "w": right.pools["w"]}, modalities=[right.modalities["w"]]))
+    refused(lambda: save(m, tmp_path/"m", other), "(5,)", "(6,)", starts="shape of a: got")
+    assert not (tmp_path/"m").exists()
+    fit(m, right, validation=answers(), **how)                      # numbers without names go with any names
+    fit(m, answers("no", "yes"), **how)
+    evaluate(m, right, right, **few)
+    save(m, tmp_path/"m", answers())
+    assert load(tmp_path/"m").specs["w"].modality.vocabulary == ("no", "yes")
+    save(of(answers()), tmp_path/"m", right)                                     # the file has the names that there are
+    assert describe(tmp_path/"m")["specs"]["w"]["modality"]["vocabulary"] == ["no", "yes"]
+
+def test_held_out_items_may_lack_the_last_class():
+    held = TensorData({"a": A[:4], "w": torch.zeros(4, 1, dtype=torch.int64)}, kinds={"w": "categories"})
+    from mmvae_nb.training import fit
+    history = fit(of(answers()), answers(), 1, 8, progress=False, device="cpu", validation=held)
+    assert history.validation.notna().all()
+    refused(lambda: fit(of(held), answers(), 1, 8, progress=False, device="cpu"), "'1' as number 1", starts="vocabulary of w")

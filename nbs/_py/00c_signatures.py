@@ -266,6 +266,54 @@ def warn_of(name, kind, pool):
                       stacklevel=6)
 
 
+# %% [markdown]
+# A token is a number only beside its vocabulary. So whoever hands data to a model that was made before has both compared: items of one shape, and the same tokens in the same order.
+# A vocabulary that was guessed from numbers, ('0', '1', ...), has no names to compare, so it goes with any that is long enough.
+
+# %%
+#| exports
+def same_modalities(model, # has `specs`, or is a `VAE`; others know nothing of modalities
+                    data, # a `MultimodalData`; of others nothing is known
+                    of="" # which data, for messages: " of validation"
+                   ):
+    "Refuse data of items of another shape than the model's, or of tokens that mean others."
+    given = getattr(data, "modalities", None)
+    for n, m in given.items() if isinstance(given, Mapping) else ():
+        own = _modality_of(model, n)
+        if own is None: continue
+        if tuple(m.shape) != tuple(own.shape):
+            raise MmvaeError(f"shape of {n}{of}: got {tuple(m.shape)}, allowed: that of the model, "
+                             f"{tuple(own.shape)}")
+        a, b = tuple(own.vocabulary or ()), tuple(m.vocabulary or ())
+        nameless = len(b) <= len(a) and (_guessed(a) or _guessed(b))
+        if a[:len(b)] == b or not a or nameless: continue
+        i = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), len(a))
+        raise MmvaeError(f"vocabulary of {n}{of}: got {_some(m.vocabulary)}, with {b[i]!r} as "
+                         f"number {i}, allowed: that of the model, {_some(own.vocabulary)}, with "
+                         f"{a[i] if i < len(a) else 'nothing'!r} there")
+
+def _modality_of(model, name):
+    "What a model says of a modality: None if it says nothing."
+    specs = getattr(model, "specs", None) or {getattr(model, "name", ""): getattr(model, "spec", 0)}
+    return getattr(specs.get(name), "modality", None) if isinstance(specs, Mapping) else None
+
+def _guessed(vocabulary): return vocabulary == tuple(map(str, range(len(vocabulary))))
+
+def _some(vocabulary):
+    if isinstance(vocabulary, str): return f"{vocabulary[:40]!r}" + "..."*(len(vocabulary) > 40)
+    return f"({', '.join(map(repr, vocabulary[:6]))}{', ...'*(len(vocabulary) > 6)})"
+
+def better_known(model, # as `same_modalities` takes it, or one whose networks are its own
+                 name, # of a modality
+                 given # the same `Modality`, as data have it
+                ):
+    "The model's own, or the one given where the model's has no names of tokens."
+    own = _modality_of(model, name)
+    tokens = own and tuple(own.vocabulary or ())
+    named = own and _guessed(tokens) and len(tokens) == len(given.vocabulary or ())
+    return given if own is None or named else own
+
+
 # %%
 #| exports
 def tokens_of(modality, # a `Modality` of text or categories

@@ -26,7 +26,7 @@ from mmvae_nb.core import *
 from mmvae_nb.data import MultimodalData, as_float
 from mmvae_nb.kinds import given_to
 from mmvae_nb.missing import PRESENT, as_tensor, patterns
-from mmvae_nb.signatures import one_index
+from mmvae_nb.signatures import one_index, same_modalities
 
 # %%
 import os, tempfile
@@ -136,6 +136,7 @@ def must_show(model, # its `names` are its modalities, if it has some
     names = list(getattr(model, "names", ()))
     if isinstance(data, MultimodalData): Shown(names, what, 1)(data.modalities)
     if isinstance(data, Mapping): Shown(names, what, 1)(data)
+    same_modalities(model, data, "" if what == "data" else f" of {what}")
     return Shown(names, what, min(100, length_of(data) or 100))
 
 def length_of(batches):
