@@ -292,9 +292,9 @@ class Table:
 
     def _numbers(self, name, x):
         kind, known = self._known[name]
-        if not isinstance(kind, int):
-            x = column_counts(name, x) if kind == "count" else column_floats(name, x)
-            return (x - known[0])/known[1] if kind == "number" else x
+        if kind == "number": return (column_floats(name, x) - known[0])/known[1]
+        if kind == "count": return column_counts(name, x)
+        if kind == "binary": return column_truths(name, x)
         for v in x.unique(): one_of(f"class in {name}", v, known)
         return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
 
@@ -310,7 +310,9 @@ class Table:
     def _values(self, name, x):
         kind, known = self._known[name]
         if kind == "number": return x*known[1] + known[0]
-        if kind == "binary": return x >= .5
+        if kind == "binary":
+            for v in x[~((0 <= x) & (x <= 1))]: in_range(f"value of {name}", v, 0, 1)
+            return x >= .5
         if kind == "count": return x
         wrong = x[~np.isin(x, range(kind))]
         if not len(wrong): return [known[i] for i in x.astype(int)]
@@ -372,11 +374,14 @@ def check_type(modality, # a `Modality`
 # %% ../nbs/02f_kinds.ipynb #63876d4f
 def check_values(modality, # a `Modality`; None where nobody has said
                  x, # tensor, as `as_kind` makes it
-                 name # its key in the batch, for messages
+                 name, # its key in the batch, for messages
+                 there=None # bool tensor of its shape: what is no hole; None: all
                 ):
     "Refuse numbers that are none of this kind's."
+    whole, x = x, x if there is None else x[there]
     check_finite(name, x)
     kind = modality.kind if modality and x.numel() else None
+    if kind == "table": return check_table(modality, whole, name, there)
     if kind in ("text", "categories"): return _check_classes(modality, x, name)
     if kind == "counts" and len(bad := _no_counts(x)):
         raise MmvaeError(f"counts of {name}: got {bad[0].item():g}, allowed: whole numbers from 0")

@@ -62,7 +62,7 @@ def _given(model, data, there):
     holes = {m: _holes(m, x, there.get(m)) for m, x in given.items()}
     for m, x in given.items():
         modality = model.specs[m].modality
-        check_values(modality, as_kind(modality, x, m)[~holes[m]], m)
+        check_values(modality, as_kind(modality, x, m), m, ~holes[m])
     return given, holes
 
 # %% ../nbs/03d_using.ipynb #5164277b

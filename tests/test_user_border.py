@@ -363,3 +363,81 @@ def test_held_out_items_may_lack_the_last_class():
     history = fit(of(answers()), answers(), 1, 8, progress=False, device="cpu", validation=held)
     assert history.validation.notna().all()
     refused(lambda: fit(of(held), answers(), 1, 8, progress=False, device="cpu"), "'1' as number 1", starts="vocabulary of w")
+
+
+# ---- tables of mixed columns, by column
+
+MIX = Modality("t", "table", (4,), ("number", "count", "binary", 3))
+ROWS = np.stack([A[:, 0], np.arange(40) % 5, np.arange(40) % 2, np.arange(40) % 3], 1).astype("float32")
+BAD = [(1, -1, "counts in column 1 of t"), (1, .5, "counts in column 1 of t"), (2, 2, "values in column 2 of t"),
+       (2, -.5, "values in column 2 of t"), (3, 3, "class in column 3 of t"), (3, .5, "class in column 3 of t")]
+
+def table_model():
+    data = TensorData({"a": A, "t": ROWS}, modalities=[MIX])
+    return MoPoE(default_specs(data.modalities), 2).eval()
+
+@pytest.mark.parametrize("column, value, where", BAD)
+def test_a_table_is_looked_at_column_by_column(column, value, where):
+    from mmvae_nb.training import fit
+    from mmvae_nb.using import impute, log_likelihood
+    rows, m, how = ROWS.copy(), table_model(), dict(updates=1, batch_size=8, progress=False, device="cpu")
+    rows[3, column] = value
+    got, good = (f"got {value}", "allowed"), TensorData({"a": A, "t": ROWS}, modalities=[MIX])
+    for call in (lambda: TensorData({"a": A, "t": rows}, modalities=[MIX]), lambda: m.generate({"t": rows}),
+                 lambda: impute(m, {"t": rows}), lambda: log_likelihood(m, {"t": rows}, samples=2, climb=0)):
+        refused(call, *got, starts=where)
+    refused(lambda: fit(table_model(), good, validation={"a": A, "t": rows}, **how), *got, starts=f"{where} of validation")
+    rows[3, column] = np.nan                                                          # a hole is no bad number
+    filled = impute(m, {"a": A, "t": rows})["t"]
+    assert np.isfinite(filled).all() and np.array_equal(filled[:3], ROWS[:3])
+    assert m.generate({"t": m.generate({"a": A}, sample="x")["t"]})["t"].shape == (40, 4)
+
+def test_a_table_has_a_kind_for_each_column():
+    refused(lambda: Modality("r", "table", (4,), ("number", "number")), "2 columns", "allowed: 4", starts="vocabulary of r")
+    refused(lambda: Modality("r", "table", (1,), ("word",)), "'word'", "count", starts="vocabulary of r: got")
+    refused(lambda: Modality("r", "table", (1,), (1,)), "at least 2", starts="classes in vocabulary of r: got 1")
+
+FLAGS = FRAME.assign(f=[True, False, True, True])
+
+@pytest.mark.parametrize("rows, words", [
+    (FLAGS.assign(f=[0, 1, 7, 1]), "f: got np.int64(7), allowed: True or False"), (FLAGS.assign(f=[1, 0, np.nan, 1]), "f: got"),
+    (FLAGS.assign(f=pd.array([True, None, True, True], dtype="boolean")), "f: got <NA>, allowed: True or False"),
+    (FLAGS.assign(x=pd.Timestamp("2026-01-01")), "x: got datetime64"), (FLAGS.assign(x=True), "x: got bool, allowed: numbers"),
+    (FLAGS.assign(x=pd.Series([1., True, 2, 3], dtype=object)), "x: got bool"), (FLAGS.assign(x=1j), "x: got complex128"),
+    (FLAGS.assign(n=pd.Timestamp("2026-01-01")), "n: got datetime64")])
+def test_a_table_refuses_new_rows_of_other_types(rows, words):
+    table = Table(FLAGS, counts="n")
+    refused(lambda: table(rows), starts=words)
+    assert table(FLAGS.assign(f=[1, 0, 1, 1])).tolist() == table(FLAGS).tolist() == table(FLAGS.assign(f=[1., 0, 1, 1])).tolist()
+
+@pytest.mark.parametrize("value", [np.nan, 7., -1.])
+def test_no_truth_value_is_made_of_what_is_no_probability(value):
+    table = Table(FLAGS, counts="n")
+    refused(lambda: table.back([[0, 0, 1, value]]), "0", "1", starts="value of f: got")
+    assert table.back([[0, 0, 1, .4], [0, 0, 1, .6]]).f.tolist() == [False, True]
+
+def test_complex_columns_are_no_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(lambda: Table(pd.DataFrame({"z": [1j, 2., 3.]})), "complex128", starts="z: got")
+
+
+# ---- masked arrays, sparse tensors
+
+@pytest.mark.parametrize("x, words", [
+    (np.ma.masked_array(A, mask=A > 1), ("masked array", ".filled(np.nan)")),
+    (torch.tensor(A).to_sparse(), ("sparse tensor", "`x.to_dense()`"))])
+def test_masks_that_would_be_lost_and_sparse_tensors_are_refused(x, words):
+    from mmvae_nb.using import impute
+    m = model()
+    for call in (lambda: TensorData({"a": x, "b": B}), lambda: TensorData({"a": x, "b": B}, present="given"),
+                 lambda: m.generate({"a": x}), lambda: impute(m, {"a": x}), lambda: Standardize(x)):
+        refused(call, *words)
+    if isinstance(x, torch.Tensor):
+        refused(lambda: PairedByKey("p", "train", {"a": Modality("a", "vector", (6,))}, {"a": x}, {"a": torch.arange(40)}), *words)
+    else:
+        refused(lambda: TensorData({"a": A}, labels=np.ma.masked_array(range(40), mask=range(40))), starts="labels: got a masked")
+        refused(lambda: TensorData({"a": A, "b": B}, present={"b": np.ma.masked_array([True]*40, mask=[1]*40)}), "masked array")
+
+def test_masked_arrays_that_mask_nothing_are_arrays():
+    assert torch.equal(TensorData({"a": np.ma.masked_array(A)}).pools["a"], torch.tensor(A))

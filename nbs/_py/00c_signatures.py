@@ -228,10 +228,10 @@ def _key(what, x):
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
                      "(`pandas.factorize` over the names of all modalities together makes them)")
 
-def check_column(c):
+def check_column(c, of="columns"):
     "Refuse what is no kind of a column of a table."
-    if isinstance(c, int) and not isinstance(c, bool): in_range("classes in columns", c, low=2)
-    else: one_of("columns", c, ["number", "count", "binary"])
+    if isinstance(c, int) and not isinstance(c, bool): in_range(f"classes in {of}", c, low=2)
+    else: one_of(of, c, ["number", "count", "binary"])
 
 def check_item(modality # a `Modality`
               ):
@@ -242,6 +242,12 @@ def check_item(modality # a `Modality`
         if t in seen:
             raise MmvaeError(f"vocabulary of {modality.name}: got {t!r} twice, allowed: once")
         seen.add(t)
+    if modality.kind != "table": return
+    for c in modality.vocabulary: check_column(c, f"vocabulary of {modality.name}")
+    if len(modality.vocabulary) != modality.shape[0]:
+        raise MmvaeError(f"vocabulary of {modality.name}: got the kinds of "
+                         f"{len(modality.vocabulary)} columns, allowed: {modality.shape[0]}, one "
+                         "for each of its shape")
 
 def check_keys(name, labels, pool, what="labels"):
     "Refuse labels, or other keys of partners, that are not one whole number for each item."

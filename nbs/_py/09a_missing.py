@@ -19,7 +19,7 @@
 
 # %%
 #| export
-import copy, sys, warnings
+import copy, math, sys, warnings
 from collections.abc import Mapping
 import numpy as np
 import torch
@@ -204,10 +204,23 @@ def as_said(name, # of the modality, for messages
     if kind == "categories" and x.dtype == torch.bool: return x.long()
     return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
 
+def dense(name, # for messages
+          x # anything
+         ):
+    "The same; `MmvaeError` for an array whose mask would be lost, and for a sparse tensor."
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: nan in "
+                         "place of what is masked (`x.astype(float).filled(np.nan)`)")
+    if isinstance(x, torch.Tensor) and x.layout != torch.strided:
+        raise MmvaeError(f"{name}: got a sparse tensor ({x.layout}), allowed: a dense one "
+                         "(`x.to_dense()`)")
+    return x
+
 def as_tensor(name, # for messages
               x # tensor, array, list or table
              ) -> torch.Tensor:
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
+    dense(name, x)
     if isinstance(x, torch.Tensor):
         if x.is_complex():
             raise MmvaeError(f"{name}: got complex numbers ({x.dtype}), allowed: real ones "
@@ -243,6 +256,9 @@ def column_floats(name, # for messages
                   x # a column of a table
                  ): # -> array
     "A column as an array of floats, with nan where nothing is."
+    truths = x.dtype == object and any(isinstance(v, (bool, np.bool_)) for v in x)
+    if truths or x.dtype.kind in "mMbc":                      # times, truth values, complex numbers
+        raise MmvaeError(f"{name}: got {'bool' if truths else x.dtype}, allowed: numbers")
     try: x = x.to_numpy(float, na_value=np.nan)
     except (TypeError, ValueError) as e:
         raise MmvaeError(f"{name}: got {' '.join(str(e).split()):.80}, allowed: numbers") from e
@@ -257,6 +273,15 @@ def column_counts(name, # for messages
     in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
     for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
     return x
+
+def column_truths(name, # for messages
+                  x # a column of a table
+                 ): # -> array
+    "A column of True and False as an array of floats; 0 and 1 are the same."
+    for v in x.unique():
+        if not isinstance(v, (bool, np.bool_, int, float, np.number)) or v not in (0, 1):
+            raise MmvaeError(f"{name}: got {v!r:.40}, allowed: True or False")
+    return x.to_numpy(float)
 
 def as_frame(name, # for messages
              x # a data frame
@@ -298,7 +323,7 @@ def plain_tensor(name, # for messages
                  x # tensor, array, list or table
                 ) -> torch.Tensor:
     "The same numbers in their own type, as a tensor."
-    if isinstance(x, torch.Tensor) and x.ndim: return x
+    if isinstance(dense(name, x), torch.Tensor) and x.ndim: return x
     try: own = torch.as_tensor(np.array(x))                  # a copy, as torch warns of some arrays
     except (TypeError, ValueError, RuntimeError): own = None
     return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong
@@ -317,6 +342,43 @@ def check_finite(name, # of what, for messages
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
+def check_range(modality, # a `Modality`
+                pool # tensor of its items
+               ):
+    "Refuse numbers to train on that are none of this kind's."
+    name, kind = modality.name, modality.kind
+    low, high = (v.item() for v in pool.aminmax())
+    if not math.isfinite(high - low):
+        raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers (items that "
+                         "lack all of it: `present`)")
+    if kind in ("text", "categories"):
+        in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
+        in_range(f"tokens of {name}", low, 0)
+    if kind == "counts":
+        in_range(f"counts of {name}", low, 0)
+        for v in fractions_of(pool): in_range(f"counts of {name}", v, whole=True)
+    for v in (low, high)*(kind == "binary"): in_range(f"values of {name}", v, 0, 1)
+    if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
+        raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
+                         "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
+                         "is flattened to (n, D)")
+    if kind == "table": check_table(modality, pool, name)
+
+def check_table(modality, # a `Modality` of kind 'table'
+                x, # tensor (items, columns)
+                name, # its key in the batch, for messages
+                there=None # bool tensor (items, columns): what is no hole
+               ):
+    "Refuse values of a column that are none of its kind's."
+    if x.shape[1:] != (len(modality.vocabulary),): return          # its shape is refused elsewhere
+    for i, c in enumerate(modality.vocabulary):
+        v = x[:, i] if there is None else x[:, i][there[:, i]]
+        if c == "number" or not len(v): continue
+        what = f"{ {'count': 'counts', 'binary': 'values'}.get(c, 'class') } in column {i} of {name}"
+        most = {"count": None, "binary": 1}.get(c, c) if isinstance(c, str) else c - 1
+        for value in v.detach().aminmax(): in_range(what, value.item(), 0, most)
+        for value in fractions_of(v) if c != "binary" else (): in_range(what, value, 0, most, True)
+
 def blame(batch, # dict: name -> tensor, on which a loss was no number
           of # where it comes from, for messages
          ):
@@ -327,6 +389,7 @@ def blame(batch, # dict: name -> tensor, on which a loss was no number
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:
     "Labels as an int64 tensor; a fraction is no class."
+    dense("labels", labels)
     try: x = _shared(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
     except (TypeError, ValueError, RuntimeError) as e:
         got = " ".join(repr(labels).split())
@@ -373,6 +436,7 @@ def _masks(present, names, n):
 
 def _bool(name, x, shape):
     "A bool tensor of this shape."
+    dense(name, x)
     try: x = x.cpu() if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x))
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {shape} of torch.bool") from e
