@@ -352,6 +352,10 @@ def as_kind(modality, # a `Modality`; None where nobody has said
                                    "an absent key")
     x = plain_tensor(name, x)
     floats = x.is_floating_point() or x.is_complex()
+    if floats and modality and torch.float32 not in _types.get(modality.kind, _floats):
+        if not is_traced() and x.isnan().any():
+            raise MmvaeError(f"{name}: got nan among {modality.kind}, allowed: whole numbers (any "
+                             f"where there is none, and `there={{{name!r}: ...}}` of `impute`)")
     if modality is None:
         return x if floats or x.dtype == torch.uint8 else x.float() if x.dtype == torch.bool \
             else x.long()
@@ -418,6 +422,9 @@ def given_to(model, # has `specs`, as a `MultimodalVAE`; others get what was giv
     one_index({f"{n}{of}": x for n, x in batch.items()})
     own = {n: as_kind(known[n], x, f"{n}{of}") if n in known else plain_tensor(f"{n}{of}", x)
            for n, x in batch.items()}
+    if of and any(x.shape[:1] == (0,) for n, x in own.items() if n in known or n == PRESENT):
+        raise MmvaeError(f"data: got a batch{of.removeprefix(' of a batch')} of no items, allowed: "
+                         "one item or more")
     look = check and known and own and not is_traced()
     for _, part in patterns(own) if look else ():
         for n in part:

@@ -228,6 +228,14 @@ def _key(what, x):
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
                      "(`pandas.factorize` over the names of all modalities together makes them)")
 
+def check_key(what, # how an error calls the dict
+              key, # of the dict
+              modality # what it holds: a `Modality`, or None
+             ):
+    "Refuse a modality under another name than its own."
+    if (name := getattr(modality, "name", key)) == key: return
+    raise MmvaeError(f"{what}: got {name!r} under the key {key!r}, allowed: {name!r}, its own name")
+
 def check_column(c, of="columns"):
     "Refuse what is no kind of a column of a table."
     if isinstance(c, int) and not isinstance(c, bool): in_range(f"classes in {of}", c, low=2)
@@ -235,10 +243,15 @@ def check_column(c, of="columns"):
 
 def check_item(modality # a `Modality`
               ):
-    "Refuse a shape that no item has, and a token that is there twice: it would have two numbers."
-    for n in modality.shape: in_range(f"shape of {modality.name}", n, low=0, whole=True)
+    """Refuse a shape that no item has, a token that is no text, and one that is there twice: it
+    would have two numbers. The shape becomes a tuple of Python's numbers."""
+    shape = [in_range(f"shape of {modality.name}", n, 1, 10**7, True) for n in modality.shape]
+    object.__setattr__(modality, "shape", tuple(shape))
     tokens, seen = modality.vocabulary if modality.kind in ("text", "categories") else (), set()
     for t in tokens:
+        if not isinstance(t, str):
+            raise MmvaeError(f"vocabulary of {modality.name}: got {t!r}, allowed: texts, such as "
+                             f"{str(t)!r}")
         if t in seen:
             raise MmvaeError(f"vocabulary of {modality.name}: got {t!r} twice, allowed: once")
         seen.add(t)
@@ -329,7 +342,8 @@ def tokens_of(modality, # a `Modality` of text or categories
     number, length = _numbers(modality.vocabulary), modality.shape[0]
     parts, filler = _parts(modality, s, "<end>" in number)
     if len(parts) > length or filler is None and len(parts) < length:
-        raise MmvaeError(f"{modality.name}: {s!r} is of {len(parts)} tokens, allowed: {length}")
+        raise MmvaeError(f"{modality.name}: got {len(parts)} tokens in {s!r:.60}, allowed: "
+                         f"{length}")
     parts += [filler] * (length - len(parts))
     for t in parts:
         if t not in number and "<unk>" not in number:
@@ -345,6 +359,7 @@ def _parts(modality, s, ends):
         return (list(s) if isinstance(s, (list, tuple, np.ndarray)) else [s]), None
     if not isinstance(s, str):
         raise MmvaeError(f"{modality.name}: got {s!r:.40} in the list, allowed: strings")
+    if modality.kind == "categories": return s.split(), None
     if isinstance(modality.vocabulary, str): return list(s), " "
     return s.split() + ["<end>"] * ends, "<pad>"
 

@@ -121,8 +121,9 @@ class Modality:
     def decode(self, tokens): # int64 (batch, length)
         "Their strings, a list."
         shape = tuple(getattr(tokens, "shape", ()))
-        if len(shape) == 2: return [string_of(self, row) for row in tokens.tolist()]
-        raise MmvaeError(f"{self.name}: got shape {shape}, allowed: tokens (batch, length)")
+        if shape[1:] == self.shape: return [string_of(self, row) for row in tokens.tolist()]
+        raise MmvaeError(f"{self.name}: got shape {shape}, allowed: tokens (batch, length), of "
+                         f"length {self.shape[0]}")
 
 
 # %% [markdown]
@@ -226,6 +227,7 @@ class MultimodalData:
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
         self.class_names, self.groups = class_names, groups
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
+        for n, m in self.modalities.items(): check_key("modalities", n, m)
         for m in self.modalities.values(): _check_pool(m, self.pools)
         for m, y in (labels or {}).items(): \
             _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], class_names)
@@ -312,7 +314,7 @@ def _check_pool(modality, pools):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
     pool = dense(name, pools[one_of("modalities", name, pools)])
-    if pool.numel() == 0: raise MmvaeError(f"{name}: got no items, allowed: some")
+    if not (pool.ndim and len(pool)): raise MmvaeError(f"{name}: got no items, allowed: some")
     given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")
     if pool.dtype not in types:
@@ -459,7 +461,13 @@ def _known(modalities):
         if not isinstance(m, Modality):
             raise MmvaeError(f"modalities: got a {type(m).__name__} ({m!r:.40}), "
                              "allowed: a list or dict of `Modality`")
-    return {m.name: m for m in given}
+    known = {m.name: m for m in given}
+    if isinstance(modalities, dict):
+        for k, m in modalities.items(): check_key("modalities", k, m)
+    for n in known:
+        if sum(m.name == n for m in given) > 1:
+            raise MmvaeError(f"modalities: got {n!r} twice, allowed: once")
+    return known
 
 
 # %%
@@ -488,8 +496,9 @@ class TensorData(MultimodalData):
         sizes = {k: len(v) for k, v in (rows or pools).items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
-        for k in kinds or {}: one_of("kinds", k, pools)
         known, kinds = _known(modalities), kinds or {}
+        for k in kinds: one_of("kinds", k, pools)
+        for k in kinds.keys() & known: one_of(f"kind of {k}", kinds[k], [known[k].kind])
         known |= {k: _guess(k, v, _said(k, v, kinds)) for k, v in pools.items() if k not in known}
         if labels is not None: labels = dict.fromkeys(pools, as_labels(labels))
         self._rows, groups = rows, kwargs.pop("groups", None)
