@@ -34,7 +34,8 @@ def test_a_model_refuses_tables_of_two_indexes():
     refused(lambda: impute(m, {"a": FA}, there={"a": there}), "index", starts="there, a: got a table")
     same = {"a": FA, "b": MIXED.loc[FA.index]}
     np.testing.assert_array_equal(m.generate(same)["a"], m.generate({"a": A, "b": B})["a"])
-    assert len(m.generate({"a": FA, "b": MIXED.to_numpy()})["a"]) == 40 == len(impute(m, {"a": FA}, {"a": there.loc[FA.index]})["a"])
+    assert len(m.generate({"a": FA, "b": MIXED.to_numpy()})["a"]) == 40
+    assert len(impute(m, {"a": FA}, {"a": there.loc[FA.index]})["a"]) == 40
 
 def test_a_mask_goes_by_its_index_too():
     mask = pd.Series(np.arange(40) > 5)
@@ -92,7 +93,8 @@ def test_held_out_items_may_lack_the_last_class():
     from mmvae_nb.training import fit
     history = fit(of(answers()), answers(), 1, 8, progress=False, device="cpu", validation=held)
     assert history.validation.notna().all()
-    refused(lambda: fit(of(held), answers(), 1, 8, progress=False, device="cpu"), "'1' as number 1", starts="vocabulary of w")
+    refused(lambda: fit(of(held), answers(), 1, 8, progress=False, device="cpu"), "'1' as number 1",
+            starts="vocabulary of w")
 
 
 # ---- tables of mixed columns, by column
@@ -116,29 +118,34 @@ def test_a_table_is_looked_at_column_by_column(column, value, where):
     for call in (lambda: TensorData({"a": A, "t": rows}, modalities=[MIX]), lambda: m.generate({"t": rows}),
                  lambda: impute(m, {"t": rows}), lambda: log_likelihood(m, {"t": rows}, samples=2, climb=0)):
         refused(call, *got, starts=where)
-    refused(lambda: fit(table_model(), good, validation={"a": A, "t": rows}, **how), *got, starts=f"{where} of validation")
+    refused(lambda: fit(table_model(), good, validation={"a": A, "t": rows}, **how), *got,
+            starts=f"{where} of validation")
     rows[3, column] = np.nan                                                          # a hole is no bad number
     filled = impute(m, {"a": A, "t": rows})["t"]
     assert np.isfinite(filled).all() and np.array_equal(filled[:3], ROWS[:3])
     assert m.generate({"t": m.generate({"a": A}, sample="x")["t"]})["t"].shape == (40, 4)
 
 def test_a_table_has_a_kind_for_each_column():
-    refused(lambda: Modality("r", "table", (4,), ("number", "number")), "2 columns", "allowed: 4", starts="vocabulary of r")
+    refused(lambda: Modality("r", "table", (4,), ("number", "number")), "2 columns", "allowed: 4",
+            starts="vocabulary of r")
     refused(lambda: Modality("r", "table", (1,), ("word",)), "'word'", "count", starts="vocabulary of r: got")
     refused(lambda: Modality("r", "table", (1,), (1,)), "at least 2", starts="classes in vocabulary of r: got 1")
 
 FLAGS = FRAME.assign(f=[True, False, True, True])
 
 @pytest.mark.parametrize("rows, words", [
-    (FLAGS.assign(f=[0, 1, 7, 1]), "f: got np.int64(7), allowed: True or False"), (FLAGS.assign(f=[1, 0, np.nan, 1]), "f: got"),
+    (FLAGS.assign(f=[0, 1, 7, 1]), "f: got np.int64(7), allowed: True or False"),
+    (FLAGS.assign(f=[1, 0, np.nan, 1]), "f: got"),
     (FLAGS.assign(f=pd.array([True, None, True, True], dtype="boolean")), "f: got <NA>, allowed: True or False"),
-    (FLAGS.assign(x=pd.Timestamp("2026-01-01")), "x: got datetime64"), (FLAGS.assign(x=True), "x: got bool, allowed: numbers"),
-    (FLAGS.assign(x=pd.Series([1., True, 2, 3], dtype=object)), "x: got bool"), (FLAGS.assign(x=1j), "x: got complex128"),
+    (FLAGS.assign(x=pd.Timestamp("2026-01-01")), "x: got datetime64"),
+    (FLAGS.assign(x=True), "x: got bool, allowed: numbers"),
+    (FLAGS.assign(x=pd.Series([1., True, 2, 3], dtype=object)), "x: got bool"),
+    (FLAGS.assign(x=1j), "x: got complex128"),
     (FLAGS.assign(n=pd.Timestamp("2026-01-01")), "n: got datetime64")])
 def test_a_table_refuses_new_rows_of_other_types(rows, words):
     table = Table(FLAGS, counts="n")
     refused(lambda: table(rows), starts=words)
-    assert table(FLAGS.assign(f=[1, 0, 1, 1])).tolist() == table(FLAGS).tolist() == table(FLAGS.assign(f=[1., 0, 1, 1])).tolist()
+    for same in ([1, 0, 1, 1], [1., 0, 1, 1]): assert torch.equal(table(FLAGS.assign(f=same)), table(FLAGS))
 
 @pytest.mark.parametrize("value", [np.nan, 7., -1.])
 def test_no_truth_value_is_made_of_what_is_no_probability(value):
@@ -164,10 +171,12 @@ def test_masks_that_would_be_lost_and_sparse_tensors_are_refused(x, words):
                  lambda: m.generate({"a": x}), lambda: impute(m, {"a": x}), lambda: Standardize(x)):
         refused(call, *words)
     if isinstance(x, torch.Tensor):
-        refused(lambda: PairedByKey("p", "train", {"a": Modality("a", "vector", (6,))}, {"a": x}, {"a": torch.arange(40)}), *words)
+        a, y = Modality("a", "vector", (6,)), torch.arange(40)
+        refused(lambda: PairedByKey("p", "train", {"a": a}, {"a": x}, {"a": y}), *words)
     else:
-        refused(lambda: TensorData({"a": A}, labels=np.ma.masked_array(range(40), mask=range(40))), starts="labels: got a masked")
-        refused(lambda: TensorData({"a": A, "b": B}, present={"b": np.ma.masked_array([True]*40, mask=[1]*40)}), "masked array")
+        y, mask = np.ma.masked_array(range(40), mask=range(40)), np.ma.masked_array([True]*40, mask=[1]*40)
+        refused(lambda: TensorData({"a": A}, labels=y), starts="labels: got a masked array")
+        refused(lambda: TensorData({"a": A, "b": B}, present={"b": mask}), "masked array")
 
 def test_masked_arrays_that_mask_nothing_are_arrays():
     assert torch.equal(TensorData({"a": np.ma.masked_array(A)}).pools["a"], torch.tensor(A))
@@ -178,9 +187,11 @@ def test_masked_arrays_that_mask_nothing_are_arrays():
 VECTOR = Modality("n", "vector", (6,))
 
 def test_a_kind_is_said_once():
-    refused(lambda: TensorData({"n": A}, modalities=[VECTOR], kinds={"n": "counts"}), "vector", starts="kind of n: got 'counts'")
+    refused(lambda: TensorData({"n": A}, modalities=[VECTOR], kinds={"n": "counts"}), "vector",
+            starts="kind of n: got 'counts'")
     assert TensorData({"n": A}, modalities=[VECTOR], kinds={"n": "vector"}).modalities["n"].kind == "vector"
-    refused(lambda: TensorData({"n": A}, modalities=[VECTOR, Modality("n", "counts", (6,))]), starts="modalities: got 'n' twice")
+    twice = [VECTOR, Modality("n", "counts", (6,))]
+    refused(lambda: TensorData({"n": A}, modalities=twice), starts="modalities: got 'n' twice")
 
 def test_a_modality_goes_by_its_own_name():
     y = {"q": torch.arange(40)}
@@ -200,9 +211,11 @@ def test_shapes_are_numbers_of_python_s_within_reason():
     m = Modality("a", "vector", (np.int64(6),))
     assert m.shape == (6,) and type(m.shape[0]) is int and m == Modality("a", "vector", [6])
     assert MoPoE(default_specs({"a": m}), 2).names == ["a"]
-    for n in (0, 10**10): refused(lambda n=n: Modality("a", "vector", (n,)), "at least 1", starts=f"shape of a: got {n}")
+    for n in (0, 10**10):
+        refused(lambda n=n: Modality("a", "vector", (n,)), "at least 1", starts=f"shape of a: got {n}")
     refused(lambda: TensorData({"a": np.zeros((80, 0))}), "at least 1", starts="shape of a: got 0")
-    refused(lambda: TensorData({"a": A[:, :0]}, modalities=[Modality("a", "vector", (6,))]), "(0,)", "(6,)", starts="a: got items")
+    six = Modality("a", "vector", (6,))
+    refused(lambda: TensorData({"a": A[:, :0]}, modalities=[six]), "(0,)", "(6,)", starts="a: got items")
     refused(lambda: TensorData({"a": A[:0]}), starts="a: got no items")
 
 def test_classes_are_texts_and_as_many_as_there_are():

@@ -374,8 +374,8 @@ def check_table(modality, # a `Modality` of kind 'table'
     for i, c in enumerate(modality.vocabulary):
         v = x[:, i] if there is None else x[:, i][there[:, i]]
         if c == "number" or not len(v): continue
-        what = f"{ {'count': 'counts', 'binary': 'values'}.get(c, 'class') } in column {i} of {name}"
-        most = {"count": None, "binary": 1}.get(c, c) if isinstance(c, str) else c - 1
+        what, most = {"count": ("counts", None), "binary": ("values", 1)}.get(c) or ("class", c - 1)
+        what += f" in column {i} of {name}"
         for value in v.detach().aminmax(): in_range(what, value.item(), 0, most)
         for value in fractions_of(v) if c != "binary" else (): in_range(what, value, 0, most, True)
 
