@@ -313,8 +313,9 @@ def save(model, # a `VAE` or `MultimodalVAE`
         raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of "
                          "a module that can be imported (`save_weights` writes any numbers)")
     arguments, specs = _written_arguments(model)
+    same_modalities(model, data)
     for n, m in (data.modalities if data else {}).items():
-        if n in specs: specs[n]["modality"] = asdict(m)
+        if n in specs: specs[n]["modality"] = asdict(better_known(model, n, m))
     state = _weights(model)
     if half: state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,

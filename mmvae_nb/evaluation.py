@@ -325,6 +325,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
     if judge is not None and not callable(getattr(judge, "scores", None)):
         raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
                          "`features` and `scores`")
+    for data in (train, test, validation): same_modalities(model, data)
     with keeping_random_state(), _at_rest(model):
         seed = in_range("seed", seed, 0, whole=True)
         seed_everything(seed, "evaluation")      # for models whose own inference draws

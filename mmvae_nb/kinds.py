@@ -20,6 +20,7 @@ from .data import Modality, _advice, _floats, _types
 from .distributions import *
 from .missing import *
 from .networks import *
+from .signatures import *
 
 # %% ../nbs/02f_kinds.ipynb #11ac8fd5
 def _columns(x, params, columns):
@@ -201,7 +202,7 @@ class Mixed(nn.Module):
         if not isinstance(columns, (tuple, list)) or not columns:
             raise MmvaeError(f"columns: got {columns!r:.40}, allowed: a tuple, a kind for each")
         self.columns = tuple(columns)
-        for c in self.columns: _check_column(c)
+        for c in self.columns: check_column(c)
         parts = {"number": StudentT, "count": Poisson, "binary": Bernoulli}
         self.parts = [parts.get(c, Categorical)() for c in self.columns]
         self.learnt = nn.ModuleList(p for p in self.parts if isinstance(p, nn.Module))
@@ -224,10 +225,6 @@ class Mixed(nn.Module):
         "One draw, (batch, columns)."
         return torch.cat([p.sample(v, generator).to(params.dtype)
                           for p, v in self._pairs(params)], 1)
-
-def _check_column(c):
-    if isinstance(c, int) and not isinstance(c, bool): in_range("classes in columns", c, low=2)
-    else: one_of("columns", c, ["number", "count", "binary"])
 
 # %% ../nbs/02f_kinds.ipynb #6a8c708d
 class TableEncoder(nn.Module):
@@ -264,8 +261,8 @@ class Table:
                  counts=() # names of the columns that count something
                 ):
         counts = [counts] if isinstance(counts, str) else counts
-        for n in counts: one_of("counts", n, _frame("train", train).columns)
-        if not _frame("train", train).size:
+        for n in counts: one_of("counts", n, as_frame("train", train).columns)
+        if not as_frame("train", train).size:
             raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column at "
                              "least")
         self.names, self.counts = list(train.columns), tuple(counts)
@@ -280,13 +277,13 @@ class Table:
             column_counts(name, x)                                        # says what is no count
             return "count", None
         if pd.api.types.is_bool_dtype(x): return "binary", None        # pandas' own `boolean`, too
-        if not pd.api.types.is_numeric_dtype(x): return _classes(name, x)
+        if not pd.api.types.is_numeric_dtype(x): return classes_of(name, x)
         x = column_floats(name, x)
         return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
         "Rows of any split as numbers."
-        lacks = [n for n in self.names if n not in _frame("table", table).columns]
+        lacks = [n for n in self.names if n not in as_frame("table", table).columns]
         if lacks:
             raise MmvaeError(f"columns: got a table that lacks {', '.join(map(repr, lacks))}, "
                              f"allowed: one with {', '.join(map(repr, self.names))}")
@@ -295,9 +292,9 @@ class Table:
 
     def _numbers(self, name, x):
         kind, known = self._known[name]
-        if not isinstance(kind, int):
-            x = column_counts(name, x) if kind == "count" else column_floats(name, x)
-            return (x - known[0])/known[1] if kind == "number" else x
+        if kind == "number": return (column_floats(name, x) - known[0])/known[1]
+        if kind == "count": return column_counts(name, x)
+        if kind == "binary": return column_truths(name, x)
         for v in x.unique(): one_of(f"class in {name}", v, known)
         return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
 
@@ -313,7 +310,9 @@ class Table:
     def _values(self, name, x):
         kind, known = self._known[name]
         if kind == "number": return x*known[1] + known[0]
-        if kind == "binary": return x >= .5
+        if kind == "binary":
+            for v in x[~((0 <= x) & (x <= 1))]: in_range(f"value of {name}", v, 0, 1)
+            return x >= .5
         if kind == "count": return x
         wrong = x[~np.isin(x, range(kind))]
         if not len(wrong): return [known[i] for i in x.astype(int)]
@@ -323,26 +322,6 @@ class Table:
     def modality(self, name) -> Modality:
         "The `Modality` called `name`; its vocabulary holds the kinds of the columns."
         return Modality(name, "table", (len(self.columns),), self.columns)
-
-def _frame(name, x):
-    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
-    if not isinstance(x, pd.DataFrame):
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
-    for n in x.columns[x.columns.duplicated()]:
-        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
-    return x
-
-def _classes(name, x):
-    "(How many, which) of a column that holds no numbers."
-    if getattr(x.dtype, "kind", "") in "mM":
-        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
-                         "the first, or classes, such as the weekday")
-    classes = sorted(x.unique(), key=str)
-    if len(classes) == len(x) > 10:
-        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
-                         "come again (names and numbers of items are no data: leave them out)")
-    if len(classes) > 1: return len(classes), classes
-    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 # %% ../nbs/02f_kinds.ipynb #3ccdeb2c
 def register_kind(kind, # its name
@@ -373,6 +352,10 @@ def as_kind(modality, # a `Modality`; None where nobody has said
                                    "an absent key")
     x = plain_tensor(name, x)
     floats = x.is_floating_point() or x.is_complex()
+    if floats and modality and torch.float32 not in _types.get(modality.kind, _floats):
+        if not is_traced() and x.isnan().any():
+            raise MmvaeError(f"{name}: got nan among {modality.kind}, allowed: whole numbers (any "
+                             f"where there is none, and `there={{{name!r}: ...}}` of `impute`)")
     if modality is None:
         return x if floats or x.dtype == torch.uint8 else x.float() if x.dtype == torch.bool \
             else x.long()
@@ -395,11 +378,14 @@ def check_type(modality, # a `Modality`
 # %% ../nbs/02f_kinds.ipynb #63876d4f
 def check_values(modality, # a `Modality`; None where nobody has said
                  x, # tensor, as `as_kind` makes it
-                 name # its key in the batch, for messages
+                 name, # its key in the batch, for messages
+                 there=None # bool tensor of its shape: what is no hole; None: all
                 ):
     "Refuse numbers that are none of this kind's."
+    whole, x = x, x if there is None else x[there]
     check_finite(name, x)
     kind = modality.kind if modality and x.numel() else None
+    if kind == "table": return check_table(modality, whole, name, there)
     if kind in ("text", "categories"): return _check_classes(modality, x, name)
     if kind == "counts" and len(bad := _no_counts(x)):
         raise MmvaeError(f"counts of {name}: got {bad[0].item():g}, allowed: whole numbers from 0")
@@ -433,8 +419,12 @@ def given_to(model, # has `specs`, as a `MultimodalVAE`; others get what was giv
     like = next(model.parameters(), torch.empty(0)) if model is not None else torch.empty(0)
     specs = getattr(model, "specs", None)
     known = {n: s.modality for n, s in specs.items()} if isinstance(specs, Mapping) else {}
+    one_index({f"{n}{of}": x for n, x in batch.items()})
     own = {n: as_kind(known[n], x, f"{n}{of}") if n in known else plain_tensor(f"{n}{of}", x)
            for n, x in batch.items()}
+    if of and any(x.shape[:1] == (0,) for n, x in own.items() if n in known or n == PRESENT):
+        raise MmvaeError(f"data: got a batch{of.removeprefix(' of a batch')} of no items, allowed: "
+                         "one item or more")
     look = check and known and own and not is_traced()
     for _, part in patterns(own) if look else ():
         for n in part:

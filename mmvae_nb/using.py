@@ -55,13 +55,14 @@ def _given(model, data, there):
     "(tensors in the types of the user, where they have holes); `MmvaeError` for wrong numbers."
     given = {one_of("data", m, model.names): plain_tensor(m, x) for m, x in data.items()}
     for m in there: one_of("there", m, given)
+    one_index({**data, "there": there})
     items = len(next(iter(given.values())))
     for m, x in given.items():
         if len(x) != items: raise MmvaeError(f"{m}: got {len(x)} items, allowed: {items}")
     holes = {m: _holes(m, x, there.get(m)) for m, x in given.items()}
     for m, x in given.items():
         modality = model.specs[m].modality
-        check_values(modality, as_kind(modality, x, m)[~holes[m]], m)
+        check_values(modality, as_kind(modality, x, m), m, ~holes[m])
     return given, holes
 
 # %% ../nbs/03d_using.ipynb #5164277b

@@ -15,6 +15,7 @@ from .core import *
 from .data import MultimodalData, as_float
 from .kinds import given_to
 from .missing import PRESENT, as_tensor, patterns
+from .signatures import one_index, same_modalities
 
 # %% ../nbs/02i_watching.ipynb #87654393
 class ProgressBar:
@@ -78,6 +79,7 @@ def must_show(model, # its `names` are its modalities, if it has some
     names = list(getattr(model, "names", ()))
     if isinstance(data, MultimodalData): Shown(names, what, 1)(data.modalities)
     if isinstance(data, Mapping): Shown(names, what, 1)(data)
+    same_modalities(model, data, "" if what == "data" else f" of {what}")
     return Shown(names, what, min(100, length_of(data) or 100))
 
 def length_of(batches):
@@ -224,7 +226,7 @@ def validation_of(data, every, patience, keep, how, # as `fit` takes and checks 
         return None
     if isinstance(data, (Iterator, str, bytes)) or hasattr(data, "ndim") \
             or not isinstance(data, (MultimodalData, Iterable)): _refuse(type(data).__name__)
-    if isinstance(data, Mapping): list(_without_holes([data]))
+    if isinstance(data, Mapping): one_index(data); list(_without_holes([data]))
     must_show(model, data, "validation")
     if patience is not None: in_range("patience", patience, low=1, whole=True)
     every = max(10, how["updates"]//400*10) if every is None else \

@@ -311,7 +311,7 @@ def test_users_own_arrays():
      ["modalities: got 'b', allowed: a"]),
     (lambda: D.TensorData({"a": torch.full((3, 2), 9)}, modalities=[D.Modality("a", "text", (2,), "xyz")]),
      ["tokens of a", "9"]),
-    (lambda: D.TensorData({"a": torch.rand(3, 0)}), ["a: got no items"]),
+    (lambda: D.TensorData({"a": torch.rand(3, 0)}), ["shape of a: got 0", "at least 1"]),
     (lambda: D.TensorData({"a": torch.rand(3, 2), "b": torch.tensor([[1.], [math.nan], [2.]])}),
      ["b: got nan or infinite"]),
     (lambda: D.TensorData({"b": torch.tensor([[1.], [-math.inf], [2.]])}), ["b: got nan or infinite"]),

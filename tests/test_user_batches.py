@@ -1,5 +1,6 @@
 "What a user's arrays mean depends on their kind, not on their type; and numbers of no kind are refused at the door."
 import copy, warnings
+from dataclasses import replace
 
 import numpy as np, pandas as pd, pytest, torch
 from torch.utils.data import DataLoader
@@ -295,8 +296,12 @@ def test_a_look_at_counts_is_rare(monkeypatch):
     assert len(looks) == 7                                                              # calls 1, 2, 4, ..., 64
 
 def test_training_on_fractions_as_counts_is_refused():
-    data = TensorData({"y": z, "c": ITEMS["c"] + .5}, kinds={"c": "counts"})
-    refused(lambda: fit(new_model(data), data, **HOW), "c: x: got", "allowed for a likelihood of counts")
+    refused(lambda: TensorData({"y": z, "c": ITEMS["c"] + .5}, kinds={"c": "counts"}), "counts of c: got")
+    data = TensorData({"y": z, "c": ITEMS["c"] + .5})
+    spec = replace(default_specs(data.modalities)["c"], likelihood=Poisson())
+    torch.manual_seed(0)
+    model = MoPoE({**default_specs(data.modalities), "c": spec}, 3)
+    refused(lambda: fit(model, data, **HOW), "c: x: got", "allowed for a likelihood of counts")
 
 
 # ---- by kind, one at a time

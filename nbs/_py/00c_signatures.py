@@ -198,10 +198,13 @@ else: raise AssertionError
 
 # %%
 #| exports
-def one_index(tables # dict: name -> anything; only what has an index is looked at
+def one_index(tables # dict: name -> anything, or a dict; only what has an index is looked at
              ):
     "Refuse tables and series of pandas whose indexes differ: row i would be another item."
-    known = {n: x.index for n, x in tables.items() if hasattr(x, "iloc")}
+    flat = {}
+    for n, x in tables.items():
+        flat |= {f"{n}, {k}": v for k, v in x.items()} if isinstance(x, Mapping) else {n: x}
+    known = {n: x.index for n, x in flat.items() if hasattr(x, "iloc")}
     first = next(iter(known), None)
     for n, index in known.items():
         if len(index) == len(known[first]) and not index.equals(known[first]):
@@ -225,15 +228,39 @@ def _key(what, x):
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
                      "(`pandas.factorize` over the names of all modalities together makes them)")
 
+def check_key(what, # how an error calls the dict
+              key, # of the dict
+              modality # what it holds: a `Modality`, or None
+             ):
+    "Refuse a modality under another name than its own."
+    if (name := getattr(modality, "name", key)) == key: return
+    raise MmvaeError(f"{what}: got {name!r} under the key {key!r}, allowed: {name!r}, its own name")
+
+def check_column(c, of="columns"):
+    "Refuse what is no kind of a column of a table."
+    if isinstance(c, int) and not isinstance(c, bool): in_range(f"classes in {of}", c, low=2)
+    else: one_of(of, c, ["number", "count", "binary"])
+
 def check_item(modality # a `Modality`
               ):
-    "Refuse a shape that no item has, and a token that is there twice: it would have two numbers."
-    for n in modality.shape: in_range(f"shape of {modality.name}", n, low=0, whole=True)
+    """Refuse a shape that no item has, a token that is no text, and one that is there twice: it
+    would have two numbers. The shape becomes a tuple of Python's numbers."""
+    shape = [in_range(f"shape of {modality.name}", n, 1, 10**7, True) for n in modality.shape]
+    object.__setattr__(modality, "shape", tuple(shape))
     tokens, seen = modality.vocabulary if modality.kind in ("text", "categories") else (), set()
     for t in tokens:
+        if not isinstance(t, str):
+            raise MmvaeError(f"vocabulary of {modality.name}: got {t!r}, allowed: texts, such as "
+                             f"{str(t)!r}")
         if t in seen:
             raise MmvaeError(f"vocabulary of {modality.name}: got {t!r} twice, allowed: once")
         seen.add(t)
+    if modality.kind != "table": return
+    for c in modality.vocabulary: check_column(c, f"vocabulary of {modality.name}")
+    if len(modality.vocabulary) != modality.shape[0]:
+        raise MmvaeError(f"vocabulary of {modality.name}: got the kinds of "
+                         f"{len(modality.vocabulary)} columns, allowed: {modality.shape[0]}, one "
+                         "for each of its shape")
 
 def check_keys(name, labels, pool, what="labels"):
     "Refuse labels, or other keys of partners, that are not one whole number for each item."
@@ -258,6 +285,54 @@ def warn_of(name, kind, pool):
                       stacklevel=6)
 
 
+# %% [markdown]
+# A token is a number only beside its vocabulary. So whoever hands data to a model that was made before has both compared: items of one shape, and the same tokens in the same order.
+# A vocabulary that was guessed from numbers, ('0', '1', ...), has no names to compare, so it goes with any that is long enough.
+
+# %%
+#| exports
+def same_modalities(model, # has `specs`, or is a `VAE`; others know nothing of modalities
+                    data, # a `MultimodalData`; of others nothing is known
+                    of="" # which data, for messages: " of validation"
+                   ):
+    "Refuse data of items of another shape than the model's, or of tokens that mean others."
+    given = getattr(data, "modalities", None)
+    for n, m in given.items() if isinstance(given, Mapping) else ():
+        own = _modality_of(model, n)
+        if own is None: continue
+        if tuple(m.shape) != tuple(own.shape):
+            raise MmvaeError(f"shape of {n}{of}: got {tuple(m.shape)}, allowed: that of the model, "
+                             f"{tuple(own.shape)}")
+        a, b = tuple(own.vocabulary or ()), tuple(m.vocabulary or ())
+        nameless = len(b) <= len(a) and (_guessed(a) or _guessed(b))
+        if a[:len(b)] == b or not a or nameless: continue
+        i = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), len(a))
+        raise MmvaeError(f"vocabulary of {n}{of}: got {_some(m.vocabulary)}, with {b[i]!r} as "
+                         f"number {i}, allowed: that of the model, {_some(own.vocabulary)}, with "
+                         f"{a[i] if i < len(a) else 'nothing'!r} there")
+
+def _modality_of(model, name):
+    "What a model says of a modality: None if it says nothing."
+    specs = getattr(model, "specs", None) or {getattr(model, "name", ""): getattr(model, "spec", 0)}
+    return getattr(specs.get(name), "modality", None) if isinstance(specs, Mapping) else None
+
+def _guessed(vocabulary): return vocabulary == tuple(map(str, range(len(vocabulary))))
+
+def _some(vocabulary):
+    if isinstance(vocabulary, str): return f"{vocabulary[:40]!r}" + "..."*(len(vocabulary) > 40)
+    return f"({', '.join(map(repr, vocabulary[:6]))}{', ...'*(len(vocabulary) > 6)})"
+
+def better_known(model, # as `same_modalities` takes it, or one whose networks are its own
+                 name, # of a modality
+                 given # the same `Modality`, as data have it
+                ):
+    "The model's own, or the one given where the model's has no names of tokens."
+    own = _modality_of(model, name)
+    tokens = own and tuple(own.vocabulary or ())
+    named = own and _guessed(tokens) and len(tokens) == len(given.vocabulary or ())
+    return given if own is None or named else own
+
+
 # %%
 #| exports
 def tokens_of(modality, # a `Modality` of text or categories
@@ -267,7 +342,8 @@ def tokens_of(modality, # a `Modality` of text or categories
     number, length = _numbers(modality.vocabulary), modality.shape[0]
     parts, filler = _parts(modality, s, "<end>" in number)
     if len(parts) > length or filler is None and len(parts) < length:
-        raise MmvaeError(f"{modality.name}: {s!r} is of {len(parts)} tokens, allowed: {length}")
+        raise MmvaeError(f"{modality.name}: got {len(parts)} tokens in {s!r:.60}, allowed: "
+                         f"{length}")
     parts += [filler] * (length - len(parts))
     for t in parts:
         if t not in number and "<unk>" not in number:
@@ -283,6 +359,7 @@ def _parts(modality, s, ends):
         return (list(s) if isinstance(s, (list, tuple, np.ndarray)) else [s]), None
     if not isinstance(s, str):
         raise MmvaeError(f"{modality.name}: got {s!r:.40} in the list, allowed: strings")
+    if modality.kind == "categories": return s.split(), None
     if isinstance(modality.vocabulary, str): return list(s), " "
     return s.split() + ["<end>"] * ends, "<pad>"
 

@@ -102,6 +102,7 @@ class ModalitySpec:
                 ):
         """The same as a part of one model: a likelihood that is trained is copied. `MmvaeError` for
         a likelihood of other things than this modality's."""
+        check_key("specs", name, self.modality)
         _check_law(name, self)
         own = self.likelihood
         own = copy.deepcopy(own) if isinstance(own, nn.Module) else own
@@ -462,6 +463,7 @@ def default_specs(modalities: dict[str, Modality], # dict: name -> `Modality`
                  ) -> dict: # name -> `ModalitySpec`
     "A `ModalitySpec` for each modality, by its kind."
     if not modalities: raise MmvaeError("modalities: got none, allowed: one or more")
+    for name, m in modalities.items(): check_key("modalities", name, m)
     for name in weights or {}: one_of("weights", name, modalities)
     sizes = {n: torch.Size(m.shape).numel() for n, m in modalities.items()}
     def rule(n):

@@ -19,7 +19,7 @@
 
 # %%
 #| export
-import copy, sys, warnings
+import copy, math, sys, warnings
 from collections.abc import Mapping
 import numpy as np
 import torch
@@ -111,8 +111,8 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
     if not isinstance(batch, Mapping) or not batch:
-        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, name -> tensor "
-                         "(batch, ...)")
+        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, "
+                         "name -> tensor (batch, ...)")
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]
@@ -205,10 +205,23 @@ def as_said(name, # of the modality, for messages
     if kind == "categories" and x.dtype == torch.bool: return x.long()
     return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
 
+def dense(name, # for messages
+          x # anything
+         ):
+    "The same; `MmvaeError` for an array whose mask would be lost, and for a sparse tensor."
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: nan in "
+                         "place of what is masked (`x.astype(float).filled(np.nan)`)")
+    if isinstance(x, torch.Tensor) and x.layout != torch.strided:
+        raise MmvaeError(f"{name}: got a sparse tensor ({x.layout}), allowed: a dense one "
+                         "(`x.to_dense()`)")
+    return x
+
 def as_tensor(name, # for messages
               x # tensor, array, list or table
              ) -> torch.Tensor:
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
+    dense(name, x)
     if isinstance(x, torch.Tensor):
         if x.is_complex():
             raise MmvaeError(f"{name}: got complex numbers ({x.dtype}), allowed: real ones "
@@ -227,6 +240,7 @@ def as_tensor(name, # for messages
 
 def _shared(x):
     "A tensor that shares the memory of an array, which may be read-only: nobody writes to it."
+    if isinstance(x, np.ndarray) and min(x.strides, default=0) < 0: x = x.copy()     # `x[::-1]`
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.as_tensor(x)
@@ -243,6 +257,9 @@ def column_floats(name, # for messages
                   x # a column of a table
                  ): # -> array
     "A column as an array of floats, with nan where nothing is."
+    truths = x.dtype == object and any(isinstance(v, (bool, np.bool_)) for v in x)
+    if truths or x.dtype.kind in "mMbc":                      # times, truth values, complex numbers
+        raise MmvaeError(f"{name}: got {'bool' if truths else x.dtype}, allowed: numbers")
     try: x = x.to_numpy(float, na_value=np.nan)
     except (TypeError, ValueError) as e:
         raise MmvaeError(f"{name}: got {' '.join(str(e).split()):.80}, allowed: numbers") from e
@@ -257,6 +274,39 @@ def column_counts(name, # for messages
     in_range(f"counts of {name}", x.min(initial=0).item(), low=0)
     for v in x[x % 1 > 0].tolist(): in_range(f"counts of {name}", v, whole=True)
     return x
+
+def column_truths(name, # for messages
+                  x # a column of a table
+                 ): # -> array
+    "A column of True and False as an array of floats; 0 and 1 are the same."
+    for v in x.unique():
+        if not isinstance(v, (bool, np.bool_, int, float, np.number)) or v not in (0, 1):
+            raise MmvaeError(f"{name}: got {v!r:.40}, allowed: True or False")
+    return x.to_numpy(float)
+
+def as_frame(name, # for messages
+             x # a data frame
+            ):
+    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
+    if not hasattr(x, "iloc") or x.ndim != 2:
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
+    for n in x.columns[x.columns.duplicated()]:
+        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
+    return x
+
+def classes_of(name, # for messages
+               x # a column of a table
+              ) -> tuple: # (how many, list)
+    "How many classes a column has that holds no numbers, and which."
+    if getattr(x.dtype, "kind", "") in "mM":
+        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
+                         "the first, or classes, such as the weekday")
+    classes = sorted(x.unique(), key=str)
+    if len(classes) == len(x) > 10:
+        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
+                         "come again (names and numbers of items are no data: leave them out)")
+    if len(classes) > 1: return len(classes), classes
+    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 
 # %% [markdown]
@@ -274,7 +324,7 @@ def plain_tensor(name, # for messages
                  x # tensor, array, list or table
                 ) -> torch.Tensor:
     "The same numbers in their own type, as a tensor."
-    if isinstance(x, torch.Tensor) and x.ndim: return x
+    if isinstance(dense(name, x), torch.Tensor) and x.ndim: return x
     try: own = torch.as_tensor(np.array(x))                  # a copy, as torch warns of some arrays
     except (TypeError, ValueError, RuntimeError): own = None
     return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong
@@ -293,6 +343,43 @@ def check_finite(name, # of what, for messages
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
+def check_range(modality, # a `Modality`
+                pool # tensor of its items
+               ):
+    "Refuse numbers to train on that are none of this kind's."
+    name, kind = modality.name, modality.kind
+    low, high = (v.item() for v in pool.aminmax())
+    if not math.isfinite(high - low):
+        raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers (items that "
+                         "lack all of it: `present`)")
+    if kind in ("text", "categories"):
+        in_range(f"tokens of {name}", high, 0, modality.num_tokens - 1)
+        in_range(f"tokens of {name}", low, 0)
+    if kind == "counts":
+        in_range(f"counts of {name}", low, 0)
+        for v in fractions_of(pool): in_range(f"counts of {name}", v, whole=True)
+    for v in (low, high)*(kind == "binary"): in_range(f"values of {name}", v, 0, 1)
+    if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
+        raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
+                         "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
+                         "is flattened to (n, D)")
+    if kind == "table": check_table(modality, pool, name)
+
+def check_table(modality, # a `Modality` of kind 'table'
+                x, # tensor (items, columns)
+                name, # its key in the batch, for messages
+                there=None # bool tensor (items, columns): what is no hole
+               ):
+    "Refuse values of a column that are none of its kind's."
+    if x.shape[1:] != (len(modality.vocabulary),): return          # its shape is refused elsewhere
+    for i, c in enumerate(modality.vocabulary):
+        v = x[:, i] if there is None else x[:, i][there[:, i]]
+        if c == "number" or not len(v): continue
+        what, most = {"count": ("counts", None), "binary": ("values", 1)}.get(c) or ("class", c - 1)
+        what += f" in column {i} of {name}"
+        for value in v.detach().aminmax(): in_range(what, value.item(), 0, most)
+        for value in fractions_of(v) if c != "binary" else (): in_range(what, value, 0, most, True)
+
 def blame(batch, # dict: name -> tensor, on which a loss was no number
           of # where it comes from, for messages
          ):
@@ -303,6 +390,7 @@ def blame(batch, # dict: name -> tensor, on which a loss was no number
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:
     "Labels as an int64 tensor; a fraction is no class."
+    dense("labels", labels)
     try: x = _shared(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
     except (TypeError, ValueError, RuntimeError) as e:
         got = " ".join(repr(labels).split())
@@ -349,7 +437,8 @@ def _masks(present, names, n):
 
 def _bool(name, x, shape):
     "A bool tensor of this shape."
-    try: x = torch.as_tensor(x.to_numpy() if hasattr(x, "to_numpy") else x).cpu()
+    dense(name, x)
+    try: x = x.cpu() if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x))
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {shape} of torch.bool") from e
     if x.dtype == torch.bool and x.shape == shape: return x

@@ -377,6 +377,7 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
+    same_modalities(teacher, data)                       # before the teacher is frozen
     with keeping_random_state():
         seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
         seed_everything(seed, "students")
