@@ -78,12 +78,16 @@ def _options(owner):
         with contextlib.suppress(TypeError, ValueError):
             if k[0] != "_" and k not in ("training", "forward"): yield f"{k}={json.dumps(v)};"
 
+def _specs_of(model):
+    "The specs that decide; `{}` where there is one, as in the files of before it had a name."
+    return {} if hasattr(model, "spec") else getattr(model, "specs", {})
+
 def fingerprint(model # a module
                ) -> str: # 12 hexadecimal digits
     "Of the model that a checkpoint belongs to: class, options, shapes, and the frozen weights."
     h = hashlib.sha256(type(model).__name__.encode())
     for text in _options(model): h.update(text.encode())
-    for n, spec in getattr(model, "specs", {}).items():
+    for n, spec in _specs_of(model).items():
         h.update(f"{n}:{type(spec.likelihood).__name__}:{spec.weight};".encode())
         for text in _options(spec.likelihood): h.update(text.encode())
     for n, v in model.state_dict().items(): h.update(f"{n}{tuple(v.shape)};".encode())
@@ -281,7 +285,7 @@ def _meaning(model):
     said = {"class": type(model).__name__}
     numbers = {k: getattr(model, k, None) for k in ("beta", "alpha")}
     said |= {k: v for k, v in numbers.items() if isinstance(v, float | int)}
-    for n, s in getattr(model, "specs", {}).items():
+    for n, s in _specs_of(model).items():
         learnt = isinstance(s.likelihood, torch.nn.Module)
         options = "" if learnt else " ".join(_options(s.likelihood))
         said[f"likelihood of {n}"] = f"{type(s.likelihood).__name__} {options}".strip(" ;")
@@ -390,7 +394,6 @@ def _written_arguments(model):
     "The arguments of `model`, specs apart: (arguments, specs)."
     arguments = model.arguments()
     own = getattr(model, "specs", arguments.get("specs"))
-    if "spec" in arguments: own = {arguments["name"]: arguments["spec"]}         # of one modality
     rest = {k: v for k, v in arguments.items() if k not in ("specs", "spec")}
     for k, v in rest.items():
         try: rest[k] = json.loads(_json(v))
