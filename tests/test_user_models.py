@@ -1,8 +1,16 @@
 "What a user's own model, likelihood or file says when it is wrong. Defects that a user of the package met."
+from functools import partial
+
 import numpy as np, pytest, torch
 
+from mmvae_nb.checkpoints import describe, fingerprint, load, save
 from mmvae_nb.data import TensorData
-from mmvae_nb.networks import default_specs
+from mmvae_nb.distillation import distill
+from mmvae_nb.distributions import Gaussian
+from mmvae_nb.mopoe import MoPoE
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.networks import ModalitySpec, default_specs, mlp_decoder, mlp_encoder
+from mmvae_nb.training import fit
 from mmvae_nb.vae import VAE
 from model_helpers import *
 from test_user_border import A, refused
@@ -43,3 +51,41 @@ def test_a_model_of_one_modality_takes_what_is_right():
     assert whole.keys() == {"a"} and whole["a"].shape == (40, 6)
     assert one("vector").generate(A[:, :2])["a"].shape == (40, 6)          # latents
     assert one("vector")({"a": torch.tensor(A)}).total.isfinite()
+
+
+# ---- what nobody has said of a spec is as the data have it
+
+HOW = dict(batch_size=8, progress=False, device="cpu")
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8)).astype("uint8")
+
+def by_hand(shape=(1, 8, 8)):
+    "A spec that does not say what its modality is, of networks that a file can name."
+    return ModalitySpec(partial(mlp_encoder, shape), 400, partial(mlp_decoder, shape=shape), Gaussian(.2))
+
+def pair(): return TensorData({"m": PIXELS, "a": A})
+
+@pytest.mark.parametrize("new", [lambda: MoPoE({"m": by_hand(), "a": by_hand((6,))}, 2), lambda: VAE(by_hand(), "m", 2)])
+def test_training_says_what_a_modality_is(new, tmp_path):
+    model, before = new(), fingerprint(new())
+    assert model.specs["m"].modality is None
+    fit(model, pair(), 1, **HOW, checkpoint=tmp_path/"c")
+    assert (m := model.specs["m"].modality).kind == "image" and m.shape == (1, 8, 8)
+    assert fingerprint(model) == before                                    # so checkpoints are continued
+    fit(new(), pair(), 1, **HOW, checkpoint=tmp_path/"c")
+    refused(lambda: model.generate({"m": np.full((2, 1, 8, 8), 255.)}), "0 to 255", starts="m: got images")
+    save(model, tmp_path/"m.safetensors")
+    assert describe(tmp_path/"m.safetensors")["specs"]["m"]["modality"]["kind"] == "image"
+    again = load(tmp_path/"m.safetensors")
+    assert again.specs["m"].modality == m
+    np.testing.assert_array_equal(again.generate({"m": PIXELS})["m"], model.generate({"m": PIXELS})["m"])
+
+def test_students_and_their_teacher_learn_what_a_modality_is():
+    teacher = JVAE({"m": by_hand(), "a": by_hand((6,))}, 2)
+    students = distill(teacher, pair(), 1, **HOW)
+    assert [x.specs["a"].modality.kind for x in (teacher, students)] == ["vector"]*2
+
+def test_what_a_spec_says_of_its_modality_stays():
+    known = default_specs(pair().modalities)
+    model = MoPoE({**known, "m": by_hand()}, 2)
+    fit(model, pair(), 1, **HOW)
+    assert model.specs["a"].modality is known["a"].modality and known["m"].modality is not None

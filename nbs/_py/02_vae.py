@@ -25,6 +25,7 @@
 #| export
 from collections import namedtuple
 from collections.abc import Mapping
+from dataclasses import replace
 import torch
 from torch import nn
 from mmvae_nb.core import *
@@ -36,7 +37,6 @@ from mmvae_nb.networks import *
 
 # %%
 import math
-from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from mmvae_nb.plotting import *
@@ -299,6 +299,15 @@ def _check_shape(name, x, modality):
         return modality and check_type(modality, x, name)
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+def take_over(model, # whose `specs` may not say what their modalities are
+              modalities # dict: name -> `Modality`, of the data it learns from
+             ):
+    "What nobody has said of a spec is as the data have it; so it is checked, and saved."
+    specs = getattr(model, "specs", None)
+    for n, spec in specs.items() if isinstance(specs, dict) else ():
+        if isinstance(spec, ModalitySpec) and spec.modality is None and n in modalities:
+            specs[n] = replace(spec, modality=modalities[n])
 
 
 # %%
