@@ -126,12 +126,12 @@ class _Draws(_Subsets):
 
     def _said(self, name, z, draw, generator):
         "Means of a modality's likelihood at z (..., batch, latent), or draws from it."
-        likelihood = self.specs[name].likelihood
-        if draw and not hasattr(likelihood, "sample"):
-            raise MmvaeError(f"{name}: its {type(likelihood).__name__} has no `sample`, allowed "
-                             "for sample='x': a likelihood with one")
-        params = self.decode(z.flatten(0, -2) if z.ndim > 2 else z, name)
-        x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
+        spec, flat = self.specs[name], z.flatten(0, -2) if z.ndim > 2 else z
+        if draw and not hasattr(spec.likelihood, "sample"):
+            raise MmvaeError(f"{name}: its {type(spec.likelihood).__name__} has no `sample`, "
+                             "allowed for sample='x': a likelihood with one")
+        params, items = self.decode(flat, name), flat.shape[0]
+        x = spec.sample(params, items, generator) if draw else spec.mean(params, items)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
 # %% ../nbs/03_multimodal_elbo.ipynb #e1af902c

@@ -101,6 +101,28 @@ class ModalitySpec:
                              "over all but the first axis")
         return logs
 
+    def mean(self, params, # what the decoder made of z
+             items # how many z there were
+            ) -> torch.Tensor: # (items, ...)
+        "What the likelihood shows for `params`; `MmvaeError` if its shape is not that of the data."
+        return self._right("mean", self.likelihood.mean(params), items)
+
+    def sample(self, params, # what the decoder made of z
+               items, # how many z there were
+               generator=None # random stream
+              ) -> torch.Tensor: # (items, ...)
+        "One draw of the likelihood for each item, looked at in the same way."
+        return self._right("sample", self.likelihood.sample(params, generator), items)
+
+    def _right(self, what, x, items):
+        m = self.modality
+        if isinstance(x, torch.Tensor) and x.ndim and x.shape[0] == items:
+            if m is None or x.shape[1:] == torch.Size(m.shape): return x
+        shape = f"({items}, ...)" if m is None else (items, *m.shape)
+        raise MmvaeError(f"{what} of {self.called}: got {'shape '*hasattr(x, 'shape')}{_shown(x)} "
+                         f"of {type(x).__name__} from {type(self.likelihood).__name__}, allowed: a "
+                         f"tensor of shape {shape}, as the data have")
+
 # %% ../nbs/02e_networks.ipynb #6a1a9ab6
 def _shown(x): return f"{tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(x).__name__}"
 

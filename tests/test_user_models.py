@@ -1,4 +1,5 @@
 "What a user's own model, likelihood or file says when it is wrong. Defects that a user of the package met."
+from dataclasses import replace
 from functools import partial
 
 import numpy as np, pytest, torch
@@ -11,6 +12,7 @@ from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import ModalitySpec, default_specs, mlp_decoder, mlp_encoder
 from mmvae_nb.training import fit
+from mmvae_nb.using import impute
 from mmvae_nb.vae import VAE
 from model_helpers import *
 from test_user_border import A, refused
@@ -64,7 +66,8 @@ def by_hand(shape=(1, 8, 8)):
 
 def pair(): return TensorData({"m": PIXELS, "a": A})
 
-@pytest.mark.parametrize("new", [lambda: MoPoE({"m": by_hand(), "a": by_hand((6,))}, 2), lambda: VAE(by_hand(), "m", 2)])
+@pytest.mark.parametrize("new", [lambda: MoPoE({"m": by_hand(), "a": by_hand((6,))}, 2),
+                                 lambda: VAE(by_hand(), "m", 2)])
 def test_training_says_what_a_modality_is(new, tmp_path):
     model, before = new(), fingerprint(new())
     assert model.specs["m"].modality is None
@@ -89,3 +92,32 @@ def test_what_a_spec_says_of_its_modality_stays():
     model = MoPoE({**known, "m": by_hand()}, 2)
     fit(model, pair(), 1, **HOW)
     assert model.specs["a"].modality is known["a"].modality and known["m"].modality is not None
+
+
+# ---- a likelihood whose mean has another shape
+
+class Own(Gaussian):
+    def mean(self, params): return params.sum(1)
+
+def wrong(law=Own(.2), **more):
+    "A model of two modalities whose vectors have a likelihood of somebody's own."
+    spec = default_specs(pair().modalities)["a"]
+    return MoPoE({"a": replace(spec, likelihood=law, **more), "b": by_hand((4,))}, 2).eval()
+
+B = np.zeros((40, 4), "float32")
+
+def test_a_mean_of_another_shape_is_one_line():
+    refused(lambda: wrong().generate({"a": A}), "(40,)", "(40, 6)", starts="mean of a: got shape")
+    refused(lambda: wrong().generate({"b": B}, "a", n=3), "(120,)", "(120, 6)", starts="mean of a: got shape")
+    refused(lambda: VAE(wrong().specs["a"], "a", 2).generate(torch.zeros(5, 2)), "(5, 6)", starts="mean of a: got")
+    holes = {"a": np.where(np.arange(40)[:, None] < 3, np.nan, A).astype("float32"), "b": B}
+    for m in (wrong(), wrong(modality=None)):
+        refused(lambda m=m: impute(m, holes), "(3,", "(3, 6)", starts="mean of a: got shape")
+    class Total(Gaussian):
+        def mean(self, params): return params.sum()
+        def sample(self, params, generator=None): return params.sum(1)
+    refused(lambda: wrong(Total(.2), modality=None).generate({"a": A}), "(40, ...)", starts="mean of a: got shape ()")
+    refused(lambda: wrong(Total(.2)).generate({"a": A}, sample="x"), "(40, 6)", starts="sample of a: got shape (40,)")
+    class Numpy(Gaussian):
+        def mean(self, params): return params.numpy()
+    refused(lambda: wrong(Numpy(.2)).generate({"a": A}), "ndarray", "tensor", starts="mean of a: got")

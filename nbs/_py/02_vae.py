@@ -386,7 +386,7 @@ class _TwoNetworks(Remembers, nn.Module):
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
         check_latents("z", z, self.latent)
-        x = self.likelihood.mean(self.decoder(z.flatten(0, -2)))
+        x = self.spec.mean(self.decoder(z.flatten(0, -2)), z.shape[:-1].numel())
         return as_given({self.name: x.unflatten(0, z.shape[:-1])}, given)
 
 
