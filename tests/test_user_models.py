@@ -1,10 +1,13 @@
 "What a user's own model, likelihood or file says when it is wrong. Defects that a user of the package met."
+import json
 from dataclasses import replace
 from functools import partial
 
 import numpy as np, pytest, torch
+from safetensors.torch import save_file
 
-from mmvae_nb.checkpoints import describe, fingerprint, load, save
+from mmvae_nb.checkpoints import describe, fingerprint, load, save, save_weights
+from mmvae_nb.core import digest
 from mmvae_nb.data import TensorData
 from mmvae_nb.distillation import distill
 from mmvae_nb.distributions import Gaussian
@@ -99,10 +102,10 @@ def test_what_a_spec_says_of_its_modality_stays():
 class Own(Gaussian):
     def mean(self, params): return params.sum(1)
 
-def wrong(law=Own(.2), **more):
+def wrong(law=None, **more):
     "A model of two modalities whose vectors have a likelihood of somebody's own."
     spec = default_specs(pair().modalities)["a"]
-    return MoPoE({"a": replace(spec, likelihood=law, **more), "b": by_hand((4,))}, 2).eval()
+    return MoPoE({"a": replace(spec, likelihood=law or Own(.2), **more), "b": by_hand((4,))}, 2).eval()
 
 B = np.zeros((40, 4), "float32")
 
@@ -121,3 +124,38 @@ def test_a_mean_of_another_shape_is_one_line():
     class Numpy(Gaussian):
         def mean(self, params): return params.numpy()
     refused(lambda: wrong(Numpy(.2)).generate({"a": A}), "ndarray", "tensor", starts="mean of a: got")
+
+
+# ---- weights and files
+
+def spoilt(value):
+    model = MoPoE(default_specs(pair().modalities), 2).eval()
+    with torch.no_grad(): model.decoders["a"][0].bias[1] = value
+    return model
+
+def test_weights_that_can_not_be_kept_are_refused(tmp_path):
+    path = tmp_path/"m.safetensors"
+    for value in (torch.nan, torch.inf):
+        refused(lambda v=value: save(spoilt(v), path), "decoders.a.0.bias", "finite", starts="model: got")
+    refused(lambda: save(spoilt(-70000.), path, half=True), "-70000", "65504", "half", starts="half: got")
+    assert not path.exists()
+    save(spoilt(65504.), path, half=True)
+    assert load(path).decoders["a"][0].bias[1] == 65504
+    save(spoilt(70000.), path)
+    assert load(path).decoders["a"][0].bias[1] == 70000
+    for way in (save, save_weights): refused(lambda w=way: w(spoilt(0.), "a\0b"), starts="path: got 'a")
+    refused(lambda: save(spoilt(0.), path, data=TensorData({"z": A})), "z", "m, a", starts="data: got z")
+
+@pytest.mark.parametrize("key", ["class", "arguments", "specs"])
+def test_a_header_that_lacks_something_is_one_line(key, tmp_path):
+    state = {"w": torch.zeros(1)}
+    header = {"schema": 1, "class": "mmvae_nb.mopoe:MoPoE", "arguments": {}, "specs": {}, "weights": digest(state)}
+    del header[key]
+    save_file(state, path := str(tmp_path/"m"), {"mmvae_nb": json.dumps(header)})
+    for way in (load, describe): refused(lambda w=way: w(path), f"without {key}", starts=path)
+
+def test_a_file_says_what_it_can_not_name(tmp_path):
+    class Local(Gaussian): pass
+    with pytest.warns(UserWarning, match="can't name likelihood of a \\("): save(wrong(Local()), tmp_path/"m")
+    with pytest.warns(UserWarning, match="can't name encoder of a; decoder of a \\(lambdas"):
+        save(wrong(Gaussian(), encoder=lambda: mlp_encoder((6,)), decoder=lambda z: mlp_decoder(z, (6,))), tmp_path/"m")
