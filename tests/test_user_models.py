@@ -4,15 +4,19 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np, pytest, torch
+from torch import nn
+import torch.fx.experimental.proxy_tensor
 from safetensors.torch import save_file
 
 from mmvae_nb.checkpoints import describe, fingerprint, load, save, save_weights
-from mmvae_nb.core import digest
+from mmvae_nb.core import MmvaeError, digest
 from mmvae_nb.data import TensorData
 from mmvae_nb.distillation import distill
-from mmvae_nb.distributions import Gaussian
+from mmvae_nb.distributions import Bernoulli, Categorical, Gaussian, Laplace
+from mmvae_nb.evaluation import evaluate
 from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.multimodal_iterative import on_decoders
 from mmvae_nb.networks import ModalitySpec, default_specs, mlp_decoder, mlp_encoder
 from mmvae_nb.training import fit
 from mmvae_nb.using import impute
@@ -159,3 +163,46 @@ def test_a_file_says_what_it_can_not_name(tmp_path):
     with pytest.warns(UserWarning, match="can't name likelihood of a \\("): save(wrong(Local()), tmp_path/"m")
     with pytest.warns(UserWarning, match="can't name encoder of a; decoder of a \\(lambdas"):
         save(wrong(Gaussian(), encoder=lambda: mlp_encoder((6,)), decoder=lambda z: mlp_decoder(z, (6,))), tmp_path/"m")
+
+
+# ---- likelihoods, networks and calls of other forms
+
+@pytest.mark.parametrize("law", [Gaussian(), Laplace(), Bernoulli()])
+def test_other_sizes_of_a_batch_are_not_broadcast(law):
+    for x, params in ((torch.zeros(1, 3), torch.zeros(5, 3)), (torch.zeros(5, 3), torch.zeros(1, 3))):
+        refused(lambda x=x, p=params: law.log_prob(x, p), "(1, 3)", "(5, 3)", starts="params: got shape")
+
+@pytest.mark.parametrize("x, words", [
+    (torch.tensor([[0, 4]]), ["class 4", "0 to 3"]), (torch.tensor([[-100, 1]]), ["class -100"]),
+    (torch.zeros(1, 2), ["float32", "int64"]), (torch.zeros(1, 3).long(), ["(1, 3)", "(1, 2)"]),
+    (torch.zeros(3, 2).long(), ["(3, 2)", "(1, 2)"]), (torch.zeros(1, 2).int(), ["int32"])])
+def test_what_is_no_token_is_one_line(x, words):
+    refused(lambda: Categorical().log_prob(x, torch.zeros(1, 2, 4)), *words, starts="x: got")
+
+def test_tokens_of_a_compiled_likelihood_are_not_looked_at():
+    logits, x = torch.randn(3, 2, 4), torch.tensor([[0, 3], [1, 2], [3, 3]])
+    made = torch.fx.experimental.proxy_tensor.make_fx(lambda x, params: Categorical().log_prob(x, params))(x, logits)
+    torch.testing.assert_close(made(x, logits), logits.log_softmax(-1).gather(2, x[..., None]).sum((1, 2)))
+
+class Numpy(Gaussian):
+    def log_prob(self, x, params): return np.zeros(len(x))
+
+@pytest.mark.parametrize("make, words, starts", [
+    (lambda: wrong(Gaussian(), encoder=nn.Linear), ["lambda: ..."], "encoder of a: got"),
+    (lambda: wrong(Gaussian(), decoder=lambda: nn.Linear(2, 6)), ["lambda latent: ..."], "decoder of a: got"),
+    (lambda: wrong(Gaussian(), decoder=lambda z: nn.Linear(z + 1, 6)).generate({"a": A}), ["decoder"], "a: got z"),
+    (lambda: VAE(wrong(Gaussian(), decoder=lambda z: nn.Linear(z + 1, 6)).specs["a"], "a", 2)({"a": torch.tensor(A)}),
+     ["decoder"], "a: got z"),
+    (lambda: wrong(Numpy())({"a": torch.tensor(A)}), ["a ndarray", "(batch,)"], "a: log_prob of Numpy"),
+    (lambda: wrong().decode(torch.zeros(3, 2), "q"), ["a, b"], "modality: got 'q'"),
+    (lambda: wrong().decode(torch.zeros(3, 5), "a"), ["(3, 5)", "(batch, 2)"], "z: got"),
+    (lambda: wrong().elbo({"a": torch.tensor(A)}, None), ["NoneType"], "q: got"),
+    (lambda: one("vector").elbo({"a": torch.tensor(A)}, None), ["NoneType"], "q: got"),
+    (lambda: wrong().generate({"a": A}, to=[]), ["a, b"], "to: got no modality"),
+    (lambda: on_decoders(wrong(), latent=3), ["3"], "latent: got"),
+    (lambda: evaluate(wrong(), pair(), pair(), tell=3), ["3", "function"], "tell: got")])
+def test_what_was_a_raw_error_is_one_line(make, words, starts):
+    with pytest.raises(MmvaeError) as e: make()
+    said = str(e.value)
+    assert said.startswith(starts) and "\n" not in said and "allowed" in said and len(said) < 400, said
+    for w in words: assert w in said, f"{w!r} is not in: {said}"

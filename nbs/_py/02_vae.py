@@ -300,6 +300,27 @@ def _check_shape(name, x, modality):
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
     raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
 
+def decoded(net, # a decoder
+            z, # latents (batch, latent)
+            latent, # how many coordinates they have
+            name # of the modality, for errors
+           ): # the parameters of its likelihood
+    "What a decoder makes of z; `MmvaeError` says whether z or the decoder is of another width."
+    if z.shape[-1] != latent:
+        raise MmvaeError(f"z: got shape {tuple(z.shape)}, allowed: (batch, {latent})")
+    try: return net(z)
+    except torch.OutOfMemoryError: raise
+    except RuntimeError as e:
+        why = str(e).strip().splitlines() or ["RuntimeError"]
+        raise MmvaeError(f"{name}: got z of {tuple(z.shape)}, allowed: what its decoder takes "
+                         f"({why[0]}), which is made for `latent` coordinates") from e
+
+def check_posterior(q # should draw by `rsample`
+                   ):
+    "Refuse what is no posterior."
+    if hasattr(q, "rsample"): return
+    raise MmvaeError(f"q: got a {type(q).__name__}, allowed: a posterior, as `infer` gives it")
+
 def take_over(model, # whose `specs` may not say what their modalities are
               modalities # dict: name -> `Modality`, of the data it learns from
              ):
@@ -371,6 +392,8 @@ class _TwoNetworks(Remembers, nn.Module):
         check_items(x := self._own("batch", batch), self)
         return x[self.name]
 
+    def _decoded(self, z): return decoded(self.decoder, z, self.latent, self.name)
+
     @torch.no_grad()
     @checked
     def generate(self, z, # latents (batch, latent), or a batch (dict): its posterior's mean
@@ -386,7 +409,7 @@ class _TwoNetworks(Remembers, nn.Module):
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
         check_latents("z", z, self.latent)
-        x = self.spec.mean(self.decoder(z.flatten(0, -2)), z.shape[:-1].numel())
+        x = self.spec.mean(self._decoded(z.flatten(0, -2)), z.shape[:-1].numel())
         return as_given({self.name: x.unflatten(0, z.shape[:-1])}, given)
 
 
@@ -399,10 +422,11 @@ class VAE(_TwoNetworks):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def log_likelihood(self, batch, z):
         "log p(x | z) in nats per item, unweighted."
-        return self.spec.log_prob(self._seen(batch), self.decoder(z))
+        return self.spec.log_prob(self._seen(batch), self._decoded(z))
 
     def elbo(self, batch, q, generator=None, path=False):
         "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: KL of eq. (5)."
+        check_posterior(q)
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weight*self.log_likelihood(batch, z) - self.beta*kl

@@ -300,8 +300,7 @@ def load_weights(model, path):
     for k, v in state.items():
         if v.dtype != own[k].dtype:
             raise MmvaeError(f"{path}: {k} is {v.dtype}, allowed: {own[k].dtype}")
-    said = about.get("of", {})
-    for k, v in (_meaning(model) if said else {}).items():
+    for k, v in (_meaning(model) if (said := about.get("of")) else {}).items():
         if v != said.get(k):
             raise MmvaeError(f"{path}: {k}: the model has {v!r}, allowed: {said.get(k)!r}, which "
                              "the weights were trained with")

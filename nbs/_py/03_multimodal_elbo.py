@@ -188,7 +188,8 @@ class _Objective(_Modalities):
                modality # a modality's name
               ): # (batch, ...)
         "The parameters of a modality's likelihood."
-        return self.decoders[modality](z)
+        net = self.decoders[one_of("modality", modality, self.names)]
+        return decoded(net, z, self.latent, modality)
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
@@ -204,6 +205,7 @@ class _Objective(_Modalities):
              path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
             ): # (batch,) nats
         "Eq. (1) per item by one sample, for ANY `q`."
+        check_posterior(q)
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
@@ -303,6 +305,7 @@ class _Generation(_Draws):
                 ) -> dict: # name -> (batch, ...), or (n, batch, ...): arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
+        if not to: raise MmvaeError(f"to: got no modality, allowed: {', '.join(self.names)}")
         for m in to: one_of("to", m, self.names)
         z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
                           generator, n)
