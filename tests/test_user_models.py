@@ -14,6 +14,7 @@ from mmvae_nb.data import TensorData
 from mmvae_nb.distillation import distill
 from mmvae_nb.distributions import Bernoulli, Categorical, Gaussian, Laplace
 from mmvae_nb.evaluation import evaluate
+from mmvae_nb.experiments.cli import main
 from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.multimodal_iterative import on_decoders
@@ -206,3 +207,18 @@ def test_what_was_a_raw_error_is_one_line(make, words, starts):
     said = str(e.value)
     assert said.startswith(starts) and "\n" not in said and "allowed" in said and len(said) < 400, said
     for w in words: assert w in said, f"{w!r} is not in: {said}"
+
+
+# ---- the command line of one who has the wheel only
+
+@pytest.mark.parametrize("words, said", [
+    ("reproduce --scale foo", "scale: got 'foo'"), ("reproduce --part foo", "part: got 'foo'"),
+    ("reproduce --methods foo", "methods: got 'foo'"), ("reproduce --seeds 0", "seeds: got 0"),
+    ("reproduce --in-process --seeds 0", "seeds: got 0"), ("generate mopoe --given svhn --seed -1", "seed: got -1"),
+    ("reproduce --in-process", "allowed: a notebook of the repository; run it in a clone"),
+    ("job foo", "allowed: a notebook of the repository; run it in a clone")])
+def test_wrong_options_are_named_outside_of_the_repository(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    told = capsys.readouterr().err
+    assert said in told and "allowed" in told and told.count("\n") == 1 and "Snakefile" not in told, told
