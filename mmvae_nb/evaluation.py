@@ -7,6 +7,7 @@ __all__ = ['Rows', 'evaluate']
 
 # %% ../nbs/03c_evaluation.ipynb #fb31f30e
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np, torch
 from .core import *
@@ -316,7 +317,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
              oracle_items: int = 250, # test items that get a free Gaussian each, 0 for none
              seed: int = 0, # of all noise
              along_t: bool = True, # of a model that refines: generations at several t
-             tell=write_status # called with step, total and text after each number
+             tell: Callable = write_status # called with step, total and text after each number
             ) -> Rows:
     "All numbers of `model`: generations, probe, KLs and ELBOs. It and the random state stay as is."
     in_range("samples", samples, low=2, whole=True)

@@ -6,13 +6,11 @@
 __all__ = ['MultimodalVAE', 'JVAE']
 
 # %% ../nbs/03_multimodal_elbo.ipynb #fbfabf77
-from collections.abc import Mapping
 import torch
 from torch import nn
 from .core import *
 from .signatures import *
 from .distributions import *
-from .kinds import as_kind, check_type, given_to
 from .missing import *
 from .networks import *
 from .vae import *
@@ -55,7 +53,8 @@ class _Objective(_Modalities):
                modality # a modality's name
               ): # (batch, ...)
         "The parameters of a modality's likelihood."
-        return self.decoders[modality](z)
+        net = self.decoders[one_of("modality", modality, self.names)]
+        return decoded(net, z, self.latent, modality)
 
     def log_likelihoods(self, batch, z) -> dict:
         "log p(x_m | z) in nats per item (unweighted) for each modality in the batch."
@@ -71,6 +70,7 @@ class _Objective(_Modalities):
              path=False # with the KL of lesson 02, eq. (5), whose gradient is quieter
             ): # (batch,) nats
         "Eq. (1) per item by one sample, for ANY `q`."
+        check_posterior(q)
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weighted(self.log_likelihoods(batch, z)) - self.beta*kl
@@ -84,7 +84,7 @@ class _Subsets(_Objective):
               all=False # must every modality be there?
              ) -> list: # the names present, in the model's order
         "Check a batch's keys, types and sizes; `MmvaeError` names what is wrong."
-        _check_dict("batch", batch)
+        check_dict("batch", batch)
         if PRESENT in batch:
             raise MmvaeError("batch: got items that lack different modalities, allowed: one pattern"
                              " at a time (lesson 09a): `model(batch)`, `infer_each`, `patterns`, "
@@ -92,11 +92,10 @@ class _Subsets(_Objective):
         for n in batch: one_of("modality", n, self.names)
         have = [n for n in self.names if n in batch]
         if not have: raise MmvaeError(f"batch: got no modality, allowed: {', '.join(self.names)}")
-        for n in have: _check_items(n, batch[n], self.specs[n].modality)
+        check_items({n: batch[n] for n in have}, self)
         if any(batch[n].shape[0] != batch[have[0]].shape[0] for n in have):     # pairwise: a set of
             raise MmvaeError(f"batch: got sizes {[len(batch[n]) for n in have]}, "  # sizes would be
                              "allowed: one size for all")                   # fixed by torch.export
-        if not self.training: _look(batch, have)
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
@@ -129,12 +128,12 @@ class _Draws(_Subsets):
 
     def _said(self, name, z, draw, generator):
         "Means of a modality's likelihood at z (..., batch, latent), or draws from it."
-        likelihood = self.specs[name].likelihood
-        if draw and not hasattr(likelihood, "sample"):
-            raise MmvaeError(f"{name}: its {type(likelihood).__name__} has no `sample`, allowed "
-                             "for sample='x': a likelihood with one")
-        params = self.decode(z.flatten(0, -2) if z.ndim > 2 else z, name)
-        x = likelihood.sample(params, generator) if draw else likelihood.mean(params)
+        spec, flat = self.specs[name], z.flatten(0, -2) if z.ndim > 2 else z
+        if draw and not hasattr(spec.likelihood, "sample"):
+            raise MmvaeError(f"{name}: its {type(spec.likelihood).__name__} has no `sample`, "
+                             "allowed for sample='x': a likelihood with one")
+        params, items = self.decode(flat, name), flat.shape[0]
+        x = spec.sample(params, items, generator) if draw else spec.mean(params, items)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
 # %% ../nbs/03_multimodal_elbo.ipynb #e1af902c
@@ -145,11 +144,7 @@ class _Generation(_Draws):
     def at_home(self, source # latents, or a batch: tensors or arrays, on any device
                ):
         "The same as tensors on the model's device, by kind (lesson 02f); `MmvaeError` for nan."
-        if isinstance(source, dict): return given_to(self, source)
-        if not hasattr(source, "__array__"): return source   # `check_latents` says what is wrong
-        like, z = next(self.parameters(), torch.empty(0)), as_kind(None, source, "latents")
-        check_finite("latents", z)
-        return z.to(like.device, like.dtype if z.is_floating_point() else None)
+        return at_home(self, source)
 
     @torch.no_grad()
     @checked
@@ -161,13 +156,11 @@ class _Generation(_Draws):
                 ) -> dict: # name -> (batch, ...), or (n, batch, ...): arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."
         to = self.names if to is None else [to] if isinstance(to, str) else list(to)
+        if not to: raise MmvaeError(f"to: got no modality, allowed: {', '.join(self.names)}")
         for m in to: one_of("to", m, self.names)
         z = self._latents(self.at_home(source), one_of("sample", sample, [False, True, "x"]),
                           generator, n)
-        made = {m: self._said(m, z, sample == "x", generator) for m in to}
-        like = next(iter(source.values())) if isinstance(source, dict) else source
-        if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
-        return {m: x.to(like.device) for m, x in made.items()}
+        return as_given({m: self._said(m, z, sample == "x", generator) for m in to}, source)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #510f1e33
 #| code-fold: true
@@ -197,7 +190,7 @@ class MultimodalVAE(_Generation):
 
     def forward(self, batch) -> Loss:
         "The loss; items that lack different modalities are taken pattern by pattern."
-        _check_dict("batch", batch)
+        check_dict("batch", batch)
         return Loss(*by_pattern(self.loss, batch)) if PRESENT in batch else self.loss(batch)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #118d7d45
@@ -212,30 +205,6 @@ def _check_names(specs):
                              "that are no attribute of torch's ModuleDict, and not "
                              f"{PRESENT!r}")
         check_name(n)
-
-def _check_items(name, x, modality):
-    "Refuse what is no batch of this modality's items, as far as its shape can tell."
-    if not isinstance(x, torch.Tensor):
-        missing = "nothing: what is missing is an absent key" if x is None else \
-            "a tensor (`torch.as_tensor`)"
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
-    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)):
-        return modality and check_type(modality, x, name)
-    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
-    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
-
-# %% ../nbs/03_multimodal_elbo.ipynb #450462cf
-#| code-fold: true
-#| code-summary: "Arrays and tensors from outside"
-def _check_dict(name, x):
-    if isinstance(x, Mapping): return x
-    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
-
-def _look(batch, names):
-    "Refuse nan where to look costs no wait: on the CPU, out of training."
-    for n in names:
-        x = batch[n]
-        if x.device.type == "cpu" and x.is_floating_point(): check_finite(n, x)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #da702cca
 class JVAE(MultimodalVAE):

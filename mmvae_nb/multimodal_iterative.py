@@ -172,6 +172,8 @@ def on_decoders(model: MultimodalVAE, # a trained `MultimodalVAE`
                 **options # of `IterativeTeacher`
                ) -> IterativeTeacher:
     "An `IterativeTeacher` on the decoders of a trained model, which stay as they are."
+    for n in options.keys() & {"specs", "latent", "beta", "decoders"}:
+        raise MmvaeError(f"{n}: got {options[n]!r:.40}, allowed: nothing, as the model has its own")
     new = IterativeTeacher(model.specs, model.latent, model.beta, steps, decoders="frozen",
                            replay=replay, **options)
     new.decoders.load_state_dict(model.decoders.state_dict())

@@ -96,11 +96,35 @@ class ModalitySpec:
         "log p(x | params) of each item; `MmvaeError` if the likelihood returns anything else."
         try: logs = self.likelihood.log_prob(as_float(x) if x.dtype == torch.uint8 else x, params)
         except MmvaeError as e: raise MmvaeError(f"{self.called}: {e}") from e
-        if getattr(logs, "shape", None) != x.shape[:1]:
+        if not isinstance(logs, torch.Tensor) or logs.shape != x.shape[:1]:
+            if isinstance(logs, torch.Tensor): got = _shown(logs)
+            else: got = f"a {type(logs).__name__}"
             raise MmvaeError(f"{self.called}: log_prob of {type(self.likelihood).__name__} "
-                             f"returned {_shown(logs)} for {_shown(x)}, allowed: (batch,), summed "
+                             f"returned {got} for {_shown(x)}, allowed: (batch,), summed "
                              "over all but the first axis")
         return logs
+
+    def mean(self, params, # what the decoder made of z
+             items # how many z there were
+            ) -> torch.Tensor: # (items, ...)
+        "What the likelihood shows for `params`; `MmvaeError` if its shape is not that of the data."
+        return self._right("mean", self.likelihood.mean(params), items)
+
+    def sample(self, params, # what the decoder made of z
+               items, # how many z there were
+               generator=None # random stream
+              ) -> torch.Tensor: # (items, ...)
+        "One draw of the likelihood for each item, looked at in the same way."
+        return self._right("sample", self.likelihood.sample(params, generator), items)
+
+    def _right(self, what, x, items):
+        m = self.modality
+        if isinstance(x, torch.Tensor) and x.ndim and x.shape[0] == items:
+            if m is None or x.shape[1:] == torch.Size(m.shape): return x
+        shape = f"({items}, ...)" if m is None else (items, *m.shape)
+        raise MmvaeError(f"{what} of {self.called}: got {'shape '*hasattr(x, 'shape')}{_shown(x)} "
+                         f"of {type(x).__name__} from {type(self.likelihood).__name__}, allowed: a "
+                         f"tensor of shape {shape}, as the data have")
 
 # %% ../nbs/02e_networks.ipynb #6a1a9ab6
 def _shown(x): return f"{tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(x).__name__}"
@@ -143,8 +167,17 @@ def _suited(decoder, likelihood):
     if getattr(likelihood, "logits", False): named["logits"] = True
     return partial(decoder.func, *decoder.args, **named)
 
+def _check_takes(what, make, args):
+    "Refuse a function of other arguments than those it will be called with."
+    try: inspect.signature(make).bind(*args)
+    except ValueError: pass                                          # of C: it has no signature
+    except TypeError as e:
+        raise MmvaeError(f"{what}: got a function that can't be called with {len(args)} arguments "
+                         f"({e}), allowed: lambda{' latent'*len(args)}: ...") from e
+
 def _new(what, make, *args):
     "What a function makes; of a lambda we look whether it makes something new each time."
+    _check_takes(what, make, args)
     net = make(*args)
     if not isinstance(net, nn.Module):
         raise MmvaeError(f"{what}: got a {type(net).__name__}, allowed: an nn.Module")

@@ -17,6 +17,7 @@ from .kinds import given_to
 from .missing import blame
 from .checkpoints import *
 from .recording import *
+from .vae import take_over
 from .watching import *
 
 # %% ../nbs/02g_training.ipynb #e4394903
@@ -103,7 +104,7 @@ def _checked(model, data, updates, epochs, **how):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
     if isinstance(data, Stream): data.shown = must_show(model, data.batches)
-    else: must_show(model, data)
+    else: must_show(model, data); take_over(model, data.modalities)
     return {"updates": _updates(data, updates, epochs, how), **how}
 
 # %% ../nbs/02g_training.ipynb #66443595

@@ -51,6 +51,12 @@ def _kept(made, dtype, modality):
     least, most = torch.iinfo(dtype).min, torch.iinfo(dtype).max
     return (255*made if picture else made).round().clamp(least, most).to(dtype)
 
+def _check_shape(name, made, shape):
+    "Refuse what does not fit into the holes; it would be repeated until it does."
+    if made.shape == torch.Size(shape): return
+    raise MmvaeError(f"mean of {name}: got shape {tuple(made.shape)}, allowed: that of the data, "
+                     f"{tuple(shape)}")
+
 def _given(model, data, there):
     "(tensors in the types of the user, where they have holes); `MmvaeError` for wrong numbers."
     given = {one_of("data", m, model.names): plain_tensor(m, x) for m, x in data.items()}
@@ -89,6 +95,7 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
             seen = {m: given[m][part] for m in names}
             for m, x in model.generate(seen, to, sample, generator, n).items():
                 if m in given:
+                    _check_shape(m, x, (*copies, *given[m][part].shape))
                     x = _kept(x, given[m].dtype, model.specs[m].modality)
                     x = x.where(holes[m][part], given[m][part])
                 elif m not in out: out[m] = x.new_zeros(*copies, items, *x.shape[len(copies) + 1:])

@@ -51,7 +51,9 @@ def sources(notebook, # as in `Job`
            ) -> tuple: # paths, the notebook's first
     "The files whose change makes a job's result outdated."
     path = notebook_file(notebook)
-    if not Path(path).is_file(): raise MmvaeError(f"notebook: got {path}, which is not there")
+    if not Path(path).is_file():
+        raise MmvaeError(f"notebook: got {path}, which is not there, allowed: a notebook of the "
+                         "repository; run it in a clone's root")
     uses = [m for m in _modules_of(path, os.stat(path).st_mtime_ns)
             if not m.startswith("mmvae_nb.experiments.")]
     named = frozenset([*modules, *uses])

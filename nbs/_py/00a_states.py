@@ -103,9 +103,40 @@ assert str(unpacked(json.loads(json.dumps(about)), tensors)) == "{'step': 3, 'mo
 @contextlib.contextmanager
 def numbers_to(path):
     "As `atomic_path`; an error of safetensors, such as a full disk, is one line too."
+    if "\0" in str(path): raise MmvaeError(f"path: got {str(path)!r}, allowed: one without \\0")
     try:
         with atomic_path(path) as tmp: yield tmp
     except SafetensorError as e: raise unwritable(path, str(e)[:80]) from e
+
+def each_tensor_once(state # dict: name -> tensor
+                    ) -> dict:
+    "Without the further names of a tensor: students and their teacher share decoders."
+    seen, out = set(), {}
+    for name, v in state.items():
+        place = v.untyped_storage().data_ptr(), v.storage_offset(), v.numel()
+        if not v.numel() or place not in seen: out[name] = v
+        seen.add(place)
+    return out
+
+def check_weights(what, # how an error calls them
+                  model, # whose parameters must be finite; a buffer may hold infinity
+                  state # dict: name -> tensor
+                 ):
+    "Refuse weights that are not finite: a model of them computes nothing."
+    for n, _ in model.named_parameters(remove_duplicate=False):
+        if n in state and not state[n].isfinite().all():
+            raise MmvaeError(f"{what}: got {n} with numbers that are not finite, allowed: finite "
+                             "weights (a training that failed leaves others)")
+
+def halved(state # dict: name -> tensor
+          ) -> dict:
+    "The same in half precision; `MmvaeError` for what it can't hold."
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    for n, v in state.items():
+        if v.is_floating_point() and (lost := half[n].isinf() & v.isfinite()).any():
+            raise MmvaeError(f"half: got True with {v[lost][0].item():g} in {n}, allowed: False, "
+                             "as half precision holds numbers up to 65504 only")
+    return half
 
 def _apart(tensors):
     "As safetensors can write them: contiguous, and no two in the same memory."

@@ -24,16 +24,19 @@
 # %%
 #| export
 from collections import namedtuple
+from collections.abc import Mapping
+from dataclasses import replace
 import torch
 from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
+from mmvae_nb.kinds import as_kind, check_type, given_to
+from mmvae_nb.missing import check_finite
 from mmvae_nb.networks import *
 
 # %%
 import math
-from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from mmvae_nb.plotting import *
@@ -237,6 +240,7 @@ a = spec.make_decoder(latent)(torch.randn(128, latent))
 by_hand = (x*a.flatten(1) - F.softplus(a.flatten(1))).sum(1)
 torch.testing.assert_close(spec.log_prob(x.view_as(a), a), by_hand)
 
+
 # %% [markdown]
 # Every model in this course answers three calls: `infer` (data to
 # posterior), `generate` (latent or data to data) and `loss` (a batch to a scalar and its named
@@ -263,7 +267,92 @@ torch.testing.assert_close(spec.log_prob(x.view_as(a), a), by_hand)
 #         return {self.name: self.likelihood.mean(self.decoder(z))}
 # ```
 #
-# The whole of it also checks what it is given, and draws several $z$ for an item if asked:
+# The whole of it also checks what it is given, and draws several $z$ for an item if asked. The checks are those of every model of this course, so they are functions. Tensors of a
+# batch are looked at by type and shape, because that costs nothing in training; what a user hands to `generate` by its numbers, too, and arrays are answered with arrays:
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "What is refused at the door"
+def check_dict(name, # the argument's
+               x # what was given as a batch
+              ):
+    "Refuse what is no batch."
+    if isinstance(x, Mapping): return
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a dict: name -> (batch, ...)")
+
+def check_items(batch, # dict: name -> what should be a tensor of items
+                model # whose `specs` say what they are
+               ):
+    "Refuse another shape or type; and nan where to look costs no wait: on the CPU, untrained."
+    for n, x in batch.items():
+        _check_shape(n, x, model.specs[n].modality)
+        look = not model.training and x.device.type == "cpu" and x.is_floating_point()
+        if look: check_finite(n, x)
+
+def _check_shape(name, x, modality):
+    if not isinstance(x, torch.Tensor):
+        missing = "nothing: what is missing is an absent key" if x is None else \
+            "a tensor (`torch.as_tensor`)"
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)):
+        return modality and check_type(modality, x, name)
+    shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"
+    raise MmvaeError(f"{name}: got shape {tuple(x.shape)}, allowed: a batch{shape}, items first")
+
+def decoded(net, # a decoder
+            z, # latents (batch, latent)
+            latent, # how many coordinates they have
+            name # of the modality, for errors
+           ): # the parameters of its likelihood
+    "What a decoder makes of z; `MmvaeError` says whether z or the decoder is of another width."
+    if z.shape[-1] != latent:
+        raise MmvaeError(f"z: got shape {tuple(z.shape)}, allowed: (batch, {latent})")
+    try: return net(z)
+    except torch.OutOfMemoryError: raise
+    except RuntimeError as e:
+        why = str(e).strip().splitlines() or ["RuntimeError"]
+        raise MmvaeError(f"{name}: got z of {tuple(z.shape)}, allowed: what its decoder takes "
+                         f"({why[0]}), which is made for `latent` coordinates") from e
+
+def check_posterior(q # should draw by `rsample`
+                   ):
+    "Refuse what is no posterior."
+    if hasattr(q, "rsample"): return
+    raise MmvaeError(f"q: got a {type(q).__name__}, allowed: a posterior, as `infer` gives it")
+
+def take_over(model, # whose `specs` may not say what their modalities are
+              modalities # dict: name -> `Modality`, of the data it learns from
+             ):
+    "What nobody has said of a spec is as the data have it; so it is checked, and saved."
+    specs = getattr(model, "specs", None)
+    for n, spec in specs.items() if isinstance(specs, dict) else ():
+        if isinstance(spec, ModalitySpec) and spec.modality is None and n in modalities:
+            specs[n] = replace(spec, modality=modalities[n])
+
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "Arrays and tensors from outside"
+def at_home(model, # has `specs`
+            source # latents, or a batch: tensors or arrays, on any device
+           ): # tensors on the model's device
+    "The same as the model takes it (lesson 02f); `MmvaeError` for numbers of no such kind."
+    if isinstance(source, dict): return given_to(model, source)
+    if not hasattr(source, "__array__"): return source       # `check_latents` says what is wrong
+    like, z = next(model.parameters(), torch.empty(0)), as_kind(None, source, "latents")
+    check_finite("latents", z)
+    return z.to(like.device, like.dtype if z.is_floating_point() else None)
+
+def as_given(made, # dict: name -> tensor
+             source # what it was made from
+            ) -> dict: # name -> tensor where that lay, or array if arrays were given
+    "What was made, in the form of what was given."
+    like = next(iter(source.values())) if isinstance(source, dict) else source
+    if not isinstance(like, torch.Tensor): return {m: x.cpu().numpy() for m, x in made.items()}
+    return {m: x.to(like.device) for m, x in made.items()}
+
 
 # %%
 #| exports
@@ -284,31 +373,44 @@ class _TwoNetworks(Remembers, nn.Module):
         self.name, self.latent, self.weight = name, latent, spec.weight
         self.beta = in_range("beta", beta, low=0)
         self.encoder, self.decoder = UnimodalEncoder(spec, latent), spec.make_decoder(latent)
-        self.spec, self.likelihood = spec, spec.likelihood
+        self.specs, self.likelihood = {name: spec}, spec.likelihood
+
+    @property
+    def spec(self): return self.specs[self.name]
+
+    def _own(self, argument, batch):
+        "Its modality of a batch, as a dict of one."
+        check_dict(argument, batch)
+        if self.name in batch: return {self.name: batch[self.name]}
+        raise MmvaeError(f"{argument}: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
 
     def infer(self, batch) -> DiagonalGaussian:
         "q(z | x) for each item."
-        return self._posterior("batch", batch)
+        return self.encoder(self._seen(batch))
 
-    def _posterior(self, argument, batch):
-        if self.name in batch: return self.encoder(batch[self.name])
-        raise MmvaeError(f"{argument}: got {', '.join(batch) or 'nothing'}, allowed: {self.name}")
+    def _seen(self, batch):
+        check_items(x := self._own("batch", batch), self)
+        return x[self.name]
+
+    def _decoded(self, z): return decoded(self.decoder, z, self.latent, self.name)
 
     @torch.no_grad()
     @checked
     def generate(self, z, # latents (batch, latent), or a batch (dict): its posterior's mean
                  n: int | None = None, # of a batch: draws of z an item, and so (n, batch, ...)
                  generator: torch.Generator | None = None # for the draws
-                ) -> dict: # name -> (batch, ...), images in [0, 1]
+                ) -> dict: # name -> (batch, ...), images in [0, 1]; an array if one was given
         "Decode latents; or infer from a batch first. Means of the likelihood, without gradient."
         if n is not None: in_range("n", n, low=1, high=MOST_DRAWS, whole=True)
+        given = z = self._own("z", z) if isinstance(z, dict) else z
+        z = at_home(self, z)
         if isinstance(z, dict):
-            q = self._posterior("z", z); z = q.mean if n is None else q.rsample(n, generator)
+            q = self.infer(z); z = q.mean if n is None else q.rsample(n, generator)
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
         check_latents("z", z, self.latent)
-        x = self.likelihood.mean(self.decoder(z.flatten(0, -2)))
-        return {self.name: x.unflatten(0, z.shape[:-1])}
+        x = self.spec.mean(self._decoded(z.flatten(0, -2)), z.shape[:-1].numel())
+        return as_given({self.name: x.unflatten(0, z.shape[:-1])}, given)
 
 
 # %% [markdown]
@@ -320,10 +422,11 @@ class VAE(_TwoNetworks):
     "Variational autoencoder of one modality (Kingma and Welling, 2013), objective of eq. (4)."
     def log_likelihood(self, batch, z):
         "log p(x | z) in nats per item, unweighted."
-        return self.spec.log_prob(batch[self.name], self.decoder(z))
+        return self.spec.log_prob(self._seen(batch), self._decoded(z))
 
     def elbo(self, batch, q, generator=None, path=False):
         "One-sample estimate of eq. (4) in nats per item, for ANY `q`; `path`: KL of eq. (5)."
+        check_posterior(q)
         z = q.rsample(generator=generator)
         kl = path_kl(q, z) if path else q.kl()
         return self.weight*self.log_likelihood(batch, z) - self.beta*kl

@@ -40,6 +40,7 @@ import torch
 import torch.nn.functional as F
 from mmvae_nb.core import *
 from mmvae_nb.data import as_float
+from mmvae_nb.missing import is_traced
 
 # %%
 import itertools
@@ -399,7 +400,7 @@ class Likelihood(Protocol):
 
 def _alike(params, x):
     "The data as floats; `MmvaeError` if the decoder's output has another shape (not broadcast)."
-    if params.shape[1:] == x.shape[1:]: return as_float(x)
+    if params.shape == x.shape: return as_float(x)
     raise MmvaeError(f"params: got shape {tuple(params.shape)}, allowed: that of the data, "
                      f"{tuple(x.shape)}")
 
@@ -475,10 +476,26 @@ class Bernoulli:
 
 class Categorical:
     "Independent tokens, int64 (batch, length); `params` are logits (batch, length, vocabulary)."
+    _asked = 0
+    def _known(self, x, params):
+        "Refuse what is no token: on a card looked for at calls 1, 2, 4, ...: to look is to wait."
+        if x.dtype not in (torch.int64, torch.uint8) or x.shape != params.shape[:-1]:
+            raise MmvaeError(f"x: got {x.dtype} of shape {tuple(x.shape)}, allowed for logits of "
+                             f"shape {tuple(params.shape)}: int64 of shape "
+                             f"{tuple(params.shape[:-1])}")
+        if is_traced() or not x.numel() or x.device.type == "meta": return
+        self._asked += 1
+        if x.device.type != "cpu" and self._asked & (self._asked - 1): return
+        if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
+        low, high = (v.item() for v in x.aminmax())
+        if not 0 <= low <= high < params.shape[-1]:
+            raise MmvaeError(f"x: got class {low if low < 0 else high}, allowed: 0 to "
+                             f"{params.shape[-1] - 1}")
     def log_prob(self, x, # tokens (batch, length), int64
                  params # logits (batch, length, vocabulary)
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over the length."
+        self._known(x, params)
         return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
     def mean(self, params):
         "The likeliest token at each place, (batch, length): a mean of words is no word."

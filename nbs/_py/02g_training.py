@@ -33,6 +33,7 @@ from mmvae_nb.kinds import given_to
 from mmvae_nb.missing import blame
 from mmvae_nb.checkpoints import *
 from mmvae_nb.recording import *
+from mmvae_nb.vae import take_over
 from mmvae_nb.watching import *
 
 # %%
@@ -286,7 +287,7 @@ def _checked(model, data, updates, epochs, **how):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
     if isinstance(data, Stream): data.shown = must_show(model, data.batches)
-    else: must_show(model, data)
+    else: must_show(model, data); take_over(model, data.modalities)
     return {"updates": _updates(data, updates, epochs, how), **how}
 
 

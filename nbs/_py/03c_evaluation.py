@@ -34,6 +34,7 @@
 # %%
 #| export
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np, torch
 from mmvae_nb.core import *
@@ -434,7 +435,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
              oracle_items: int = 250, # test items that get a free Gaussian each, 0 for none
              seed: int = 0, # of all noise
              along_t: bool = True, # of a model that refines: generations at several t
-             tell=write_status # called with step, total and text after each number
+             tell: Callable = write_status # called with step, total and text after each number
             ) -> Rows:
     "All numbers of `model`: generations, probe, KLs and ELBOs. It and the random state stay as is."
     in_range("samples", samples, low=2, whole=True)

@@ -117,12 +117,23 @@ def _reproduce_parser(commands):
     p.add_argument("--minutes", type=float, help="of a slice, with --in-process")
     p.set_defaults(run=_reproduce)
 
+def _options(a):
+    "What is asked for, checked before anything is looked for on the disk."
+    from mmvae_nb.experiments.graph import Options
+    from mmvae_nb.experiments.table import METHODS, parts_of, scale_of
+    o = Options.read(vars(a))
+    scale_of(o.scale, o.dataset)
+    one_of("part", o.part, [*parts_of(o.dataset), "all"])
+    for m in o.methods: one_of("methods", m, METHODS)
+    if o.seeds is not None: in_range("seeds", o.seeds, low=1, whole=True)
+    one_of("measured", o.measured, [None, "kept"])
+    return vars(o)
+
 def _reproduce(a):
     "Bring results up to date, then print the table of what was asked for."
-    from mmvae_nb.experiments.graph import Options
     from mmvae_nb.experiments.table import REPORTS
     from mmvae_nb.experiments.watch import reproduce
-    options = vars(Options.read(vars(a)))
+    options = _options(a)
     if a.in_process:
         from mmvae_nb.experiments.graph import jobs_for
         from mmvae_nb.experiments.in_process import run_in_process
@@ -139,9 +150,9 @@ def _job_parser(commands):
 
 def _job(a):
     "Run one job of a graph."
-    from mmvae_nb.experiments.graph import Options, jobs_for
+    from mmvae_nb.experiments.graph import jobs_for
     from mmvae_nb.experiments.job import run_job
-    jobs = {j.name: j for j in jobs_for(**vars(Options.read(vars(a))))}
+    jobs = {j.name: j for j in jobs_for(**_options(a))}
     run_job(jobs[one_of("job", a.name, jobs)], Path(a.results)/a.scale)
 
 
@@ -197,6 +208,7 @@ def _generate(a):
     from mmvae_nb.experiments.table import SCALES
     from mmvae_nb.plotting import generation_grid, save_figure
     scale = one_of("scale", a.scale, SCALES)
+    in_range("seed", a.seed, low=0, whole=True)
     model, run = load_run(Path(a.results)/scale, a.dataset, a.method, a.seed, shipped=True)
     given = _listed("given", a.given, model.names)
     to = _listed("to", a.to, model.names) if a.to else [n for n in model.names if n not in given]
