@@ -39,27 +39,22 @@ def _options(owner):
         with contextlib.suppress(TypeError, ValueError):
             if k[0] != "_" and k not in ("training", "forward"): yield f"{k}={json.dumps(v)};"
 
+def _specs_of(model):
+    "The specs that decide; `{}` where there is one, as in the files of before it had a name."
+    return {} if hasattr(model, "spec") else getattr(model, "specs", {})
+
 def fingerprint(model # a module
                ) -> str: # 12 hexadecimal digits
     "Of the model that a checkpoint belongs to: class, options, shapes, and the frozen weights."
     h = hashlib.sha256(type(model).__name__.encode())
     for text in _options(model): h.update(text.encode())
-    for n, spec in getattr(model, "specs", {}).items():
+    for n, spec in _specs_of(model).items():
         h.update(f"{n}:{type(spec.likelihood).__name__}:{spec.weight};".encode())
         for text in _options(spec.likelihood): h.update(text.encode())
     for n, v in model.state_dict().items(): h.update(f"{n}{tuple(v.shape)};".encode())
     frozen = [p.detach().cpu().reshape(-1) for p in model.parameters() if not p.requires_grad]
     for p in frozen: h.update(p.view(torch.uint8).numpy())
     return h.hexdigest()[:12]
-
-def _each_tensor_once(state):
-    "Without the further names of a tensor: students and their teacher share decoders."
-    seen, out = set(), {}
-    for name, v in state.items():
-        place = v.untyped_storage().data_ptr(), v.storage_offset(), v.numel()
-        if not v.numel() or place not in seen: out[name] = v
-        seen.add(place)
-    return out
 
 # %% ../nbs/02h_checkpoints.ipynb #23dc9d65
 def _sha256(path):
@@ -105,7 +100,7 @@ def _seal(tmp, final, run):
 def _write_parts(accelerator, folder, parts):
     "The weights, what belongs to them, and what each process has for itself."
     if accelerator.is_main_process:
-        write_state(folder/"model.safetensors", _each_tensor_once(parts["model"].state_dict()))
+        write_state(folder/"model.safetensors", each_tensor_once(parts["model"].state_dict()))
         rest = {n: p.state_dict() for n, p in parts.items() if n not in ("model", "own")}
         write_state(folder/"optimiser.safetensors", rest)
     own = {"random": random_state(), "own": [p.state_dict() for p in parts["own"]]}
@@ -185,7 +180,7 @@ def _read_parts(path, accelerator):
 
 def _put_back(states, parts):
     "Give the states to what they are of; random generators last, for the others may draw."
-    (model, rest, own), now = states, _each_tensor_once(parts["model"].state_dict())
+    (model, rest, own), now = states, each_tensor_once(parts["model"].state_dict())
     looks = lambda state: {k: (v.shape, v.dtype) for k, v in state.items()}
     if looks(model) != looks(now) or len(own["own"]) != len(parts["own"]): raise ValueError
     parts["model"].load_state_dict(model, strict=False)
@@ -208,7 +203,7 @@ def _meaning(model):
     said = {"class": type(model).__name__}
     numbers = {k: getattr(model, k, None) for k in ("beta", "alpha")}
     said |= {k: v for k, v in numbers.items() if isinstance(v, float | int)}
-    for n, s in getattr(model, "specs", {}).items():
+    for n, s in _specs_of(model).items():
         learnt = isinstance(s.likelihood, torch.nn.Module)
         options = "" if learnt else " ".join(_options(s.likelihood))
         said[f"likelihood of {n}"] = f"{type(s.likelihood).__name__} {options}".strip(" ;")
@@ -232,13 +227,11 @@ def load_weights(model, path):
     for k, v in state.items():
         if v.dtype != own[k].dtype:
             raise MmvaeError(f"{path}: {k} is {v.dtype}, allowed: {own[k].dtype}")
-    said, trained = about.get("of", {}), dict(model.named_parameters(remove_duplicate=False))
-    for k, v in (_meaning(model) if said else {}).items():
+    for k, v in (_meaning(model) if (said := about.get("of")) else {}).items():
         if v != said.get(k):
             raise MmvaeError(f"{path}: {k}: the model has {v!r}, allowed: {said.get(k)!r}, which "
                              "the weights were trained with")
-    if wild := [k for k in trained if not state[k].isfinite().all()]:
-        raise MmvaeError(f"{path}: {wild[0]} holds numbers that are not finite")
+    check_weights(path, model, state)
     model.load_state_dict(state)
     return model.eval()
 
@@ -289,7 +282,6 @@ def _written_arguments(model):
     "The arguments of `model`, specs apart: (arguments, specs)."
     arguments = model.arguments()
     own = getattr(model, "specs", arguments.get("specs"))
-    if "spec" in arguments: own = {arguments["name"]: arguments["spec"]}         # of one modality
     rest = {k: v for k, v in arguments.items() if k not in ("specs", "spec")}
     for k, v in rest.items():
         try: rest[k] = json.loads(_json(v))
@@ -300,6 +292,7 @@ def _written_arguments(model):
 
 # %% ../nbs/02h_checkpoints.ipynb #68d1eb5e
 SCHEMA = 1 # of the header
+_CALLS = ("encoder", "decoder", "likelihood")
 
 @checked
 def save(model, # a `VAE` or `MultimodalVAE`
@@ -313,27 +306,33 @@ def save(model, # a `VAE` or `MultimodalVAE`
         raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of "
                          "a module that can be imported (`save_weights` writes any numbers)")
     arguments, specs = _written_arguments(model)
-    same_modalities(model, data)
-    for n, m in (data.modalities if data else {}).items():
-        if n in specs: specs[n]["modality"] = asdict(better_known(model, n, m))
-    state = _weights(model)
-    if half: state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    for n, m in _of_model(model, data, specs).items(): specs[n]["modality"] = asdict(m)
+    check_weights("model", model, state := _weights(model))
+    if half: state = halved(state)
     header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,
               "arguments": arguments, "class_names": list(data.class_names or ()) if data else [],
               "weights": digest(state)}
     with numbers_to(path) as tmp: save_file(state, tmp, {"mmvae_nb": _json(header)})
-    if nameless := _nameless(specs):
-        warnings.warn(f"{path}: the networks of {', '.join(nameless)} are lambdas or local "
-                      "functions, which a file can't name: open it by `load(path, specs=...)`",
-                      stacklevel=3)
+    lost = {k: ", ".join(n for n, s in specs.items() if not s[k]) for k in _CALLS}
+    if lost := "; ".join(f"{k} of {names}" for k, names in lost.items() if names):
+        warnings.warn(f"{path}: a file can't name {lost} (lambdas, local functions, and "
+                      "what `__main__` defines): open it by `load(path, specs=...)`", stacklevel=3)
+
+def _of_model(model, data, specs):
+    "The modalities of some data that are the model's; `MmvaeError` if none is, or one differs."
+    same_modalities(model, data)
+    given = data.modalities if data else {}
+    of = {n: better_known(model, n, m) for n, m in given.items() if n in specs}
+    if of or not data: return of
+    raise MmvaeError(f"data: got {', '.join(data.modalities)}, allowed: data with a modality of "
+                     f"the model, {', '.join(specs)}")
 
 def _weights(model):
     "The weights to save, without those of a `teacher`."
     return {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
             if not k.startswith("teacher.")}
 
-def _nameless(specs):
-    return [n for n, s in specs.items() if None in (s["encoder"], s["decoder"], s["likelihood"])]
+def _nameless(specs): return [n for n, s in specs.items() if None in [s[k] for k in _CALLS]]
 
 def describe(path # of a file that `save` wrote
             ) -> dict: # class, arguments, specs, class_names, version, digest of the weights
@@ -359,6 +358,8 @@ def _opened(path):
                          f"{header.get('mmvae_nb')}), allowed: {SCHEMA}")
     if digest(state) != header.get("weights"):
         raise MmvaeError(f"{path}: damaged, the weights are not those that were saved")
+    if lacks := [k for k in ("class", "arguments", "specs") if k not in header]:
+        raise MmvaeError(f"{path}: got a header without {lacks[0]}, allowed: one that `save` wrote")
     return header, state
 
 # %% ../nbs/02h_checkpoints.ipynb #ef0f0e02
@@ -419,6 +420,7 @@ def load(path: str | os.PathLike, # of a file that `save` wrote
     if shapes(_weights(model)) != shapes(state):
         raise MmvaeError(f"{path}: weights of another model than the {cls.__name__} it names, "
                          "allowed: the specs it was saved with")
+    check_weights(path, model, state)
     model.load_state_dict(state, strict=False)                 # all but a teacher's
     return model.to(resolve_device(device)).eval()
 
@@ -427,8 +429,9 @@ def _arguments(path, header, given, trusted):
     arguments, specs = _tuples(header["arguments"]), header["specs"]
     for n in given: one_of("specs", n, specs)
     if lacking := [n for n in _nameless(specs) if n not in given]:
-        raise MmvaeError(f"specs: got none for {', '.join(lacking)}, whose networks {path} can't "
-                         "name, allowed: `load(path, specs=...)` with those it was made with")
+        raise MmvaeError(f"specs: got none for {', '.join(lacking)}, whose networks or "
+                         f"likelihood {path} can't name, allowed: `load(path, specs=...)` with "
+                         "those it was made with")
     specs = {n: given.get(n) or _read_spec(path, s, trusted) for n, s in specs.items()}
     one = "spec" in inspect.signature(_found(path, header["class"], "class", trusted)).parameters
     return {**arguments, "spec": specs[arguments["name"]]} if one else {**arguments, "specs": specs}

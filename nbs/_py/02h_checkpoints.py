@@ -409,9 +409,7 @@ def save(model, # a `VAE` or `MultimodalVAE`
         raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a VAE or MultimodalVAE of "
                          "a module that can be imported (`save_weights` writes any numbers)")
     arguments, specs = _written_arguments(model)
-    same_modalities(model, data)
-    for n, m in _of_model(data, specs).items():
-        specs[n]["modality"] = asdict(better_known(model, n, m))
+    for n, m in _of_model(model, data, specs).items(): specs[n]["modality"] = asdict(m)
     check_weights("model", model, state := _weights(model))
     if half: state = halved(state)
     header = {"schema": SCHEMA, "mmvae_nb": mmvae_nb.__version__, "class": kind, "specs": specs,
@@ -423,9 +421,11 @@ def save(model, # a `VAE` or `MultimodalVAE`
         warnings.warn(f"{path}: a file can't name {lost} (lambdas, local functions, and "
                       "what `__main__` defines): open it by `load(path, specs=...)`", stacklevel=3)
 
-def _of_model(data, specs):
-    "The modalities of some data that are the model's; `MmvaeError` if there is none."
-    of = {n: m for n, m in (data.modalities if data else {}).items() if n in specs}
+def _of_model(model, data, specs):
+    "The modalities of some data that are the model's; `MmvaeError` if none is, or one differs."
+    same_modalities(model, data)
+    given = data.modalities if data else {}
+    of = {n: better_known(model, n, m) for n, m in given.items() if n in specs}
     if of or not data: return of
     raise MmvaeError(f"data: got {', '.join(data.modalities)}, allowed: data with a modality of "
                      f"the model, {', '.join(specs)}")
@@ -435,8 +435,7 @@ def _weights(model):
     return {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
             if not k.startswith("teacher.")}
 
-def _nameless(specs):
-    return [n for n, s in specs.items() if None in [s[k] for k in _CALLS]]
+def _nameless(specs): return [n for n, s in specs.items() if None in [s[k] for k in _CALLS]]
 
 def describe(path # of a file that `save` wrote
             ) -> dict: # class, arguments, specs, class_names, version, digest of the weights
