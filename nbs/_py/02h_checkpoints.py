@@ -423,10 +423,10 @@ def save(model, # a `VAE` or `MultimodalVAE`
 
 def _of_model(model, data, specs):
     "The modalities of some data that are the model's; `MmvaeError` if none is, or one differs."
+    if not data: return {}
     same_modalities(model, data)
-    given = data.modalities if data else {}
-    of = {n: better_known(model, n, m) for n, m in given.items() if n in specs}
-    if of or not data: return of
+    of = {n: better_known(model, n, m) for n, m in data.modalities.items() if n in specs}
+    if of: return of
     raise MmvaeError(f"data: got {', '.join(data.modalities)}, allowed: data with a modality of "
                      f"the model, {', '.join(specs)}")
 
@@ -434,8 +434,6 @@ def _weights(model):
     "The weights to save, without those of a `teacher`."
     return {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
             if not k.startswith("teacher.")}
-
-def _nameless(specs): return [n for n, s in specs.items() if None in [s[k] for k in _CALLS]]
 
 def describe(path # of a file that `save` wrote
             ) -> dict: # class, arguments, specs, class_names, version, digest of the weights
@@ -539,7 +537,8 @@ def _arguments(path, header, given, trusted):
     "The arguments for `from_arguments`, with the specs of the file or those given."
     arguments, specs = _tuples(header["arguments"]), header["specs"]
     for n in given: one_of("specs", n, specs)
-    if lacking := [n for n in _nameless(specs) if n not in given]:
+    nameless = [n for n, s in specs.items() if None in [s[k] for k in _CALLS]]
+    if lacking := [n for n in nameless if n not in given]:
         raise MmvaeError(f"specs: got none for {', '.join(lacking)}, whose networks or "
                          f"likelihood {path} can't name, allowed: `load(path, specs=...)` with "
                          "those it was made with")
