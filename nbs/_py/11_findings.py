@@ -100,7 +100,7 @@ pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
 # %% [markdown]
 # The rate was searched on validation items, alike for both teachers, and each got what served it best (lesson 14g). A JVAE has no encoders of single modalities to start from. And an item is refined from one of its modalities, drawn at random, so it teaches one student of the three.
 #
-# So "refined targets make better students" does not follow from the first table. Controls further down exchange some of it: [targets and decoders](#is-it-the-inference-or-the-decoders), which help only together; [the start](#warm-or-cold), which explains little of the lead (one seed); and [longer training of the JVAE](#more-minutes-for-the-jvae), which makes up for most of it in FID and for less than half in coherence (one seed). Two differences were never varied alone: the learning rate, which changes along with the decoders, and that an item teaches one student of three.
+# So "refined targets make better students" does not follow from the first table. Controls further down exchange some of it: [targets and decoders](#is-it-the-inference-or-the-decoders), which help only together; [the start](#warm-or-cold), which explains little of the lead (one seed); and [as many minutes for the JVAE](#more-minutes-for-the-jvae), which make up for most of it in FID and for about half in coherence (one seed). Two differences were never varied alone: the learning rate, which changes along with the decoders, and that an item teaches one student of three.
 #
 # ## What was run
 #
@@ -643,7 +643,7 @@ paid.astype({c: float for c in paid if c != "updates"}).round({"FID": 1}).round(
 # %%
 #| echo: false
 less, more, ours = (paid.iloc[i] for i in (0, -2, -1))
-Markdown(f"So {more.minutes:.1f} minutes instead of {less.minutes:.1f}, beside {ours.minutes:.1f}, take the lead in coherence from {ours.coherence - less.coherence:+.3f} to "
+Markdown(f"So {more.minutes:.1f} minutes for the JMVAE student instead of {less.minutes:.1f}, beside the {ours.minutes:.1f} of the iterative student, take the lead in coherence from {ours.coherence - less.coherence:+.3f} to "
          f"{ours.coherence - more.coherence:+.3f}, and that in FID from "
          f"{less.FID - ours.FID:+.1f} to {more.FID - ours.FID:+.1f} (one seed).")
 
@@ -703,7 +703,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 # Every number here comes from a record, every verdict from an interval over matched seeds.
 #
 # - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, by a whole interval, and no other method's mean is higher. They draw the better digits by our classifiers (open by ImageNet's features) and the worse street numbers by both. But the class can be read off their latent variable no better. Neither refined targets nor decoders that know single modalities do it alone; together they do.
-# - *With twice the updates*, and still fewer minutes, the JMVAE students come close in FID and not in coherence (one seed).
+# - *With as many minutes*, which are more than three times the updates, the JMVAE students come close in FID, and the lead in coherence is about half of what it is at equal updates (one seed).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. That this makes better *students* is open.
 # - *The iterative teacher is easier to imitate*, the talk's expectation. Open: the interval has both signs, and it is narrow, so any difference is small. A KL to a teacher measures the teacher as much as the student, anyway.
 #
