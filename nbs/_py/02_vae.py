@@ -488,7 +488,7 @@ seed_everything(0, "two latents")
 flat = train_vae(VAE(spec, "mnist", 2))
 
 # %%
-#| fig-cap: "A VAE with two latents after 400 updates of 128 digits. Left: posterior means of 300 validation digits. Outside the grey square lie 38 of them, and 24 of these are ones. Right: what the decoder makes of z on a grid over this square."
+#| fig-cap: "A VAE with two latents after 400 updates of 128 digits. Left: posterior means of 300 validation digits. Outside the grey square lie a few of them, ones for the most part; their numbers are printed above. Right: what the decoder makes of z on a grid over this square."
 #| fig-alt: "Left, dots in ten colours, some digits in regions of their own, others mixed, and a grey square around most of them; right, a sheet of digits that change gradually from one into another, with blurs in the middle."
 side, axis = 14, torch.linspace(-2.5, 2.5, 14)
 z1, z2 = torch.meshgrid(axis, axis.flip(0), indexing="xy")        # z2 grows upwards
@@ -661,7 +661,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 # ## Solutions
 #
 # 1. Jensen is an equality if what is averaged is constant: $p(z)\,p(x \mid z)/q(z) = p(x)\, p(z \mid x)/q(z)$ does not depend on $z$ if and only if $q(z) = p(z \mid x)$. In (3) the KL is then zero.
-# 2. Fewer coordinates stay active, 9 instead of 20, because the KL costs more. The pictures become blurrier: the reconstruction costs 148 nats instead of 121. (The cell below trains it.)
+# 2. Fewer coordinates stay active, 9 instead of 20, because the KL costs more. The pictures become blurrier: the reconstruction costs 148 nats instead of 122. (The cell below trains it.)
 # 3. They hardly differ from digit to digit: a scale of 0.75 is broad for pixels between 0 and 1, so errors cost little against the KL.
 #    The values can't be compared: one is a density over real pixel values, the other a probability of black and white.
 # :::

@@ -578,7 +578,7 @@ def strips(frames):
 generation_grid(strips(frames), title="shipped: 2,000 updates", cell=0.8);
 
 # %%
-#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number stays a grey patch, and the handwritten five looks like a three or a seven. Both words come right, by t = 2."
+#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number stays a grey patch, and the handwritten five looks like a three or a seven. Both words are right at t = 2, and neither is at t = 8."
 #| fig-alt: "The same six strips, with grey patches for street numbers and some wrong digits and words."
 generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 
