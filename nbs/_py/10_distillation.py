@@ -514,11 +514,11 @@ assert (broad > narrow).all()
 kl_change, nelbo_change = (products[of]["divided"] - products[of]["plain"]
                            for of in ("KL from the teacher", "negative ELBO"))
 assert (kl_change < 0).all() and nelbo_change["mnist + text"] > 50
-assert (nelbo_change.drop("mnist + text") < 0).all()
+assert (nelbo_change.drop("mnist + text") < nelbo_change["mnist + text"]).all()
 products
 
 # %% [markdown]
-# The KL gets better by the division for every pair. The negative ELBO gets better for two pairs, because there the plain product is so narrow that it misses. From MNIST and text it gets *worse*, by 75 nats. The ELBO charges for width (below, [why not q_0](#why-not-the-start)), and width is what the division adds.
+# The KL gets better by the division for every pair. From MNIST and text the negative ELBO gets *worse*, by more than 50 nats; from the pairs with a street number it gets better or loses less, because there the plain product is so narrow that it misses. The ELBO charges for width (below, [why not q_0](#why-not-the-start)), and width is what the division adds.
 #
 # We tried both rules on real digits too, in the long runs, with three kinds of students and five seeds. Here is what dividing the prior out changes, as a mean over what was given. Coherence and linear accuracy are better when they rise, FID and the negative ELBO when they fall. (*FID* is the distance of the drawn pictures from real ones, [lesson 03a](03a_metrics.ipynb), and 0 is none. A student of the JVAE is called JMVAE student in the talk and in our tables.)
 
