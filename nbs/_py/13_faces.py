@@ -376,7 +376,7 @@ pd.DataFrame(rows).round(3)
 
 # %% [markdown]
 # The plain count sounds good until one sees what saying nothing gets. The fair count needs no such
-# comparison: 0.69 as measured, where a constant answer gets a half, so much is still to be learnt.
+# comparison: 0.70 as measured, where a constant answer gets a half, so much is still to be learnt.
 # (The classifier's opinion of the same faces is kinder than the measurement.) Texts written from
 # faces get 0.71, and one in forty has every attribute right.
 #
