@@ -625,9 +625,9 @@ interact(at, t=(0, 8), start=list(specs));
 # ## What goes wrong
 #
 # - *Teacher samples shown as cross-modal generation.* They have seen the target. This site says so wherever they appear.
-# - *Decoders trained on early iterations learn blur*, as in MoPoE. $q_0$ knows one modality only, and the best that a decoder can do for a vague $z$ is the average of what it may mean. That is a price of the
-#   mean over $t$. The price of training on the last step only is slower learning of everything else. There may be a gain as well. A student's posterior is as vague as $q_0$, and decoders that have
-#   met such a $z$ in training know what to do with it. Which of the two weighs more is a question for experiments, and lesson 11 takes it up.
+# - *Decoders trained on early iterations learn blur*, as in MoPoE. $q_0$ knows one modality only, and the best that a decoder can do for a $z$ that may mean several things is their average. That is a price of the
+#   mean over $t$. The price of training on the last step only is slower learning of everything else. There may be a gain as well: decoders that have
+#   met what one modality tells may know better what to do with a student's $z$. Which of the two weighs more is a question for experiments, and lesson 11 takes it up.
 # - *More iterations than it was trained for.* Standard deviations shrink too far and the curve turns up. How to notice: draw the negative ELBO, not the pictures, far beyond $T$,
 #   and compare two refinements of the same item with different noise.
 #
