@@ -11,7 +11,7 @@
 # ```
 # papermill nbs/experiments/missing_data.ipynb missing_data.ipynb -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p methods all -p missing "0 25 50 75 40/40/70"
 # papermill nbs/experiments/missing_data.ipynb missing_longer.ipynb -p results results/missing_longer -p seeds 3 -p updates 3000 -p items 0 -p methods mopoe -p missing "0 40/40/70 75"
-# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p source real -p results results/missing -p seeds 2 -p updates 600 -p items 0 -p methods all -p latent 20 -p missing "0 25 50 75"
+# papermill nbs/experiments/missing_data.ipynb missing_triples.ipynb -p dataset mnist_svhn_text -p source real -p results results/missing -p seeds 3 -p updates 600 -p items 0 -p methods all -p latent 20 -p missing "0 25 50 75"
 # ```
 
 # %%
