@@ -222,3 +222,31 @@ def test_wrong_options_are_named_outside_of_the_repository(words, said, tmp_path
     assert main(words.split()) == 2
     told = capsys.readouterr().err
     assert said in told and "allowed" in told and told.count("\n") == 1 and "Snakefile" not in told, told
+
+
+# ---- what a model of one's own gives, and tables on their way back
+
+class Scalar(nn.Module):
+    def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(1))
+    def forward(self, batch): return (self.w**2).sum()
+
+def test_a_model_that_gives_no_parts_is_refused():
+    from mmvae_nb.data import TensorData
+    from mmvae_nb.training import fit
+    data = TensorData({"a": torch.randn(8, 3)})
+    with pytest.raises(MmvaeError, match=r"^model: got one that gives a Tensor .* allowed: .*Loss\(total, parts\)"):
+        fit(Scalar(), data, 1, batch_size=4, progress=False)
+
+@pytest.mark.parametrize("law", ["Poisson", "NegativeBinomial", "StudentT"])
+def test_likelihoods_of_kinds_do_not_broadcast_over_items(law):
+    import mmvae_nb
+    with pytest.raises(MmvaeError, match="^params: got shape"):
+        getattr(mmvae_nb, law)().log_prob(torch.ones(1, 3), torch.zeros(5, 3))
+
+def test_a_table_says_what_it_can_not_read():
+    import pandas as pd
+    from mmvae_nb.kinds import Table
+    frame = pd.DataFrame({"x": [0., 1., 2.], "y": [1., 0., 1.]})
+    with pytest.raises(MmvaeError, match="^counts: got 3, allowed"): Table(frame, counts=3)
+    for given in (None, "x"):
+        with pytest.raises(MmvaeError, match="^x: got"): Table(frame).back(given)

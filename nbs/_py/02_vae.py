@@ -321,6 +321,14 @@ def check_posterior(q # should draw by `rsample`
     if hasattr(q, "rsample"): return
     raise MmvaeError(f"q: got a {type(q).__name__}, allowed: a posterior, as `infer` gives it")
 
+def loss_of(found # what a model gave for a batch
+           ): # (total, parts)
+    "The same; `MmvaeError` if it is no loss and its parts."
+    if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[1], dict):
+        return found
+    raise MmvaeError(f"model: got one that gives a {type(found).__name__} for a batch, allowed: "
+                     "one that gives `Loss(total, parts)`, a scalar and a dict of its parts")
+
 def take_over(model, # whose `specs` may not say what their modalities are
               modalities # dict: name -> `Modality`, of the data it learns from
              ):

@@ -71,7 +71,7 @@ set_style()
 #| exports
 def _columns(x, params, columns):
     "The data as floats; `MmvaeError` for another shape than that of `params`, or other columns."
-    if params.shape[1:] != x.shape[1:] or columns not in (1, x.shape[-1]):
+    if params.shape != x.shape or columns not in (1, x.shape[-1]):
         raise MmvaeError(f"params: got shape {tuple(params.shape)} for {columns} columns, allowed: "
                          f"that of the data, {tuple(x.shape)}")
     return x.to(params.dtype)
@@ -375,6 +375,8 @@ class Table:
                  counts=() # names of the columns that count something
                 ):
         counts = [counts] if isinstance(counts, str) else counts
+        if not isinstance(counts, (list, tuple, set)):
+            raise MmvaeError(f"counts: got {counts!r:.40}, allowed: names of columns")
         for n in counts: one_of("counts", n, as_frame("train", train).columns)
         if not as_frame("train", train).size:
             raise MmvaeError(f"train: got shape {train.shape}, allowed: a row and a column at "
@@ -415,7 +417,7 @@ class Table:
     def back(self, x # (items, columns), such as a model generates
             ) -> pd.DataFrame:
         "The same as rows, in the units of the table; a probability becomes the likelier value."
-        x = np.asarray(torch.as_tensor(x).detach().cpu(), dtype=float)
+        x = as_double("x", x).numpy()
         if x.ndim != 2 or x.shape[1] != len(self.names):
             raise MmvaeError(f"x: got shape {x.shape}, allowed: (items, {len(self.names)}) (of n "
                              "draws, one at a time: `[table.back(d) for d in draws]`)")
