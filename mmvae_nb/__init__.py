@@ -97,8 +97,8 @@ def _explain(thing):
     body = ast.parse(textwrap.dedent("\n".join(lines))).body[0].body
     if inspect.isclass(thing): body = [b for b in body if isinstance(b, ast.FunctionDef)] or body
     named = "|".join(inspect.signature(thing).parameters) or "self"
-    found = re.findall(rf"(?m)^[^#\n]*?\b({named})\b(?:: [^=#\n]+?)?(?: ?= ?[^#\n]+?)?(?:,|\):)? # (.+)$",
-                       "\n".join(lines[:max(1, body[0].lineno - 1)]))
+    said = rf"(?m)^[^#\n]*?\b({named})\b(?:: [^=#\n]+?)?(?: ?= ?[^#\n]+?)?(?:,|\):)? # (.+)$"
+    found = re.findall(said, "\n".join(lines[:max(1, body[0].lineno - 1)]))
     if found: thing.__doc__ = f"{doc}\n\n{head}".lstrip() + "\n".join(
         f"{n}: {text}" for n, text in found)
 

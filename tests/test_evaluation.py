@@ -13,6 +13,7 @@ from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE, MultimodalVAE
 from mmvae_nb.multimodal_iterative import IterativeTeacher, on_decoders
 from mmvae_nb.mvtcae import MVTCAE
+from mmvae_nb.networks import default_specs
 from model_helpers import *
 
 SMALL = dict(samples=20, probe_points=30, oracle_items=6)
@@ -140,3 +141,17 @@ def test_bad_arguments_are_refused_and_each_number_is_told():
     rows = evaluate(model, train, test, tell=lambda **k: told.append(k), **SMALL)
     assert [k["step"] for k in told] == list(range(1, len(rows.rows) + 1))
     assert told[0]["text"].startswith("linear_accuracy a")
+
+def test_students_from_a_file_are_measured_without_the_kl_to_the_teacher_they_left(tmp_path):
+    from mmvae_nb.checkpoints import load, save
+    train, test = toy(), toy("test", seed=1)
+    students = seeded(lambda: Students(JVAE(default_specs(train.modalities), 2)))
+    save(students, tmp_path/"students.safetensors")
+    lone = load(tmp_path/"students.safetensors")
+    numbers = lambda m: {(r["metric"], r["condition"]): r["value"] for r in evaluate(m, train, test, **SMALL).rows}
+    whole, left = numbers(students), numbers(lone)
+    gone = {k for k in whole if k[0] == "teacher_student_kl"}
+    assert gone and not gone & set(left)
+    shared = set(whole) & set(left)
+    assert {m for m, _ in shared} >= {"negative_elbo", "linear_accuracy"} and set(whole) - gone <= set(left)
+    for k in shared: assert left[k] == pytest.approx(whole[k], rel=1e-5), k

@@ -258,7 +258,7 @@ def _from_parts(e, distances, m, suffix):
 #| exports
 @torch.no_grad()
 def _divergences(e, m, suffix):
-    if not hasattr(m, "divergences"): return
+    if not hasattr(m, "divergences") or getattr(m, "alone", False): return       # no teacher
     seed_everything(e.seed, "divergences")
     starts = range(0, e.samples, e.size)
     kls = [m.divergences({n: e.batch[n][i:i + e.size] for n in e.names}) for i in starts]

@@ -333,9 +333,14 @@ class Students(MultimodalVAE):
         return self.product((self.encoders[n](batch[n]) for n in self.check(batch)),
                             divide_prior=self.divide_prior)
 
+    @property
+    def alone(self) -> bool:
+        "Is there no teacher, as a file leaves it out?"
+        return self.teacher is None
+
     def targets(self, batch, groups=None) -> dict:
         "The teacher's posterior for each modality's student, detached."
-        if self.teacher is None: raise MmvaeError(NO_TEACHER)
+        if self.alone: raise MmvaeError(NO_TEACHER)
         with torch.no_grad():
             asked = {} if groups is None else {"groups": groups}
             if self.refined: return self.teacher.targets(batch, **asked, **self.target_options)

@@ -503,7 +503,7 @@ Markdown(f"Without the warm start {begun.coherence - base.coherence:+.3f} is lef
 # %% [markdown]
 # ### Where everybody stands
 #
-# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle, on the one seed that all four have. (The oracle has fewer items; what the joint encoder differs by between those and all is taken off the others, too.)
+# By the ELBO of the full item, on the line of lesson 10, with distances to the oracle, on the seeds that all four have. (The oracle has fewer items; what the joint encoder differs by between those and all is taken off the others, too.)
 
 # %%
 #| code-fold: true
@@ -626,7 +626,7 @@ pd.DataFrame(ahead).T.round(3).rename_axis("lead over the JMVAE student")
 #
 # ### More minutes for the JVAE
 #
-# Equal updates are not equal minutes, and an iterative teacher takes about three times those of a JVAE. So a JVAE and its students were trained for twice the updates (scale `twice`), and for the minutes that the iterative teacher and its students had at `long` (scale `equal_time`), by the pace of *Time and memory*. One seed, the same in all rows. (Each scale has classifiers of its own as judges, trained by one recipe, so FID compares to a few tenths.)
+# Equal updates are not equal minutes, and an iterative teacher takes about three times those of a JVAE. So a JVAE and its students were trained for twice the updates (scale `twice`), and for the minutes that the iterative teacher and its students had at `long` (scale `equal_time`), by the pace of *Time and memory*. One seed, the same in all rows. (The classifiers that judge `equal_time` were trained anew on another processor, by the same recipe. So its FID compares to a few tenths: `evaluate` of a shipped student, beside its record, shows by how much two judges differ.)
 
 # %%
 #| code-fold: true
@@ -716,7 +716,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 # - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, by a whole interval, and no other method's mean is higher. They draw the better digits by our classifiers (open by ImageNet's features) and the worse street numbers by both. But the class can be read off their latent variable no better. By the table of two by two neither refined targets nor decoders that know single modalities do it alone, and together they do. For FID that stands; for coherence it is open whether refinement is needed, because students of the unrefined $q_0$ on the same decoders had as much in short runs (one seed).
 # - *With as many minutes*, which are more than three times the updates, the JMVAE students come close in mean FID, with digits still worse and street numbers further ahead, and the lead in coherence is about half of what it is at equal updates (one seed).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. That this makes better *students* is open.
-# - *The iterative teacher is easier to imitate*, the talk's expectation. Open at 10,000 updates: the interval has both signs, and it is narrow, so any difference is small. The lead grows with the length of training, from behind to clearly ahead at 20,000 (one seed, the table of [longer training](#does-longer-training-change-it)). A KL to a teacher measures the teacher as much as the student, anyway.
+# - *The iterative teacher is easier to imitate*, the talk's expectation. Open at 10,000 updates: the interval has both signs, and it is narrow, so any difference is small. The lead grows with the length of training, from behind at 2,800 to ahead at 20,000 (one seed, the table of [longer training](#does-longer-training-change-it)). A KL to a teacher measures the teacher as much as the student, anyway.
 #
 # ## Exercises
 #

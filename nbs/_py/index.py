@@ -106,7 +106,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # ```bash
 # git clone https://github.com/mmvae-nb/mmvae_nb && cd mmvae_nb
 # make lab     # the lessons in JupyterLab
-# make run     # the comparison above on rendered data: eight to fourteen minutes on two cores
+# make run     # the comparison above on rendered data: seven to fourteen minutes on two cores
 # make test    # every lesson and every test
 # ```
 #
