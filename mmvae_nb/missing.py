@@ -88,6 +88,8 @@ def infer_each(model, # has `infer`, for any modalities
     return type(q[0]).cat(q)[torch.cat([rows for rows, _ in parts]).argsort()]
 
 # %% ../nbs/09a_missing.ipynb #49f7a2a4
+#| code-fold: true
+#| code-summary: "What is refused at the border"
 def as_said(name, # of the modality, for messages
             x, # tensor, array, list or table
             kind # what it is said to be, or None
@@ -201,6 +203,8 @@ def classes_of(name, # for messages
     raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 # %% ../nbs/09a_missing.ipynb #ffe3ccf8
+#| code-fold: true
+#| code-summary: "What a batch is looked at for"
 def fractions_of(x # (n, ...), perhaps larger than memory
                 ) -> list: # of the first, or empty
     "What is no whole number."

@@ -196,6 +196,8 @@ total
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "What is refused at the border"
 def as_said(name, # of the modality, for messages
             x, # tensor, array, list or table
             kind # what it is said to be, or None
@@ -314,6 +316,8 @@ def classes_of(name, # for messages
 
 # %%
 #| exports
+#| code-fold: true
+#| code-summary: "What a batch is looked at for"
 def fractions_of(x # (n, ...), perhaps larger than memory
                 ) -> list: # of the first, or empty
     "What is no whole number."
