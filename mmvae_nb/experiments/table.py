@@ -100,6 +100,10 @@ METHODS = {
     # control: does the warm start, which a JVAE's students can't have, make the difference?
     "iterative_student_cold": Method(**_students, teacher="iterative", seeds=1, colour="#117733",
                                      label="Iterative student, started cold"),
+    # control: the same decoders and the breadth of a student, without refined targets
+    "iterative_student_t0": Method(**{**_started, "options": {**_started["options"], "steps": 0}},
+                                   teacher="iterative", seeds=1, colour="#44aa99",
+                                   label="Student of the starts q_0"),
     # controls: do decoders learn from single modalities?
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
@@ -256,7 +260,8 @@ REPORTS = {
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
     "attribution": Report("attribution",
-        ("jmvae_student", "iterative_student", "iterative_student_cold", "mmvae", "crmvae",
+        ("jmvae_student", "iterative_student", "iterative_student_cold", "iterative_student_t0",
+         "mmvae", "crmvae",
          "jvae_unimodal_decoders_student", "iterative_last_student", "refined_student",
          "refined_student_t16"),
         ("attribution",), ("attribution",), scales=("real", "long", "paper")),
