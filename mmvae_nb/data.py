@@ -94,12 +94,12 @@ class MultimodalData:
         if not (modalities and pools): raise MmvaeError("modalities, pools: got 0, allowed: some")
         self.name, self.split, self.real, self.split_rule = name, split, real, split_rule
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
-        self.class_names, self.groups = class_names, groups
+        self.class_names, self.groups = class_names, as_keys("groups", groups, self.pools)
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
-        for n, m in self.modalities.items(): check_key("modalities", n, m)
-        for m in self.modalities.values(): _check_pool(m, self.pools)
+        for n, m in self.modalities.items(): check_key("modalities", n, m); _check_pool(m, self.pools)
         for m, y in (labels or {}).items(): \
             _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], class_names)
+        for m, x in (self.groups or {}).items(): check_keys(m, x, self.pools[m], "groups")
 
     def __len__(self): raise NotImplementedError
     def _draw(self, g): raise NotImplementedError
@@ -128,8 +128,13 @@ class MultimodalData:
 
     def gather(self, index): # dict: name -> (batch,) indices as `pairs` gives them
         "The batch of these items; if items of this data set lack something, it says which do."
-        if self.partial: return with_present(self.pools, index)
-        return {m: self.pools[m][i] for m, i in index.items()}
+        try:
+            for m in index: one_of("index", m, self.pools)
+            if self.partial: return with_present(self.pools, index)
+            return {m: self.pools[m][i] for m, i in index.items()}
+        except (AttributeError, IndexError, TypeError) as e:
+            raise MmvaeError(f"index: got {' '.join(repr(index).split()):.60}, allowed: indices "
+                             f"into {({m: len(x) for m, x in self.pools.items()})} items") from e
 
     @property
     def partial(self):
@@ -321,7 +326,7 @@ class TensorData(MultimodalData):
                  **kwargs # class_names, groups, real, provenance, terms, split_rule
                 ):
         if not tensors: raise MmvaeError("tensors: got none, allowed: one modality at least")
-        one_index({"labels": labels, PRESENT: present, **tensors})
+        one_index({"labels": labels, PRESENT: present, "groups": kwargs.get("groups"), **tensors})
         read = lambda k, v: as_said(k, v, (kinds or {}).get(k))
         if present is not None: pools, rows = with_holes(tensors, present, read)
         else: pools, rows = {k: read(k, v) for k, v in tensors.items()}, None

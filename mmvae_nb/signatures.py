@@ -129,6 +129,9 @@ def as_keys(what, # how an error calls them
 
 def _key(what, x):
     if isinstance(x, torch.Tensor): return x
+    if np.ma.is_masked(x):
+        raise MmvaeError(f"{what}: got a masked array, whose mask would be lost, allowed: whole "
+                         "numbers, one for each item (leave out what has none)")
     x = np.asarray(x)
     if x.dtype.kind in "iu": return torch.as_tensor(x.astype(np.int64))
     got = "strings" if x.dtype.kind in "OSU" else f"an array of {x.dtype}"

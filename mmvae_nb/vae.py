@@ -69,9 +69,15 @@ def check_posterior(q # should draw by `rsample`
     if hasattr(q, "rsample"): return
     raise MmvaeError(f"q: got a {type(q).__name__}, allowed: a posterior, as `infer` gives it")
 
-def loss_of(found # what a model gave for a batch
+def loss_of(model, # in training
+            batch # dict: name -> (batch, ...)
            ): # (total, parts)
-    "The same; `MmvaeError` if it is no loss and its parts."
+    "The loss of a batch; `MmvaeError` if a model can't take it, or gives no loss and its parts."
+    try: found = model(batch)
+    except TypeError as e:
+        why = str(e).strip().splitlines() or ["TypeError"]
+        raise MmvaeError(f"model: got a {type(model).__name__} that fails on a batch ({why[0]:.80}), "
+                         "allowed: one that takes a dict, name -> (batch, ...)") from e
     if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[1], dict):
         return found
     raise MmvaeError(f"model: got one that gives a {type(found).__name__} for a batch, allowed: "

@@ -13,6 +13,7 @@ from mmvae_nb.missing import as_labels
 from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
+from mmvae_nb.training import fit
 from model_helpers import *
 
 G = np.random.default_rng(0)
@@ -279,3 +280,47 @@ def test_a_likelihood_of_other_things_is_refused_by_a_model_of_one_modality_too(
 def test_items_are_inferred_from_batches_only(batch):
     from mmvae_nb.missing import infer_each
     refused(lambda: infer_each(model(), batch), starts="batch: got")
+
+
+# ---- groups, keys and indices
+
+PAIR = {"a": torch.tensor(A), "b": torch.tensor(B)}
+
+@pytest.mark.parametrize("index, word", [
+    ({"c": torch.arange(2)}, "index: got 'c'"), ({"a": torch.tensor([len(A)])}, "index: got"),
+    ({"a": 1.5}, "index: got"), (3, "index: got 3")], ids=["name", "number", "text", "no dict"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_gather_says_what_it_can_index(index, word, holes):
+    data = TensorData(PAIR, present=holed_mask() if holes else None)
+    refused(lambda: data.gather(index), starts=word)
+
+def holed_mask():
+    there = torch.ones(len(A), 2).bool()
+    there[0, 0] = False
+    return there
+
+@pytest.mark.parametrize("groups, word", [
+    ({"c": np.arange(len(A))}, "groups: got 'c'"), ({"a": np.arange(3)}, "groups of a: got (3,)"),
+    ({"a": ["x"]*len(A)}, "groups of a: got strings"), ({"a": np.arange(len(A))/2}, "groups of a: got")],
+    ids=["name", "length", "strings", "fractions"])
+def test_groups_are_one_whole_number_an_item(groups, word):
+    refused(lambda: TensorData(PAIR, groups=groups), starts=word)
+
+def test_groups_of_another_index_are_refused():
+    frame = pd.DataFrame(A)
+    twisted = pd.Series(np.arange(len(A)), index=frame.index[::-1])
+    refused(lambda: TensorData({"a": frame}, groups={"a": twisted}), "another index")
+    TensorData({"a": frame}, groups={"a": twisted[::-1]})
+
+def test_a_masked_key_is_no_key():
+    keys = np.ma.masked_array(np.arange(len(A)), mask=np.arange(len(A)) == 3)
+    m = TensorData(PAIR).modalities
+    refused(lambda: PairedByKey("x", "train", m, PAIR, keys={"a": keys, "b": np.arange(len(B))}),
+            "mask would be lost", starts="keys of a: got a masked array")
+
+def test_a_model_speaks_as_a_model_only():
+    refused(lambda: model().speak_as(3), starts="other: got a int")
+
+def test_a_module_that_takes_no_dict_is_named():
+    refused(lambda: fit(torch.nn.Linear(3, 2), TensorData(PAIR), 1, 4, progress=False),
+            starts="model: got a Linear that fails on a batch")

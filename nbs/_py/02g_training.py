@@ -402,7 +402,7 @@ class _Updater:
 
     def _one(self, batch):
         "An update on one batch, without a look at its numbers: (row, norm of the gradient)."
-        total, parts = loss_of(self.wrapped(batch))
+        total, parts = loss_of(self.wrapped, batch)
         self.accelerator.backward(total)
         norm = self._limited()
         self.optimiser.step()
@@ -422,7 +422,7 @@ class _Updater:
             self.batch = self.data.batch(number, how["batch_size"], how["seed"])
             last = i == (update + 1)*k - 1         # processes exchange their gradients only then
             with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
-                total, parts = loss_of(self.wrapped(self.batch))
+                total, parts = loss_of(self.wrapped, self.batch)
                 if accelerator.num_processes == 1: check("loss: got", total)
                 accelerator.backward(total/k if k > 1 else total)
             rows.append({"total": total.detach(), **parts})

@@ -171,6 +171,8 @@ class _Modalities(Remembers, nn.Module):
     def speak_as(self, other # a `MultimodalVAE`
                 ):
         "Generate as another model does: by its decoders and its likelihoods, which are not copied."
+        if not isinstance(other, _Modalities):
+            raise MmvaeError(f"other: got a {type(other).__name__}, allowed: a `MultimodalVAE`")
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
