@@ -47,7 +47,7 @@ AT_MOST = {  # seeds: all for the headline, three for other rows and controls, o
                      "refined_student", "refined_student_t16", "iterative_student_cold", "iterative_student_t0"), 1)}
 
 TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"],
-               "iterative_student": ["iterative"], "iterative_student_cold": ["iterative"], "iterative_student_t0": ["iterative"],
+               **dict.fromkeys(("iterative_student", "iterative_student_cold", "iterative_student_t0"), ["iterative"]),
                "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
                "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"],
                "refined_student_t16": ["jvae", "jmvae_student", "refined"], "crmvae_student": ["crmvae"],

@@ -273,6 +273,7 @@ def result_pages(proc, pages):
     "Write the pages of `results/`; sidebar entries for them, one section a scale."
     sections = []
     for scale, shown in pages.shown.items():
+        if shown == {None: []}: continue             # records only, for the reports of another
         entries = [ReportPage(pages, scale, r).write(proc) for r in shown if r is not None]
         listing = Path("results")/scale/"index.md"
         (proc/listing).parent.mkdir(parents=True, exist_ok=True)

@@ -584,9 +584,9 @@ generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 
 
 # %% [markdown]
-# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code. So what fails in the second picture is the length of the training, and nothing in the method.
+# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code, so what the second picture lacks is training. (That is one item; lesson 11 measures many.)
 #
-# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). It gets sharper from row to row. It has seen the street number, so this too is reconstruction.
+# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). It gets sharper from row to row (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
 #
 # ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
 

@@ -19,7 +19,7 @@
 #
 # ![Drawing: a joint encoder with three inputs. Two are empty, dashed squares; only the word is there. Its answer is a bell away from the true one.](drawings/hole.svg)
 #
-# **So start from the view that is there, and climb.** Decode the guess into *all* views, ask the gradient of the ELBO how to move it, and let a small network, the refiner, take the step. A view that the start has not seen enters through the gradient alone.
+# **So start from the view that is there, and climb.** Decode the guess into *all* views, ask the gradient of the ELBO how to move it, and let a small network, the refiner, take the step. A view that the start has not seen enters through the gradient alone. Start, refiner and decoders are trained together, and the decoders learn from every step of the climb, from a posterior of one view to the refined one.
 #
 # ![Drawing: a digit starts a bell; the bell is decoded into all views and compared with all views of the data; the gradient of that comparison goes to a refiner, which moves the bell.](drawings/loop.svg)
 #
@@ -36,7 +36,7 @@
 #
 # ![Two blocks of street numbers, five rows each: the digit or word that was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, the iterative student the right number more often).](../results/long/figures/slide_36_cross_modal.png)
 #
-# Pictures and numbers are of models of 10,000 updates, their students of 5,000, the numbers with five seeds. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers of SVHN's (of its first 10,000 the rest is for training and validation). FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
+# Pictures and numbers are of models of 10,000 updates, their students of 5,000, the numbers with five seeds. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers. (All street numbers, some 8,000 for training and 500 for validation as well, are from the first 10,000 of SVHN's test file, and none is in two splits, so these numbers compare with no others on SVHN.) FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*. In numbers, with what each comparison says about the talk's claim:
 
 # %%
@@ -85,7 +85,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 
 # %% [markdown]
 # In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (*seeds*: how many trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
-# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers (so it is not comparable with published ones) or in those of a network trained on ImageNet; coherence how often they show the right digit; linear accuracy how
+# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers or of a network trained on ImageNet (EfficientNet-Lite0, whose distances run to thousands; so neither compares with published FIDs, which use another network, Inception); coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
 # A *JMVAE student* is, as in the talk, a student of the JVAE (joint VAE), whose one encoder sees everything. MoPoE, the usual baseline, mixes products of single encoders and has no student. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher about three times those of the JVAE, for as many updates.
