@@ -39,7 +39,7 @@ class Students(MultimodalVAE):
                  divide_prior: bool = True, # divide surplus priors out of products, eq. (5)?
                  warm_start: bool = False, # start from the teacher's own unimodal encoders?
                  steps: int | None = None, # T of a teacher that refines (lesson 09); None: its own
-                 starts: str = "one" # where such a teacher starts for an item: "one", or "all"
+                 starts: str = "one" # where it starts for an item: "one", "all"; "any": for anybody
                 ):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
@@ -47,8 +47,8 @@ class Students(MultimodalVAE):
         self.teacher = teacher.requires_grad_(False).eval()
         self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
-        self.in_groups = one_of("starts", starts, ["one", "all"]) == "one"
-        self.in_groups &= getattr(teacher, "refines", False)
+        self.starts = one_of("starts", starts, ["one", "all", "any"])
+        self.in_groups = starts != "all" and getattr(teacher, "refines", False)
         if steps is not None:
             if not self.refined:
                 raise MmvaeError(f"steps: got {steps}, allowed: None, "
@@ -103,20 +103,25 @@ class Students(MultimodalVAE):
             return {n: joint for n in self.check(batch)}
 
     def divergences(self, batch,
-                    groups=None # name -> indices of the items that its student sees; None: all
+                    groups=None, # name -> indices of the items whose search starts there; None: all
+                    of=None # name -> the start that its student imitates; None: its own
                    ) -> dict:
         "KL between teacher and student in nats per item, for each modality of the batch."
         have, targets, out = self.check(batch), self.targets(batch, groups), {}
         for n in have:
-            s = self.encoders[n](batch[n] if groups is None else batch[n][groups[n]])
-            out[n] = targets[n].kl(s) if self.direction == "forward" else s.kl(targets[n])
+            start = of[n] if of else n
+            s = self.encoders[n](batch[n] if groups is None else batch[n][groups[start]])
+            q = targets[start]
+            out[n] = q.kl(s) if self.direction == "forward" else s.kl(q)
         return out
 
     def loss(self, batch) -> Loss:
         "The mean divergence, summed over students (they share nothing: each has its own gradient)."
         have = self.check(batch)
         groups = one_each(have, batch[have[0]]) if self.in_groups else None
-        kls = {n: v.mean() for n, v in self.divergences(batch, groups).items()}
+        mixed = groups and self.starts == "any"
+        of = dict(zip(have, (have[i] for i in torch.randperm(len(have))))) if mixed else None
+        kls = {n: v.mean() for n, v in self.divergences(batch, groups, of).items()}
         return Loss(sum(kls.values()), {n: v.detach() for n, v in kls.items()})
 
 # %% ../nbs/10_distillation.ipynb #3b31a9d2

@@ -104,3 +104,15 @@ def test_sharing_out_the_items_keeps_the_expected_loss():
     draws = torch.stack([shared.loss(batch).total.detach() for _ in range(60)])
     error = (draws.var()/60 + wanted.var()/20)**.5
     assert abs(draws.mean() - wanted.mean()) < 4*error and draws.std() > wanted.std()
+
+def test_students_of_any_start_imitate_a_start_drawn_at_random():
+    "Brute force over both draws: the mean of the KLs of all pairs of a student and a start, at T = 0 without noise."
+    torch.manual_seed(0)
+    teacher = IterativeTeacher(SPECS, 6, steps=2, hidden=16)
+    batch, mixed = items(30), Students(teacher, starts="any", steps=0)
+    own = Students(teacher, starts="one", steps=0, warm_start=True)
+    assert own.loss(batch).total.abs() < 1e-5                  # with q_0 of its own a student has nothing to learn
+    start, student = ({n: m.encoders[n](batch[n]) for n in SPECS} for m in (teacher, mixed))
+    wanted = sum(start[a].kl(student[b]).mean() for a in SPECS for b in SPECS)/3
+    draws = torch.stack([mixed.loss(batch).total.detach() for _ in range(300)])
+    assert abs(draws.mean() - wanted) < 4*draws.std()/300**.5 and draws.std() > 0

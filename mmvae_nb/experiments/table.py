@@ -101,9 +101,9 @@ METHODS = {
     "iterative_student_cold": Method(**_students, teacher="iterative", seeds=1, colour="#117733",
                                      label="Iterative student, started cold"),
     # control: the same decoders and the breadth of a student, without refined targets
-    "iterative_student_t0": Method(**{**_started, "options": {**_started["options"], "steps": 0}},
-                                   teacher="iterative", seeds=1, colour="#44aa99",
-                                   label="Student of the starts q_0"),
+    "iterative_student_t0": Method(
+        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
+        teacher="iterative", seeds=1, colour="#44aa99", label="Student of all starts q_0"),
     # controls: do decoders learn from single modalities?
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),

@@ -357,16 +357,27 @@ for target, met in reached.iterrows():
 # ## Is it the inference, or the decoders?
 #
 # Of what differs between the two students, two things are the method itself. The iterative student's *targets* were refined. And its *decoders* were trained on every $q_t$ of equation (2) of lesson 09, also on $q_0$, which has seen one modality. A start is narrow: in [lesson 10](10_distillation.ipynb#why-not-the-start) it has a standard deviation of 0.20 from a digit, where a student has 0.80. But one $q_0$ has to serve all partners of $x_m$, so at such a $z$ the decoders learn averages. The JVAE's decoders have met joint posteriors only. (Whether either know the broad $z$ of a student was not measured.) To tell the two apart, keep
-# the JVAE's decoders and change the targets only (*student of refined*):
+# the JVAE's decoders and change the targets only. First, then: *are* they better? By how many nats is a refined posterior ahead of the joint encoder, on these decoders?
 
 # %%
-same = verdicts("refined_student", "jmvae_student")
-compared = pd.concat({"own decoders": own, "the same decoders": same})
+#| code-fold: true
+ahead = {f"q_{t}": {n: (joint - nats("refined", f"{n}, t={t}")).mean() for n in SINGLE}
+         for t in (4, 16)}
+pd.DataFrame(ahead).T.round(1).rename_axis("ahead of the joint encoder by (nats), start:")
+
+# %% [markdown]
+# A $q_4$ is *behind* the joint encoder from every start. So students of $q_4$ can't say what better targets are worth; students of $q_{16}$ come nearer to that question, from the starts with a positive number. Both were trained, for as long and from nothing as the JMVAE student, except that an item again teaches one student of the three (one seed each; *own decoders* has all seeds, for comparison):
+
+# %%
+#| code-fold: true
+same, further = (verdicts(m, "jmvae_student") for m in ("refined_student", "refined_student_t16"))
+compared = pd.concat({"own decoders": own, "the JVAE's decoders, targets q_4": same,
+                      "the JVAE's decoders, targets q_16": further})
 compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3).fillna("–")
 
 
 # %% [markdown]
-# If the lead on the own decoders came from better targets, much of it should be there on the same decoders too. Compare the two blocks line by line. Where the lower one has a single seed it proves nothing, but its *size* is a hint: a lead that all but vanishes on the same decoders points to the decoders.
+# TARGETS TEXT
 #
 # There is a second witness, and it has more seeds. The *start* $q_0$ of the iterative teacher was never refined and sees one modality, on the iterative teacher's decoders (lesson 10, [why not the start](10_distillation.ipynb#why-not-the-start)). What it is ahead of the JMVAE student by is not the work of refined targets:
 
@@ -392,10 +403,26 @@ Markdown(f"So the start has {begun.coherence - base.coherence:+.3f} of the lead 
          f"{end.coherence - base.coherence:+.3f} in coherence, and an FID of {begun.FID:.0f} where "
          f"the students have {base.FID:.0f} and {end.FID:.0f}: knowing single modalities does not "
          "carry the lead alone. What the start lacks is refined targets, or the breadth that every "
-         "student has. *Students of $q_0$* have the breadth without the targets: in the shorter runs of "
-         "[Which T?](#which-t) (one seed) their FID is twice that of students of $q_4$, and their "
-         "coherence no worse. So there refinement pays in FID; whether the lead in coherence needs it, "
-         "such students in the long runs would say.")
+         "student has. *Students of $q_0$* have the breadth without the refinement: same decoders, same "
+         "warm start, same length, and each copies the starts of all modalities in place of what became "
+         "of them (first seed, beside the others of that seed):")
+
+
+# %%
+#| code-fold: true
+def of_seed(method, seed, r=None):
+    "What `numbers_of` means over, of one training."
+    r = records if r is None else r
+    r = r[(r.method == method) & (r.seed == seed)]
+    mean = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
+    return {"FID": mean("fid", FOUR), "coherence": mean("coherence", SIX),
+            "linear accuracy": mean("linear_accuracy", SINGLE)}
+trio = ("jmvae_student", "iterative_student_t0", "iterative_student")
+unrefined = pd.DataFrame({method_name(m): of_seed(m, 0) for m in trio}).T
+unrefined.round({"FID": 1}).round(3)
+
+# %% [markdown]
+# T0 TEXT
 
 # %% [markdown]
 # ### Half the recipe
@@ -467,7 +494,6 @@ for ax, (_, said, _, _) in zip(axes, MERITS):
     ax.set_yticks(range(len(SPLIT)), list(reversed(SPLIT)))
 axes[-1].set_xlabel("ahead by");
 
-
 # %% [markdown]
 # Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Why the loss is that large was not found out. B's decoders know single modalities in another way than D's, though: through students that learn to *cover*, and are broad, while D's starts learn to *score*, and are narrow (lesson 10). That may be why B's pictures are averages. Refined targets on decoders that have met refined posteriors only are worse than the joint encoder's in FID, open in coherence, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence. A reason may be that the decoders then meet the whole way from the start to the refined posterior; that was not measured. Against A, reading the class off the mean of $z$ gains by nothing.
 #
@@ -481,13 +507,6 @@ axes[-1].set_xlabel("ahead by");
 
 # %%
 #| code-fold: true
-def of_seed(method, seed, r=None):
-    "What `numbers_of` means over, of one training."
-    r = records if r is None else r
-    r = r[(r.method == method) & (r.seed == seed)]
-    mean = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
-    return {"FID": mean("fid", FOUR), "coherence": mean("coherence", SIX),
-            "linear accuracy": mean("linear_accuracy", SINGLE)}
 trio = ("jmvae_student", "iterative_student_cold", "iterative_student")
 cold = pd.DataFrame({method_name(m): of_seed(m, 0) for m in trio}).T
 cold.round({"FID": 1}).round(3)
@@ -519,17 +538,9 @@ seeds = sorted(four.seed.unique().tolist())
 print(f"joint encoder: {far('jvae', 'all')} nats from the oracle; seeds {seeds}")
 pd.DataFrame(rows).T
 
-# %% [markdown]
-# Any student is far further away than the joint encoder, since it has to be broad (lesson 10 says why that does not keep it from drawing well); what the choice of teacher changes is small beside that. And the students were taught by $q_4$. A $q_4$ that is further from the best Gaussian than the joint encoder is the worse target:
-
-# %%
-nearer = {q: [n for n in SINGLE if rows[n][q] < far("jvae", "all")] for q in ("q_4", "q_16")}
-for q, starts in nearer.items():
-    print(f"{q} is nearer than the joint encoder from: {', '.join(starts) or 'no start'}")
-
 
 # %% [markdown]
-# A start that is missing from the line of $q_4$ gives targets that are no better than the joint encoder's, so from there this control has not tested better targets. Students of $q_{16}$ would, from the starts in its line. That one piece of part `attribution` (lesson 14) has not been run.
+# Any student is far further away than the joint encoder, since it has to be broad (lesson 10 says why that does not keep it from drawing well); what the choice of teacher changes is small beside that.
 #
 # ## Is the iterative teacher easier to imitate?
 

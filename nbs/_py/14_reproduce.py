@@ -156,9 +156,9 @@ METHODS = {
     "iterative_student_cold": Method(**_students, teacher="iterative", seeds=1, colour="#117733",
                                      label="Iterative student, started cold"),
     # control: the same decoders and the breadth of a student, without refined targets
-    "iterative_student_t0": Method(**{**_started, "options": {**_started["options"], "steps": 0}},
-                                   teacher="iterative", seeds=1, colour="#44aa99",
-                                   label="Student of the starts q_0"),
+    "iterative_student_t0": Method(
+        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
+        teacher="iterative", seeds=1, colour="#44aa99", label="Student of all starts q_0"),
     # controls: do decoders learn from single modalities?
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
@@ -203,7 +203,7 @@ METHODS = {
 # its students (`refined_student_t16` imitates $q_{16}$, however few iterations the refiner was trained with).
 #
 # *Controls* change one thing. Some methods decode from single modalities while they train, and that alone may help: `iterative_last` takes it from the iterative teacher (only $q_T$ trains the
-# decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth and decoders but targets that were never refined, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06).
+# decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth on the same decoders, but imitates the starts $q_0$ of all modalities, which were never refined, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06).
 #
 # Names and colours of the ten methods that the lessons draw are those of lesson 00b; a method that only the experiments know brings its own. The reports ask for them here.
 

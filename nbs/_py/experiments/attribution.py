@@ -15,7 +15,7 @@
 # | iterative student, decoders trained at t = T only | no | refined |
 # | student of refined, on the JVAE's decoders (T as trained, and T = 16) | no | refined, frozen decoders |
 # | iterative student, encoders started cold as those of a JVAE's students | yes | refined |
-# | student of the starts q_0 of the iterative teacher | yes | starts, never refined |
+# | student of all starts q_0 of the iterative teacher | yes | the starts of all modalities, never refined |
 # | iterative student | yes | refined |
 
 # %%
