@@ -685,7 +685,7 @@ fig.legend(*dots.legend_elements(), title="digit", loc="outside right center");
 #
 # What is *drawn* is the student's trade. Its FID is a fraction of that of $q_0$, most of all for street numbers. For every sample of a narrow compromise is the same pale average, while the student's samples are street numbers that differ. Its pictures show the right number more often as well.
 #
-# What the student does not win is linear accuracy. So who only wants to *read off* which number it is can keep $q_0$ and save the distillation. Nor is it the extra training that makes the pictures. Students of $q_0$ itself were trained for as long as students of $q_1$ to $q_{16}$. They have a much worse FID than any of these, at about the same coherence (lesson 11, [which T?](11_findings.ipynb#which-t), shorter runs, one seed).
+# What the student does not win is linear accuracy. So who only wants to *read off* which number it is can keep $q_0$ and save the distillation. Nor would a student of $q_0$ help: it sees what $q_0$ sees, so all it can learn is to be $q_0$. Students that are as broad as they can be *without* refinement learn from the starts of all modalities of an item (`starts="any"`); lesson 11 [has them beside the others](11_findings.ipynb#is-it-the-inference-or-the-decoders).
 # :::
 #
 # ## All of them on the line
