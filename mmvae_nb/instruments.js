@@ -276,7 +276,89 @@ const jmvaeAlpha = {
   }
 };
 
-// ---- 5. T and the start: a two-dimensional z, three views x_m = w_m z + noise
+// ---- 5. one rate for three items: q = N(mean, e^log variance) climbs to the posterior N(0, s^2) of an item
+
+const HILLS = [{name: "wide", s: 1, from: 2, css: ""}, {name: "narrow", s: .1, from: .2, css: " dash"},
+               {name: "narrow, q₀ wide", s: .1, from: 1, css: " dots"}];       // from: the deviation of q₀
+const AWAY = 4, GOAL = .1, T_MAX = 16;                          // deviations from the top; nats
+const RATES = [.001, .002, .005, .01, .02, .05, .1, .2, .5];    // 1 would be Newton's step: only an exact bell allows it
+const LOGVAR = [-12, 6];                                        // as in the package: LOGVAR_RANGE
+
+// Each makes a step [in the mean, in log variance] of the variance v and the gradient g in both
+const CLIMBERS = [
+  {name: "gradient", role: "gradient", rule: "Mean and log σ² both move by rate × gradient.",
+   step: rate => (v, g) => g.map(x => rate*x)},
+  {name: "Adam", role: "gradient", rule: "Each moves by about the rate, because Adam divides a gradient by its usual size.",
+   step: rate => {
+     let t = 0, m = [0, 0], w = [0, 0];
+     return (v, g) => {
+       t += 1; m = m.map((x, i) => .9*x + .1*g[i]); w = w.map((x, i) => .999*x + .001*g[i]**2);
+       return m.map((x, i) => rate*x/(1 - .9**t)/(Math.sqrt(w[i]/(1 - .999**t)) + 1e-8));
+     };
+   }},
+  {name: "in units", role: "teacher", rule: "The mean moves by rate × (σ × gradient) deviations σ, log σ² by rate × 2 × gradient.",
+   step: rate => (v, g) => [rate*v*g[0], rate*2*g[1]]},
+  {name: "in units, bounded", role: "teacher", rule: "The same, but the mean moves by one σ at most, log σ² by 1 at most.",
+   step: rate => (v, g) => [Math.sqrt(v)*Math.tanh(rate*Math.sqrt(v)*g[0]), Math.tanh(rate*2*g[1])]}];
+
+const below = ({s}, [m, l]) => kl([m, Math.exp(l)], [0, s*s]);
+const climbed = (hill, climber, rate) => {
+  const step = climber.step(rate), path = [[-AWAY*hill.s, 2*Math.log(hill.from)]];
+  for (let t = 0; t < T_MAX; t++) {
+    const [m, l] = path[t], v = Math.exp(l), move = step(v, [-m/hill.s**2, (1 - v/hill.s**2)/2]);
+    path.push([m + move[0], Math.min(LOGVAR[1], Math.max(LOGVAR[0], l + move[1]))]);
+  }
+  return path;
+};
+const contour = (k, low) => {                                   // where KL = k²/2: [mean/s, log(v/s²)], not below `low`
+  const room = y => k*k - (Math.exp(y) - 1 - y);
+  const end = outside => range(40).reduce(([a, b]) => room((a + b)/2) > 0 ? [(a + b)/2, b] : [a, (a + b)/2], [0, outside])[0];
+  const [from, to] = [end(low), end(6)];
+  const right = range(21).map(i => from + (to - from)*(1 - Math.cos(Math.PI*i/20))/2).map(y => [Math.sqrt(Math.max(0, room(y))), y]);
+  return [...right.map(([x, y]) => [-x, y]), ...right.reverse()];
+};
+
+const oneRate = {
+  title: "One rate for three items",
+  controls: [
+    {id: "climber", label: "step", value: 0, choices: CLIMBERS.map((c, i) => [i, c.name])},
+    {id: "rate", label: "rate", min: 0, max: RATES.length - 1, step: 1, value: 4, show: i => String(RATES[i])},
+    {id: "t", label: "steps t", min: 0, max: T_MAX, step: 1, value: T_MAX, digits: 0}],
+  plays: {id: "t", every: 450},
+  view(state) {
+    const climber = CLIMBERS[state.climber], rate = RATES[state.rate], {t} = state, {role} = climber;
+    const paths = HILLS.map(h => climbed(h, climber, rate)), left = HILLS.map((h, i) => paths[i].map(q => below(h, q)));
+    const shapes = HILLS.map((h, i) => {
+      const p = new Panel(12 + 157*i, 28, 142, 150, [-6.6, 6.6], [-2.6, 5.4]), far = ([x, y]) => Math.abs(x) > 6.6 || y < -2.6;
+      const own = paths[i].slice(0, t + 1).map(([m, l]) => [m/h.s, l - 2*Math.log(h.s)]), spots = own.map(([x, y]) => [p.px(x), p.py(y)]);
+      return legend([[`s-${role}${h.css}`, h.name, 0]], 18, p.x) +
+        [1, 2, 3, 4, 5].map(k => line(contour(k, -2.6).map(([x, y]) => [p.px(x), p.py(y)]), "s-soft thin", 1)).join("") +
+        text(p.px(0), p.py(0) + 5, "★", {anchor: "middle"}) +
+        (t ? line(spots, `s-${role}`, 1.4) : "") + spots.slice(0, -1).map(([x, y]) => dot(x, y, `f-${role}`, 2.5)).join("") +
+        dot(...spots[t], `f-${role}`, 5) +
+        (far(own[t]) ? text(p.px(0), 172, "off the map", {css: `f-${role}`, anchor: "middle", weight: 600}) : "") +
+        p.axis([-5, 0, 5], i ? "" : "mean of q", u => shown(u*h.s, u && h.s < 1 ? 1 : 0)) +
+        (i ? "" : text(p.x, 44, "log σ²", {css: "f-soft"}));
+    });
+    const p = new Panel(44, 252, 424, 116, [0, T_MAX], [-3, 3]), Y = nats => p.py(Math.log10(Math.max(1e-9, nats)));
+    shapes.push(
+      tag("rect", "f-ink pale", {x: p.x, y: at(Y(GOAL)), width: p.w, height: at(p.y + p.h - Y(GOAL))}),
+      text(p.x + 6, p.y + p.h - 8, `goal: below ${GOAL}`, {css: "f-soft"}),
+      ...[1000, 10, GOAL].map(n => text(38, Y(n) + 5, n, {css: "f-soft", anchor: "end"}) + line([[p.x, Y(n)], [p.x + p.w, Y(n)]], "s-line", 1)),
+      text(12, 240, "nats below the top, at each step", {css: "f-soft"}),
+      ...HILLS.map((h, i) => (t ? line(left[i].slice(0, t + 1).map((n, u) => [p.px(u), Y(n)]), `s-${role}${h.css}`, 2.2) : "") +
+                             dot(p.px(t), Y(left[i][t]), `f-${role}`, 4)),
+      p.axis([0, 4, 8, 12, 16], "steps t"));
+    const now = left.map(l => l[t]), said = now.map(n => n < 1000 ? shown(n) : "over 1000");
+    return {height: 410, shapes, caption: climber.rule, values: {paths, left, rate, now},
+            numbers: [...HILLS.map((h, i) => [`${h.name}: nats to go`, said[i]]),
+                      [`items within ${GOAL} nats`, `${now.filter(n => n < GOAL).length} of ${HILLS.length}`]],
+            said: `${climber.name}, rate ${rate}, after ${t} steps: ` +
+                  HILLS.map((h, i) => `${h.name} ${said[i]}`).join("; ") + " nats below the top."};
+  }
+};
+
+// ---- 6. T and the start: a two-dimensional z, three views x_m = w_m z + noise
 
 const VIEWS = [{w: [1, .1], v: .09, x: 1.5}, {w: [.7, .75], v: .16, x: 1.4}, {w: [-.1, 1], v: .06, x: .65}];
 const LAST = 24;
@@ -350,7 +432,7 @@ const refinePath = {
   }
 };
 
-// ---- 6. the talk's line, with what was measured: data = {starts, joint, refined, student, jstudent, T, seeds}
+// ---- 7. the talk's line, with what was measured: data = {starts, joint, refined, student, jstudent, T, seeds}
 
 const near = d => Math.asinh(Math.max(0, d)/8);                 // nats: linear near zero, logarithmic far away
 const nats = d => d === undefined ? "not measured" : `${shown(d, d < 20 ? 1 : 0)} nats`;
@@ -411,7 +493,8 @@ const talkLine = {
 };
 
 const INSTRUMENTS = {"elbo-hill": elboHill, "two-experts": twoExperts, "kl-direction": klDirection,
-                     "jmvae-alpha": jmvaeAlpha, "refine-path": refinePath, "talk-line": talkLine};
+                     "jmvae-alpha": jmvaeAlpha, "one-rate": oneRate, "refine-path": refinePath,
+                     "talk-line": talkLine};
 
 // ---- a live instrument: picture, controls, numbers
 
@@ -450,6 +533,7 @@ ${Object.keys(ROLES).map(n => `.instrument .f-${n}{fill:var(--${n})}.instrument 
 .instrument dt{font-weight:400;color:var(--soft);margin:0}
 .instrument dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
 .instrument .caption{min-height:4.6em;margin:.3rem 0 0;max-width:none!important}
+.instrument.one-rate .caption{min-height:3.1em}
 .instrument .heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .instrument.results-numbers{max-width:none}
 .instrument .filters{display:flex;flex-wrap:wrap;gap:.4rem 1rem;align-items:end}

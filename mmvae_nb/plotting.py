@@ -339,8 +339,8 @@ def save_figure(fig, # a figure
     return path
 
 # %% ../nbs/00b_plotting.ipynb #367996ff
-INSTRUMENTS = ["elbo-hill", "two-experts", "kl-direction", "jmvae-alpha", "refine-path",
-               "talk-line"]
+INSTRUMENTS = ["elbo-hill", "two-experts", "kl-direction", "jmvae-alpha", "one-rate",
+               "refine-path", "talk-line"]
 
 _PAGE = """<!DOCTYPE html><meta charset="utf-8">
 <style>body{{margin:0;display:flow-root;font:1rem/1.5 system-ui,sans-serif}}</style>

@@ -94,7 +94,8 @@ def test_each_frame_moves_and_says_the_numbers_of_the_package(notebook, outputs)
     exact = gaps(LinearGaussian({"x": ([[1.]], [0.], 1.)}), {"x": double(1.7)},
                  DiagonalGaussian(double(.4), double(.81).log()))
     assert told(tab, first)[2] == pytest.approx(exact["elbo"].item(), abs=.006)
-    controls = {"jmvae-alpha": "alpha", "two-experts": "m1", "refine-path": "t", "kl-direction": "mix"}
+    controls = {"jmvae-alpha": "alpha", "two-experts": "m1", "refine-path": "t", "kl-direction": "mix",
+                "one-rate": "rate"}
     for i, name in enumerate(n for n, _ in outputs):
         if name not in controls: continue
         seen = f"{FRAMES}[{i}].contentDocument.querySelector('dl').textContent"

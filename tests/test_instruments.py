@@ -9,6 +9,7 @@ import instruments, site_table
 from browser import CHROMIUM, Browser
 from drawing_pen import PAPER, ROLES
 from mmvae_nb.distributions import DiagonalGaussian, Mixture, product_of_experts
+from mmvae_nb.iterative_inference import elbo_gradient, refine
 from mmvae_nb.linear_gaussian import LinearGaussian, best_diagonal, gaps
 from site_helpers import ROOT
 from site_results import Results
@@ -173,6 +174,52 @@ def test_the_path_follows_the_gradient_of_the_exact_elbo(page, start, t):
     close(got["mean"], q.mean[0]); close(got["v"], q.var[0])
     close([got["elbo"], got["logp"], got["approximation"]],
           [exact[k].item() for k in ("elbo", "log_prob", "approximation")])
+
+UNITS, BOUNDED = 2, 3                              # climbers of `one-rate`, after the gradient and Adam
+
+def by_hand(hill, climber, rate):
+    "The mean and the log-variance of an item's posteriors, as the package and torch's own Adam climb."
+    s, start = hill
+    top, q = gaussian(0., s**2), gaussian(-4*s, start**2)
+    elbo = lambda q: -q.kl(top)
+    if climber == 1:
+        parameters = [q.mean.clone(), q.logvar.clone()]
+        adam, path = torch.optim.Adam(parameters, rate), [q]
+        for _ in range(16):
+            _, *gradients = elbo_gradient(elbo, DiagonalGaussian(*parameters))
+            for p, g in zip(parameters, gradients): p.grad = -g
+            adam.step()
+            path.append(DiagonalGaussian(*(p.clone() for p in parameters)))
+    else:
+        bound = torch.tanh if climber == BOUNDED else lambda x: x
+        def refiner(q, g_mean, g_logvar, memory):
+            units = (q.std, 2) if climber >= UNITS else (1, 1)
+            return DiagonalGaussian(q.mean + units[0]*bound(rate*units[0]*g_mean),
+                                    q.logvar + bound(rate*units[1]*g_logvar)), memory
+        path = refine(elbo, q, refiner, 16)
+    return [[q.mean.item(), q.logvar.item()] for q in path], [q.kl(top).item() for q in path]
+
+@pytest.mark.parametrize("climber", range(4))
+@pytest.mark.parametrize("place, rate", [(0, .001), (4, .02), (7, .2), (8, .5)])
+def test_steps_are_those_of_the_package_and_of_torchs_adam(page, climber, place, rate):
+    got = moved(page, "one-rate", climber=climber, rate=place, t=5)
+    assert got["rate"] == rate
+    for hill, path, left in zip([(1, 2), (.1, .2), (.1, 1)], got["paths"], got["left"], strict=True):
+        expected = by_hand(hill, climber, rate)
+        torch.testing.assert_close(double(path), double(expected[0]), rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(double(left), double(expected[1]), rtol=1e-6, atol=1e-8)
+    assert got["now"] == [left[5] for left in got["left"]]
+    shows = page.js("[...document.querySelectorAll('.one-rate dd')].map(e => e.textContent)")
+    assert shows == [f"{n:.2f}" if n < 1000 else "over 1000" for n in got["now"]] + \
+        [f"{sum(n < .1 for n in got['now'])} of 3"]
+
+def test_no_rate_is_good_for_all_but_in_units_and_with_a_bound(page):
+    ends = [[moved(page, "one-rate", climber=c, rate=i)["now"] for i in range(9)] for c in range(4)]
+    worst = [min(max(now) for now in rows) for rows in ends]       # at the rate that is best for the worst item
+    assert [round(w, 1) for w in worst[:UNITS]] == [6.3, .8] and round(worst[UNITS], 1) == 1.4
+    assert [max(now) < .1 for now in ends[BOUNDED]] == [False]*6 + [True]*3
+    assert max(max(now) for now in ends[BOUNDED][6:]) < .03        # as lesson 08 says
+    for rows in ends[UNITS:]: close([now[0] for now in rows], [now[1] for now in rows], 1e-9)
 
 
 # ---- the talk's line says what the records say

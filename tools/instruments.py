@@ -25,7 +25,7 @@ USED = re.compile(r'class="[^"]*\binstrument\b')
 TITLES = {"mnist": "MNIST", "svhn": "SVHN", "text": "Text"}
 # What the still of each shows: the values of its controls
 STILLS = {"elbo-hill": {}, "two-experts": {}, "kl-direction": {}, "jmvae-alpha": {},
-          "refine-path": {"t": 4}, "talk-line": {}}
+          "one-rate": {}, "refine-path": {"t": 4}, "talk-line": {}}
 
 
 # ---- what was measured

@@ -699,14 +699,14 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Pictures that move
 #
-# Six lessons have a picture with sliders. On the site a script draws it on the page. A notebook lets no script into its text, so there you see a still picture, and run a cell that shows
+# Seven lessons have a picture with sliders. On the site a script draws it on the page. A notebook lets no script into its text, so there you see a still picture, and run a cell that shows
 # the moving one: `Instrument("elbo-hill")`. It is a page in a frame of its own. So two of them don't disturb each other; the arrow keys move a slider and not the notebook's cursor; and it needs no network,
 # because the script (`instruments.js`, part of the package) is written into the frame.
 
 # %%
 #| exports
-INSTRUMENTS = ["elbo-hill", "two-experts", "kl-direction", "jmvae-alpha", "refine-path",
-               "talk-line"]
+INSTRUMENTS = ["elbo-hill", "two-experts", "kl-direction", "jmvae-alpha", "one-rate",
+               "refine-path", "talk-line"]
 
 _PAGE = """<!DOCTYPE html><meta charset="utf-8">
 <style>body{{margin:0;display:flow-root;font:1rem/1.5 system-ui,sans-serif}}</style>
