@@ -101,9 +101,9 @@ const elboHill = {
       line([[12, ceiling], [468, ceiling]], "s-ink dash", 1.6),
       text(14, ceiling - 6, "log p(x): the ceiling"),
       bottom.curve(elbo, "s-teacher", 2.2),
-      line([[x, ceiling], [x, here]], "s-gradient", 3), dot(x, here, "f-teacher", 6),
+      line([[x, ceiling], [x, here]], "s-ink", 3), dot(x, here, "f-teacher", 6),
       text(state.mean < r.post[0] ? x - 9 : Math.min(x + 9, 410), (ceiling + here)/2 + 6, `${shown(r.gap)} nats`,   // off the hill
-           {css: "f-gradient", weight: 600, anchor: state.mean < r.post[0] ? "end" : "start"}),
+           {css: "f-ink", weight: 600, anchor: state.mean < r.post[0] ? "end" : "start"}),
       bottom.axis([-2, -1, 0, 1, 2, 3], "ELBO of q (nats), against its mean")];
     return {height: 378, shapes, values: r,
             numbers: [["reconstruction", r.recon], ["\u2212 KL(q ‖ prior)", -r.prior], ["= ELBO", r.elbo],
@@ -482,8 +482,8 @@ const talkLine = {
       shapes.push(dot(X(v), y, css + faint, 7, `row${i}`));
       if (i) shapes.push(text(Math.min(X(v), X(0) - 66) + 2, y - 12, nats(v), {css, weight: 600}));
     });
-    if (now.whole) shapes.push(line([[X(r[0]), 146], [X(r[0]), 154], [X(0), 154], [X(0), 146]], "s-gradient", 2.2),
-                               text((X(r[0]) + X(0))/2, 172, "one gap", {css: "f-gradient", weight: 600, anchor: "middle"}));
+    if (now.whole) shapes.push(line([[X(r[0]), 146], [X(r[0]), 154], [X(0), 154], [X(0), 146]], "s-ink", 2.2),
+                               text((X(r[0]) + X(0))/2, 172, "one gap", {css: "f-ink", weight: 600, anchor: "middle"}));
     const ticks = [1000, 100, 30, 10, 0].filter(t => t < far);
     shapes.push(p.axis(ticks.map(near), `nats below q*, per item (seed${d.seeds.length > 1 ? "s" : ""} ${d.seeds.join(", ")})`, (_, i) => String(ticks[i])));
     return {height: 288, shapes, values: {start, scene: state.scene, joint: d.joint, left: r[now.t], student: d.student[start],

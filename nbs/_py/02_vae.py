@@ -158,7 +158,7 @@ ax.set(xlabel="mean of q", ylabel="ELBO (nats)", ylim=(-6.2, -1.4))
 ax.legend(loc="lower center");
 
 # %% [markdown]
-# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the gap, drawn in purple, is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
+# Now move both by hand. Try this: get as high as you can with the mean alone, then with the standard deviation alone. Neither reaches the ceiling, because the gap, the thick upright line, is the KL of (3) and a bell has to agree with the true posterior in *both*. Then make $q$ narrow at the right place: reconstruction gains less than the KL to the prior costs.
 #
 # ::: {.instrument .elbo-hill}
 # ![Still picture: above, three bells, the prior, the true posterior and q, which is too far left and too broad; below, the ELBO as a hill over the mean of q, and a dot on it, 0.99 nats below a dashed ceiling.](instruments/elbo-hill.svg)
