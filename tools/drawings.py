@@ -11,6 +11,8 @@ import argparse, sys
 
 from drawing_pen import Drawing
 from drawings_lessons import LESSON
+from drawings_mechanisms import MECHANISMS
+from drawings_workshop import WORKSHOP
 from drawings_zoo import zoo
 from notebooks import ROOT
 
@@ -143,7 +145,8 @@ METHOD = dict(model=model, hole=hole, loop=loop, student=student)
 
 def drawn():
     "File name -> text, for every drawing."
-    return {f"{name}.svg": make().svg() for name, make in {**METHOD, **LESSON, "zoo": zoo}.items()}
+    every = {**METHOD, **LESSON, **MECHANISMS, **WORKSHOP, "zoo": zoo}
+    return {f"{name}.svg": make().svg() for name, make in every.items()}
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
