@@ -107,6 +107,18 @@ def test_lessons_name_drawings_that_exist_and_describe_them():
             used.setdefault(name, []).append(p.stem)
     assert {"model.svg", "hole.svg", "loop.svg", "student.svg"} <= set(used)
     assert all("01_story" in used[f"{n}.svg"] for n in drawings.METHOD)
+    assert set(used) == set(DRAWN)                          # none is drawn for nobody
+
+def test_every_lesson_has_a_drawing():
+    "Numbered and lettered ones, and the guide."
+    lessons = {p.stem: p.read_text(encoding="utf-8") for p in MIRRORS if re.match(r"\d\d", p.stem)}
+    lessons |= {p.stem: p.read_text(encoding="utf-8") for p in MIRRORS if p.stem.startswith("howto")}
+    assert len(lessons) > 40
+    assert not {n for n, text in lessons.items() if "](drawings/" not in text}
+
+def test_drawings_are_small():
+    sizes = {n: len(text.encode()) for n, text in DRAWN.items()}
+    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 400_000, sizes
 
 def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
     import site_build
