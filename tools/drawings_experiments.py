@@ -20,8 +20,8 @@ def graph():
         d.arrow([(345, y), (372, 136 + (y - 136)*.2)], "soft")
     card(d, 418, 136, 86, 44, ["report"], "teacher", True)
     d.text(244, 142, "orange runs again, grey stays", "f-soft", 15)
-    say(d, 242, "A job rests on other jobs’ files, its notebook and the",
-        "modules that its code uses; nothing else makes it old.")
+    say(d, 242, "A job rests on its parameters, on other jobs’ files, on",
+        "its notebook and the modules that its code uses.")
     return d
 
 def talk():

@@ -66,6 +66,14 @@ def lattice():
     say(d, 380, "Upwards, precisions add: each row is surer.")
     return d
 
+def _losses(d):
+    "Which KLs the two methods add up."
+    d.text(20, 314, "MVTCAE", weight=600, anchor="start")
+    d.text(112, 314, "(1 − κ) KL(q ‖ p)  +  κ/M Σ KL(q ‖ q_m)", size=15, anchor="start")
+    d.text(20, 340, "CRMVAE", "f-student", 16, 600, anchor="start")
+    d.text(112, 340, "KL(q ‖ p)  +  Σ KL(q ‖ q_m), and dashed:", size=15, anchor="start")
+    d.text(112, 360, "each q_m alone decodes its own x_m", size=15, anchor="start")
+
 def ties():
     "06: which KL ties what."
     d = Drawing("What ties what",
@@ -87,14 +95,37 @@ def ties():
         d.arrow([(x, 188), (240 - 104*s, 114)], "student", dashed=True)
     d.bell(240, 252, 13, 104); d.text(240, 134, "q ∝ q_1 q_2", "f-teacher", 17, 600, slant=True)
     d.text(318, 238, "p", "f-soft", slant=True); d.text(240, 278, "KL(q ‖ p)", "f-teacher", 15, 600)
-    d.text(20, 314, "MVTCAE", weight=600, anchor="start")
-    d.text(112, 314, "(1 − κ) KL(q ‖ p)  +  κ/M Σ KL(q ‖ q_m)", size=15, anchor="start")
-    d.text(20, 340, "CRMVAE", "f-student", 16, 600, anchor="start")
-    d.text(112, 340, "KL(q ‖ p)  +  Σ KL(q ‖ q_m), and dashed:", size=15, anchor="start")
-    d.text(112, 360, "each q_m alone decodes its own x_m", size=15, anchor="start")
+    _losses(d)
     say(d, 390, "Solid: from q every view is decoded. Nobody decodes",
         "x_2 from q_1: what goes across comes by the KLs.")
     return d
+
+def _answer(d):
+    "Of the refiner: a step and a proposal, and the gate between them."
+    d.network(410, 292, 92, 88, "teacher", narrow=.6, turned=True)
+    d.text(412, 298, "refiner", weight=600)
+    d.text(464, 354, "sees q_t and its age, too", "f-soft", 14, anchor="end")
+    for y, role, name, what in [(266, "teacher", "step", "μ + σ c tanh(o)"),
+                                (318, "teacher", "proposal", "μ\u0303")]:
+        d.arrow([(362, 292 + (y - 292)*.5), (340, y)], "teacher", width=2)
+        d.box(170, y - 19, 168, 38, role)
+        d.text(180, y + 6, name, size=15, weight=600, anchor="start")
+        d.text(330, y + 6, what, size=14, anchor="end", slant=True)
+        d.arrow([(168, y), (152, 292 + (y - 292)*.5)], "teacher", width=2)
+    d.put("circle", "f-paper s-teacher", cx=138, cy=292, r=15, stroke_width=2.2)
+    d.text(138, 298, "γ", "f-teacher", 17, 600)
+    d.arrow([(121, 292), (90, 292)], "teacher"); d.text(108, 280, "r_t", "f-teacher", 15, 600)
+
+def _gradient(d):
+    "In units of the posterior, and remembered."
+    d.box(280, 58, 180, 84, "gradient", filled=True)
+    for y, said in [(82, "units: per deviation"), (104, "σ ∂L/∂μ,  ∂L/∂log σ²"), (128, "symlog")]:
+        d.text(370, y, said, size=15, weight=600 if y < 90 else 400)
+    d.arrow([(370, 142), (370, 162)], "gradient", dashed=True)
+    d.box(280, 164, 180, 58, "gradient", filled=True)
+    d.text(370, 186, "memory, a mean:", size=15, weight=600)
+    d.text(370, 210, "0.9 ḡ_{t−1} + 0.1 g_t", size=15)
+    d.arrow([(410, 222), (410, 246)], "gradient", dashed=True)
 
 def unrolled():
     "08: one step of the refiner."
@@ -109,27 +140,8 @@ def unrolled():
     d.text(188, 96, "decode,", size=15); d.text(188, 116, "ELBO", size=15, weight=600)
     d.arrow([(236, 100), (278, 100)], "gradient", dashed=True, width=3)
     d.text(256, 86, "g", "f-gradient", 18, 600, slant=True)
-    d.box(280, 58, 180, 84, "gradient", filled=True)
-    for y, said in [(82, "units: per deviation"), (104, "σ ∂L/∂μ,  ∂L/∂log σ²"), (128, "symlog")]:
-        d.text(370, y, said, size=15, weight=600 if y < 90 else 400)
-    d.arrow([(370, 142), (370, 162)], "gradient", dashed=True)
-    d.box(280, 164, 180, 58, "gradient", filled=True)
-    d.text(370, 186, "memory, a mean:", size=15, weight=600)
-    d.text(370, 210, "0.9 ḡ_{t−1} + 0.1 g_t", size=15)
-    d.arrow([(410, 222), (410, 246)], "gradient", dashed=True)
-    d.network(410, 292, 92, 88, "teacher", narrow=.6, turned=True)
-    d.text(412, 298, "refiner", weight=600)
-    d.text(464, 354, "sees q_t and its age, too", "f-soft", 14, anchor="end")
-    for y, role, name, what in [(266, "teacher", "step", "μ + σ c tanh(o)"),
-                                (318, "teacher", "proposal", "μ\u0303")]:
-        d.arrow([(362, 292 + (y - 292)*.5), (340, y)], "teacher", width=2)
-        d.box(170, y - 19, 168, 38, role)
-        d.text(180, y + 6, name, size=15, weight=600, anchor="start")
-        d.text(330, y + 6, what, size=14, anchor="end", slant=True)
-        d.arrow([(168, y), (152, 292 + (y - 292)*.5)], "teacher", width=2)
-    d.put("circle", "f-paper s-teacher", cx=138, cy=292, r=15, stroke_width=2.2)
-    d.text(138, 298, "γ", "f-teacher", 17, 600)
-    d.arrow([(121, 292), (90, 292)], "teacher"); d.text(108, 280, "r_t", "f-teacher", 15, 600)
+    _gradient(d)
+    _answer(d)
     d.axis(20, 120, 318, ""); d.bell(62, 318, 11, 76)
     d.text(62, 342, "q_{t+1}", "f-teacher", 18, 600, slant=True)
     d.arrow([(62, 232), (62, 162)], "soft")
@@ -154,8 +166,8 @@ def aims():
             d.network(x + 52, y, 32, 40, "student"); d.text(x + 51, y + 5, f"s_{i}", size=14)
             d.arrow([(x + 69, y), (x + 80, y)], "student", width=2)
             d.bell(x + 102, y + 18, (8, 9, 10)[i - 1], (42, 37, 32)[i - 1], "student")
-        d.arrow([(186, 190 + (y - 190)*.3), (168, y)], "teacher", dashed=True)
-        d.bell(438, y + 18, 6, 46); d.arrow([(418, y), (404, y)], "teacher", dashed=True)
+        d.arrow([(186, 190 + (y - 190)*.3), (168, y)], "student", dashed=True)
+        d.bell(438, y + 18, 6, 46); d.arrow([(418, y), (404, y)], "student", dashed=True)
         d.text(438, y + 34, "q_T" + "⁽¹⁾⁽²⁾⁽³⁾"[3*i - 3:3*i], "f-teacher", 15, 600)
     d.bell(202, 216, 6, 56); d.text(204, 240, "q_φ", "f-teacher", 17, 600)
     say(d, 334, "Each student sees one modality and makes KL(q ‖ s)",

@@ -82,6 +82,12 @@ def triples():
         "the same in training and test: known by heart.")
     return d
 
+def _light(d, x):
+    "A slope of light over the square at x."
+    for k in range(4):
+        d.parts.append(f'<rect x="{x - 42 + 21*k}" y="62" width="21" height="84" '
+                       f'fill="#ffffff" opacity="{.06*k:g}"/>')
+
 def rendered():
     "02c: a street number, step by step."
     d = Drawing("How a street number is rendered",
@@ -101,10 +107,7 @@ def rendered():
                        f'd="M{x - 17} 82L{x + 18} 80L{x - 4} 130"/></g>')
         beside = f"M{x - 38} 84L{x - 38} 126M{x + 38} 80L{x + 30} 100L{x + 38} 122"
         if i: d.parts.append(f'<path class="no" stroke="{ink}" stroke-width="8" d="{beside}"/>')
-        if i == 3:
-            for k in range(4):
-                d.parts.append(f'<rect x="{x - 42 + 21*k}" y="62" width="21" height="84" '
-                               f'fill="#ffffff" opacity="{.06*k:g}"/>')
+        if i == 3: _light(d, x)
         d.text(x, 170, name, size=16, weight=600); d.text(x, 190, what, "f-soft", 15)
         if i < 3: d.arrow([(x + 45, 104), (x + 68, 104)], "soft", width=2)
     say(d, 226, "A digit may be brighter or darker than its ground:",

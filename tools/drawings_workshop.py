@@ -61,6 +61,16 @@ def holes():
         "Items with the same holes are an ordinary batch.")
     return d
 
+def _chain(d):
+    "From a word to a digit that is judged."
+    d.tile(40, 158, "word", 46); d.arrow([(64, 158), (80, 158)], "data")
+    d.network(104, 158, 44, 62, "student"); d.arrow([(127, 158), (142, 158)], "student")
+    d.axis(144, 216, 184, ""); d.bell(180, 184, 12, 54, "student")
+    d.arrow([(216, 158), (230, 158)]); d.node(250, 158, r=18)
+    d.arrow([(270, 158), (284, 158)]); d.network(308, 158, 44, 62, turned=True)
+    d.arrow([(331, 158), (345, 158)]); d.tile(372, 158, "digit", 48, "guess")
+    d.arrow([(398, 158), (412, 158)]); d.network(436, 158, 44, 62, "soft")
+
 def evaluation():
     "03c: which number is measured where."
     d = Drawing("Where each number is measured",
@@ -69,13 +79,7 @@ def evaluation():
                 "teacher and the probe, at the decoder the ELBO, at the picture the FID, at the "
                 "judge the coherence.", 330,
                 "Where each number is measured")
-    d.tile(40, 158, "word", 46); d.arrow([(64, 158), (80, 158)], "data")
-    d.network(104, 158, 44, 62, "student"); d.arrow([(127, 158), (142, 158)], "student")
-    d.axis(144, 216, 184, ""); d.bell(180, 184, 12, 54, "student")
-    d.arrow([(216, 158), (230, 158)]); d.node(250, 158, r=18)
-    d.arrow([(270, 158), (284, 158)]); d.network(308, 158, 44, 62, turned=True)
-    d.arrow([(331, 158), (345, 158)]); d.tile(372, 158, "digit", 48, "guess")
-    d.arrow([(398, 158), (412, 158)]); d.network(436, 158, 44, 62, "soft")
+    _chain(d)
     for x, y, said in [(84, 206, "infer"), (250, 206, "draw"), (308, 206, "decode"),
                        (436, 206, "judge")]:
         d.text(x, y, said, "f-soft", 15)
@@ -92,6 +96,14 @@ def evaluation():
 
 def _row(d, y, name):
     d.text(20, y + 6, name, weight=600, anchor="start")
+
+def _weighed(d):
+    "Samples of a proposal, each with its weight."
+    d.axis(116, 262, 318, ""); d.bell(189, 318, 24, 46, "student")
+    for x in (146, 164, 176, 186, 193, 204, 220, 238):
+        d.put("circle", "f-ink", cx=x, cy=318, r=4)
+    d.text(274, 290, "mean of the weights", anchor="start", size=15)
+    d.text(274, 312, "p(x, z_k)/q(z_k), ± error", weight=600, anchor="start", size=15)
 
 def using():
     "03d: four uses."
@@ -115,14 +127,19 @@ def using():
         d.tile(346 + 44*i, 224, view, 38, "guess" if i == 1 else "given")
     d.arrow([(250, 224), (262, 224)], "data"); d.node(284, 224, r=18)
     d.arrow([(304, 224), (322, 224)])
-    d.axis(116, 262, 318, ""); d.bell(189, 318, 24, 46, "student")
-    for x in (146, 164, 176, 186, 193, 204, 220, 238):
-        d.put("circle", "f-ink", cx=x, cy=318, r=4)
-    d.text(274, 290, "mean of the weights", anchor="start", size=15)
-    d.text(274, 312, "p(x, z_k)/q(z_k), ± error", weight=600, anchor="start", size=15)
+    _weighed(d)
     say(d, 350, "What is given stays as it is. Several draws show what",
         "one mean hides; the error bar says if K is enough.")
     return d
+
+def _held(d):
+    "What a checkpoint holds, and what it is refused for."
+    d.box(20, 214, 250, 84, "teacher", filled=True); d.box(284, 214, 176, 84, "ink")
+    d.text(145, 238, "○  to go on", weight=600)
+    d.text(145, 262, "weights, optimiser, schedule,", size=15)
+    d.text(145, 284, "random states, history", size=15)
+    d.text(372, 238, "to be refused", weight=600)
+    d.text(372, 262, "other settings,", size=15); d.text(372, 284, "another model", size=15)
 
 def checkpoints():
     "02h: killed and resumed."
@@ -143,12 +160,7 @@ def checkpoints():
             d.put("circle", "f-paper s-ink", cx=x, cy=y, r=6, stroke_width=2.2)
     for y in (113, 121): d.path([(445, y), (459, y)], "s-ink no", 2.6)
     d.text(436, 122, "equal", size=15, anchor="end")
-    d.box(20, 214, 250, 84, "teacher", filled=True); d.box(284, 214, 176, 84, "ink")
-    d.text(145, 238, "○  to go on", weight=600)
-    d.text(145, 262, "weights, optimiser, schedule,", size=15)
-    d.text(145, 284, "random states, history", size=15)
-    d.text(372, 238, "to be refused", weight=600)
-    d.text(372, 262, "other settings,", size=15); d.text(372, 284, "another model", size=15)
+    _held(d)
     say(d, 326, "Written beside the old one, then renamed: at any",
         "moment there is a whole checkpoint.")
     return d
@@ -206,6 +218,17 @@ def kinds():
     d.text(240, 420, "You say the kind; networks and likelihood follow from it.", "f-soft", 15)
     return d
 
+def _verdicts(d):
+    "What is made of the judge's answers."
+    d.text(336, 94, "label: 7", "f-data", 16, 600, "start")
+    d.text(336, 118, "cross-entropy", size=15, anchor="start")
+    d.arrow([(400, 126), (400, 152), (150, 152), (150, 142)], "gradient", dashed=True)
+    d.text(230, 170, "gradient", "f-gradient", 15, 600)
+    d.text(336, 212, "“a 7”", size=16, weight=600, anchor="start")
+    d.text(336, 236, "coherence: was", size=15, anchor="start")
+    d.text(336, 256, "a 7 given?", size=15, anchor="start")
+    d.arrow([(211, 254), (211, 272)], "soft"); d.text(211, 290, "64 features: FID", size=15)
+
 def judge():
     "03b: trunk, head, and what is made of them."
     d = Drawing("A judge has a trunk and a head",
@@ -224,16 +247,19 @@ def judge():
         d.box(244, y - 20, 58, 40, "soft", filled=True)
         d.text(273, y + 6, "head", size=15, weight=600)
         d.arrow([(304, y), (326, y)])
-    d.text(336, 94, "label: 7", "f-data", 16, 600, "start")
-    d.text(336, 118, "cross-entropy", size=15, anchor="start")
-    d.arrow([(400, 126), (400, 152), (150, 152), (150, 142)], "gradient", dashed=True)
-    d.text(230, 170, "gradient", "f-gradient", 15, 600)
-    d.text(336, 212, "“a 7”", size=16, weight=600, anchor="start")
-    d.text(336, 236, "coherence: was", size=15, anchor="start")
-    d.text(336, 256, "a 7 given?", size=15, anchor="start")
-    d.arrow([(211, 254), (211, 272)], "soft"); d.text(211, 290, "64 features: FID", size=15)
+    _verdicts(d)
     say(d, 316, "A model can’t look better than its judge is right.")
     return d
+
+def _noted(d):
+    "The words beside the curves."
+    d.text(202, 150, "best weights", "f-teacher", 16, 600)
+    d.text(466, 112, "patience 3: stop", weight=600, anchor="end")
+    d.text(112, 104, "held-out items", anchor="start")
+    d.text(376, 216, "training", "f-soft", anchor="start")
+    d.text(72, 70, "loss", "f-soft")
+    d.text(452, 252, "updates  (○ a look)", "f-soft", anchor="end")
+    d.arrow([(356, 182), (356, 194), (220, 194), (220, 182)], "teacher", dashed=True)
 
 def watching():
     "02i: early end and best weights."
@@ -254,16 +280,21 @@ def watching():
         d.put("circle", "f-teacher" if i == 3 else "f-paper s-ink", cx=x, cy=y,
               r=7 if i == 3 else 5, stroke_width=2.2)
         if i > 3: d.text(x, y - 14, i - 3, size=15, weight=600)
-    d.text(202, 150, "best weights", "f-teacher", 16, 600)
-    d.text(466, 112, "patience 3: stop", weight=600, anchor="end")
-    d.text(112, 104, "held-out items", anchor="start")
-    d.text(376, 216, "training", "f-soft", anchor="start")
-    d.text(72, 70, "loss", "f-soft")
-    d.text(452, 252, "updates  (○ a look)", "f-soft", anchor="end")
-    d.arrow([(356, 182), (356, 194), (220, 194), (220, 182)], "teacher", dashed=True)
+    _noted(d)
     say(d, 284, "A look has the same noise each time and changes no",
         "weight; after 3 without a new best, the best return.")
     return d
+
+def _caption(d):
+    "A caption, its numbers and its padding; returns its words."
+    words = ["this", "bird", "has", "a", "red", "belly", "end", "", ""]
+    for i, (word, n) in enumerate(zip(words, (12, 5, 9, 4, 31, 17, 2, 0, 0))):
+        x = 20 + 49*i
+        d.box(x, 62, 47, 54, "data" if word else "line", dashed=not word, filled=bool(word))
+        d.text(x + 23.5, 82, word, size=14)
+        d.text(x + 23.5, 106, n, "f-ink" if word else "f-soft", size=16, weight=600)
+    d.text(412, 140, "padding: counts for nothing", "f-soft", 15, anchor="end")
+    return words
 
 def writing():
     "12c: words as numbers, and what a word is written from."
@@ -272,13 +303,7 @@ def writing():
                 "end mark the row is filled up with zeros that do not count. Below, the word red "
                 "is written from a plan for its place, made of z, and from the four words before.",
                 368, "A row of numbers, and a word at a time")
-    words = ["this", "bird", "has", "a", "red", "belly", "end", "", ""]
-    for i, (word, n) in enumerate(zip(words, (12, 5, 9, 4, 31, 17, 2, 0, 0))):
-        x = 20 + 49*i
-        d.box(x, 62, 47, 54, "data" if word else "line", dashed=not word, filled=bool(word))
-        d.text(x + 23.5, 82, word, size=14)
-        d.text(x + 23.5, 106, n, "f-ink" if word else "f-soft", size=16, weight=600)
-    d.text(412, 140, "padding: counts for nothing", "f-soft", 15, anchor="end")
+    words = _caption(d)
     d.node(44, 210, r=22); d.arrow([(68, 210), (92, 210)])
     d.network(118, 210, 46, 58, turned=True)
     d.arrow([(142, 210), (164, 210)])
@@ -297,19 +322,8 @@ def writing():
         "is red no earlier word tells: it has to be in z.")
     return d
 
-def own():
-    "The guide: from arrays to a file."
-    d = Drawing("From your arrays to a file",
-                "Six steps in two rows, from left to right. Arrays, in which a row is an item. A "
-                "specification for each modality, with the scale you set. The teacher. Training. "
-                "Students and a judge of real items. A file that a colleague opens.", 384,
-                "From your arrays to a file")
-    places = [(84, 106), (240, 106), (396, 106), (84, 252), (240, 252), (396, 252)]
-    names = [("1  data", "row i: one item"), ("2  specs", "you set the scale"),
-             ("3  teacher", "JVAE or iterative"), ("4  fit", "watch KL and parts"),
-             ("5  distill", "judge: is it right?"), ("6  save", "load, generate")]
-    for (x, y), (name, what) in zip(places, names):
-        d.text(x, y + 52, name, size=17, weight=600); d.text(x, y + 72, what, "f-soft", 15)
+def _steps(d):
+    "A glyph for each of the six steps."
     for k in range(2):
         for j in range(4):
             d.put("rect", "s-data f-data pale", x=50 + 40*k, y=76 + 13*j, width=28, height=13,
@@ -323,6 +337,21 @@ def own():
     d.axis(236, 308, 268, "")
     d.box(376, 222, 40, 50, "ink"); d.path([(384, 240), (408, 240)], "s-ink no")
     d.path([(384, 252), (408, 252)], "s-ink no")
+
+def own():
+    "The guide: from arrays to a file."
+    d = Drawing("From your arrays to a file",
+                "Six steps in two rows, from left to right. Arrays, in which a row is an item. A "
+                "specification for each modality, with the scale you set. The teacher. Training. "
+                "Students and a judge of real items. A file that a colleague opens.", 384,
+                "From your arrays to a file")
+    places = [(84, 106), (240, 106), (396, 106), (84, 252), (240, 252), (396, 252)]
+    names = [("1  data", "row i: one item"), ("2  specs", "you set the scale"),
+             ("3  teacher", "JVAE or iterative"), ("4  fit", "watch KL and parts"),
+             ("5  distill", "judge: is it right?"), ("6  save", "load, generate")]
+    for (x, y), (name, what) in zip(places, names):
+        d.text(x, y + 52, name, size=17, weight=600); d.text(x, y + 72, what, "f-soft", 15)
+    _steps(d)
     for y in (104, 248):
         d.arrow([(144, y), (172, y)], "soft"); d.arrow([(312, y), (336, y)], "soft")
     d.path([(466, 104), (470, 104), (470, 196), (10, 196), (10, 240)], "s-soft no", 2)
