@@ -54,6 +54,38 @@ def test_no_text_is_clipped_or_too_small_for_a_phone(name):
         assert left >= 0 and left + wide <= width, f"{said}: {left:.0f} to {left + wide:.0f}"
         assert size < y < height - 4, said
 
+def extent(e):
+    "Words and box of a text; bold letters are wider."
+    said, size = "".join(e.itertext()).replace("\u200b", ""), float(e.get("font-size"))
+    wide = advance(said)*size*(1.04 if int(e.get("font-weight")) >= 600 else .9)
+    x, y = float(e.get("x")), float(e.get("y"))
+    left = x - {"start": 0, "middle": wide/2, "end": wide}[e.get("text-anchor")]
+    return said, left, y - .72*size, left + wide, y + .1*size
+
+def crowded(svg):
+    "Pairs of texts that lie on each other, and texts that leave their frame."
+    root = ET.fromstring(svg)
+    texts = [extent(e) for e in root if tag(e) == "text"]
+    frames = [tuple(float(e.get(k)) for k in ("x", "y", "width", "height")) for e in root if tag(e) == "rect"]
+    found = [(a[0], b[0]) for i, a in enumerate(texts) for b in texts[:i]
+             if min(a[3], b[3]) > max(a[1], b[1]) and min(a[4], b[4]) > max(a[2], b[2])]
+    for said, left, top, right, bottom in texts:
+        x, y = (left + right)/2, (top + bottom)/2
+        around = [f for f in frames if f[0] < x < f[0] + f[2] and f[1] < y < f[1] + f[3]]
+        if not around: continue
+        f = min(around, key=lambda f: f[2]*f[3])
+        if left < f[0] - 2 or right > f[0] + f[2] + 2: found.append((said, "its frame"))
+    return found
+
+@each
+def test_no_label_lies_on_another_or_leaves_its_frame(name):
+    assert not crowded(DRAWN[name])
+
+def test_a_crowded_drawing_is_found():
+    d = drawings.Drawing("Crowded", "Two labels on each other, and one that is wider than its frame.", 200)
+    d.text(100, 100, "one label"); d.text(130, 104, "another"); d.box(300, 80, 40, 40); d.text(320, 104, "too wide")
+    assert crowded(d.svg()) == [("another", "one label"), ("too wide", "its frame")]
+
 def luminance(colour):
     c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])/255
     return np.where(c <= .04045, c/12.92, ((c + .055)/1.055)**2.4) @ [.2126, .7152, .0722]
@@ -75,6 +107,18 @@ def test_lessons_name_drawings_that_exist_and_describe_them():
             used.setdefault(name, []).append(p.stem)
     assert {"model.svg", "hole.svg", "loop.svg", "student.svg"} <= set(used)
     assert all("01_story" in used[f"{n}.svg"] for n in drawings.METHOD)
+    assert set(used) == set(DRAWN)                          # none is drawn for nobody
+
+def test_every_lesson_has_a_drawing():
+    "Numbered and lettered ones, and the guide."
+    lessons = {p.stem: p.read_text(encoding="utf-8") for p in MIRRORS if re.match(r"\d\d", p.stem)}
+    lessons |= {p.stem: p.read_text(encoding="utf-8") for p in MIRRORS if p.stem.startswith("howto")}
+    assert len(lessons) > 40
+    assert not {n for n, text in lessons.items() if "](drawings/" not in text}
+
+def test_drawings_are_small():
+    sizes = {n: len(text.encode()) for n, text in DRAWN.items()}
+    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 400_000, sizes
 
 def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
     import site_build

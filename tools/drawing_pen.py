@@ -25,7 +25,7 @@ def subscripts(said):
     "`q_{t+1}` and `x_1` as SVG text with lowered, smaller letters."
     low = lambda m: (f'<tspan dy="4" font-size="72%">{m[1] or m[2]}</tspan><tspan dy="-4">&#8203;'
                      "</tspan>")
-    return re.sub(r"_(?:\{([^}]*)\}|(\w))", low, escape(said))
+    return re.sub(r"_(?:\{([^}]*)\}|(\w))", low, escape(str(said)))
 
 
 class Drawing:

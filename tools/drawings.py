@@ -2,15 +2,19 @@
 
     python tools/drawings.py [--check]     --check: exit 1 if a file is not what is drawn
 
-The four drawings of the method are here, those of single lessons in `drawings_lessons.py`, all
-methods side by side in `drawings_zoo.py`. Shapes and colours keep their meaning on every page:
-blue squares are data, orange bells and networks the teacher, green ones the student, purple dashes
-a gradient.
+The four drawings of the method are here, those of single lessons in the files beside this one
+whose names begin with `drawings_`, all methods side by side in `drawings_zoo.py`. Shapes and
+colours keep their meaning on every page: blue squares are data, orange bells and networks the
+teacher, green ones the student, purple dashes a gradient.
 """
 import argparse, sys
 
 from drawing_pen import Drawing
+from drawings_experiments import EXPERIMENTS
 from drawings_lessons import LESSON
+from drawings_mechanisms import MECHANISMS
+from drawings_plumbing import PLUMBING
+from drawings_workshop import WORKSHOP
 from drawings_zoo import zoo
 from notebooks import ROOT
 
@@ -143,7 +147,8 @@ METHOD = dict(model=model, hole=hole, loop=loop, student=student)
 
 def drawn():
     "File name -> text, for every drawing."
-    return {f"{name}.svg": make().svg() for name, make in {**METHOD, **LESSON, "zoo": zoo}.items()}
+    every = {**METHOD, **LESSON, **MECHANISMS, **WORKSHOP, **PLUMBING, **EXPERIMENTS, "zoo": zoo}
+    return {f"{name}.svg": make().svg() for name, make in every.items()}
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])

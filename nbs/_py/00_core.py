@@ -14,6 +14,9 @@
 # Runs in a few seconds on a laptop CPU. You can skip this lesson on a first reading.
 # :::
 
+# %% [markdown]
+# ![Drawing: a seed and three names are hashed to three streams of random numbers; below, streams that are counted and not named collide between two runs.](drawings/streams.svg)
+
 # %%
 #| default_exp core
 

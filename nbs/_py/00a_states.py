@@ -13,6 +13,9 @@
 # Runs in a few seconds on a laptop CPU. You can skip this lesson on a first reading.
 # :::
 
+# %% [markdown]
+# ![Drawing: a nested state is taken apart; its tensors go to a file of numbers, how they were nested goes as JSON into its header; a pickle is crossed out.](drawings/state.svg)
+
 # %%
 #| default_exp states
 

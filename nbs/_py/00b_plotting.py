@@ -16,6 +16,9 @@
 # Runs in about ten seconds on a laptop CPU. You can skip this lesson on a first reading.
 # :::
 
+# %% [markdown]
+# ![Drawing: a legend; blue squares are data, bells posteriors, trapeziums networks, a circle is z, orange the teacher, green the student, a purple dashed arrow a gradient.](drawings/legend.svg)
+
 # %%
 #| default_exp plotting
 

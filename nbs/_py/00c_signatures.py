@@ -12,6 +12,9 @@
 # Runs in a second on a laptop CPU. You can skip this lesson on a first reading.
 # :::
 
+# %% [markdown]
+# ![Drawing: a call with a list where a dict belongs; unchecked it passes three functions and fails far inside, checked it is refused at once in one line that names the argument.](drawings/door.svg)
+
 # %%
 #| default_exp signatures
 

@@ -13,6 +13,9 @@
 # Runs in a few seconds on a laptop CPU. This is workshop: the course only needs `mnist_svhn_text`, which [lesson 02a](02a_data.ipynb#the-triples) shows.
 # :::
 
+# %% [markdown]
+# ![Drawing: three pools of the class seven, digits, street numbers and four strings; solid lines join one of each to a triple of this epoch, dashed ones of the next.](drawings/triples.svg)
+
 # %%
 #| default_exp datasets.digits
 

@@ -13,6 +13,9 @@
 # Runs in under half a minute on a laptop CPU. This is workshop: nothing of it is needed to follow the course.
 # :::
 
+# %% [markdown]
+# ![Drawing: four squares: a white glyph, the same tilted with parts of neighbours, in two muted colours, and with a slope of light.](drawings/rendered.svg)
+
 # %%
 #| default_exp datasets.street_numbers
 

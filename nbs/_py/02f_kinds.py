@@ -13,6 +13,9 @@
 # Runs in about half a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: a table of six kinds of data, with the networks and the likelihood of each: image, vector, counts, binary, series, table.](drawings/kinds.svg)
+
 # %%
 #| default_exp kinds
 

@@ -14,6 +14,9 @@
 # Runs in a few seconds on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: two lines of updates with circles where the state is saved; one is killed, goes back to its last circle and ends in the same state as the other.](drawings/checkpoints.svg)
+
 # %%
 #| default_exp checkpoints
 

@@ -13,6 +13,9 @@
 # Runs in about ten seconds on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: the loss of held-out items falls, turns and rises; circles are looks, the lowest is marked as the best weights, and three looks later the training stops and goes back to it.](drawings/watching.svg)
+
 # %%
 #| default_exp watching
 

@@ -13,6 +13,9 @@
 # Runs in a few seconds on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: a folder with a file of weights and a card beside it; if the checksum on the card is that of the file, there is a model that infers and generates.](drawings/shipped.svg)
+
 # %%
 #| default_exp pretrained_models
 

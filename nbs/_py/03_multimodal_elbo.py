@@ -118,6 +118,8 @@ specs = default_specs(train.modalities)
 #
 # For $w_m = \beta = 1$ this is $\log p_\theta(x) - \mathrm{KL}(q \,\|\, p_\theta(z \mid x))$, as in equation (3) of lesson 01. Either way, comparing ELBOs of one item compares KL distances to the same target, no matter how each posterior was obtained.
 #
+# ![Drawing: three views go into a joint encoder; its mean, deviation and some noise make one z, which goes to three decoders; beside each decoded view stands its weighted log-likelihood, below the KL of q and the prior.](drawings/elbo.svg)
+#
 # By hand it is five lines. The encoder sees all three modalities and answers with one bell; each modality has a decoder of its own:
 
 # %%

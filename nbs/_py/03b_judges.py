@@ -14,6 +14,9 @@
 # says what is measured, this one who looks.
 # :::
 
+# %% [markdown]
+# ![Drawing: above, real digits and labels train a trunk and a head; below, generated digits go through both, the features give the FID and the class the coherence.](drawings/judge.svg)
+
 # %%
 #| default_exp judges.classes
 

@@ -28,6 +28,9 @@
 # | ascent | negative ELBO after plain gradient ascent | refine on decoders that are not their own |
 # | teachers | judge's scores of items generated from all modalities | need all modalities |
 
+# %% [markdown]
+# ![Drawing: from a word through encoder, z and decoder to a digit and a judge; at the posterior the KL and the probe are measured, at the decoder the ELBO, at the picture the FID, at the judge the coherence.](drawings/evaluation.svg)
+
 # %%
 #| default_exp evaluation
 

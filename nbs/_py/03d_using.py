@@ -13,6 +13,9 @@
 # Runs in about a minute on a laptop CPU.
 # :::
 
+# %% [markdown]
+# ![Drawing: four rows; a digit is inferred to a bell, a z of the bell is decoded, a hole among three modalities is filled, and many z under a wide bell give log p(x) with an error.](drawings/using.svg)
+
 # %%
 #| default_exp using
 

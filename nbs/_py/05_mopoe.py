@@ -74,6 +74,8 @@ torch.testing.assert_close(product_of_experts(experts).var, 1/precision)
 # q(z \mid x) = \frac{1}{2^M - 1} \sum_{\emptyset \ne A \subseteq \{1..M\}} q_A(z \mid x_A).
 # \end{aligned}\tag{1}
 # $$
+#
+# ![Drawing: seven small bells in three rows, one for each subset of three modalities; the more experts, the narrower; the top is MVAE's, the lowest row MMVAE's, all seven MoPoE's.](drawings/lattice.svg)
 
 # %%
 #| code-fold: true

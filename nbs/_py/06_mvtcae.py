@@ -348,6 +348,8 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 # \end{aligned}\tag{7}
 # $$
 #
+# ![Drawing: on one axis the narrow product q over the broad prior, at its sides the bells of two encoders; arrows are the KLs from q to them and to the prior; both views are decoded from q, in CRMVAE also each from its own encoder, dashed.](drawings/ties.svg)
+#
 # *Why times $M + 1$?* A constant factor moves no optimum, and Adam divides the size of the gradient out. But `fit` cuts gradients longer than 100 (lesson 02g), so the units matter to *it*. In (7) the two
 # halves add up to one reconstruction of each modality, as in an ELBO, and `total` is in the same weighted nats as all other losses of the course.
 #

@@ -15,6 +15,9 @@
 #
 # Lesson 07 needs $\log p(x)$ to say how large an approximation gap is. This page of the workshop builds the estimates and tests them; the course goes on without it. What it defines is part of the module of lesson 07, `mmvae_nb.amortization_gap`.
 
+# %% [markdown]
+# ![Drawing: four bells on four rungs, from the proposal below to the posterior on top; a sample goes up a rung, where its weight is multiplied, and across by a Markov chain step.](drawings/ladder.svg)
+
 # %%
 import math
 import matplotlib.pyplot as plt, numpy as np, pandas as pd

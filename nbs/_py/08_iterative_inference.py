@@ -531,6 +531,8 @@ assert _gated_step(wide, says(100., 7., -100.), wide.std, 3., 1.).mean == 7
 # ### The refiner
 #
 # It is the network between the two. Each line that asks for `without` leaves one ingredient out.
+#
+# ![Drawing: a bell is decoded; the gradient of its ELBO is put into the bell's units and into a memory; the refiner answers with a bounded step and a proposal, a gate mixes them, and the next bell comes out.](drawings/unrolled.svg)
 
 # %%
 #| exports

@@ -14,6 +14,9 @@
 # Runs in about a minute on a laptop CPU. Later lessons explain the methods that are named here; read this page when your own data have holes.
 # :::
 
+# %% [markdown]
+# ![Drawing: four items in three groups by what they have; beside each the posterior that sees what is there, what it has to explain, and the group's share of the loss.](drawings/holes.svg)
+
 # %%
 #| default_exp missing
 

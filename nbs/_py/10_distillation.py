@@ -209,6 +209,8 @@ Instrument("kl-direction")
 # A teacher is a model that can `infer` from everything: each student imitates that joint posterior. If it has a method `targets(batch)` instead, as the iterative teacher of lesson 09, each
 # student gets its own: the posterior refined from that student's modality. Generation uses the teacher's decoders.
 #
+# ![Drawing: left, one bell of the JVAE is copied by three students; right, the iterative teacher refines one bell from each modality, and each is copied by the student of that modality.](drawings/aims.svg)
+#
 # With several modalities given, students are combined by a product of experts, as in the talk's appendix.
 # The surplus priors are divided out (lesson 02d, equation 4), unless `divide_prior=False`. An ideal student is a *posterior*, as seen above, with the prior in it. So the product of the
 # students of a subset $A$ has the prior $|A|$ times where Bayes' rule has it once, and dividing by $p(z)^{|A| - 1}$ is the exact rule:

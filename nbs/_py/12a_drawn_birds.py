@@ -12,6 +12,9 @@
 # Runs in a few seconds on a laptop CPU. This is workshop: [lesson 12](12_birds.ipynb) uses its birds and its measure.
 # :::
 
+# %% [markdown]
+# ![Drawing: attributes are drawn as a bird; fifty hypotheses of place and size are compared with it, the best is marked, and the attributes are read back.](drawings/measured.svg)
+
 # %%
 #| default_exp datasets.drawn_birds
 

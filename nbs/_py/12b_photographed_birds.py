@@ -13,6 +13,9 @@
 # Runs in a few seconds on a laptop CPU. This is workshop: [lesson 12](12_birds.ipynb) only needs its last function.
 # :::
 
+# %% [markdown]
+# ![Drawing: a grid of six belly colours by six wing colours; 24 pairs are for training, six for the test, six for validation, none in two splits.](drawings/species.svg)
+
 # %%
 #| default_exp datasets.birds
 

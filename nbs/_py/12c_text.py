@@ -14,6 +14,9 @@
 # Runs in one to two minutes on a laptop CPU, most of it for training three small models, which are then kept in the cache.
 # :::
 
+# %% [markdown]
+# ![Drawing: a caption as a row of words and their numbers, filled up with zeros; below, the fifth word is written from a plan for its place, made of z, and the four words before it.](drawings/writing.svg)
+
 # %%
 #| default_exp text
 

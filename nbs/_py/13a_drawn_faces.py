@@ -12,6 +12,9 @@
 # Runs in half a minute on a laptop CPU. This is workshop: [lesson 13](13_faces.ipynb) uses its faces and its measure.
 # :::
 
+# %% [markdown]
+# ![Drawing: a hidden style gives attributes that keep company; layers from back to front make a face, and small frames on it show where each attribute is measured.](drawings/collage.svg)
+
 # %%
 #| default_exp datasets.drawn_faces
 

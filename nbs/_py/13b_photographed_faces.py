@@ -13,6 +13,9 @@
 # Runs in a few seconds on a laptop CPU. This is workshop: [lesson 13](13_faces.ipynb) only needs its last functions.
 # :::
 
+# %% [markdown]
+# ![Drawing: above, one text of attributes with three starts in a row of 256 letters; below, faces grouped by person, each group in one of training, validation and test.](drawings/persons.svg)
+
 # %%
 #| default_exp datasets.faces
 

@@ -12,6 +12,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: the talk's 52 numbers and the records of all evaluations go into one table, with a column for the talk's value and one for ours.](drawings/talk.svg)
+
 # %%
 #| default_exp experiments.talk
 

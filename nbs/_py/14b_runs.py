@@ -13,6 +13,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: above, a name leads to record and weights, and these to a model; below, runs of two methods joined seed by seed, one without a partner left out.](drawings/runs.svg)
+
 # %%
 #| default_exp experiments.runs
 

@@ -13,6 +13,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: jobs of MoPoE and of the JVAE meet in a report; the lesson on MoPoE has changed, so its jobs and the report run again, and the JVAE's stay.](drawings/graph.svg)
+
 # %%
 #| default_exp experiments.graph
 

@@ -12,6 +12,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: a notebook and parameters go in; if all cells run, results, an executed copy and a report's words come out, else one line and a copy up to the cell that failed.](drawings/job.svg)
+
 # %%
 #| default_exp experiments.job
 

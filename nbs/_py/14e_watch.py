@@ -12,6 +12,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: Snakemake starts the jobs that are out of date; each writes a status file, and from these one line of progress is made.](drawings/watch.svg)
+
 # %%
 #| default_exp experiments.watch
 

@@ -12,6 +12,9 @@
 # A workshop page: skip it at first. Runs in a few seconds.
 # :::
 
+# %% [markdown]
+# ![Drawing: the words of a command line go through a parser to a function that does the work, or, where they are wrong, end in one line and exit code two.](drawings/commands.svg)
+
 # %%
 #| default_exp experiments.cli
 

@@ -16,6 +16,9 @@
 # (learning rate, $\beta$, weight of the text), each at the values below, and one or two knobs that only they have. One setting is changed at a time, because a full grid of five settings
 # is out of reach of two processor cores. Each trial is short, has one seed, and is measured on *validation* items, which no table of results uses.
 
+# %% [markdown]
+# ![Drawing: the default in the middle, and along four arms one setting at a time with the values that are tried.](drawings/tuning.svg)
+
 # %%
 #| default_exp experiments.tuning
 

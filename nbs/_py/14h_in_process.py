@@ -16,6 +16,9 @@
 # Snakemake and papermill are what we use where they can be installed. A borrowed machine with a fast card often has PyTorch and little else, no network, and lends itself for minutes at a time. What has to be done
 # there is the same: the jobs of lesson 14c, in order. A notebook is a list of cells, so running one takes a loop.
 
+# %% [markdown]
+# ![Drawing: two rows of time, one for each process, cut where a slice ends; each takes the next job that is ready, and what was cut goes on from its last saved state.](drawings/slices.svg)
+
 # %%
 #| default_exp experiments.in_process
 

@@ -28,6 +28,8 @@
 # Runs in about two minutes on a laptop CPU.
 # :::
 #
+# ![Drawing: six steps: arrays, a specification for each modality, a teacher, training, students with a judge, a file.](drawings/own.svg)
+#
 # ## Two arrays
 #
 # Each modality is one array; row $i$ of every array is the same item. Float arrays with two axes are vectors, `uint8` arrays of
