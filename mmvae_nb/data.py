@@ -6,7 +6,7 @@
 __all__ = ['splits', 'Modality', 'as_float', 'MultimodalData', 'TensorData', 'Standardize', 'PairedByKey', 'photo_cuts']
 
 # %% ../nbs/02a_data.ipynb #24d003e3
-import copy, functools, hashlib, html, math
+import functools, hashlib, html, math
 from collections.abc import Mapping
 from dataclasses import dataclass
 import numpy as np
@@ -56,7 +56,8 @@ class Modality:
 
     def encode(self, strings): # a list: strings; of categories also classes, or lists of them
         "Their tokens: int64, `(batch, length)`."
-        if isinstance(strings, str) or not hasattr(strings, "__iter__"):
+        one_of(f"kind of {self.name}", self.kind, ["text", "categories"])
+        if isinstance(strings, str) or not getattr(strings, "ndim", hasattr(strings, "__iter__")):
             raise MmvaeError(f"{self.name}: got {strings!r:.40}, allowed: a list of strings")
         return torch.tensor([tokens_of(self, s) for s in strings]).reshape(-1, *self.shape)
 
@@ -96,10 +97,12 @@ class MultimodalData:
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
         self.class_names, self.groups = class_names, as_keys("groups", groups, self.pools)
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
-        for n, m in self.modalities.items(): check_key("modalities", n, m); _check_pool(m, self.pools)
+        for n, m in self.modalities.items(): \
+            check_key("modalities", n, m); _check_pool(m, self.pools)
         for m, y in (labels or {}).items(): \
             _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], class_names)
         for m, x in (self.groups or {}).items(): check_keys(m, x, self.pools[m], "groups")
+        check_about(self)
 
     def __len__(self): raise NotImplementedError
     def _draw(self, g): raise NotImplementedError
@@ -129,7 +132,7 @@ class MultimodalData:
     def gather(self, index): # dict: name -> (batch,) indices as `pairs` gives them
         "The batch of these items; if items of this data set lack something, it says which do."
         try:
-            for m in index: one_of("index", m, self.pools)
+            check_index(index, self.pools, least=-1 if self.partial else 0)
             if self.partial: return with_present(self.pools, index)
             return {m: self.pools[m][i] for m, i in index.items()}
         except (AttributeError, IndexError, TypeError) as e:
@@ -167,7 +170,7 @@ class MultimodalData:
 
     def to(self, device): # its name, or a `torch.device`
         "The same data with its pools on `device`."
-        return _moved(self, resolve_device(str(device)))
+        return moved(self, resolve_device(str(device)))
 
     def describe(self):
         "Print what is in here, where it comes from and under which terms."
@@ -210,13 +213,6 @@ def _checksum(pools, labels, keys=None, rows=None):
     return digest([(part, m, str(x.dtype), tuple(x.shape), sha(x))
                    for part, d in enumerate([pools, labels or {}, keys or {}, rows or {}])
                    for m, x in d.items()])
-
-def _moved(data, device):
-    "A copy of `data` with its tensors on `device`."
-    out = copy.copy(data)
-    move = lambda d: d and {k: v.to(device) for k, v in d.items()}
-    out.pools, out.labels, out._epoch = move(data.pools), move(data.labels), (None, None)
-    return out
 
 def _take(data, n, seed):
     "`n` items with partners and their labels (None if there are none)."
@@ -327,18 +323,18 @@ class TensorData(MultimodalData):
                 ):
         if not tensors: raise MmvaeError("tensors: got none, allowed: one modality at least")
         one_index({"labels": labels, PRESENT: present, "groups": kwargs.get("groups"), **tensors})
-        read = lambda k, v: as_said(k, v, (kinds or {}).get(k))
+        known, kinds = _known(modalities), kinds or {}
+        read = lambda k, v: as_said(k, v, kinds.get(k) or getattr(known.get(k), "kind", None))
         if present is not None: pools, rows = with_holes(tensors, present, read)
         else: pools, rows = {k: read(k, v) for k, v in tensors.items()}, None
         sizes = {k: len(v) for k, v in (rows or pools).items()}
         if len(set(sizes.values())) != 1:
             raise MmvaeError(f"tensors: got {sizes} items, allowed: the same number for all")
-        known, kinds = _known(modalities), kinds or {}
         for k in kinds: one_of("kinds", k, pools)
         for k in kinds.keys() & known: one_of(f"kind of {k}", kinds[k], [known[k].kind])
         known |= {k: _guess(k, v, _said(k, v, kinds)) for k, v in pools.items() if k not in known}
         if labels is not None: labels = dict.fromkeys(pools, as_labels(labels))
-        self._rows, groups = rows, kwargs.pop("groups", None)
+        self._rows, groups = rows, as_keys("groups", kwargs.pop("groups", None), pools)
         super().__init__(name, split, known, pools, having(labels, rows, "labels"),
                          groups=having(groups, rows, "groups"), **kwargs)
 
@@ -367,17 +363,18 @@ class Standardize:
         self.names = list(getattr(train, "columns", []))
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
-    def _read(self, x):
+    def _read(self, x, axes=1):
         names, x = list(getattr(x, "columns", self.names)), as_double("x", x)
         if self.names and names != self.names:
             raise MmvaeError(f"columns: got {names!r:.80}, allowed: those of the training items, "
                              f"{self.names!r:.80}")
-        if x.shape[-1] == len(self.mean): return x
-        raise MmvaeError(f"x: got shape {tuple(x.shape)}, allowed: (items, {len(self.mean)}), the "
-                         "columns of the training items")
+        wrong = " with infinite values"*bool(x.isinf().any())
+        if x.ndim >= axes and x.shape[-1] == len(self.mean) and not wrong: return x
+        raise MmvaeError(f"x: got shape {tuple(x.shape)}{wrong}, allowed: (items, "
+                         f"{len(self.mean)}), the columns of the training items, none infinite")
     def __call__(self, x): # items of any split, (n, D), in the units of the table
         "The same items in units of the training items' deviation: a float32 tensor (n, D)."
-        return ((self._read(x) - self.mean)/self.deviation).float()
+        return ((self._read(x, 2) - self.mean)/self.deviation).float()
     def back(self, x): # items (n, D), or draws (..., n, D), such as a model generates
         "The same items in the units of the table, float32: an array of an array, else a tensor."
         made = (self._read(x)*self.deviation + self.mean).float()

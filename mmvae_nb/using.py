@@ -65,6 +65,9 @@ def _given(model, data, there):
     items = len(next(iter(given.values())))
     for m, x in given.items():
         if len(x) != items: raise MmvaeError(f"{m}: got {len(x)} items, allowed: {items}")
+        if x.ndim < 2:
+            raise MmvaeError(f"{m}: got shape {tuple(x.shape)}, allowed: (items, ...), such as "
+                             f"`{m}[:, None]` of a single column")
     holes = {m: _holes(m, x, there.get(m)) for m, x in given.items()}
     for m, x in given.items():
         modality = model.specs[m].modality
@@ -100,8 +103,10 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
                     x = x.where(holes[m][part], given[m][part])
                 elif m not in out: out[m] = x.new_zeros(*copies, items, *x.shape[len(copies) + 1:])
                 out[m].index_copy_(len(copies), part, x)
-    arrays = any(not isinstance(x, torch.Tensor) for x in data.values())
-    return {m: out[m].numpy() if arrays else out[m] for m in model.names if m in out}
+    if any(not isinstance(x, torch.Tensor) for x in data.values()):
+        out = {m: (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
+               for m, x in out.items()}
+    return {m: out[m] for m in model.names if m in out}
 
 # %% ../nbs/03d_using.ipynb #be39f2bd
 class LogLikelihood(namedtuple("LogLikelihood", "nats error ess")):

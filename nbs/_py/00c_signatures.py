@@ -220,6 +220,9 @@ def as_keys(what, # how an error calls them
             names # of the modalities
            ) -> dict | None: # name -> tensor
     "Classes of items, or other keys of partners, as tensors."
+    if not isinstance(given, Mapping | None):
+        raise MmvaeError(f"{what}: got a {type(given).__name__}, allowed: a dict, name -> one whole "
+                         "number for each item")
     for n in given or {}: one_of(what, n, names)
     return given and {n: _key(f"{what} of {n}", x) for n, x in given.items()}
 
@@ -274,6 +277,22 @@ def check_keys(name, labels, pool, what="labels"):
         raise MmvaeError(f"{what} of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
                          f"allowed: ({len(pool)},) of torch.int64")
 
+def check_about(data # a `MultimodalData`
+               ):
+    "Refuse what is said of data in another form than pages and tables show it."
+    refuse = lambda what, got, allowed: MmvaeError(f"{what}: got {got!r:.60}, allowed: {allowed}")
+    names = data.class_names
+    if names is not None and (isinstance(names, str) or not all(isinstance(n, str) for n in names)
+                              or len({*names}) < len(names)):
+        raise refuse("class_names", names, "a list of texts, each once")
+    for what in ("provenance", "terms"):
+        said = getattr(data, what)
+        if not isinstance(said, Mapping) or not all(isinstance(v, str) for v in said.values()):
+            raise refuse(what, said, "a dict, name of a modality -> text")
+        for n in said: one_of(what, n, data.modalities)
+    if not isinstance(data.real, bool | np.bool_): raise refuse("real", data.real, "True, False")
+    if not isinstance(data.split_rule, str): raise refuse("split_rule", data.split_rule, "a text")
+
 def warn_of(name, kind, pool):
     "Warn of images of channels last, and of numbers far from mean 0 and deviation 1."
     if kind == "image" and pool.shape[1] > 4 and pool.shape[3] in (1, 3, 4):
@@ -284,7 +303,8 @@ def warn_of(name, kind, pool):
     some = pool[::1 + pool.numel()//10**7].flatten(0, -2).double()
     spread, most = some.std(0, correction=0), some.mean(0).abs().max()
     wide = spread.max()                                  # narrow columns beside wide ones are usual
-    if wide > 0 and not (.01 <= wide <= 100 and most <= 30*wide):
+    far = most > 30*wide if wide > 0 else most > 30
+    if far or wide > 0 and not .01 <= wide <= 100:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to {wide:.2g} "
                       f"and means up to {most:.2g}, and networks and likelihood expect a deviation "
                       "of about 1 around 0: use `Standardize`, or a likelihood with that scale",

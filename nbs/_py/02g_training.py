@@ -236,7 +236,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
         accumulate: int = 1, # batches per update and process, whose gradients are averaged
         optimiser: Callable | None = None, # (parameters, lr) -> `torch.optim.Optimizer`; Adam
         validation=None, # held-out items: `MultimodalData`, a dict batch, or an iterable of them
-        every_validation: int | None = None, # updates between looks; None: about 40 looks
+        every_validation: int | None = None, # updates between looks, in tens; None: about 40 looks
         patience: int | None = None, # looks without a new best that end it; None: never
         keep: str | None = None, # "best" or "last" weights; None: "best" with `patience`
         record: bool = False # on CUDA: record an update once, and launch it whole (lesson 02k)?

@@ -175,6 +175,9 @@ class _Modalities(Remembers, nn.Module):
         "Generate as another model does: by its decoders and its likelihoods, which are not copied."
         if not isinstance(other, _Modalities):
             raise MmvaeError(f"other: got a {type(other).__name__}, allowed: a `MultimodalVAE`")
+        of = lambda model: f"{', '.join(model.names)} with {model.latent} latent coordinates"
+        if of(other) != of(self):
+            raise MmvaeError(f"other: got a model of {of(other)}, allowed: {of(self)}")
         self.decoders, self.likelihoods = other.decoders, other.likelihoods
         self.specs = other.specs
 
@@ -193,6 +196,7 @@ class _Objective(_Modalities):
               ): # (batch, ...)
         "The parameters of a modality's likelihood."
         net = self.decoders[one_of("modality", modality, self.names)]
+        check_latents("z", z, self.latent)
         return decoded(net, z, self.latent, modality)
 
     def log_likelihoods(self, batch, z) -> dict:

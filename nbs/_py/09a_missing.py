@@ -74,6 +74,18 @@ def check_name(name):
     raise MmvaeError(f"{name}: got it as the name of a modality, allowed: any but "
                      f"{', '.join(RESERVED)}, which batches and histories have for something else")
 
+def check_index(index, # dict: name -> (batch,) indices
+                pools, # dict: name -> (n_m, ...)
+                least # -1 where an item may lack a modality, or 0
+               ):
+    "Refuse another name, unequal lengths and, on the CPU, negative numbers that would count back."
+    for m, i in index.items():
+        one_of("index", m, pools)
+        if i.device.type == "cpu" and i.numel(): in_range(f"index of {m}", int(i.min()), least)
+    sizes = {m: len(i) for m, i in index.items()}
+    if len({*sizes.values()}) > 1:
+        raise MmvaeError(f"index: got {sizes} items, allowed: the same number for all")
+
 def with_present(pools, # dict: name -> (n_m, ...) the items there are
                  index # dict: name -> (batch,) indices into them; -1: this item has none
                 ) -> dict: # name -> (batch, ...), and `PRESENT` -> (batch, modalities) bool
@@ -497,6 +509,15 @@ def labels_of(labels, # dict: name -> (n_m,) classes
         y = torch.where(lacks, labels[m][index[m]], y)
         lacks = lacks & (index[m] < 0)
     return y
+
+def moved(data, # a `MultimodalData`
+          device # where its tensors are wanted
+         ):
+    "A copy of `data` with its tensors on `device`."
+    out = copy.copy(data)
+    move = lambda d: d and {k: v.to(device) for k, v in d.items()}
+    out.pools, out.labels, out._epoch = move(data.pools), move(data.labels), (None, None)
+    return out
 
 def subset_of(data, # a `MultimodalData`
               index # dict: name -> (batch,) indices, none of them -1

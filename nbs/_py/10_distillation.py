@@ -779,6 +779,9 @@ class StudentsOverT(MultimodalVAE):
     def __init__(self, teacher, # a trained `IterativeTeacher`
                  over=(0, 1, 2, 4, 8, 16) # the values of T
                 ):
+        if not hasattr(teacher, "trajectories"):
+            raise MmvaeError(f"teacher: got a {type(teacher).__name__}, allowed: one that refines, "
+                             "such as `IterativeTeacher`")
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         for t in over: in_range("over", t, low=0, whole=True)
         if not over: raise MmvaeError("over: got none, allowed: at least one T")
