@@ -378,7 +378,7 @@ compared.astype({c: float for c in ("ahead by", "low", "high")}).round(3).fillna
 
 
 # %% [markdown]
-# TARGETS TEXT
+# From $q_4$ the students gain next to nothing, and as those targets are no better, nothing was to be expected. So this block does not say that better targets are worth nothing. Where a block has a single seed it proves nothing, but its *size* is a hint.
 #
 # There is a second witness, and it has more seeds. The *start* $q_0$ of the iterative teacher was never refined and sees one modality, on the iterative teacher's decoders (lesson 10, [why not the start](10_distillation.ipynb#why-not-the-start)). What it is ahead of the JMVAE student by is not the work of refined targets:
 
