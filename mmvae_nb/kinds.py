@@ -103,7 +103,8 @@ class StudentT(nn.Module):
         self.log_scale = nn.Parameter(torch.full((columns,), math.log(scale)))
         self.log_df = nn.Parameter(torch.full((columns,), math.log(df)))
     def _law(self, params):
-        return torch.distributions.StudentT(self.log_df.exp(), params, self.log_scale.exp())
+        return torch.distributions.StudentT(self.log_df.exp(), params, self.log_scale.exp(),
+                                            validate_args=False)      # it would wait for a card
     def log_prob(self, x, # data (batch, ..., columns)
                  params # of the same shape: the centre
                 ) -> torch.Tensor: # (batch,) nats
