@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from .core import *
 from .signatures import *
+from .states import check_weights
 from .distributions import *
 from .networks import *
 from .vae import *
@@ -133,7 +134,8 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
-    same_modalities(teacher, data)                       # before the teacher is frozen
+    needs_gradients("distill", own=False)                # all before the teacher is frozen
+    same_modalities(teacher, data); check_weights("teacher", teacher, teacher.state_dict())
     with keeping_random_state():
         seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
         seed_everything(seed, "students")

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np, torch
 from .core import *
 from .signatures import *
+from .states import check_weights
 from .data import MultimodalData
 from .distributions import *
 from .metrics import *
 from .amortization_gap import gradient_ascent
+from .vae import check_results
 
 # %% ../nbs/03c_evaluation.ipynb #0c5d7ac9
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class _Bench:
         "The posterior that `infer` gives for some modalities of a batch, slice by slice."
         starts = range(0, len(data[names[0]]), self.size)
         parts = [infer({n: data[n][i:i + self.size] for n in names}) for i in starts]
+        for q in parts: check_results(", ".join(names), q.mean)
         return type(parts[0]).cat(parts)
 
 def _features(judge, device, samples):
@@ -145,7 +148,9 @@ def _nelbo(e, q, data=None, repeats=4):
     "Negative ELBO of each item, with the same noise for every posterior."
     g = generator(e.seed, "elbo", device=e.device)
     data = e.part if data is None else data
-    return -torch.stack([e.model.elbo(data, q, g) for _ in range(repeats)]).mean(0)
+    found = -torch.stack([e.model.elbo(data, q, g) for _ in range(repeats)]).mean(0)
+    check_results(", ".join(data), found)
+    return found
 
 # %% ../nbs/03c_evaluation.ipynb #48b313b3
 def _given_sets(names, pairs=True):
@@ -327,6 +332,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
         raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
                          "`features` and `scores`")
     for data in (train, test, validation): same_modalities(model, data)
+    check_weights("model", model, model.state_dict())
     with keeping_random_state(), _at_rest(model):
         seed = in_range("seed", seed, 0, whole=True)
         seed_everything(seed, "evaluation")      # for models whose own inference draws

@@ -102,14 +102,16 @@ class StudentT(nn.Module):
         self.scale, self.df = in_range("scale", scale, low=1e-6), in_range("df", df, low=1e-6)
         self.log_scale = nn.Parameter(torch.full((columns,), math.log(scale)))
         self.log_df = nn.Parameter(torch.full((columns,), math.log(df)))
-    def _law(self, params):
-        return torch.distributions.StudentT(self.log_df.exp(), params, self.log_scale.exp())
     def log_prob(self, x, # data (batch, ..., columns)
                  params # of the same shape: the centre
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over all but the batch axis."
-        x = _columns(x, params, self.columns)
-        return self._law(params).log_prob(x).flatten(1).sum(1)
+        x = _columns(x, params, self.columns)        # torch's own law would stumble over weights
+        df, scale = (v.exp().expand(params.shape) for v in (self.log_df, self.log_scale))  # of nan
+        constant = (scale.log() + 0.5*df.log() + 0.5*math.log(math.pi) + torch.lgamma(0.5*df)
+                    - torch.lgamma(0.5*(df + 1)))
+        tail = torch.log1p(((x - params)/scale)**2/df)
+        return (-0.5*(df + 1)*tail - constant).flatten(1).sum(1)
     def mean(self, params):
         "The centre, (batch, ...)."
         return params

@@ -55,6 +55,7 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
     if not isinstance(batch, Mapping) or not batch:
         raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, "
                          "name -> tensor (batch, ...)")
+    for n, x in batch.items(): dense(n, x)
     if PRESENT not in batch:
         first = next(iter(batch.values()))
         return [(torch.arange(len(first), device=first.device), batch)]

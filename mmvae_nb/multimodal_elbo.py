@@ -139,7 +139,9 @@ class _Draws(_Subsets):
             raise MmvaeError(f"{name}: its {type(spec.likelihood).__name__} has no `sample`, "
                              "allowed for sample='x': a likelihood with one")
         params, items = self.decode(flat, name), flat.shape[0]
+        check_results(name, params, minus=True)           # a token is a number, whatever it is from
         x = spec.sample(params, items, generator) if draw else spec.mean(params, items)
+        check_results(name, x)
         return x.unflatten(0, z.shape[:-1]) if z.ndim > 2 else x
 
 # %% ../nbs/03_multimodal_elbo.ipynb #e1af902c

@@ -12,6 +12,7 @@ import torch
 from collections.abc import Callable, Mapping
 import numpy as np
 from .core import *
+from .missing import dense
 
 # %% ../nbs/00c_signatures.ipynb #7e510b5e
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text",
@@ -98,11 +99,17 @@ def check_fields(made # a dataclass
     _check(_hints_of(type(made)), vars(made))
 
 # %% ../nbs/00c_signatures.ipynb #c032c4f3
-def needs_gradients(what):
+def needs_gradients(what, # is called
+                    own=True # does it switch gradients on itself, so that `torch.no_grad` may be?
+                   ):
     "Refuse to begin under `torch.inference_mode`, where nothing can be differentiated."
     if torch.is_inference_mode_enabled():
-        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: torch.no_grad, "
-                         "or neither, as it takes gradients of its own")
+        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: "
+                         f"{'torch.no_grad, or neither' if own else 'neither it nor torch.no_grad'}"
+                         ", as it takes gradients of its own")
+    if not own and not torch.is_grad_enabled():
+        raise MmvaeError(f"{what}: got called under torch.no_grad, allowed: outside of it, as it "
+                         "learns from gradients")
 
 # %% ../nbs/00c_signatures.ipynb #8a447f12
 def one_index(tables # dict: name -> anything, or a dict; only what has an index is looked at
@@ -177,6 +184,7 @@ def check_item(modality # a `Modality`
 
 def check_keys(name, labels, pool, what="labels"):
     "Refuse labels, or other keys of partners, that are not one whole number for each item."
+    dense(f"{what} of {name}", labels)
     if labels.dtype != torch.int64 or labels.shape != (len(pool),):
         raise MmvaeError(f"{what} of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
                          f"allowed: ({len(pool)},) of torch.int64")

@@ -70,6 +70,7 @@ def fit(model: torch.nn.Module, # a module: model(batch) -> Loss(total, parts)
        ) -> pd.DataFrame: # update, total and the parts of the loss, one row per 10 updates
     """Train `model` in place; resumes from `checkpoint` if there is one. If items of a loader lack
     modalities, its batches say so by `present`: a column for each other key, in their order."""
+    needs_gradients("fit", own=False)
     data, checkpoint = _numbered(data, model), _folder(checkpoint)
     how = _checked(model, data, updates, epochs, batch_size=batch_size, lr=lr, seed=seed,
                    precision=resolve_precision(precision, device), schedule=schedule, clip=clip,
@@ -147,16 +148,6 @@ def _adam(parameters, lr):
     can = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
     return torch.optim.Adam(parameters, lr, fused=can)
 
-def _made(optimiser, parameters, lr):
-    "What a function of parameters and rate gives, if it is an optimiser."
-    try: made = optimiser(parameters, lr)
-    except TypeError as e:
-        raise MmvaeError(f"optimiser: got {optimiser!r:.60} ({str(e).splitlines()[0]:.60}), "
-                         "allowed: a function of the parameters and lr") from e
-    if isinstance(made, torch.optim.Optimizer): return made
-    raise MmvaeError(f"optimiser: got a function that gives a {type(made).__name__}, "
-                     "allowed: one that gives a torch.optim.Optimizer")
-
 def _name(optimiser):
     "An optimiser and its options as text, for a checkpoint to compare."
     options = {k: v for k, v in optimiser.defaults.items() if k != "lr" and v}
@@ -191,7 +182,7 @@ class _Updater:
         self.how, self.accelerator, self.folder = how, accelerator, folder
         model.to(memory_format=torch.channels_last)
         trained = [p for p in model.parameters() if p.requires_grad]
-        made = _made(optimiser or _adam, trained, how["lr"])
+        made = optimiser_of(optimiser or _adam, trained, how["lr"])
         self.name = _name(made) if optimiser else None
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(made, factor)

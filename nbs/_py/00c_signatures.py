@@ -25,6 +25,7 @@ import torch
 from collections.abc import Callable, Mapping
 import numpy as np
 from mmvae_nb.core import *
+from mmvae_nb.missing import dense
 
 # %% [markdown]
 # ## Far from home
@@ -174,15 +175,21 @@ assert outer("x", latent=3) == 3
 # %% [markdown]
 # ## What some calls need
 #
-# Refinement differentiates inside, also when the caller asks for no gradient. Under `torch.inference_mode` that is impossible, so it is said before anything else.
+# Refinement differentiates inside, also when the caller asks for no gradient. Under `torch.inference_mode` that is impossible, so it is said before anything else. A training takes the gradients as they are switched, so `torch.no_grad` is refused there, too.
 
 # %%
 #| exports
-def needs_gradients(what):
+def needs_gradients(what, # is called
+                    own=True # does it switch gradients on itself, so that `torch.no_grad` may be?
+                   ):
     "Refuse to begin under `torch.inference_mode`, where nothing can be differentiated."
     if torch.is_inference_mode_enabled():
-        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: torch.no_grad, "
-                         "or neither, as it takes gradients of its own")
+        raise MmvaeError(f"{what}: got called under torch.inference_mode, allowed: "
+                         f"{'torch.no_grad, or neither' if own else 'neither it nor torch.no_grad'}"
+                         ", as it takes gradients of its own")
+    if not own and not torch.is_grad_enabled():
+        raise MmvaeError(f"{what}: got called under torch.no_grad, allowed: outside of it, as it "
+                         "learns from gradients")
 
 
 # %%
@@ -273,6 +280,7 @@ def check_item(modality # a `Modality`
 
 def check_keys(name, labels, pool, what="labels"):
     "Refuse labels, or other keys of partners, that are not one whole number for each item."
+    dense(f"{what} of {name}", labels)
     if labels.dtype != torch.int64 or labels.shape != (len(pool),):
         raise MmvaeError(f"{what} of {name}: got {tuple(labels.shape)} of {labels.dtype}, "
                          f"allowed: ({len(pool)},) of torch.int64")

@@ -23,6 +23,7 @@
 
 # %%
 #| export
+import math
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +33,7 @@ from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
 from mmvae_nb.kinds import as_kind, check_type, given_to
-from mmvae_nb.missing import check_finite
+from mmvae_nb.missing import check_finite, dense, is_traced
 from mmvae_nb.networks import *
 
 # %%
@@ -290,8 +291,20 @@ def check_items(batch, # dict: name -> what should be a tensor of items
         look = not model.training and x.device.type == "cpu" and x.is_floating_point()
         if look: check_finite(n, x)
 
+def check_results(name, # of the modality
+                  x, # what a model made of its input
+                  minus=False # may there be minus infinity, as a logit of what can't be?
+                 ):
+    "Refuse results that are no numbers, where to look costs no wait: on the CPU."
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point(): return
+    if x.device.type != "cpu" or is_traced(): return
+    fine = x < math.inf if minus else x.isfinite()
+    if fine.all(): return
+    raise MmvaeError(f"{name}: got {x[~fine][0].item():g} from the model, allowed: finite numbers "
+                     "(its weights, or the values that it is given, are too large or no numbers)")
+
 def _check_shape(name, x, modality):
-    if not isinstance(x, torch.Tensor):
+    if not isinstance(dense(name, x), torch.Tensor):
         missing = "nothing: what is missing is an absent key" if x is None else \
             "a tensor (`torch.as_tensor`)"
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
@@ -423,7 +436,8 @@ class _TwoNetworks(Remembers, nn.Module):
         elif n is not None:
             raise MmvaeError(f"n: got {n} for latents, allowed: None, as they are drawn already")
         check_latents("z", z, self.latent)
-        x = self.spec.mean(self._decoded(z.flatten(0, -2)), z.shape[:-1].numel())
+        check_results(self.name, params := self._decoded(z.flatten(0, -2)), minus=True)
+        check_results(self.name, x := self.spec.mean(params, z.shape[:-1].numel()))
         return as_given({self.name: x.unflatten(0, z.shape[:-1])}, given)
 
 

@@ -129,13 +129,13 @@ class ModalitySpec:
         "log p(x | params) of each item; `MmvaeError` if the likelihood returns anything else."
         try: logs = self.likelihood.log_prob(as_float(x) if x.dtype == torch.uint8 else x, params)
         except MmvaeError as e: raise MmvaeError(f"{self.called}: {e}") from e
-        if not isinstance(logs, torch.Tensor) or logs.shape != x.shape[:1]:
-            if isinstance(logs, torch.Tensor): got = _shown(logs)
-            else: got = f"a {type(logs).__name__}"
-            raise MmvaeError(f"{self.called}: log_prob of {type(self.likelihood).__name__} "
-                             f"returned {got} for {_shown(x)}, allowed: (batch,), summed "
-                             "over all but the first axis")
-        return logs
+        if isinstance(logs, torch.Tensor):
+            if logs.shape == x.shape[:1] and logs.is_floating_point(): return logs
+            got = f"{_shown(logs)} of {logs.dtype}"
+        else: got = f"a {type(logs).__name__}"
+        raise MmvaeError(f"{self.called}: log_prob of {type(self.likelihood).__name__} "
+                         f"returned {got} for {_shown(x)}, allowed: (batch,) of floats, summed "
+                         "over all but the first axis")
 
     def mean(self, params, # what the decoder made of z
              items # how many z there were
@@ -553,7 +553,7 @@ def _features(trunk, x, width, name):
         why = str(e).strip().splitlines() or [type(e).__name__]
         got = f"{_shown(x)} of {getattr(x, 'dtype', 'no type')}"
         raise MmvaeError(f"{name}: got {got}, allowed: what its encoder takes ({why[0]})") from e
-    if out.ndim == 2 and out.shape[1] == width: return out
+    if getattr(out, "shape", ()) == (x.shape[0], width): return out
     raise MmvaeError(f"{name}: its encoder returned {_shown(out)} for {_shown(x)}, allowed: "
                      f"(batch, {width}), as `features` of its spec says")
 

@@ -21,7 +21,7 @@
 
 # %%
 #| export
-import contextlib, math, time, warnings
+import contextlib, inspect, math, time, warnings
 from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import torch
@@ -95,6 +95,57 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for i, row in enumerate(rows): warn_of_parts(row, rows[:i])
 assert [str(w.message) for w in said] == ["loss: its part kl is inf at update 1, while the total is finite"]
+
+
+# %% [markdown]
+# ## An optimiser of one's own
+#
+# `fit` takes a function that makes an optimiser. Nothing in torch says whether that optimiser moves what is to be trained: over other parameters its steps are
+# silent, and the loss of a model that stands still looks like one that learns slowly. So the parameters in its groups are compared with those to be trained. A part of them is a legitimate
+# wish, and then the rest says so itself, by `requires_grad`. An optimiser whose step asks for the loss again, as LBFGS does, has no place in a loop that computes it once.
+
+# %%
+#| exports
+def optimiser_of(make, # function: (parameters, lr) -> optimiser
+                 parameters, # list of those to be trained
+                 lr # peak learning rate
+                ) -> torch.optim.Optimizer:
+    "What a function of parameters and rate gives, if it is an optimiser of these."
+    try: made = make(parameters, lr)
+    except (TypeError, ValueError) as e:
+        why = " ".join(str(e).split()) or type(e).__name__
+        raise MmvaeError(f"optimiser: got {make!r:.60} ({why:.60}), allowed: a function of the "
+                         "parameters and lr") from e
+    if not isinstance(made, torch.optim.Optimizer):
+        raise MmvaeError(f"optimiser: got a function that gives a {type(made).__name__}, "
+                         "allowed: one that gives a torch.optim.Optimizer")
+    _check_step(made)
+    own, named = {id(p) for p in parameters}, [p for g in made.param_groups for p in g["params"]]
+    others = sum(p.requires_grad and id(p) not in own for p in named)
+    lacks = {id(p) for p in parameters if p.requires_grad} - {id(p) for p in named}
+    if not others and not lacks: return made
+    got = f"{others} tensors that are not trained" if others else \
+        f"{len(parameters) - len(lacks)} of {len(parameters)} tensors to be trained"
+    raise MmvaeError(f"optimiser: got one over {got}, allowed: one over all {len(parameters)} "
+                     "that it is given (what is to stay as it is: `p.requires_grad_(False)`, "
+                     "before `fit`)")
+
+def _check_step(optimiser):
+    "Refuse a step that needs the loss as a function, or gradients of another kind."
+    name, step = type(optimiser).__name__, inspect.signature(optimiser.step).parameters.values()
+    needs = [p.name for p in step if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if not needs and not isinstance(optimiser, torch.optim.SparseAdam): return
+    raise MmvaeError(f"optimiser: got {name}, whose step needs {needs[0] if needs else 'sparse'}"
+                     f"{'' if needs else ' gradients'}, allowed: one with a plain `step()` "
+                     "(AdamW, SGD, ...)")
+
+
+# %%
+weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+part, adam = lambda p, lr: torch.optim.SGD(p[:1], lr), torch.optim.Adam
+for make in (adam, part, torch.optim.LBFGS, lambda p, lr: adam([torch.nn.Parameter(torch.ones(1))], lr)):
+    try: print(type(optimiser_of(make, weights, .1)).__name__)
+    except MmvaeError as e: print(e)
 
 
 # %% [markdown]

@@ -34,7 +34,7 @@ from mmvae_nb.kinds import as_kind, check_values
 from mmvae_nb.missing import plain_tensor
 from mmvae_nb.multimodal_elbo import MultimodalVAE
 from mmvae_nb.networks import MOST_DRAWS
-from mmvae_nb.vae import path_kl
+from mmvae_nb.vae import check_results, path_kl
 
 # %%
 from dataclasses import replace
@@ -254,6 +254,14 @@ def log_joint(model, # a `MultimodalVAE`
         return sum(model.log_likelihoods(x, z).values()) + prior
     return log_p
 
+def _check_finite(model, batch, results):
+    "Refuse results that are no numbers, in the name of the modality that z = 0 can't explain."
+    if all(v.isfinite().all() for v in results): return
+    z = torch.zeros(len(next(iter(batch.values()))), model.latent, device=results[0].device)
+    with torch.no_grad(): logs = model.log_likelihoods(batch, z)
+    bad = [n for n, v in logs.items() if not v.isfinite().all()] or list(batch)
+    for v in results: check_results(", ".join(bad), v.cpu())
+
 def _start(model, batch):
     "What the model infers, where it can; else the prior."
     first, whole = next(iter(batch.values())), len(batch) == len(model.names)
@@ -309,6 +317,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
                    batch_size: int = 100 # items at once
                   ) -> LogLikelihood:
     "Estimate log p(target), or log p(target | given) by eq. (1), in nats per item, unweighted."
+    needs_gradients("log_likelihood")
     one_of("method", method, ["importance", "ais"])
     if samples is None: samples = {"importance": 1000, "ais": 16}[method]
     in_range("samples", samples, low=2, high=10**6, whole=True)
@@ -329,6 +338,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     parts = parts or [[torch.zeros(3, 0)]*len(sets)]
     nats, error, ess = (torch.stack([torch.cat(p, -1) for p in zip(*parts)])).unbind(1)
     found = LogLikelihood(nats[0] - nats[1:].sum(0), error.square().sum(0).sqrt(), ess.amin(0))
+    _check_finite(model, sets[0], found)
     arrays = any(not isinstance(x, torch.Tensor) for x in target.values())
     return LogLikelihood(*(v.cpu().numpy() for v in found)) if arrays else found
 
@@ -407,12 +417,15 @@ def refined(model: MultimodalVAE, # a `MultimodalVAE`
             seed: int = 0 # of the noise
            ) -> DiagonalGaussian:
     "The best Gaussian for the (weighted) ELBO of what is given: it explains that, not the rest."
+    needs_gradients("refined")
     in_range("steps", steps, low=0, high=MOST_STEPS, whole=True)
     batch = model.at_home(batch); model.check(batch)
     with keeping_random_state():
         seed_everything(in_range("seed", seed, 0, whole=True), "refined")
-        return gradient_ascent(lambda q: model.elbo(batch, q, path=True), _start(model, batch),
-                               steps)
+        q = gradient_ascent(lambda q: model.elbo(batch, q, path=True), _start(model, batch),
+                            steps)
+    _check_finite(model, batch, (q.mean, q.logvar))
+    return q
 
 
 # %% [markdown]

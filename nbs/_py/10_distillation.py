@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
+from mmvae_nb.states import check_weights
 from mmvae_nb.distributions import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -389,7 +390,8 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
             **fit_options # passed to `fit`
            ) -> Students:
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
-    same_modalities(teacher, data)                       # before the teacher is frozen
+    needs_gradients("distill", own=False)                # all before the teacher is frozen
+    same_modalities(teacher, data); check_weights("teacher", teacher, teacher.state_dict())
     with keeping_random_state():
         seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
         seed_everything(seed, "students")
