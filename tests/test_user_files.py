@@ -106,7 +106,8 @@ RUN = {"dataset": "mnist_svhn_text", "method": "mopoe", "seed": 0, "data": "rend
 @pytest.mark.parametrize("found, words", [
     ([], "got []"), (3, "got 3"), (None, "got None"), ("rows", "got 'rows'"), ({}, "got no dataset"),
     ({**RUN, "rows": None}, "got rows None"), ({**RUN, "rows": {"a": 1}}, "got rows {'a': 1}"),
-    ({**RUN, "rows": [ROW, 3]}, "got 3 in row 1"), ({**RUN, "rows": [{**ROW, "value": "much"}]}, "got value 'much' in row 0"),
+    ({**RUN, "rows": [ROW, 3]}, "got 3 in row 1"),
+    ({**RUN, "rows": [{**ROW, "value": "much"}]}, "got value 'much' in row 0"),
     ({**RUN, "rows": [{**ROW, "value": None}]}, "got value None in row 0"), ({**RUN, "device": 3}, "got device 3"),
     ({**RUN, "rows": [{**ROW, "n": 2.5}]}, "got n 2.5 in row 0"), ({**RUN, "seed": [1]}, "got seed [1]"),
     ({**RUN, "rows": [{**ROW, "floor": "low"}]}, "got floor 'low' in row 0"),

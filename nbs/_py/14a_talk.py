@@ -92,11 +92,11 @@ _about = {"dataset": str, "method": str, "seed": int, "data": str, "device": str
 _row = {"metric": str, "condition": str, "value": (int, float), "n": int}
 _more = {"floor": (int, float), "features": str}         # what a row may have
 
-def _other(found, wanted, more={}): # -> text, or None
+def _other(found, wanted, more=()): # -> text, or None
     "What makes JSON another than that wanted."
     if not isinstance(found, dict): return f"{found!r:.40}"
     right = lambda v, kind: isinstance(v, kind) and not isinstance(v, bool)
-    for n, kind in {**wanted, **{n: k for n, k in more.items() if n in found}}.items():
+    for n, kind in {**wanted, **{n: _more[n] for n in more if n in found}}.items():
         if n not in found: return f"no {n}"
         if not right(found[n], kind): return f"{n} {found[n]!r:.40}"
 
