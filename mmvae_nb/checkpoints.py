@@ -237,12 +237,12 @@ def load_weights(model, path):
 
 def _read_weights(path):
     "The tensors of a weight file, and what its header says of them."
+    check_file(path, "a weight file, as `save_weights` writes it")
     try:
         with safe_open(path, "pt") as f:
             said = f.metadata() or {}
             about = json.loads(said.get("mmvae_nb_weights") or said.get("mmvae_nb") or "{}")
             state = {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError as e: raise MmvaeError(f"{path}: no such file") from e
     except Exception as e: raise MmvaeError(f"{path}: not a weight file ({e})") from e
     if about and digest(state) != about.get("weights"):
         raise MmvaeError(f"{path}: damaged, the weights are not those that were saved")
@@ -319,13 +319,13 @@ def save(model, # a `VAE` or `MultimodalVAE`
                       "what `__main__` defines): open it by `load(path, specs=...)`", stacklevel=3)
 
 def _of_model(model, data, specs):
-    "The modalities of some data that are the model's; `MmvaeError` if none is, or one differs."
+    "The modalities of some data that are the model's; `MmvaeError` if one lacks, or differs."
     if not data: return {}
+    if not set(specs) <= set(data.modalities):
+        raise MmvaeError(f"data: got {', '.join(data.modalities)}, allowed: data with all "
+                         f"modalities of the model, {', '.join(specs)}")
     same_modalities(model, data)
-    of = {n: better_known(model, n, m) for n, m in data.modalities.items() if n in specs}
-    if of: return of
-    raise MmvaeError(f"data: got {', '.join(data.modalities)}, allowed: data with a modality of "
-                     f"the model, {', '.join(specs)}")
+    return {n: better_known(model, n, data.modalities[n]) for n in specs}
 
 def _weights(model):
     "The weights to save, without those of a `teacher`."
@@ -339,13 +339,11 @@ def describe(path # of a file that `save` wrote
 
 def _opened(path):
     "Header and weights of a saved model; `MmvaeError` if it is none, or damaged."
+    check_file(path, "one that `save` wrote")
     try:
         with safe_open(path, "pt") as f:
             header = json.loads((f.metadata() or {}).get("mmvae_nb", "{}"))
             state = {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError as e:
-        raise MmvaeError(f"path: got {str(path)!r} (no such file), allowed: one that `save` "
-                         "wrote") from e
     except (OSError, ValueError, SafetensorError) as e:
         raise MmvaeError(f"{path}: damaged, or no saved model ({str(e)[:80]})") from e
     if not header:
@@ -395,9 +393,10 @@ def _read_spec(path, spec, trusted):
         w, what = spec[key], "likelihood" if key == "likelihood" else "networks"
         f = _found(path, w["call"], what, trusted)
         return functools.partial(f, *_tuples(w["args"]), **_tuples(w["named"]))
-    m = spec["modality"] and Modality(**_tuples(spec["modality"]))
     return ModalitySpec(call("encoder"), spec["features"], call("decoder"), call("likelihood")(),
-                        spec["weight"], spec["hidden"], m)
+                        spec["weight"], spec["hidden"], _modality(spec))
+
+def _modality(spec): return spec["modality"] and Modality(**_tuples(spec["modality"]))
 
 # %% ../nbs/02h_checkpoints.ipynb #512a9eb2
 @checked
@@ -431,6 +430,7 @@ def _arguments(path, header, given, trusted):
         raise MmvaeError(f"specs: got none for {', '.join(lacking)}, whose networks or "
                          f"likelihood {path} can't name, allowed: `load(path, specs=...)` with "
                          "those it was made with")
+    given = same_specs({n: _modality(s) for n, s in specs.items()}, given)
     specs = {n: given.get(n) or _read_spec(path, s, trusted) for n, s in specs.items()}
     one = "spec" in inspect.signature(_found(path, header["class"], "class", trusted)).parameters
     return {**arguments, "spec": specs[arguments["name"]]} if one else {**arguments, "specs": specs}

@@ -59,17 +59,17 @@ def atomic_path(path # the file's final path; its folder is made if need be
                ):
     "Give a temporary path beside `path`; move it to `path` on success, delete it on failure."
     given, path = path, Path(path)
-    if not path.name: raise MmvaeError(f"path: got {str(given)!r}, allowed: the name of a file")
+    if not path.name or os.path.exists(path) and not os.path.isfile(path):   # /dev/null stays one
+        raise MmvaeError(f"path: got {str(given)!r}, allowed: the name of a file (no folder, "
+                         "device or pipe)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-{os.getpid()}-",
-                                       suffix=path.suffix)
+        handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:20]}-{os.getpid()}-",
+                                       suffix=path.suffix[:20])
     except OSError as e: raise unwritable(path.parent, e) from e
-    os.close(handle)
     try:
-        yield Path(tmp)
-        os.chmod(tmp, 0o644)
-        os.replace(tmp, path)
+        os.close(handle); yield Path(tmp)
+        os.chmod(tmp, 0o644); os.replace(tmp, path)
     except OSError as e:                       # others, of files that are read, are not ours
         if e.errno in _no_room or e.filename == tmp: raise unwritable(path, e) from e
         raise

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['checked', 'check_fields', 'needs_gradients', 'one_index', 'as_keys', 'check_key', 'check_column', 'check_item',
-           'check_keys', 'check_about', 'warn_of', 'same_modalities', 'better_known', 'tokens_of', 'string_of']
+           'check_keys', 'check_about', 'warn_of', 'same_modalities', 'better_known', 'same_specs', 'tokens_of',
+           'string_of']
 
 # %% ../nbs/00c_signatures.ipynb #f1429db1
-import difflib, functools, inspect, numbers, types, typing, warnings
+import dataclasses, difflib, functools, inspect, numbers, types, typing, warnings
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -263,6 +264,17 @@ def better_known(model, # as `same_modalities` takes it, or one whose networks a
     tokens = own and tuple(own.vocabulary or ())
     named = own and _guessed(tokens) and len(tokens) == len(given.vocabulary or ())
     return given if own is None or named else own
+
+def same_specs(kept, # dict: name -> `Modality` or None, as a file says it
+               given # dict: name -> `ModalitySpec`, to use in its place
+              ) -> dict: # name -> `ModalitySpec`, with the file's names of tokens where it has none
+    "Refuse specs of another shape, or of tokens that mean others, than a model was saved with."
+    wrap = types.SimpleNamespace
+    file = wrap(specs={n: wrap(modality=m) for n, m in kept.items()})
+    mine = {n: m for n, s in given.items() if (m := getattr(s, "modality", None)) is not None}
+    same_modalities(file, wrap(modalities=mine), " of specs")
+    better = {n: better_known(wrap(specs=given), n, kept[n]) for n in given if kept[n] is not None}
+    return given | {n: dataclasses.replace(given[n], modality=m) for n, m in better.items()}
 
 # %% ../nbs/00c_signatures.ipynb #6106894e
 def tokens_of(modality, # a `Modality` of text or categories

@@ -223,7 +223,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(error, tmp_path, monkeypatc
 
 def test_a_folder_in_the_way_is_one_line(tmp_path):
     (tmp_path/"w").mkdir(); (tmp_path/"w"/"x").touch()
-    refused(lambda: save_weights(jvae(), tmp_path/"w"), f"{tmp_path/'w'}: can't be written to")
+    refused(lambda: save_weights(jvae(), tmp_path/"w"), f"path: got '{tmp_path/'w'}', allowed", "no folder")
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 def test_what_a_killed_process_left_is_swept_and_no_more(tmp_path):

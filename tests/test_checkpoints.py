@@ -236,7 +236,7 @@ def path(tmp_path):
     return tmp_path/"m.safetensors"
 
 @pytest.mark.parametrize("damage, words", [
-    ("missing", "no such file"), ("empty", "damaged"), ("half", "damaged"), ("text", "damaged"), ("folder", "damaged"),
+    ("missing", "no such file"), ("empty", "damaged"), ("half", "damaged"), ("text", "damaged"), ("folder", "a folder"),
     ("a weight", "the weights are not those"), ("weights only", "weights without a recipe"),
     ("schema", "got schema 99")])
 def test_a_damaged_file_gets_one_line(damage, words, path):
@@ -248,7 +248,8 @@ def test_a_damaged_file_gets_one_line(damage, words, path):
     elif damage == "schema": rewrite(path, lambda h: h.update(schema=99))
     else: path.write_bytes({"empty": b"", "half": whole[:len(whole)//2], "text": b"not a model at all"}[damage])
     with pytest.raises(MmvaeError) as e: load(path)
-    assert one_line(e).startswith(f"path: got '{path}'" if damage == "missing" else str(path)) and words in str(e.value)
+    starts = f"path: got {str(path)!r}" if damage in ("missing", "folder") else str(path)
+    assert one_line(e).startswith(starts) and words in str(e.value)
 
 @pytest.mark.parametrize("change, words", [
     (lambda h: h["arguments"].update(latent=5), "weights of another model"),

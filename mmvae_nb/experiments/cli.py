@@ -33,7 +33,7 @@ def _which(p):
     from mmvae_nb.experiments.table import DATASETS, SCALES
     p.add_argument("--scale", default="quick", help=", ".join(SCALES))
     p.add_argument("--dataset", default="mnist_svhn_text", help=", ".join(DATASETS))
-    p.add_argument("--results", default=os.environ.get("MMVAE_RESULTS", "results"),
+    p.add_argument("--results", default=os.environ.get("MMVAE_RESULTS") or "results",
                    help="folder above the scales")
 
 def _graph(p):
@@ -42,11 +42,17 @@ def _graph(p):
     _which(p)
     p.add_argument("--part", default="all", help=", ".join([*REPORTS, "all"]))
     p.add_argument("--seeds", type=int, help="how many; the scale's number by default")
-    p.add_argument("--methods", default="", help="comma-separated; no report then")
+    p.add_argument("--methods", help="comma-separated; no report then")
     p.add_argument("--device", help="auto, cpu, cuda, cuda:N, mps")
     p.add_argument("--measured", help="kept: don't train again what has its metrics")
 
 # %% ../../nbs/14f_command_line.ipynb #d35de93e
+def _check_words(a):
+    "Refuse an empty word, as a variable of a shell that is not set gives it: it says nothing."
+    for name, value in vars(a).items():
+        if value == "":
+            raise MmvaeError(f"{name}: got '', allowed: a word that says which, or to leave it out")
+
 def _data_parser(commands):
     p = commands.add_parser("data", help="list the data found")
     p.add_argument("--download", action="store_true", help="fetch the official files first")
@@ -97,7 +103,7 @@ def _options(a):
     o = Options.read(vars(a))
     scale_of(o.scale, o.dataset)
     one_of("part", o.part, [*parts_of(o.dataset), "all"])
-    for m in o.methods: one_of("methods", m, METHODS)
+    if a.methods is not None: _listed("methods", a.methods, METHODS)
     if o.seeds is not None: in_range("seeds", o.seeds, low=1, whole=True)
     one_of("measured", o.measured, [None, "kept"])
     return vars(o)
@@ -195,6 +201,7 @@ def main(argv=None # words of the command line; the process's own by default
     try:
         with ending_when_terminated():
             a = _parser().parse_args(argv)
+            _check_words(a)
             a.run(a)
         return 0
     except MmvaeError as e:

@@ -47,6 +47,29 @@ _columns = ["slide", "dataset", "metric", "condition", "method", "talk_value", "
             "n_seeds", "data", "n", "device", "floor", "features"]
 _key = _columns[1:5]                                     # what a row is about
 
+_about = {"dataset": str, "method": str, "seed": int, "data": str, "device": str, "rows": list}
+_row = {"metric": str, "condition": str, "value": (int, float), "n": int}
+_more = {"floor": (int, float), "features": str}         # what a row may have
+
+def _other(found, wanted, more=()): # -> text, or None
+    "What makes JSON another than that wanted."
+    if not isinstance(found, dict): return f"{found!r:.40}"
+    right = lambda v, kind: isinstance(v, kind) and not isinstance(v, bool)
+    for n, kind in {**wanted, **{n: _more[n] for n in more if n in found}}.items():
+        if n not in found: return f"no {n}"
+        if not right(found[n], kind): return f"{n} {found[n]!r:.40}"
+
+def _record(path):
+    "What an evaluation left; `MmvaeError` for JSON of another form."
+    run = read_json(path)
+    wrong = _other(run, _about)
+    if not wrong:
+        rows = enumerate(run["rows"])
+        wrong = next((f"{w} in row {i}" for i, r in rows if (w := _other(r, _row, _more))), None)
+    if not wrong: return run
+    raise MmvaeError(f"{path}: got {wrong}, allowed: the record of an evaluation "
+                     "(delete it, and `mmvae reproduce` makes it anew)")
+
 def metric_rows(results # results folder of a scale, such as "results/quick"
                ): # -> DataFrame: dataset, metric, condition, method, seed, value, n, ...
     "Every number of every evaluation found, a row for each seed; `MmvaeError` without the folder."
@@ -56,7 +79,7 @@ def metric_rows(results # results folder of a scale, such as "results/quick"
                          "results (they are in the repository: clone it, run in its folder nbs)")
     found = []
     for path in sorted((Path(results)/"runs").glob("*-metrics.json")):
-        run = read_json(path)
+        run = _record(path)
         about = {k: run[k] for k in ("dataset", "method", "seed", "data", "device")}
         found += [{**about, **row} for row in run["rows"]]
     columns = [*_key, "seed", "data", "device", "value", "n", "floor", "features"]

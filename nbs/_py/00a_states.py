@@ -21,7 +21,7 @@
 
 # %%
 #| export
-import contextlib, json
+import contextlib, json, os
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from mmvae_nb.core import *
 
 # %%
-import os, pickle, random, tempfile
+import pickle, random, tempfile
 from pathlib import Path
 
 
@@ -110,6 +110,17 @@ def numbers_to(path):
     try:
         with atomic_path(path) as tmp: yield tmp
     except SafetensorError as e: raise unwritable(path, str(e)[:80]) from e
+
+def check_file(path, # anything
+               allowed # what an error says it should be
+              ):
+    "Refuse what is no file: nothing, a folder, or a pipe, whose reader would wait forever."
+    if not isinstance(path, (str, os.PathLike)):
+        raise MmvaeError(f"path: got {path!r:.60}, allowed: {allowed}")
+    if os.path.isfile(path): return
+    what = "a folder" if os.path.isdir(path) else "a device or pipe" if os.path.exists(path) else \
+           "no such file"
+    raise MmvaeError(f"path: got {str(path)!r} ({what}), allowed: {allowed}")
 
 def each_tensor_once(state # dict: name -> tensor
                     ) -> dict:
