@@ -32,7 +32,8 @@ def test_tensors_beside_arrays_come_back_as_arrays(a):
 
 # ---- models that speak as others
 
-@pytest.mark.parametrize("other", [lambda: model(latent=3), lambda: model(TensorData({"a": A}))], ids=["latent", "names"])
+@pytest.mark.parametrize("other", [lambda: model(latent=3), lambda: model(TensorData({"a": A}))],
+                         ids=["latent", "names"])
 def test_a_model_of_other_modalities_is_no_voice(other):
     refused(lambda: model().speak_as(other()), "a, k with 2 latent", starts="other: got a model of")
 
