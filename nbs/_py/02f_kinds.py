@@ -157,8 +157,8 @@ class StudentT(nn.Module):
                  params # of the same shape: the centre
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over all but the batch axis."
-        x = _columns(x, params, self.columns)        # torch's own law would stumble over weights
-        df, scale = (v.exp().expand(params.shape) for v in (self.log_df, self.log_scale))  # of nan
+        x = _columns(x, params, self.columns)         # torch's own law raises for weights of nan
+        df, scale = (v.exp().expand(params.shape) for v in (self.log_df, self.log_scale))
         constant = (scale.log() + 0.5*df.log() + 0.5*math.log(math.pi) + torch.lgamma(0.5*df)
                     - torch.lgamma(0.5*(df + 1)))
         tail = torch.log1p(((x - params)/scale)**2/df)
