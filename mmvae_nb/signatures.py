@@ -133,8 +133,8 @@ def as_keys(what, # how an error calls them
            ) -> dict | None: # name -> tensor
     "Classes of items, or other keys of partners, as tensors."
     if not isinstance(given, Mapping | None):
-        raise MmvaeError(f"{what}: got a {type(given).__name__}, allowed: a dict, name -> one whole "
-                         "number for each item")
+        raise MmvaeError(f"{what}: got a {type(given).__name__}, allowed: a dict, "
+                         "name -> one whole number for each item")
     for n in given or {}: one_of(what, n, names)
     return given and {n: _key(f"{what} of {n}", x) for n, x in given.items()}
 

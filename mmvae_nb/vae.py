@@ -90,7 +90,7 @@ def loss_of(model, # in training
     except TypeError as e:
         why = str(e).strip().splitlines() or ["TypeError"]
         raise MmvaeError(f"model: got a {type(model).__name__} that fails on a batch "
-                         f"({why[0]:.80}), allowed: one that takes a dict, name -> (batch, ...)") from e
+                         f"({why[0]:.80}), allowed: one that takes a dict of tensors") from e
     if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[1], dict):
         return found
     raise MmvaeError(f"model: got one that gives a {type(found).__name__} for a batch, allowed: "
