@@ -68,6 +68,22 @@ from mmvae_nb.vae import Loss
 PRESENT = "present"   # key of the mask in a batch, so no name for a modality
 RESERVED = (PRESENT, "update", "total", "kl", "validation")  # nor are columns of each history
 
+def with_present(pools, # dict: name -> (n_m, ...) the items there are
+                 index # dict: name -> (batch,) indices into them; -1: this item has none
+                ) -> dict: # name -> (batch, ...), and `PRESENT` -> (batch, modalities) bool
+    "The batch of these items. What is missing is nan, token -1 or black, and `PRESENT` says so."
+    fill = lambda x: float("nan") if x.is_floating_point() else -1 if x.dtype.is_signed else 0
+    def rows(x, i):
+        lacks = (i < 0).view(-1, *[1]*(x.ndim - 1))
+        return x[i.clamp(min=0)].masked_fill(lacks, fill(x))
+    batch = {m: rows(pools[m], i) for m, i in index.items()}
+    return {**batch, PRESENT: torch.stack([i >= 0 for i in index.values()], 1)}
+
+
+# %%
+#| exports
+#| code-fold: true
+#| code-summary: "Helpers: names, indices and tensors that are refused"
 def check_name(name):
     "Refuse a modality's name that a batch or a history has for something else."
     if name not in RESERVED: return
@@ -86,16 +102,17 @@ def check_index(index, # dict: name -> (batch,) indices
     if len({*sizes.values()}) > 1:
         raise MmvaeError(f"index: got {sizes} items, allowed: the same number for all")
 
-def with_present(pools, # dict: name -> (n_m, ...) the items there are
-                 index # dict: name -> (batch,) indices into them; -1: this item has none
-                ) -> dict: # name -> (batch, ...), and `PRESENT` -> (batch, modalities) bool
-    "The batch of these items. What is missing is nan, token -1 or black, and `PRESENT` says so."
-    fill = lambda x: float("nan") if x.is_floating_point() else -1 if x.dtype.is_signed else 0
-    def rows(x, i):
-        lacks = (i < 0).view(-1, *[1]*(x.ndim - 1))
-        return x[i.clamp(min=0)].masked_fill(lacks, fill(x))
-    batch = {m: rows(pools[m], i) for m, i in index.items()}
-    return {**batch, PRESENT: torch.stack([i >= 0 for i in index.values()], 1)}
+def dense(name, # for messages
+          x # anything
+         ):
+    "The same; `MmvaeError` for an array whose mask would be lost, and for a sparse tensor."
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: nan in "
+                         "place of what is masked (`x.astype(float).filled(np.nan)`)")
+    if isinstance(x, torch.Tensor) and x.layout != torch.strided:
+        raise MmvaeError(f"{name}: got a sparse tensor ({x.layout}), allowed: a dense one "
+                         "(`x.to_dense()`)")
+    return x
 
 
 # %%
@@ -222,18 +239,6 @@ def as_said(name, # of the modality, for messages
     x = as_tensor(name, x)
     if kind == "categories" and x.dtype == torch.bool: return x.long()
     return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
-
-def dense(name, # for messages
-          x # anything
-         ):
-    "The same; `MmvaeError` for an array whose mask would be lost, and for a sparse tensor."
-    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
-        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: nan in "
-                         "place of what is masked (`x.astype(float).filled(np.nan)`)")
-    if isinstance(x, torch.Tensor) and x.layout != torch.strided:
-        raise MmvaeError(f"{name}: got a sparse tensor ({x.layout}), allowed: a dense one "
-                         "(`x.to_dense()`)")
-    return x
 
 def as_tensor(name, # for messages
               x # tensor, array, list or table
