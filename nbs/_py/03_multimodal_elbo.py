@@ -635,6 +635,8 @@ generation_grid({"Text, given": show(test)["Text"],
 #
 # 1. Impute the *mean* training image instead of zeros. Better? Why is it still not an answer?
 # 2. Set all weights to 1 and train again. Which modality does the model neglect?
+# 3. A modality is a copy of another, pixel by pixel. What does the ELBO with weights of 1 make of it, and is the posterior of both too narrow or too broad?
+# 4. (Open.) Somebody wants to fill the hole by the output of a model that predicts the missing view from the one that is there. When would this be an answer, and when not? A good answer says what the joint encoder then believes, what happens where the view leaves several partners open, and how to test it.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
@@ -642,6 +644,8 @@ generation_grid({"Text, given": show(test)["Text"],
 # 1. Usually better, since the input is closer to the training data; but the encoder treats the grey blur as
 #    evidence, with the certainty it has for a real image.
 # 2. Text: its eight characters weigh a few nats against hundreds for the images.
+# 3. It counts the same evidence twice: the log-likelihood doubles, so the posterior is too narrow, as if the view had been seen twice independently. Half the weight for each repairs it.
+# 4. It is an answer where the prediction is all but certain. Elsewhere the encoder takes one guess, or an average of partners, for a fact, and its posterior is as narrow as for a real view: the certainty of the guess has been lost. A test: draw several predictions, encode each, and compare the spread of the posteriors' means with their width.
 # :::
 #
 # ### In code: the posterior of whatever is there

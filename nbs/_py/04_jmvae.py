@@ -419,12 +419,16 @@ table.round(1)
 #
 # 1. Detach the joint posterior in `pull`. What does the teacher learn then, and what the students?
 # 2. Why is `updates_seen` a buffer and not an attribute?
+# 3. Two pictures with the same word have joint posteriors $\mathcal N(-1, 0.5^2)$ and $\mathcal N(1, 0.5^2)$, equally often. Which Gaussian does the word's encoder become by the pull alone?
+# 4. (Open.) You may choose $\alpha$ for a data set with one rich and one poor modality. What would you measure, on which items, and what would make you stop raising it? A good answer names a price for the joint posterior, a gain for the unimodal ones, and a split that the choice does not spoil.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. The teacher is that of the JVAE, as if it had no students; the students learn from a teacher that is still changing. With `share=0` that is what `JVAEWithStudents` does.
 # 2. Buffers are saved with a checkpoint; a resumed run continues the phase-in where it was.
+# 3. The one with the same mean and variance as both together: $\mathcal N(0, 0.5^2 + 1)$, a standard deviation of 1.12. Much of its mass lies where neither posterior has any.
+# 4. For instance: the negative ELBO of all modalities (the price), the KL of each encoder to the joint posterior and what is generated from one modality (the gain), all on validation items; stop where the price grows faster than the gain, and report test items once.
 # :::
 #
 # ### In code: where the pull ends
@@ -459,3 +463,4 @@ for alpha in (0.1, 1., 5.):
 # ## References
 #
 # - M. Suzuki, K. Nakayama, Y. Matsuo, [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016. Its equation (8) is our (1).
+# - R. Vedantam, I. Fischer, J. Huang, K. Murphy, [Generative Models of Visually Grounded Imagination](https://arxiv.org/abs/1705.10762), 2017. TELBO: the unimodal encoders are trained by ELBOs of their own views, and no pull; it puts beside each other what each choice of objective makes an encoder mean.

@@ -414,12 +414,16 @@ assert nll["MVAE (product)"] < nll["MMVAE (mixture)"]
 #
 # 1. When is the step from the mixture's ELBO to (2) free, and when does it cost the full $\beta \log J$?
 # 2. How many decoder passes does `exact=True` cost with five modalities?
+# 3. Two experts, $\mathcal N(0, 1)$ and $\mathcal N(4, 1)$. What are mean and variance of their product (without a prior), and of their mixture in halves? Which of the two answers "I don't know which"?
+# 4. (Open.) A modality is often broken: its encoder is confident and wrong. Compare what a product and a mixture of three experts do with it, at training and at test. A good answer says who is pulled where, what the decoders learn from it, and what you would measure to notice.
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
 # 1. By (3) free if all $q_A$ are equal; $\beta \log J$ if they do not overlap, since then $q = q_A/J$ wherever $q_A$ has mass.
 # 2. $2^5 - 1 = 31$ per modality.
+# 3. Product: mean 2, variance 1/2. Mixture: mean 2, variance $1 + 4 = 5$. The mixture keeps both answers and says so by its width; the product answers with a place where neither expert has much mass.
+# 4. A confident wrong expert has a large precision, so it moves a product most; a mixture of three is right two times of three, whatever the third says. In training a product teaches the broken expert by a gradient to be vague, as this is the only way not to hurt; a mixture makes decoders explain everything from its wrong answers, too, so pictures get greyer. To notice: the coherence of each subset with and without the modality, and the width of its encoder on broken items.
 # :::
 #
 # ### In code: the KL of a mixture
@@ -455,7 +459,7 @@ assert mixture_kl(means, stds) < components.kl().mean()
 # %% [markdown]
 # ## References
 #
-# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized Multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021.
-# - M. Wu, N. Goodman, [Multimodal Generative Models](https://arxiv.org/abs/1802.05335), 2018 (MVAE).
-# - Y. Shi et al., [Variational Mixture-of-Experts Autoencoders](https://arxiv.org/abs/1911.03393), 2019 (MMVAE).
-# - I. Daunhawer et al., [On the Limitations of Multimodal VAEs](https://arxiv.org/abs/2110.04121), 2021.
+# - T. Sutter, I. Daunhawer, J. Vogt, [Generalized Multimodal ELBO](https://arxiv.org/abs/2105.02470), 2021. MoPoE; it also shows MVAE and MMVAE as the two ends of one family.
+# - M. Wu, N. Goodman, [Multimodal Generative Models](https://arxiv.org/abs/1802.05335), 2018. MVAE: the product of experts, and why it is trained on subsets as well.
+# - Y. Shi et al., [Variational Mixture-of-Experts Autoencoders](https://arxiv.org/abs/1911.03393), 2019. MMVAE: the mixture, and four things that one may want of a multimodal model.
+# - I. Daunhawer et al., [On the Limitations of Multimodal VAEs](https://arxiv.org/abs/2110.04121), 2021. Why a mixture can't generate as well as a VAE of one modality: the floor of this lesson, in general.

@@ -536,7 +536,7 @@ for rho in (0., .5, -.9):
 # %% [markdown]
 # ## References
 #
-# - H. Hwang, G.-H. Kim, S. Hong, K.-E. Kim, [Multi-View Representation Learning via Total Correlation Objective](https://proceedings.neurips.cc/paper/2021/hash/65a99bb7a3115fdede20da98b08a370f-Abstract.html), 2021.
-# - [Mitigating the limitations of multimodal VAEs with coordination-based approach](https://openreview.net/forum?id=Rn8u4MYgeNJ), submission to ICLR 2023 (CRMVAE).
+# - H. Hwang, G.-H. Kim, S. Hong, K.-E. Kim, [Multi-View Representation Learning via Total Correlation Objective](https://proceedings.neurips.cc/paper/2021/hash/65a99bb7a3115fdede20da98b08a370f-Abstract.html), 2021. MVTCAE: the total correlation that the views share, and the bounds of it that become the loss.
+# - [Mitigating the limitations of multimodal VAEs with coordination-based approach](https://openreview.net/forum?id=Rn8u4MYgeNJ), submission to ICLR 2023. CRMVAE: every expert is held to the joint posterior, and every expert decodes.
 # - A. Senellart et al., [MultiVae](https://github.com/AgatheSenellart/MultiVae): implementations of many multimodal VAEs, CRMVAE's among them.
-# - M. Suzuki et al., [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016.
+# - M. Suzuki et al., [Joint Multimodal Learning with Deep Generative Models](https://arxiv.org/abs/1611.01891), 2016. Where pulling unimodal encoders to a joint one began (lesson 04).

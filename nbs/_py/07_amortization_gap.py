@@ -718,3 +718,4 @@ assert least < distance(m, marginal) - .1             # the marginal variances a
 # ## References
 #
 # - C. Cremer, X. Li, D. Duvenaud, [Inference Suboptimality in Variational Autoencoders](https://arxiv.org/abs/1801.03558), 2018: the split into two parts, and what each depends on.
+# - Y. Burda, R. Grosse, R. Salakhutdinov, [Importance Weighted Autoencoders](https://arxiv.org/abs/1509.00519), 2015: another way to a tighter bound, by more samples instead of a better $q$.

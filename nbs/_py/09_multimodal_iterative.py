@@ -578,13 +578,13 @@ def strips(frames):
 generation_grid(strips(frames), title="shipped: 2,000 updates", cell=0.8);
 
 # %%
-#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number stays a grey patch, and the handwritten five looks like a three or a seven. Both words are right at t = 2, and neither is at t = 8."
+#| fig-cap: "The same item by the teacher that this lesson trained for a minute: it fails. The street number is a grey patch or a blurred figure, and not a five; the handwritten five looks like a three or a seven. Both words are right at t = 2, and neither is at t = 8."
 #| fig-alt: "The same six strips, with grey patches for street numbers and some wrong digits and words."
 generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 
 
 # %% [markdown]
-# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code, so what the second picture lacks is training. (That is one item; lesson 11 measures many.)
+# Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey or draws another number, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code, so what the second picture lacks is training. (That is one item; lesson 11 measures many.)
 #
 # Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). It gets sharper from row to row (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
 #

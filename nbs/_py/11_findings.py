@@ -104,13 +104,13 @@ pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
 #
 # | control | what it changes | seeds | what it says |
 # |---|---|---|---|
-# | [targets on the JVAE's decoders](#is-it-the-inference-or-the-decoders) | only the targets, on frozen decoders | 1 | next to nothing gained |
+# | [targets on the JVAE's decoders](#is-it-the-inference-or-the-decoders) | the targets (and an item teaches one student of three), on frozen decoders | 1 | next to nothing gained |
 # | [students of all starts](#is-it-the-inference-or-the-decoders) | no refinement, on the iterative decoders | 1 | the lead is lost |
 # | [two by two](#half-the-recipe) | decoders, targets, both: a training of its own each | 3 | neither half leads, both together do |
 # | [warm or cold](#warm-or-cold) | the start of the students' encoders | 1 | explains little of the lead |
 # | [equal minutes](#more-minutes-for-the-jvae) | a longer training for the JVAE and its students | 1 | most of the lead in FID is gone, half of that in coherence |
 #
-# Two differences were never varied alone: the learning rate, which goes with the targets (teachers that refine have the higher one), and that an item teaches one student of three.
+# Two differences were never varied alone: the learning rate, which goes with the targets (teachers that refine have the higher one), and that an item teaches one student of three. And whether the iterative teacher's own $q_4$ is nearer to the oracle than a joint encoder would be, on its decoders, nobody can say: it has none.
 #
 # ## What was run
 #
@@ -811,3 +811,5 @@ for metric, said, where, sign in CLAIMS:
 #
 # - Y. Oshima, M. Suzuki, Y. Matsuo, [Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized Inference](https://arxiv.org/abs/2410.11403), October 2024: the paper that followed the talk, with the authors' own experiments.
 # - X. Bouthillier et al., [Accounting for Variance in Machine Learning Benchmarks](https://arxiv.org/abs/2103.03098), 2021: why seeds, and what else varies.
+#
+# To go on: the survey of lesson 03 for what else there is; the code of MultiVae (lesson 06) for other implementations; lesson 14 to run any of this again; [your own modalities](howto_own_modalities.ipynb); and the list above, *What would settle it*, for those who look for a question.

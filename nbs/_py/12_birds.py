@@ -544,8 +544,8 @@ assert bigram_probability(sentences, 0, 1) == 0 and bigram_probability([[1, 1, 2
 # %% [markdown]
 # ## References
 #
-# - Wah and others (2011), [The Caltech-UCSD Birds-200-2011 dataset](https://www.vision.caltech.edu/datasets/cub_200_2011/).
+# - Wah and others (2011), [The Caltech-UCSD Birds-200-2011 dataset](https://www.vision.caltech.edu/datasets/cub_200_2011/): 11,788 photographs of 200 species, with boxes and attributes.
 # - Reed and others (2016), [Learning deep representations of fine-grained visual descriptions](https://arxiv.org/abs/1605.05395) (the captions).
 # - Shi and others (2019), [Variational mixture-of-experts autoencoders](https://arxiv.org/abs/1911.03393) (CUB with captions; the CCA score).
-# - Bojanowski and others (2017), [Enriching word vectors with subword information](https://arxiv.org/abs/1607.04606).
-# - Arora, Liang, Ma (2017), [A simple but tough-to-beat baseline for sentence embeddings](https://openreview.net/forum?id=SyK00v5xx).
+# - Bojanowski and others (2017), [Enriching word vectors with subword information](https://arxiv.org/abs/1607.04606): vectors for words, also for those that training never saw.
+# - Arora, Liang, Ma (2017), [A simple but tough-to-beat baseline for sentence embeddings](https://openreview.net/forum?id=SyK00v5xx): a weighted mean of word vectors is a good vector of a sentence.
