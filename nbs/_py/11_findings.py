@@ -366,7 +366,7 @@ for target, met in reached.iterrows():
 #
 # ## Is it the inference, or the decoders?
 #
-# Of what differs between the two students, two things are the method itself. The iterative student's *targets* were refined. And its *decoders* were trained on every $q_t$ of equation (2) of lesson 09, also on $q_0$, which has seen one modality. A start is narrow: with the models that come with the course (drawn data, [lesson 10](10_distillation.ipynb#why-not-the-start)) it has a standard deviation of 0.20 from a digit, where a student has 0.80. But one $q_0$ has to serve all partners of $x_m$, so at such a $z$ the decoders learn averages. The JVAE's decoders have met joint posteriors only. (Whether either know the broad $z$ of a student was not measured.) To tell the two apart, keep
+# Of what differs between the two students, two things are the method itself. The iterative student's *targets* were refined. And its *decoders* were trained on every $q_t$ of equation (2) of lesson 09, also on $q_0$, which has seen one modality. A start is narrow: with the models that come with the course (drawn data, [lesson 10](10_distillation.ipynb#why-not-the-start)) from a digit, it has a quarter of the student's standard deviation. But one $q_0$ has to serve all partners of $x_m$, so at such a $z$ the decoders learn averages. The JVAE's decoders have met joint posteriors only. (Whether either know the broad $z$ of a student was not measured.) To tell the two apart, keep
 # the JVAE's decoders and change the targets only. First, then: *are* they better? By how many nats is a refined posterior ahead of the joint encoder, on these decoders?
 
 # %%
