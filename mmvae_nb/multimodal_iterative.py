@@ -206,7 +206,7 @@ class StudentsOverT(MultimodalVAE):
     def __init__(self, teacher, # a trained `IterativeTeacher`
                  over=(0, 1, 2, 4, 8, 16) # the values of T
                 ):
-        if not hasattr(teacher, "trajectories"):
+        if not hasattr(teacher, "trajectories") and type(teacher) is not MultimodalVAE: # of a file
             raise MmvaeError(f"teacher: got a {type(teacher).__name__}, allowed: one that refines, "
                              "such as `IterativeTeacher`")
         super().__init__(teacher.specs, teacher.latent, teacher.beta)

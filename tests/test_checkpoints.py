@@ -148,7 +148,8 @@ def test_another_process_generates_the_same(tmp_path):
 
 def test_vocabulary_and_class_names_go_along(tmp_path):
     m = MODALITIES["default"]
-    data = TensorData({"numbers": torch.randn(4, 5)}, labels=torch.tensor([0, 1, 1, 0]), class_names=["no", "yes"])
+    tensors = {"numbers": torch.randn(4, 5), "word": m["word"].encode(["bad"]*4)}
+    data = TensorData(tensors, torch.tensor([0, 1, 1, 0]), [m["word"]], class_names=["no", "yes"])
     save(JVAE(few(), 4), tmp_path/"m", data)
     about = describe(tmp_path/"m")
     assert about["class_names"] == ["no", "yes"] and about["specs"]["word"]["modality"]["vocabulary"] == "abcdefgh "
