@@ -1,6 +1,5 @@
 "The site as a reader meets it: built once, every page opened in a headless browser at two widths."
 import ast, contextlib, functools, http.server, os, re, shutil, threading
-from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import numpy as np
