@@ -374,7 +374,7 @@ ours = students.generate({"left": test["left"]}, "right")["right"]
 assert np.allclose(program.module()(test["left"]), ours, atol=1e-5)         # of any size
 
 # %% [markdown]
-# For ONNX there is `torch.onnx.export(program, f="right.onnx")`, which takes the same program and needs the packages `onnx` and `onnxscript`; this page does not run it. It writes `right.onnx` and beside it `right.onnx.data` with the weights; keep both. In ONNX Runtime batches of 1 to 597 items gave our numbers to 4e-7. [The playground](playground.ipynb) is made of such graphs.
+# For ONNX there is `torch.onnx.export(program, f="right.onnx")`, which takes the same program and needs the packages `onnx` and `onnxscript`; this page does not run it. It writes `right.onnx`, and its exporter may put the weights beside it into `right.onnx.data`; then keep both. [The playground](playground.ipynb) is made of such graphs.
 #
 # A training loop of your own needs nothing of ours but the loss; here it is, and beside it the same for Lightning, which this page does not install and has not run:
 #
