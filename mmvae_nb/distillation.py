@@ -94,6 +94,11 @@ class Students(MultimodalVAE):
         "Is there no teacher, as a file leaves it out?"
         return self.teacher is None
 
+    @property
+    def draws_in_python(self) -> bool:
+        "Does an update draw a number that a recording would repeat (lesson 02k)?"
+        return self.starts == "any"
+
     def targets(self, batch, groups=None) -> dict:
         "The teacher's posterior for each modality's student, detached."
         if self.alone: raise MmvaeError(NO_TEACHER)

@@ -27,10 +27,12 @@ def as_unrecorded(optimiser # such as one from a checkpoint
 # %% ../nbs/02k_recording.ipynb #ba63ea6e
 def can_record(accelerator, # accelerate's, which knows device and processes
                data, # what batches come from
-               how # settings of a training: a dict with `accumulate`
+               how, # settings of a training: a dict with `accumulate`
+               model=None # one that draws in Python says so: `draws_in_python`
               ) -> bool:
     "Are all updates of this training alike: one process, one CUDA device, complete batches?"
     alike = isinstance(data, MultimodalData) and not data.partial
+    alike = alike and not getattr(model, "draws_in_python", False)
     alone = accelerator.num_processes == 1 and how["accumulate"] == 1
     return alike and alone and accelerator.device.type == "cuda"
 

@@ -101,6 +101,9 @@ def _checked(model, data, updates, epochs, **how):
     if how["clip"] is not None: in_range("clip", how["clip"], low=1e-9)
     if not isinstance(model, torch.nn.Module):
         raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a torch.nn.Module")
+    if any(p.is_inference() for p in model.parameters()):
+        raise MmvaeError("model: got one made under torch.inference_mode, whose parameters have no "
+                         "gradients for good, allowed: one made outside of it")
     if not any(p.requires_grad for p in model.parameters()):
         raise MmvaeError("model: got one without a parameter to train, allowed: one with some "
                          "(a model that teaches students is frozen)")
@@ -187,7 +190,7 @@ class _Updater:
         factor = lambda update: lr_factor(update, how["updates"], how["schedule"])
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(made, factor)
         self.wrapped, self.optimiser = accelerator.prepare(model, made)
-        record = record and not optimiser and can_record(accelerator, data, how)
+        record = record and not optimiser and can_record(accelerator, data, how, model)
         self.recorded = Recorded(self._one, self.optimiser) if record else None
 
     def _one(self, batch):

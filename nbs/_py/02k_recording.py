@@ -191,7 +191,7 @@ print(f"loss {written[0]:.2f} at first, {written[-1]:.4f} as written, {replayed[
 # - *The same shapes*: complete batches of one size. Items that lack modalities come in groups of other sizes each time, so such data is not recorded.
 # - *The same places*: what an update leaves for the next one is written over the old, not put beside it.
 # - *No number read back.* An `if` on a number of the card needs the number, and the number needs an end of all work. So JMVAE phases $\alpha$ in by a tensor, and a loss that is not finite is found at the rows of the history only.
-# - *Nothing counted in Python.* What Python did while it recorded is not done again.
+# - *Nothing counted or drawn in Python.* What Python did while it recorded is not done again. Students that learn from a start drawn at random (`starts="any"`, lesson 10) draw in Python and say so by `draws_in_python`, so they are trained as written.
 # - One process and no accumulation: what is sent to other processes is not in the recording.
 #
 # `can_record` looks at the training. What a model does inside, nobody can see from outside. So a model of your own is recorded only if you say `record=True`, at your own risk, and the experiments record the package's models only.
@@ -200,10 +200,12 @@ print(f"loss {written[0]:.2f} at first, {written[-1]:.4f} as written, {replayed[
 #| exports
 def can_record(accelerator, # accelerate's, which knows device and processes
                data, # what batches come from
-               how # settings of a training: a dict with `accumulate`
+               how, # settings of a training: a dict with `accumulate`
+               model=None # one that draws in Python says so: `draws_in_python`
               ) -> bool:
     "Are all updates of this training alike: one process, one CUDA device, complete batches?"
     alike = isinstance(data, MultimodalData) and not data.partial
+    alike = alike and not getattr(model, "draws_in_python", False)
     alone = accelerator.num_processes == 1 and how["accumulate"] == 1
     return alike and alone and accelerator.device.type == "cuda"
 
@@ -212,6 +214,7 @@ def can_record(accelerator, # accelerate's, which knows device and processes
 card, cpu = (SimpleNamespace(num_processes=1, device=torch.device(d)) for d in ("cuda", "cpu"))
 assert can_record(card, data, {"accumulate": 1})
 assert not can_record(cpu, data, {"accumulate": 1}) and not can_record(card, data, {"accumulate": 2})
+assert not can_record(card, data, {"accumulate": 1}, SimpleNamespace(draws_in_python=True))
 
 
 # %% [markdown]

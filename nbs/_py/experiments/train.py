@@ -68,8 +68,7 @@ last, (held_out, _) = latest(checkpoint), validation.take(min(500, len(validatio
 resumed_at, start = int(last.name.removeprefix("update_")) if last else 0, time.time()
 history = fit(model, train, updates, batch_size, lr, seed, device, precision,
               checkpoint=checkpoint, every=200, validation=held_out,
-              # others may count in Python, and who imitates which start is drawn there
-              record=type(model).__module__.startswith("mmvae_nb.") and getattr(model, "starts", "") != "any")
+              record=type(model).__module__.startswith("mmvae_nb."))   # others may count in Python
 seconds = time.time() - start
 if resumed_at < updates: seconds /= 1 - resumed_at/updates    # what the whole training takes at this pace
 
