@@ -184,6 +184,8 @@ def _check_pool(modality, pools):
     "Refuse a pool that is absent, empty, or not of its modality's shape, type and range."
     name, kind = modality.name, modality.kind
     pool = dense(name, pools[one_of("modalities", name, pools)])
+    if pool.is_meta: raise MmvaeError(f"{name}: got a tensor without numbers (device meta), "
+                                      "allowed: one with")
     if not (pool.ndim and len(pool)): raise MmvaeError(f"{name}: got no items, allowed: some")
     given, wanted, types = tuple(pool.shape[1:]), tuple(modality.shape), _types.get(kind, _floats)
     if given != wanted: raise MmvaeError(f"{name}: got items of shape {given}, allowed: {wanted}")

@@ -117,6 +117,7 @@ def _scores(e, to, made, direction):
     chance = e.judge.scores(to, made.roll(1, 0), e.batch, e.labels) if mixed else {}
     number = lambda v: float(torch.as_tensor(v, dtype=torch.float).mean())
     for metric, value in e.judge.scores(to, made, e.batch, e.labels).items():
+        in_range(f"{metric} of {to}, from the judge", number(value))                    # no nan
         floor = {"floor": number(chance[metric])} if metric in mixed else {}
         e.add(metric, direction, value, value.numel() if torch.is_tensor(value) else None, **floor)
 
@@ -328,9 +329,10 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
     in_range("samples", samples, low=2, whole=True)
     in_range("probe_points", probe_points, low=2, whole=True)
     in_range("oracle_items", oracle_items, low=0, whole=True)
-    if judge is not None and not callable(getattr(judge, "scores", None)):
+    own = isinstance(getattr(judge, "features", {}), dict) and callable(getattr(judge, "scores", 0))
+    if judge is not None and not own:
         raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
-                         "`features` and `scores`")
+                         "`scores` and `features`, a dict, name -> features of images")
     for data in (train, test, validation): same_modalities(model, data)
     check_weights("model", model, model.state_dict())
     with keeping_random_state(), _at_rest(model):

@@ -30,6 +30,12 @@ def _columns(x, params, columns):
                          f"that of the data, {tuple(x.shape)}")
     return x.to(params.dtype)
 
+def _each(v, params):
+    "One number a column, for all of `params`; `MmvaeError` if there are other columns."
+    if len(v) in (1, params.shape[-1]): return v.expand(params.shape)
+    raise MmvaeError(f"params: got {params.shape[-1]} columns, allowed: {len(v)}, as many as the "
+                     "likelihood has")
+
 class _Counts:
     "What a likelihood of counts refuses, looked for at calls 1, 2, 4, 8, ...: to look is to wait."
     _asked = 0
@@ -86,7 +92,7 @@ class NegativeBinomial(_Counts, nn.Module):
         return params.exp()
     def sample(self, params, generator=None):
         "One draw, (batch, ...): Poisson's, with a rate that is drawn from a gamma distribution."
-        r = self.log_r.exp().expand(params.shape)
+        r = _each(self.log_r.exp(), params)
         return torch.poisson(torch._standard_gamma(r, generator)*params.exp()/r,
                              generator=generator)
 
@@ -117,7 +123,7 @@ class StudentT(nn.Module):
         return params
     def sample(self, params, generator=None):
         "One draw, (batch, ...): a Gaussian's, divided by the root of a chi-square."
-        df = self.log_df.exp().expand(params.shape)
+        df = _each(self.log_df.exp(), params)
         noise = torch.randn(params.shape, generator=generator, device=params.device)
         chi = 2*torch._standard_gamma(df/2, generator)
         return params + self.log_scale.exp()*noise*(df/chi).sqrt()

@@ -27,7 +27,7 @@ def with_present(pools, # dict: name -> (n_m, ...) the items there are
     def rows(x, i):
         lacks = (i < 0).view(-1, *[1]*(x.ndim - 1))
         return x[i.clamp(min=0)].masked_fill(lacks, fill(x))
-    batch = {m: rows(pools[m], i) for m, i in index.items()}
+    batch = {m: rows(pools[one_of("index", m, pools)], i) for m, i in index.items()}
     return {**batch, PRESENT: torch.stack([i >= 0 for i in index.values()], 1)}
 
 # %% ../nbs/09a_missing.ipynb #065a6639
@@ -52,16 +52,17 @@ def check_index(index, # dict: name -> (batch,) indices
         raise MmvaeError(f"index: got {sizes} items, allowed: the same number for all")
 
 def dense(name, # for messages
-          x # anything
+          x, # anything
+          hole="nan in place of what is masked (`x.astype(float).filled(np.nan)`)" # advice
          ):
-    "The same; `MmvaeError` for an array whose mask would be lost, and for a sparse tensor."
+    "The same; `MmvaeError` for a mask that would be lost, a sparse, nested or quantized tensor."
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
-        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: nan in "
-                         "place of what is masked (`x.astype(float).filled(np.nan)`)")
-    if isinstance(x, torch.Tensor) and x.layout != torch.strided:
-        raise MmvaeError(f"{name}: got a sparse tensor ({x.layout}), allowed: a dense one "
-                         "(`x.to_dense()`)")
-    return x
+        raise MmvaeError(f"{name}: got a masked array, whose mask would be lost, allowed: {hole}")
+    if not isinstance(x, torch.Tensor): return x
+    odd, way = (("nested", "to_padded_tensor(0)") if x.is_nested else
+                ("quantized", "dequantize()") if x.is_quantized else ("sparse", "to_dense()"))
+    if x.layout == torch.strided and odd == "sparse": return x
+    raise MmvaeError(f"{name}: got a {odd} tensor, allowed: a dense one (`x.{way}`)")
 
 # %% ../nbs/09a_missing.ipynb #7290c72e
 def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
@@ -211,7 +212,9 @@ def classes_of(name, # for messages
     if getattr(x.dtype, "kind", "") in "mM":
         raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
                          "the first, or classes, such as the weekday")
-    classes = sorted(x.unique(), key=str)
+    try: classes = sorted(x.unique(), key=str)
+    except TypeError: raise MmvaeError(f"{name}: got a {type(x.iloc[0]).__name__} in a column, "
+                                       "allowed: one number or one class in a row") from None
     if len(classes) == len(x) > 10:
         raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
                          "come again (names and numbers of items are no data: leave them out)")
@@ -297,7 +300,7 @@ def blame(batch, # dict: name -> tensor, on which a loss was no number
 def as_labels(labels # (items,) tensor, array or list
              ) -> torch.Tensor:
     "Labels as an int64 tensor; a fraction is no class."
-    dense("labels", labels)
+    dense("labels", labels, "a class for every item")
     try: x = _shared(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
     except (TypeError, ValueError, RuntimeError) as e:
         got = " ".join(repr(labels).split())

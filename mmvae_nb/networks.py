@@ -49,8 +49,8 @@ class ModalitySpec:
 
     def __post_init__(self):
         in_range("weight", self.weight, low=0)
-        in_range("features", self.features, low=1, whole=True)
-        in_range("hidden", self.hidden, low=0, whole=True)
+        in_range("features", self.features, 1, 10**9, whole=True)
+        in_range("hidden", self.hidden, 0, 10**6, whole=True)
         for what in ("encoder", "decoder"):
             if isinstance(f := getattr(self, what), nn.Module) or not callable(f):
                 z = " latent"*(what == "decoder")

@@ -85,7 +85,7 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
            batch_size: int = 500 # items at once
           ) -> dict: # every modality of the model; arrays if arrays were given
     "The same data with the holes filled from what each item has."
-    in_range("batch_size", batch_size, low=1, whole=True)
+    in_range("batch_size", batch_size, 1, 10**9, whole=True)
     one_of("sample", sample, [False, True, "x"])
     if not data: raise MmvaeError("data: got no modality, allowed: at least one")
     given, holes = _given(model, data, there or {})
@@ -193,7 +193,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     one_of("method", method, ["importance", "ais"])
     if samples is None: samples = {"importance": 1000, "ais": 16}[method]
     in_range("samples", samples, low=2, high=10**6, whole=True)
-    in_range("batch_size", batch_size, low=1, whole=True)
+    in_range("batch_size", batch_size, 1, 10**9, whole=True)
     in_range("climb", climb, low=0, high=MOST_STEPS, whole=True)
     in_range("seed", seed, 0, whole=True)
     if not target: raise MmvaeError("target: got no modality, allowed: at least one")

@@ -205,6 +205,8 @@ class _Objective(_Modalities):
 
     def weighted(self, log_likelihoods):
         "sum_m w_m log p(x_m | z), per item."
+        check_dict("log_likelihoods", log_likelihoods)
+        for n in log_likelihoods: one_of("log_likelihoods", n, self.names)
         return sum(self.specs[n].weight*v for n, v in log_likelihoods.items())
 
     def elbo(self, batch, # dict: name -> tensor; what is missing is left out of the sum
