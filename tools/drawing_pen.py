@@ -124,8 +124,9 @@ class Drawing:
         self.text(x, y + 6, name, size=20, slant=True)
 
     def curve(self, x, y, sd, height, reach=3):
-        "Points of a bell with its foot at (x, y)."
-        steps = [reach*(i/24 - 1) for i in range(49)]
+        "Points of a bell with its foot at (x, y); a small one needs fewer."
+        half = 24 if sd > 20 else 16
+        steps = [reach*(i/half - 1) for i in range(2*half + 1)]
         return [(round(x + sd*s, 1), round(y - height*math.exp(-s*s/2), 1)) for s in steps]
 
     def bell(self, x, y, sd=20, height=60, role="teacher", dashed=False, filled=True, width=2.6):
