@@ -49,6 +49,8 @@ def test_no_text_is_clipped_or_too_small_for_a_phone(name):
     for e in texts:
         said, size = "".join(e.itertext()).replace("\u200b", ""), float(e.get("font-size"))
         assert size >= 14, said                        # 10 pixels where the drawing is 350 wide
+        lowered = [float(s.get("font-size")[:-1])*size/100 for s in e if s.get("font-size")]
+        assert min(lowered, default=size)*350/WIDTH >= 9, said
         wide, x, y = advance(said)*size*(.9 if size > 18 else .88), float(e.get("x")), float(e.get("y"))
         left = x - {"start": 0, "middle": wide/2, "end": wide}[e.get("text-anchor")]
         assert left >= 0 and left + wide <= width, f"{said}: {left:.0f} to {left + wide:.0f}"

@@ -8,6 +8,7 @@ ROLES = dict(data=("#0072b2", "#5db8f0"), teacher=("#c94f00", "#ff9a55"),
 PAPER = dict(paper=("#ffffff", "#20262e"), ink=("#1f2733", "#e8ecf1"), soft=("#566070", "#aab4c1"),
              line=("#c9d0d9", "#4a5563"))
 WIDTH = 480   # of every drawing, in its own units; on a phone they are three quarters of a pixel
+LOWERED = 12.4   # size of the smallest letters, those of a subscript
 
 def style():
     "The style sheet: it follows the page's scheme where a page gives one, else the reader's."
@@ -21,10 +22,11 @@ def style():
             ".faint{opacity:.5}"
             "path,rect,circle,ellipse{stroke-linejoin:round;stroke-linecap:round}")
 
-def subscripts(said):
-    "`q_{t+1}` and `x_1` as SVG text with lowered, smaller letters."
-    low = lambda m: (f'<tspan dy="4" font-size="72%">{m[1] or m[2]}</tspan><tspan dy="-4">&#8203;'
-                     "</tspan>")
+def subscripts(said, size=16):
+    "`q_{t+1}` and `x_1` as SVG text with lowered, smaller letters: 9 pixels on a phone, or more."
+    share = max(72, math.ceil(100*LOWERED/size))
+    low = lambda m: (f'<tspan dy="4" font-size="{share}%">{m[1] or m[2]}</tspan><tspan dy="-4">'
+                     "&#8203;</tspan>")
     return re.sub(r"_(?:\{([^}]*)\}|(\w))", low, escape(str(said)))
 
 
@@ -49,7 +51,7 @@ class Drawing:
         style = ' font-style="italic"' if slant else ""
         self.parts.append(f'<text class="{css}" x="{x:g}" y="{y:g}" font-size="{size}" '
                           f'font-weight="{weight}" text-anchor="{anchor}"{style}>'
-                          f'{subscripts(said)}</text>')
+                          f'{subscripts(said, size)}</text>')
 
     def path(self, points, css="s-ink no", width=2.2, smooth=False):
         "A line through points; `smooth` takes every second point as a control point."
@@ -122,8 +124,9 @@ class Drawing:
         self.text(x, y + 6, name, size=20, slant=True)
 
     def curve(self, x, y, sd, height, reach=3):
-        "Points of a bell with its foot at (x, y)."
-        steps = [reach*(i/24 - 1) for i in range(49)]
+        "Points of a bell with its foot at (x, y); a small one needs fewer."
+        half = 24 if sd > 20 else 16
+        steps = [reach*(i/half - 1) for i in range(2*half + 1)]
         return [(round(x + sd*s, 1), round(y - height*math.exp(-s*s/2), 1)) for s in steps]
 
     def bell(self, x, y, sd=20, height=60, role="teacher", dashed=False, filled=True, width=2.6):

@@ -14,6 +14,7 @@ from drawings_experiments import EXPERIMENTS
 from drawings_lessons import LESSON
 from drawings_mechanisms import MECHANISMS
 from drawings_plumbing import PLUMBING
+from drawings_steps import STEPS
 from drawings_workshop import WORKSHOP
 from drawings_zoo import zoo
 from notebooks import ROOT
@@ -147,7 +148,8 @@ METHOD = dict(model=model, hole=hole, loop=loop, student=student)
 
 def drawn():
     "File name -> text, for every drawing."
-    every = {**METHOD, **LESSON, **MECHANISMS, **WORKSHOP, **PLUMBING, **EXPERIMENTS, "zoo": zoo}
+    every = {**METHOD, **LESSON, **MECHANISMS, **WORKSHOP, **PLUMBING, **EXPERIMENTS,
+             **STEPS, "zoo": zoo}
     return {f"{name}.svg": make().svg() for name, make in every.items()}
 
 def main(argv=None):

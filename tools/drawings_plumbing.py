@@ -172,14 +172,14 @@ def species():
             css = "s-data f-data pale" if after in (0, 1, 2, 4) else "s-ink no"
             d.put("rect", css, x=x, y=y, width=24, height=24, rx=5, stroke_width=1.8)
             if after in (3, 5):
-                d.text(x + 12, y + 17, "T" if after == 3 else "V", size=14, weight=600)
+                d.text(x + 12, y + 17, "T" if after == 3 else "V", weight=600)
     d.put("rect", "s-data f-data pale", x=256, y=84, width=24, height=24, rx=5, stroke_width=1.8)
     d.text(290, 102, "training: 24 pairs", anchor="start")
     d.text(268, 136, "T", weight=600); d.text(290, 136, "test: 6", anchor="start")
     d.text(268, 168, "V", weight=600); d.text(290, 168, "validation: 6", anchor="start")
-    d.tile(300, 212, "bird", 50)
-    d.text(334, 208, "a caption names the", "f-soft", 14, anchor="start")
-    d.text(334, 228, "belly, often wing", "f-soft", 14, anchor="start")
+    d.tile(276, 214, "bird", 48)
+    d.text(308, 210, "a caption names the", "f-soft", anchor="start")
+    d.text(308, 231, "belly, often the wing", "f-soft", anchor="start")
     say(d, 272, "Each colour was seen in training, but not in this pair:",
         "a list of birds known by heart is of no use.")
     return d

@@ -287,13 +287,13 @@ def watching():
 
 def _caption(d):
     "A caption, its numbers and its padding; returns its words."
-    words = ["this", "bird", "has", "a", "red", "belly", "end", "", ""]
-    for i, (word, n) in enumerate(zip(words, (12, 5, 9, 4, 31, 17, 2, 0, 0))):
-        x = 20 + 49*i
-        d.box(x, 62, 47, 54, "data" if word else "line", dashed=not word, filled=bool(word))
-        d.text(x + 23.5, 82, word, size=14)
-        d.text(x + 23.5, 106, n, "f-ink" if word else "f-soft", size=16, weight=600)
-    d.text(412, 140, "padding: counts for nothing", "f-soft", 15, anchor="end")
+    words = ["this", "bird", "has", "a", "red", "belly", "end", ""]
+    for i, (word, n) in enumerate(zip(words, (12, 5, 9, 4, 31, 17, 2, 0))):
+        x = 20 + 55*i
+        d.box(x, 62, 53, 54, "data" if word else "line", dashed=not word, filled=bool(word))
+        d.text(x + 26.5, 83, word)
+        d.text(x + 26.5, 107, n, "f-ink" if word else "f-soft", size=16, weight=600)
+    d.text(458, 140, "padding: counts for nothing", "f-soft", anchor="end")
     return words
 
 def writing():
@@ -302,23 +302,22 @@ def writing():
                 "A caption as a row of words, under each its number in the vocabulary; after the "
                 "end mark the row is filled up with zeros that do not count. Below, the word red "
                 "is written from a plan for its place, made of z, and from the four words before.",
-                368, "A row of numbers, and a word at a time")
+                398, "A row of numbers, and a word at a time")
     words = _caption(d)
     d.node(44, 210, r=22); d.arrow([(68, 210), (92, 210)])
     d.network(118, 210, 46, 58, turned=True)
     d.arrow([(142, 210), (164, 210)])
-    for i in range(9):
-        d.box(168 + 31*i, 194, 28, 32, "teacher" if i == 4 else "line", filled=i == 4)
-        d.text(182 + 31*i, 215, i + 1, "f-ink" if i == 4 else "f-soft", 14)
-    d.text(290, 182, "a plan for each place, from z alone", size=15)
-    d.arrow([(306, 228), (306, 262)], "teacher")
+    for i in range(8):
+        d.box(168 + 36*i, 194, 33, 32, "teacher" if i == 4 else "line", filled=i == 4)
+        d.text(184.5 + 36*i, 216, i + 1, "f-ink" if i == 4 else "f-soft")
+    d.text(312, 182, "a plan for each place, from z alone")
+    d.arrow([(328, 228), (328, 262)], "teacher")
     for i, word in enumerate(words[:4]):
-        d.box(42 + 52*i, 264, 48, 34, "data", filled=True); d.text(66 + 52*i, 286, word, size=15)
-    d.arrow([(250, 281), (274, 281)], "data"); d.box(278, 264, 56, 34, "ink")
-    d.text(306, 287, "red", weight=600)
-    d.text(346, 278, "p(x_5 | plan_5(z),", size=14, anchor="start", slant=True)
-    d.text(346, 298, "x_1, …, x_4)", size=14, anchor="start", slant=True)
-    say(d, 330, "“a red”: the window knows grammar. That the belly",
+        d.box(54 + 54*i, 264, 50, 34, "data", filled=True); d.text(79 + 54*i, 287, word)
+    d.arrow([(270, 281), (296, 281)], "data"); d.box(300, 264, 56, 34, "ink")
+    d.text(328, 287, "red", weight=600)
+    d.text(240, 328, "p(x_5 | plan_5(z), x_1, …, x_4)", size=18, slant=True)
+    say(d, 360, "“a red”: the window knows grammar. That the belly",
         "is red no earlier word tells: it has to be in z.")
     return d
 

@@ -62,8 +62,11 @@ from mmvae_nb.plotting import ROLE_COLOURS
 # $\alpha$ sets how much; $\alpha = 0.1$ is the standard choice. In the beginning the unimodal encoders know nothing and would only
 # disturb, so the term is phased in over the first updates (`warm_up`).
 #
-# *What the extra term bounds.* Draw $z$ from a unimodal encoder and let it generate another modality $x_n$, $n \ne m$: the model of $x_n$ given $x_m$ that is really used is $\int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz$. Jensen, with
-# the joint posterior as the helper, gives for each pair
+# *What the extra term bounds.* Draw $z$ from a unimodal encoder and let it generate another modality $x_n$, $n \ne m$: the model of $x_n$ given $x_m$ that is really used is $\int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz$. That is the lower row of this drawing, with $m = 1$ and $n = 2$. Compare it with the upper row, which is what the ELBO trains: the decoder is the same, the bell is another one.
+#
+# ![Drawing: above, digit and street number go through the joint encoder to a narrow bell and through a decoder to a street number; below, the digit alone goes through its own encoder to a broad bell and through the same decoder; between the bells stands the KL.](drawings/across.svg)
+#
+# Jensen, with the joint posterior as the helper, gives for each pair
 #
 # $$
 # \begin{aligned}
@@ -281,7 +284,11 @@ table.round(1)
 # change the *decoders* and leave the posterior alone. Nobody needs that as a method. It is a *control* for what comes later. Some methods decode from single modalities during training: the mixtures of the next lesson, CRMVAE in lesson 06, and the talk's own in
 # lesson 09. If one of them generates well from one modality, is it because of its posterior, or because its decoders have seen such $z$? A JVAE with this one ingredient, and no other, can tell.
 #
-# Three groups of parameters, three gradients. $\phi$ is the joint encoder, $\theta$ the decoders, $\mathrm{sg}$ stops a gradient:
+# Three groups of parameters, three gradients. $\phi$ is the joint encoder, $\theta$ the decoders, $\mathrm{sg}$ stops a gradient. Follow the dashed arrows from the right and from the KL, back to where a thick bar ends them:
+#
+# ![Drawing: two lanes, all views through the joint encoder and one view through a student, lead into the same decoders; dashed gradients go back into the decoders from both, on to the joint encoder from the upper one, and from the KL to the student; thick bars stop the others.](drawings/stopped.svg)
+#
+# As formulas:
 #
 # $$
 # \begin{aligned}

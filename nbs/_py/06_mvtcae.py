@@ -79,7 +79,11 @@ ax.set(xlim=(-2.5, 2.5), ylim=(-1.1, 1.1), aspect="equal"); ax.axis("off");
 
 # %% [markdown]
 #
-# There is a second way to write the same number. For every $m$, the chain rule says $I(x; z) = I(x_m; z) + I(x; z \mid x_m)$.
+# There is a second way to write the same number. Add up each column of blocks, a filled one as a gain and a dashed one as a cost: slant and colour cancel in both forms, and what is shared is left once. (The blocks are two views and a $z$ of three parts that are independent of each other.)
+#
+# ![Drawing: blocks for what z holds, a slant only x1 tells, a shared part, a colour only x2 tells; two forms of gains and costs, the second at half height, and in both only the shared block is left.](drawings/forms.svg)
+#
+# In formulas, and for any $M$: for every $m$, the chain rule says $I(x; z) = I(x_m; z) + I(x; z \mid x_m)$.
 # Average it over $m$ and put it into (1):
 #
 # $$

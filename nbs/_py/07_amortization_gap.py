@@ -52,7 +52,9 @@ set_style()
 # A decoder is given. Three readers look at a picture $x$ and say which $z$ it was drawn from. The first knows the
 # answer that Bayes' rule gives, $p(z \mid x)$, whatever its shape. The second may take as long as it likes for this one picture, but has to answer
 # with a Gaussian whose coordinates are independent. The third is the encoder: it answers with such a Gaussian too, and at once, by one pass of a network
-# that has to serve all pictures.
+# that has to serve all pictures. In the drawing the hill is the same three times; see what of it each answer covers, and where an answer leaves it:
+#
+# ![Drawing: three panels with the same bent grey hill; the first reader's answer is the hill itself, the second's the best upright ellipse in it, the third's, the encoder's, an ellipse beside the best place; between them the approximation and the amortization gap.](drawings/readers.svg)
 #
 # What does the second lose against the first? The price of the *family*. What does the third lose against the second? The
 # price of *amortization*, of spreading the cost of inference over all items. The two call for different remedies (a richer
@@ -133,8 +135,11 @@ def _warn_of_rise(values, tolerance):
 # Let $z \sim \mathcal N(0, I)$ and $x = Wz + \text{noise}$, the noise Gaussian with variance $v$. The true posterior is a Gaussian,
 # $\mathcal N(\nu, P^{-1})$ with precision $P = I + W^\top W/v$ and mean $\nu = P^{-1} W^\top x/v$, and $x \sim \mathcal N(0, WW^\top + v I)$.
 # (Collect in $-\frac12 \|z\|^2 - \frac{1}{2v} \|x - Wz\|^2$ what is quadratic in $z$ and what is linear.) As soon as the columns of
-# $W$ are not orthogonal, $P$ is not diagonal: no Gaussian of our family is the true posterior. Which one is best?
-# With $q = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$, and $\mathbb E_q (z - \nu)^\top P (z - \nu) = \sum_l P_{ll}\, \sigma_l^2 + (\mu - \nu)^\top P (\mu - \nu)$,
+# $W$ are not orthogonal, $P$ is not diagonal: no Gaussian of our family is the true posterior. Which one is best? Two bars lie below the tilted ellipse of a true posterior; compare the circle, the best answer of our family, with both of them:
+#
+# ![Drawing: a tilted grey ellipse, the true posterior of two coordinates, and a purple circle that crosses it on the two axes, the best diagonal Gaussian; below, a short bar, the slice, as wide as the circle, and a longer one, the shadow of the ellipse.](drawings/tilted.svg)
+#
+# Why the slice? With $q = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$, and $\mathbb E_q (z - \nu)^\top P (z - \nu) = \sum_l P_{ll}\, \sigma_l^2 + (\mu - \nu)^\top P (\mu - \nu)$,
 #
 # $$
 # \begin{aligned}

@@ -118,7 +118,11 @@ Instrument("refine-path")
 #
 # *A bound.* The derivation of the ELBO in lesson 03 holds for any $q$. It does not ask how $q$ was found, nor what it has seen. So each $\mathcal L(x; q_{\lambda_t})$ is a lower bound of $\log p_\theta(x)$, and so is their mean in (2). (With weights and $\beta$ it is a bound of $\beta \log Z(x)$, lesson 03, equation 2.)
 #
-# *Who learns.* In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
+# *Who learns.* In (1) $\lambda_t$ and its gradient are handed to the refiner detached (lesson 08), so the gradient of (2) falls apart. Read the drawing column by column: $\mathcal L_t$, the ELBO at step $t$, trains the network that made $q_t$, and the decoders.
+#
+# ![Drawing: five bells from left to right; the first is made by the encoder from the digit alone, each later one by the refiner from the one before, with a bar that stops gradients; dots below: the first ELBO trains the start, the others the refiner, all the decoders.](drawings/paid.svg)
+#
+# With $\mathcal L_t$ for the ELBO at step $t$ and $\lambda_t$ as a function of the last step only,
 #
 # $$\begin{aligned}
 # \nabla_e:\;& -\frac{1}{T+1}\, \frac{\partial \mathcal L_0}{\partial \lambda_0} \frac{\partial \lambda_0}{\partial e}, \\

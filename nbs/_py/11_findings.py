@@ -100,7 +100,9 @@ pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
 # %% [markdown]
 # The rate was searched on validation items, alike for both teachers, and each got what served it best (lesson 14g). A JVAE has no encoders of single modalities to start from. And an item is refined from one of its modalities, drawn at random, so it teaches one student of the three.
 #
-# So "refined targets make better students" does not follow from the first table. Controls further down exchange some of it:
+# So "refined targets make better students" does not follow from the first table. Controls further down exchange some of it. Look for the two dashed lines, which none of them exchanges alone:
+#
+# ![Drawing: six rows between the two students: decoders, targets, what an item teaches, the encoders' start, minutes, the teacher's rate; in each the controls that exchange it, and in two, dashed, none.](drawings/recipes.svg)
 #
 # | control | what it changes | seeds | what it says |
 # |---|---|---|---|
@@ -452,7 +454,11 @@ Markdown("They are broad indeed, a little broader than the iterative students fr
 # %% [markdown]
 # ### Half the recipe
 #
-# The iterative student is made of two things, decoders that know single modalities and refined targets. Each can be had without the other (part `attribution` of lesson 14, three seeds each). Four students, so, in a table of two by two:
+# The iterative student is made of two things, decoders that know single modalities and refined targets. Each can be had without the other (part `attribution` of lesson 14, three seeds each). Four students, so, two by two. Follow one arrow at a time and see which icon in the card changes:
+#
+# ![Drawing: four cards A to D in a square with the bells that decoders have met and the target; arrows downwards exchange the decoders, arrows to the right the targets, the diagonal from A to D both.](drawings/halves.svg)
+#
+# And their numbers, in the same square:
 
 # %%
 #| code-fold: true
