@@ -23,14 +23,40 @@
 #
 # ## In numbers
 #
-# On MNIST-SVHN-Text, from one modality, scale `long` ([lesson 11](11_findings.ipynb) says what was run and how far the differences can be trusted): means over seeds, and over directions or modalities. Milliseconds are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$; a dash: not timed, or without an answer from one modality. A student's update is that of all students, without their teacher's training.
+# On MNIST-SVHN-Text, from one modality, scale `long` ([lesson 11](11_findings.ipynb) says what was run and how far the differences can be trusted): means over seeds, and over directions or modalities.
+#
+# - *Trained* are the millions of weights that the method's own training moves. A student trains its encoders alone: its teacher and their decoders stand still.
+# - *In use* are the millions that it takes from any one modality to any other: the $M$ encoders of one modality and the $M$ decoders. These are the same networks for all methods, so the numbers to their right are not those of a larger network.
+# - *Milliseconds* are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$. A student's update is that of all students, without their teacher's training.
+# - The time of an answer has no column, because it does not tell them apart: from one modality to another it is one pass through the same encoder and the same decoder.
+# - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged here. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
 
 # %%
 #| echo: false
-import pandas as pd
+import pandas as pd, torch
 from pathlib import Path
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.experiments.runs import METHODS, make_model
 from mmvae_nb.experiments.talk import metric_rows
+from mmvae_nb.networks import default_specs
 
+specs = default_specs(mnist_svhn_text("test").modalities)
+def built(method):
+    "A model of `method`, with its teacher, on the device without memory."
+    teacher = METHODS[method].teacher
+    with torch.device("meta"): return make_model(method, specs, teacher=teacher and built(teacher))
+
+def millions(weights): return f"{sum(w.numel() for w in weights)/1e6:.2f}"
+def sizes(method):
+    "Of one method: what it trains, and what takes one modality to another; in millions."
+    m = built(method)
+    used = [] if m.needs_all else [*m.encoders.parameters(), *m.decoders.parameters()]
+    return {"trained, millions": millions(w for w in m.parameters() if w.requires_grad),
+            "in use, millions": millions(used) if used else "–"}
+
+
+# %%
+#| echo: false
 records = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
 views = ["mnist", "svhn", "text"]
 six = [f"{a}->{b}" for a in views for b in views if a != b]
@@ -43,12 +69,12 @@ shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", 
          "MVTCAE student": "mvtcae_student", "CRMVAE student": "crmvae_student", "iterative student": "iterative_student"}
 timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
 def numbers(method):
-    "Of one method: pace, seeds, and the three merits."
+    "Of one method: sizes, pace, seeds, and the three merits."
     r = records[records.method == method]
     value = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
     found = {said: f"{value(m, where):.{digits}f}" for said, (m, where, digits) in asked.items()}
     ms = pace.get(timed.get(method, method))
-    return {"ms an update": "–" if ms is None else f"{ms:.0f}", "seeds": r.seed.nunique(),
+    return {**sizes(method), "ms an update": "–" if ms is None else f"{ms:.0f}", "seeds": r.seed.nunique(),
             **{k: "–" if v == "nan" else v for k, v in found.items()}}
 pd.DataFrame({said: numbers(m) for said, m in shown.items()}).T
 
