@@ -91,12 +91,17 @@ def sidebar(proc, section):
 def test_a_title_has_its_notebook_below(built):
     page = (built[0]/"10_distillation.html").read_text(encoding="utf-8")
     links = re.search(r'<div class="links">.*?</div>', page, re.S)[0]
-    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference"]
+    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference", "Questions"]
     assert 'href="notebooks/10_distillation.ipynb" download' in links
     assert "/mmvae_nb/blob/main/nbs/10_distillation.ipynb" in links
     given = read(built[0]/"notebooks"/"10_distillation.ipynb")
     assert not any(c.get("outputs") for c in given.cells) and len(given.cells) > 20
     assert {p.name for p in (built[0]/"notebooks").iterdir()} == {p.name for p in LESSONS}
+
+def test_questions_go_to_the_tracker_of_the_repository_that_settings_name(built):
+    from nbdev.config import get_config
+    page = (built[0]/"02_vae.html").read_text(encoding="utf-8")
+    assert f'<a href="{get_config(path=ROOT).git_url}/issues">Questions</a>' in page
 
 def test_what_needs_more_than_the_package_says_so(built):
     "What gensim or a notebook runner is for asks for them; all else is spared their minutes."

@@ -59,11 +59,12 @@ def first_cell(repo, nb):
                       f"%cd {name}/nbs", 'import sys; sys.path.insert(0, "..")'])
 
 def links_of(nb, repo, reference):
-    "Markdown below a page's title: where its notebook is, its module's reference."
+    "Markdown below a page's title: where its notebook is, its module's reference, whom to ask."
     at = f"{repo}/blob/main/nbs/{nb.name}"
     colab = at.replace("https://github.com", "https://colab.research.google.com/github")
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
-             f"[Colab]({colab})", *([f"[Reference]({reference})"] if reference else [])]
+             f"[Colab]({colab})", *([f"[Reference]({reference})"] if reference else []),
+             f"[Questions]({repo}/issues)"]
     return (" · ".join(found) + "\n\n<details>\n<summary>On Colab: paste this as the first cell"
             f"</summary>\n\n```text\n{first_cell(repo, nb)}\n```\n\n</details>")
 
