@@ -62,11 +62,13 @@ def links_of(nb, repo, reference):
     "Markdown below a page's title: where its notebook is, its module's reference, whom to ask."
     at = f"{repo}/blob/main/nbs/{nb.name}"
     colab = at.replace("https://github.com", "https://colab.research.google.com/github")
+    runs = any(c.cell_type == "code" for c in read_nb(nb).cells)
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
-             f"[Colab]({colab})", *([f"[Reference]({reference})"] if reference else []),
-             f"[Questions]({repo}/issues)"]
-    return (" · ".join(found) + "\n\n<details>\n<summary>On Colab: paste this as the first cell"
-            f"</summary>\n\n```text\n{first_cell(repo, nb)}\n```\n\n</details>")
+             *([f"[Colab]({colab})"] if runs else []),
+             *([f"[Reference]({reference})"] if reference else []), f"[Questions]({repo}/issues)"]
+    cell = ("\n\n<details>\n<summary>On Colab: paste this as the first cell</summary>\n\n"
+            f"```text\n{first_cell(repo, nb)}\n```\n\n</details>")
+    return " · ".join(found) + cell*runs
 
 def lesson_pages(proc, pages, config, modules, root):
     "Write the pages of the lessons, each with links to its notebook and its module's reference."
