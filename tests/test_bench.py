@@ -120,9 +120,9 @@ def test_the_page_runs_with_and_without_tables(measured, tmp_path, monkeypatch):
     if not measured: assert said.count(names["ABSENT"]) == len(said) - 1 == 9 and "make bench" in names["ABSENT"]
     else:
         assert names["ABSENT"] not in said and len(said) == 8     # and two figures
-        assert "| 64 | MoPoE | 20 | 10 | 25 | 0.8 | 16 | 1.25 | 0.5 |" in said[1]
-        assert "| MoPoE | drawn digits | 64 | float32 | 9 | 2 | 4.5 | 1.33 |" in said[-1]
-        assert "| JVAE (teacher) | drawn digits | 256 | bf16 |  | 3 |  | 2 |" in said[-1]
+        assert "| 64 | MoPoE | 20 | 10 | 25 | 0.80 | 16 | 1.25 | 0.50 |" in said[1]
+        assert "| MoPoE | drawn digits | 64 | float32 | 9.00 | 2.00 | 4.50 | 1.33 |" in said[-1]
+        assert "| JVAE (teacher) | drawn digits | 256 | bf16 |  | 3.00 |  | 2.00 |" in said[-1]
         assert "0.80 to 0.80 of the peer's (median 0.80, 1 cases) and 1.25" in said[2]
 
 def write_tables(folder):

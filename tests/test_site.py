@@ -91,19 +91,44 @@ def sidebar(proc, section):
 def test_a_title_has_its_notebook_below(built):
     page = (built[0]/"10_distillation.html").read_text(encoding="utf-8")
     links = re.search(r'<div class="links">.*?</div>', page, re.S)[0]
-    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference"]
+    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference", "Questions"]
     assert 'href="notebooks/10_distillation.ipynb" download' in links
-    assert "/mmvae_nb/blob/main/nbs/10_distillation.ipynb" in links and "git clone" in links
+    assert "/mmvae_nb/blob/main/nbs/10_distillation.ipynb" in links
     given = read(built[0]/"notebooks"/"10_distillation.ipynb")
     assert not any(c.get("outputs") for c in given.cells) and len(given.cells) > 20
     assert {p.name for p in (built[0]/"notebooks").iterdir()} == {p.name for p in LESSONS}
 
-def test_a_page_that_reads_committed_results_says_to_clone_them(built):
-    "On Colab there is no `../results` beside a notebook."
-    page = lambda name: (built[0]/f"{name}.html").read_text(encoding="utf-8")
-    told = {name: page(name).split("Colab</a>", 1)[1][:300] for name in ("02_vae", "11_findings")}
-    assert "%pip install git+" in told["02_vae"] and "git clone" not in told["02_vae"]
-    assert "git clone" in told["11_findings"] and "/nbs" in told["11_findings"]
+def test_questions_go_to_the_tracker_of_the_repository_that_settings_name(built):
+    from nbdev.config import get_config
+    page = (built[0]/"02_vae.html").read_text(encoding="utf-8")
+    assert f'<a href="{get_config(path=ROOT).git_url}/issues">Questions</a>' in page
+
+def test_what_needs_more_than_the_package_says_so(built):
+    "What gensim or a notebook runner is for asks for them; all else is spared their minutes."
+    html = {p.stem: (built[0]/f"{p.stem}.html").read_text(encoding="utf-8") for p in LESSONS if p.stem != "index"}
+    said_first = lambda page: page.split("first cell</summary>", 1)[1].split("</pre>")[0]
+    pasted = {name: said_first(page) for name, page in html.items() if "Colab" in page}
+    assert html.keys() - pasted.keys() == {"glossary", "notation"}                     # nothing to run there
+    assert all("git clone" in said and "%cd mmvae_nb/nbs" in said for said in pasted.values())
+    assert {name for name, said in pasted.items() if "[experiments]" in said} == {"12_birds", "14d_jobs"}
+
+def test_the_first_cell_on_colab_brings_package_models_and_results(tmp_path):
+    "As a notebook runs it that is alone in its folder: cloned from here, and without installing anything."
+    from IPython.core.inputtransformer2 import TransformerManager
+    from site_build import first_cell
+    if not (ROOT/".git").exists(): pytest.skip("no repository to clone")
+    cell = first_cell("file:///mmvae_nb", ROOT/"nbs"/"10_distillation.ipynb")
+    cell = cell.replace("file:///mmvae_nb", f"{ROOT.as_uri()} mmvae_nb").replace("pip install", "echo")
+    look = """
+from pathlib import Path
+import mmvae_nb
+model = mmvae_nb.pretrained("mopoe")
+assert Path("../results/long").is_dir() and Path("10_distillation.ipynb").is_file()
+print(Path(mmvae_nb.__file__).resolve().parent.parent)"""
+    code = TransformerManager().transform_cell(cell + look)
+    shell = "from IPython import InteractiveShell\nget_ipython = InteractiveShell.instance\n"
+    r = python("-c", shell + code, cwd=tmp_path)
+    assert r.returncode == 0 and r.stdout.splitlines()[-1] == str(tmp_path/"mmvae_nb"), r.stdout + r.stderr
 
 def test_what_is_skipped_at_first_is_folded(built):
     html = (built[0]/"index.html").read_text(encoding="utf-8")

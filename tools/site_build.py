@@ -33,6 +33,10 @@ QUARTO = {
              "gutter-width": "1.3rem"}} # 100 characters of code in a line
 
 
+# Pages that use what `pip install mmvae_nb[experiments]` brings: word vectors, a notebook runner
+WITH_EXTRA = {"12_birds", "14d_jobs"}
+
+
 # ---- what is rendered
 
 def present(entries, proc, say=True):
@@ -46,17 +50,25 @@ def present(entries, proc, say=True):
         elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
 
+def first_cell(repo, nb):
+    """What a notebook that is alone on Colab wants run first. The package is taken from the clone,
+    as trained models and results lie beside it; a wheel brings neither."""
+    name = repo.rsplit("/", 1)[-1]
+    extra = "[experiments]" if nb.stem in WITH_EXTRA else ""
+    return "\n".join([f"!git clone --depth 1 {repo} && pip install ./{name}{extra}",
+                      f"%cd {name}/nbs", 'import sys; sys.path.insert(0, "..")'])
+
 def links_of(nb, repo, reference):
-    "Markdown below a page's title: where its notebook is, and its module's reference."
+    "Markdown below a page's title: where its notebook is, its module's reference, whom to ask."
     at = f"{repo}/blob/main/nbs/{nb.name}"
     colab = at.replace("https://github.com", "https://colab.research.google.com/github")
-    first = f"`%pip install git+{repo}`"
-    if '"../results' in nb.read_text(encoding="utf-8").replace("\\", ""):
-        name = repo.rsplit("/", 1)[-1]      # the page reads what is committed beside it
-        first = f"`!git clone --depth 1 {repo} && pip install ./{name}` and `%cd {name}/nbs`"
+    runs = any(c.cell_type == "code" for c in read_nb(nb).cells)
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
-             f"[Colab]({colab}) (there, first {first})"]
-    return " · ".join(found + ([f"[Reference]({reference})"] if reference else []))
+             *([f"[Colab]({colab})"] if runs else []),
+             *([f"[Reference]({reference})"] if reference else []), f"[Questions]({repo}/issues)"]
+    cell = ("\n\n<details>\n<summary>On Colab: paste this as the first cell</summary>\n\n"
+            f"```text\n{first_cell(repo, nb)}\n```\n\n</details>")
+    return " · ".join(found) + cell*runs
 
 def lesson_pages(proc, pages, config, modules, root):
     "Write the pages of the lessons, each with links to its notebook and its module's reference."

@@ -16,6 +16,8 @@
 # `make bench ARGS="--only steps"`. All data here is drawn by the package, but where a table says otherwise.
 #
 # A test compares the peer's losses with ours on the same weights and items, samples replaced by their means: they are the same to five digits.
+#
+# Each table is a file of `results/bench`. Which machine made which:
 
 # %%
 #| echo: false
@@ -43,7 +45,7 @@ def rows(block, **chosen):
 
 def label(method): return LABELS.get(method) or method_name(method)
 
-def number(v): return "" if pd.isna(v) else v if isinstance(v, str) else f"{v:.3g}" if v < 10 else f"{v:,.0f}"
+def number(v): return "" if pd.isna(v) else v if isinstance(v, str) else f"{v:.2f}" if v < 10 else f"{v:,.0f}"
 
 def table(frame):
     "A table in Markdown, numbers to the right."
@@ -213,7 +215,7 @@ by_batch()
 # %% [markdown]
 # ## Pictures of 64 x 64
 #
-# Drawn birds with their captions, batch 64. Lesson 02e's networks stand for both modalities (a convolutional text network, not lesson 12c's, which writes
+# Drawn birds with their captions, batch 64. The networks of [lesson 02e](02e_networks.ipynb) stand for both modalities (a convolutional text network, not that of [lesson 12c](12c_text.ipynb), which writes
 # word by word), because the peer's likelihoods know independent tokens only. *What to see*: with larger maps the networks take a larger share, so a short precision saves more of the step than it does with digits, where the processor has it.
 
 # %%

@@ -54,8 +54,8 @@ np.save("right.npy", images[:, :, 4:].reshape(-1, 32))
 # %% [markdown]
 # ## The listing
 #
-# Replace the names and files by yours. `default_specs` chooses networks by the kind of each modality (lesson 02e); the
-# teacher is the one of lesson 09, and `distill` makes a student for each modality (lesson 10).
+# Replace the names and files by yours. `default_specs` chooses networks by the kind of each modality ([lesson 02e](02e_networks.ipynb)); the
+# teacher is the one of [lesson 09](09_multimodal_iterative.ipynb), and `distill` makes a student for each modality ([lesson 10](10_distillation.ipynb)).
 
 # %%
 from dataclasses import replace
@@ -85,11 +85,11 @@ np.save("right_from_left.npy", made)
 
 # %% [markdown]
 # A colleague who has the package opens the file by `load("students.safetensors")` and needs none of the lines above: specs, scale and options are in it, and
-# nothing that could be run (lesson 02h). Shapes and the words of a text are in it, too: `students.specs["word"].modality` encodes and decodes. What turned *your* units into the model's is not:
+# nothing that could be run ([lesson 02h](02h_checkpoints.ipynb)). Shapes and the words of a text are in it, too: `students.specs["word"].modality` encodes and decodes. What turned *your* units into the model's is not:
 # a `Standardize` or a `Table` (further down) knows means, names of columns and names of classes. Keep it beside the file, `pickle.dump(table, f)`, or the numbers can't be turned back into rows.
 #
 # `JVAE(specs, latent=8)` in place of `IterativeTeacher` trains several times faster and is the
-# baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and lesson 02e show one.
+# baseline to compare with. For networks of your own, write a `ModalitySpec` by hand: README and [lesson 02e](02e_networks.ipynb) show one.
 #
 # ## Did it work?
 #
@@ -150,7 +150,7 @@ os.chdir(here)
 
 # %% [markdown]
 # Three rules of thumb. Start with a scale near the error that you would be content with (here 0.2 of a range of 1). Look at the KL
-# to the prior: near zero means too large a scale, or averages in place of sums (lesson 02). And if one modality's
+# to the prior: near zero means too large a scale, or averages in place of sums ([lesson 02](02_vae.ipynb)). And if one modality's
 # reconstruction does not move while the total falls, raise its weight: `default_specs(modalities, weights={"left": 2})`. By itself `default_specs` gives no more than 100:
 # a single number beside a picture of 64 x 64 in colour would have 12,288, and the model would spend $z$ on its noise ([lesson 02e](02e_networks.ipynb#from-modalities-to-specifications)).
 #
@@ -398,11 +398,11 @@ assert np.mean(totals[-4:]) < np.mean(totals[:4])
 # %% [markdown]
 # ## Checklist
 #
-# - Data larger than memory: `fit` takes any `DataLoader` of dict batches (lesson 02g), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check. That holds for float32, `uint8` and tokens: float64 is copied whole into float32, so write the file in single precision.
+# - Data larger than memory: `fit` takes any `DataLoader` of dict batches ([lesson 02g](02g_training.ipynb)), and `TensorData` takes `np.memmap(..., mode="r")` and reads only what a batch needs, after one pass to check. That holds for float32, `uint8` and tokens: float64 is copied whole into float32, so write the file in single precision.
 # - float32 arrays are not copied: what is changed in place afterwards is changed in the data set, too.
-# - Split by source item *before* making the arrays, so that no item is in two splits (lesson 02a).
+# - Split by source item *before* making the arrays, so that no item is in two splits ([lesson 02a](02a_data.ipynb)).
 # - A decoder for a likelihood of logits (`Bernoulli`) has no sigmoid at its end. The default decoders know; others are looked at, and refused.
 # - `encoder` and `decoder` are functions that make a *new* network at each call. For a pretrained one that shall be trained on: `lambda: copy.deepcopy(net)`.
 # - Items that lack a modality train all models but the JVAE: `TensorData(arrays, present="given")` ([lesson 09a](09a_missing.ipynb)). Students need no more than one modality when they are used.
-# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` (lesson 02a).
+# - Modalities that share classes and not items (as MNIST and SVHN do) are paired by `PairedByKey` ([lesson 02a](02a_data.ipynb)).
 # - Set aside validation items and choose scale, weights, `latent` and updates on them; [the FAQ](faq.ipynb) says where to begin.

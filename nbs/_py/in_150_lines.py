@@ -32,4 +32,4 @@ print(said)
 # %% [markdown]
 # Read the first line of nats first: what is left of the joint encoder when half of its input is filled with zeros. Both sets of students are well ahead of it, and this is the point of having students at all. The climb's students are ahead of the joint encoder's by little, in one run with one seed: that is no evidence. What the evidence says, on real data and over seeds, stands [in lesson 11](11_findings.ipynb).
 #
-# What the package adds to these lines: several kinds of data and likelihoods, weights, a refiner that stays stable at any number of steps (lesson 08), checkpoints, metrics, and experiments.
+# What the package adds to these lines: several kinds of data and likelihoods, weights, a refiner that stays stable at any number of steps ([lesson 08](08_iterative_inference.ipynb)), checkpoints, metrics, and experiments.

@@ -23,7 +23,8 @@ import mmvae_nb
 #
 # Processor seconds for a lesson from top to bottom, start of Python included, each with a cache of its own: first an empty one, then
 # the one it has just filled. One thread on a slow machine that had other work to do: by the clock it takes longer while others compute, and
-# less on a newer machine or with more threads. Measure yours with `python tools/times.py time`; it replaces the rows of the table.
+# less on a newer machine or with more threads. Measure yours with `python tools/times.py time`; it replaces the rows of the table. Not all lessons of the
+# workshop have been timed.
 
 # %%
 file = Path(mmvae_nb.__file__).parents[1]/"results"/"lesson_seconds.csv"
@@ -166,14 +167,16 @@ print("the workshop,", total(times[workshop]))
 # what is handed in:
 #
 # ```bash
-# .venv/bin/nbgrader validate handed_in/*.ipynb     # runs each notebook: which checks fail, which were changed
+# # runs each notebook: which checks fail, which were changed
+# .venv/bin/nbgrader validate handed_in/*.ipynb
 # ```
 #
 # It runs the whole notebook, so run `make cache` first; and it runs what students wrote, so do it where that is safe. For a gradebook
 # (`nbgrader generate_assignment`, `autograde`, `export`), make the source of an assignment with
 #
 # ```bash
-# .venv/bin/python tools/handouts.py --with-solutions --out COURSE/source/NAME nbs/02d_distributions.ipynb
+# .venv/bin/python tools/handouts.py --with-solutions --out COURSE/source/NAME \
+#     nbs/02d_distributions.ipynb
 # ```
 #
 # Each check is worth one point, the written answers none until you say so. The class can see the checks,

@@ -34,7 +34,7 @@
 # %% [markdown]
 # ## The same in Python
 #
-# The page computes what the package computes. Its models were trained on real digits and street numbers for 10,000 updates, their students for 5,000 (scale `long` of lesson 14). One row for each model; a digit of each class is given, and one sample of $z$ is drawn, with the same noise for all. (The digits are of the set that the lessons use, so the models may have seen them in training; nothing is measured here.)
+# The page computes what the package computes. Its models were trained on real digits and street numbers for 10,000 updates, their students for 5,000 (scale `long` of [lesson 14](14_reproduce.ipynb)). One row for each model; a digit of each class is given, and one sample of $z$ is drawn, with the same noise for all. (The digits are of the set that the lessons use, so the models may have seen them in training; nothing is measured here.)
 
 # %%
 import matplotlib.pyplot as plt
@@ -59,7 +59,7 @@ for ax, (name, model) in zip(axes[1:], models.items()):
     image_grid(made["svhn"], 10, method_name(name), ax)
 
 # %% [markdown]
-# Look for the number that was given. MoPoE's street numbers are nearly grey, and so are its samples, not only its mean; of the students' many can be read and some are another number (lesson 11 counts them).
+# Look for the number that was given. MoPoE's street numbers are nearly grey, and so are its samples, not only its mean; of the students' many can be read and some are another number ([lesson 11](11_findings.ipynb) counts them).
 #
 # And the refinement from a digit and its word, the negative ELBO at $t = 0$ and 8, from either start. (This three is not the one that the pad above begins with, so these are not the numbers of its first rows.)
 

@@ -29,7 +29,7 @@
 # - *In use* are the millions that it takes from any one modality to any other: the $M$ encoders of one modality and the $M$ decoders. These are the same networks for all methods, so the numbers to their right are not those of a larger network.
 # - *Milliseconds* are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$. A student's update is that of all students, without their teacher's training.
 # - The time of an answer has no column, because it does not tell them apart: from one modality to another it is one pass through the same encoder and the same decoder.
-# - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
+# - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged here. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
 
 # %%
 #| echo: false
@@ -51,8 +51,8 @@ def sizes(method):
     "Of one method: what it trains, and what takes one modality to another; in millions."
     m = built(method)
     used = [] if m.needs_all else [*m.encoders.parameters(), *m.decoders.parameters()]
-    return {"trained": millions(w for w in m.parameters() if w.requires_grad),
-            "in use": millions(used) if used else "–"}
+    return {"trained, millions": millions(w for w in m.parameters() if w.requires_grad),
+            "in use, millions": millions(used) if used else "–"}
 
 
 # %%
