@@ -636,7 +636,8 @@ for name, pictures in {"nothing: all three are there": {}, **fillings}.items():
     told[name] = {"words that come back": sum(came_back)/300, "negative ELBO": nelbo(q),
                   "standard deviation": q.std.mean().item()}
 assert told["noise"]["words that come back"] < told["nothing: all three are there"]["words that come back"]
-generation_grid(rows); {n: {k: round(v, 2) for k, v in t.items()} for n, t in told.items()}
+generation_grid(rows); plt.show()
+{n: {k: round(v, 2) for k, v in t.items()} for n, t in told.items()}
 
 
 # %% [markdown]

@@ -433,6 +433,7 @@ with torch.no_grad():
     found = {alpha: m.loss(plane).parts for alpha, m in toys.items()}
 for ax, (name, x) in zip(axes, {"data": plane["point"], **drawn}.items()):
     ax.scatter(*x.T, c=far, s=6); ax.set(aspect="equal", title=name)
+plt.show()
 found = pd.DataFrame({alpha: {n: v.item() for n, v in p.items()} for alpha, p in found.items()})
 assert found.loc["pull", 50.] < .1*found.loc["pull", .1] and found.loc["kl", 50.] < found.loc["kl", .1]
 found.T[["kl", "pull", "point"]].rename_axis("alpha").round(1)

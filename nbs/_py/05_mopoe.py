@@ -438,7 +438,7 @@ for pairing, word in {"right": test["text"], "wrong": moved}.items():
     told[pairing] = f"deviation {both.std.mean():.3f}, experts {apart.mean():.0f} apart"
     rows |= {f"{pairing} word, given": spell(word[:8]), f"{pairing}: digit": made["mnist"],
              f"{pairing}: word": spell(made["text"])}
-generation_grid(rows)
+generation_grid(rows); plt.show()
 told
 
 

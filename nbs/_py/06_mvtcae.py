@@ -502,7 +502,7 @@ for kappa, name in {2/3: "pair-MVTCAE", 0.: "pair-MVTCAE-0.0"}.items():
     told[f"{kappa:.2f}"] = {n: round(parts[n].item()) for n in ("mnist", "text", "kl", "pull")}
     told[f"{kappa:.2f}"]["digit from itself"] = round(lost(m, "mnist", "mnist"))
 assert told["0.00"]["pull"] > 5*told["0.67"]["pull"]
-generation_grid(rows)
+generation_grid(rows); plt.show()
 pd.DataFrame(told).rename_axis(columns="kappa")
 
 

@@ -876,7 +876,7 @@ for whose, target in pictures.items():
 made = long["iterative_student"].generate({"mnist": first["mnist"]}, to="svhn", sample=True,
                                           generator=generator(0, "shown"))["svhn"]
 rows["Iterative student"], drawn_from["student"] = made[:8], made
-generation_grid(rows)
+generation_grid(rows); plt.show()
 shade = lambda x: as_float(x).flatten(1).mean(1)                 # the brightness of a picture
 both = lambda x, y: torch.corrcoef(torch.stack([shade(x), shade(y)]))[0, 1].item()
 agree = pd.DataFrame({n: {f"{w} street number": both(x, y) for w, y in pictures.items()}
