@@ -628,17 +628,17 @@ noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to
 fillings = {"black": {n: torch.zeros_like(x) for n, x in noise.items()},
             "white": {n: torch.full_like(x, 255) for n, x in noise.items()}, "noise": noise}
 rows, told = {"Text, given": say(test["text"][:8])}, {}
-for name, pictures in {"nothing: all three are there": {}, **fillings}.items():
+for name, pictures in {"nothing": {}, **fillings}.items():
     filled = {**test, **pictures}
     with torch.no_grad(): q = jvae.infer(filled); made = jvae.generate(q.mean)
     if pictures: rows |= {f"{name}: {n}": x for n, x in show(made, 8).items()}
-    came_back = [a == b for a, b in zip(say(made["text"]), say(test["text"]))]
-    told[name] = {"words that come back": sum(came_back)/300, "negative ELBO": nelbo(q),
-                  "standard deviation": q.std.mean().item()}
-assert told["noise"]["words that come back"] < told["nothing: all three are there"]["words that come back"]
+    back = [a == b for a, b in zip(say(made["text"]), say(test["text"]))]
+    told[name] = sum(back)/300, nelbo(q), q.std.mean().item()
+assert max(told[n][0] for n in fillings) < .9 < told["nothing"][0]
 generation_grid(rows); plt.show()
-{n: {k: round(v, 2) for k, v in t.items()} for n, t in told.items()}
-
+for name, (words, nats, std) in told.items():
+    print(f"filled with {name:8} {words:4.0%} of the words come back, negative ELBO {nats:,.0f}, "
+          f"standard deviation {std:.2f}")
 
 # %% [markdown]
 # How to notice: decode what was *given*. With all three there every word of the 300 comes back, with a filling 69 to 81 of 100. Compare with the prior, too, as above. The width does not tell: with white pictures the posterior is narrower (a standard deviation of 0.31) than with the true ones (0.35). Two more:

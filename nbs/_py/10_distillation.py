@@ -912,7 +912,7 @@ assert agree.iloc[0, 0] > .9 < agree.iloc[1, 1] and agree.iloc[2].abs().max() < 
 #
 # 1. The normalised $\exp \mathbb E \log q_{\mathrm{teach}}$. The logarithm of a Gaussian is a parabola, and so is a mean of parabolas: precision $\mathbb E[1/\sigma^2]$, mean weighted by the precisions. How
 #    far the teacher's means lie apart does not enter its variance. In the second picture its standard deviation is 0.35, and that of the broad bell 1.28.
-# 2. They shrink, for this reason. The next cell distils the JVAE for 100 updates in either direction. Forward, the mean variance is 0.92 from MNIST, 1.03 from SVHN and 0.39 from the word. In reverse it is 0.13 to 0.14 from each, a little below the teacher's own 0.16.
+# 2. They shrink, for this reason. The next cell distils the JVAE for 100 updates in either direction. Forward, the mean variance is 0.87 from MNIST, 1.10 from SVHN and 0.44 from the word. In reverse it is 0.14 to 0.16 from each, a little below the teacher's own 0.17.
 # 3. Hardly, because dividing multiplies each coordinate of the mean by a factor above one and enlarges the variance. A linear probe reads means and is blind to their scale if the factor is about the same for all items. In the long runs linear accuracy moves by less than 0.001 (the table in [two at once](#two-at-once)). Samples notice the variance.
 # 4. It should help where $\bar q$ has bumps, as for a street number that reads as a one or as a seven. The first part of (2) stays as it is, whatever the student.
 # :::
