@@ -640,6 +640,7 @@ for name, (words, nats, std) in told.items():
     print(f"filled with {name:8} {words:4.0%} of the words come back, negative ELBO {nats:,.0f}, "
           f"standard deviation {std:.2f}")
 
+
 # %% [markdown]
 # How to notice: decode what was *given*. With all three there every word of the 300 comes back, with a filling 69 to 81 of 100. Compare with the prior, too, as above. The width does not tell: with white pictures the posterior is narrower (a standard deviation of 0.31) than with the true ones (0.35). Two more:
 #
