@@ -575,7 +575,6 @@ with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
 generation_grid({"Text, given": show(test)["Text"],
                  "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
-
 # %% [markdown]
 # Whatever the word, the digit looks like one of two or three: the encoder listens to the black pictures rather than to the word. The distance from the joint posterior is the **missing-modality problem**.
 #
@@ -619,9 +618,36 @@ generation_grid({"Text, given": show(test)["Text"],
 #
 # ## What goes wrong, and how you would notice
 #
+# *The missing modality is filled with something.* The model answers without complaint, and wrongly. Below, the word is given, and three fillings stand for the pictures: black, white and noise. Look at the street numbers, which take the brightness of the filling, and at the two zeros, which no filling lets the model draw.
+
+# %%
+#| code-fold: true
+#| code-summary: "Drawing: three fillings"
+#| fig-cap: "The JVAE after 1,000 updates is given the word, and the same filling for both pictures. All digits are nines or nearly so. The street numbers are black, white or grey. Of the words that were given some come back as others, or as none."
+#| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits that look like nines, a row of dark, bright or grey patches, and a row of words of which some are misspelt."
+noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to(test[n].dtype)
+         for n in ("mnist", "svhn")}
+fillings = {"black": {n: torch.zeros_like(x) for n, x in noise.items()},
+            "white": {n: torch.full_like(x, 255) for n, x in noise.items()}, "noise": noise}
+rows, told = {"Text, given": say(test["text"][:8])}, {}
+for name, pictures in {"nothing": {}, **fillings}.items():
+    filled = {**test, **pictures}
+    with torch.no_grad(): q = jvae.infer(filled); made = jvae.generate(q.mean)
+    if pictures: rows |= {f"{name}: {n}": x for n, x in show(made, 8).items()}
+    back = [a == b for a, b in zip(say(made["text"]), say(test["text"]))]
+    told[name] = sum(back)/300, nelbo(q), q.std.mean().item()
+assert max(told[n][0] for n in fillings) < .9 < told["nothing"][0]
+generation_grid(rows); plt.show()
+for name, (words, nats, std) in told.items():
+    print(f"filled with {name:8} {words:4.0%} of the words come back, negative ELBO {nats:,.0f}, "
+          f"standard deviation {std:.2f}")
+
+
+# %% [markdown]
+# How to notice: decode what was *given*. With all three there every word of the 300 comes back, with a filling 69 to 81 of 100. Compare with the prior, too, as above. The width does not tell: with white pictures the posterior is narrower (a standard deviation of 0.31) than with the true ones (0.35). Two more:
+#
 # - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
 #   Train longer, or raise its weight.
-# - *The missing modality is filled with something.* The model answers without complaint, and wrongly. How to notice: compare with the prior, as above.
 # - *Negative ELBOs of different weights are compared.* They are nats of different objectives, with different targets $\tilde p$ in (2).
 #
 # ## Recap
