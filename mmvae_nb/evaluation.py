@@ -6,7 +6,7 @@
 __all__ = ['Rows', 'evaluate']
 
 # %% ../nbs/03c_evaluation.ipynb #fb31f30e
-import contextlib
+import contextlib, warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np, torch
@@ -18,6 +18,7 @@ from .distributions import *
 from .metrics import *
 from .amortization_gap import gradient_ascent
 from .vae import check_results
+from .watching import must_show
 
 # %% ../nbs/03c_evaluation.ipynb #0c5d7ac9
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class _Bench:
         self.samples = min(samples, len(test) if self.same_classes else len(test)//2)
         self.trial = self.samples < 100                # a trial of the code: few steps will do
         self.batch, self.labels = test.take(self.samples)
-        self.points, self.point_labels = train.take(probe_points)
+        self.points, self.point_labels = train.take(min(probe_points, len(train)))
         self.part = self.first(self.batch, self.size)  # for the ELBO
         self.oracle_items, self.few = oracle_items, self.first(self.part, oracle_items)
         self.features = _features(judge, self.device, self.samples)
@@ -136,7 +137,7 @@ def _generated(e, distances, q, given, suffix="", mean=False):
 # %% ../nbs/03c_evaluation.ipynb #3af49ae7
 def _probe(e, z, z_test, condition, also=500):
     "Logistic regression on posterior means of training items: all of them, and fewer."
-    if e.labels is None or not e.same_classes: return
+    if e.labels is None or e.point_labels is None or not e.same_classes: return
     wanted = {"linear_accuracy": len(z), **({f"linear_accuracy_{also}": also} if also else {})}
     for metric, n in wanted.items():
         n = min(n, len(z))
@@ -312,6 +313,22 @@ def _sections(e, validation, along_t):
     else: _inferring(e)
 
 # %% ../nbs/03c_evaluation.ipynb #7ae7f2ac
+def _check_asked(model, judge, train, test, validation):
+    own = isinstance(getattr(judge, "features", {}), dict) and callable(getattr(judge, "scores", 0))
+    if judge is not None and not own:
+        raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
+                         "`scores` and `features`, a dict, name -> features of images")
+    if not callable(getattr(model, "check", None)):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a `MultimodalVAE`, or one "
+                         "with its methods (`check`, `infer`, `elbo`, `generate`)")
+    for what, data in dict(train=train, test=test, validation=validation).items():
+        if data is not None: must_show(model, data, what)
+    a, b = (set(d.class_names or ()) for d in (train, test))
+    if train.class_names != test.class_names and not (a and b and a.isdisjoint(b)):
+        warnings.warn(f"class_names: those of train ({train.class_names!s:.40}) are not those of "
+                      f"test ({test.class_names!s:.40}), so there is no linear accuracy",
+                      stacklevel=4)
+
 @checked
 def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides what is measured
              train: MultimodalData, # `MultimodalData`: for the probe, and for the floor of the FID
@@ -329,11 +346,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
     in_range("samples", samples, low=2, whole=True)
     in_range("probe_points", probe_points, low=2, whole=True)
     in_range("oracle_items", oracle_items, low=0, whole=True)
-    own = isinstance(getattr(judge, "features", {}), dict) and callable(getattr(judge, "scores", 0))
-    if judge is not None and not own:
-        raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
-                         "`scores` and `features`, a dict, name -> features of images")
-    for data in (train, test, validation): same_modalities(model, data)
+    _check_asked(model, judge, train, test, validation)
     check_weights("model", model, model.state_dict())
     with keeping_random_state(), _at_rest(model):
         seed = in_range("seed", seed, 0, whole=True)

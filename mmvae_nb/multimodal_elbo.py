@@ -107,7 +107,9 @@ class _Subsets(_Objective):
         missing = [n for n in self.names if n not in batch]
         if all and missing:
             raise MmvaeError(f"batch: got {', '.join(have)}; {type(self).__name__} needs "
-                             f"{', '.join(missing)} too and can't do without")
+                             f"{', '.join(missing)} too and can't do without, allowed: all of "
+                             f"{', '.join(self.names)} (students of it, by `distill`, infer from a "
+                             "part; of data with holes `complete()` has the whole items)")
         return have
 
     def product(self, posteriors, **options): # `options` of `product_of_experts`
@@ -127,7 +129,7 @@ class _Draws(_Subsets):
         elif not source:
             raise MmvaeError(f"source: got no modality, allowed: {', '.join(self.names)}")
         else:
-            q = self.infer(source)
+            q = self.infer(source, **({"generator": generator} if self.refines else {}))
             return q.rsample(n, generator) if sample or n else q.mean
         if n is None: return source
         if sample == "x": return source.expand(n, *source.shape)
@@ -161,7 +163,7 @@ class _Generation(_Draws):
     def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
                  to: str | list | tuple | None = None, # name or names to generate; all by default
                  sample: bool | str = False, # draw z? "x": draw z, and x around it
-                 generator: torch.Generator | None = None, # for the draws, on the model's device
+                 generator: torch.Generator | None = None, # for all that is drawn, on the model's device
                  n: int | None = None # draws of z for each item, even without `sample`
                 ) -> dict: # name -> (batch, ...), or (n, batch, ...): arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."

@@ -56,6 +56,9 @@ def _check_shape(name, x, modality):
         missing = "nothing: what is missing is an absent key" if x is None else \
             "a tensor (`torch.as_tensor`)"
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
+    if modality is None and x.dtype == torch.uint8 and x.ndim < 4:    # bytes become x/255 (lesson 02a)
+        raise MmvaeError(f"{name}: got bytes of shape {tuple(x.shape)}, allowed: bytes of images "
+                         "(batch, channels, height, width) only; other numbers are `x.float()`")
     if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)):
         return modality and check_type(modality, x, name)
     shape = "" if modality is None else f" with items of shape {tuple(modality.shape)}"

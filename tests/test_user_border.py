@@ -236,7 +236,7 @@ def test_likelihoods_that_do_not_fit_are_one_line():
 
 def test_labels_of_another_form_are_explained():
     refused(lambda: TensorData({"a": A}, labels={"z": np.zeros(40, int)}), "one array", starts="labels: got {'z'")
-    refused(lambda: as_labels(["cat", "dog"]), "pandas.factorize", starts="labels: got")
+    refused(lambda: as_labels(["cat", "dog"]), "pandas.Categorical", starts="labels: got")
     y = torch.zeros(40, dtype=torch.int64)
     pools, modalities = {"a": torch.tensor(A)}, {"a": Modality("a", "vector", (6,))}
     refused(lambda: PairedByKey("p", "train", modalities, pools, {"z": y}), "allowed: a", starts="labels: got 'z'")
@@ -254,7 +254,7 @@ def test_keys_may_be_arrays_of_whole_numbers():
     assert PairedByKey("p", "train", modalities, pools, labels).labels["a"].dtype == torch.int64
     names = [f"photo {i}" for i in range(40)]
     for way in (list, np.array, pd.Series):
-        refused(lambda way=way: make({"a": way(names), "b": way(names)}), "pandas.factorize",
+        refused(lambda way=way: make({"a": way(names), "b": way(names)}), "pandas.Categorical",
                 starts="keys of a: got strings")
     refused(lambda: make({"a": np.zeros(40), "b": np.zeros(40)}), "float64", starts="keys of a: got")
     refused(lambda: make({"a": np.arange(39), "b": np.arange(40)}), "(39,)", "(40,)", starts="keys of a: got")

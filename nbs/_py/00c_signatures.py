@@ -20,7 +20,7 @@
 
 # %%
 #| export
-import dataclasses, difflib, functools, inspect, numbers, types, typing, warnings
+import dataclasses, difflib, functools, inspect, math, numbers, types, typing, warnings
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -203,24 +203,59 @@ else: raise AssertionError
 # %% [markdown]
 # ## Tables, keys, names
 #
-# Some values need more than a type. Tables of pandas carry an index, so we can see whether row $i$ is the same item in all of them; keys of partners may be NumPy's or a table's as long as they are whole numbers;
+# Some values need more than a type. Tables of pandas carry an index, and what is made of a table remembers it, so we can see whether row $i$ is the same item in all of them; a column of numbers that are stored as text is no column of classes; keys of partners may be NumPy's or a table's as long as they are whole numbers;
 # a shape and a vocabulary have rules of their own; and numbers far from mean 0 and deviation 1 are let through, with a warning. Strings become the numbers of their tokens here, too.
 
 # %%
 #| exports
+def _index_of(x): return x.index if hasattr(x, "iloc") else getattr(x, "index_of_rows", None)
+
+def with_index(made, # a tensor, a row for each of
+               table # a data frame or a series; others have no index
+              ) -> torch.Tensor:
+    "The same tensor, which remembers the index of its rows for `one_index`."
+    if (index := _index_of(table)) is not None: made.index_of_rows = index
+    return made
+
 def one_index(tables # dict: name -> anything, or a dict; only what has an index is looked at
              ):
     "Refuse tables and series of pandas whose indexes differ: row i would be another item."
     flat = {}
     for n, x in tables.items():
         flat |= {f"{n}, {k}": v for k, v in x.items()} if isinstance(x, Mapping) else {n: x}
-    known = {n: x.index for n, x in flat.items() if hasattr(x, "iloc")}
+    known = {n: i for n, x in flat.items() if (i := _index_of(x)) is not None}
     first = next(iter(known), None)
     for n, index in known.items():
         if len(index) == len(known[first]) and not index.equals(known[first]):
             raise MmvaeError(f"{n}: got a table with another index than that of {first}, allowed: "
                              "one index for all (`x.loc[other.index]` puts rows in its order, "
                              "`x.to_numpy()` says that row i is item i)")
+
+def classes_of(name, # for messages
+               x # a column of a table
+              ) -> tuple: # (how many, list)
+    "How many classes a column has that holds no numbers, and which."
+    refuse = lambda got, allowed: MmvaeError(f"{name}: got {got}, allowed: {allowed}")
+    if getattr(x.dtype, "kind", "") in "mM":
+        raise refuse(f"times ({x.dtype})", "numbers, such as the days since the first, or classes, "
+                     "such as the weekday")
+    try: classes = sorted(x.unique(), key=str)
+    except TypeError: raise refuse(f"a {type(x.iloc[0]).__name__} in a column",
+                                   "one number or one class in a row") from None
+    if x.dtype.name != "category" and all(map(_looks_like_a_number, classes)):
+        raise refuse(f"numbers as {type(classes[0]).__name__} in a column of {x.dtype}",
+                     "numbers (`pandas.to_numeric`), or classes that are said to be such "
+                     "(`x.astype('category')`)")
+    if len(classes) > max(10, len(x)//2):
+        raise refuse(f"{len(x)} rows of {len(classes)} classes", "classes that come again (names "
+                     "and numbers of items are no data: leave them out)")
+    if len(classes) > 1: return len(classes), classes
+    raise refuse("one class only", "a column that varies")
+
+def _looks_like_a_number(v):
+    if isinstance(v, (bool, np.bool_)): return False
+    try: return math.isfinite(float(v))
+    except (TypeError, ValueError): return False
 
 def as_keys(what, # how an error calls them
             given, # dict: name -> tensor, array, list or series of whole numbers; or None
@@ -242,7 +277,8 @@ def _key(what, x):
     if x.dtype.kind in "iu": return torch.as_tensor(x.astype(np.int64))
     got = "strings" if x.dtype.kind in "OSU" else f"an array of {x.dtype}"
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
-                     "(`pandas.factorize` over the names of all modalities together makes them)")
+                     "(`pandas.Categorical(x, categories=names).codes`, with the same list of names "
+                     "for all modalities and splits, makes them)")
 
 def check_key(what, # how an error calls the dict
               key, # of the dict
@@ -290,7 +326,7 @@ def check_about(data # a `MultimodalData`
     "Refuse what is said of data in another form than pages and tables show it."
     refuse = lambda what, got, allowed: MmvaeError(f"{what}: got {got!r:.60}, allowed: {allowed}")
     names = data.class_names
-    if names is not None and (isinstance(names, str) or not all(isinstance(n, str) for n in names)
+    if names is not None and (isinstance(names, str) or not np.iterable(names) or not all(isinstance(n, str) for n in names)
                               or len({*names}) < len(names)):
         raise refuse("class_names", names, "a list of texts, each once")
     for what in ("provenance", "terms"):
@@ -301,12 +337,17 @@ def check_about(data # a `MultimodalData`
     if not isinstance(data.real, bool | np.bool_): raise refuse("real", data.real, "True, False")
     if not isinstance(data.split_rule, str): raise refuse("split_rule", data.split_rule, "a text")
 
+_BYTES = {True: 1, False: .01}      # as bright as images get that are on another scale, by mistake
+
 def warn_of(name, kind, pool):
-    "Warn of images of channels last, and of numbers far from mean 0 and deviation 1."
+    "Warn of images of channels last or nearly black, and of numbers far from 0 and deviation 1."
     if kind == "image" and pool.shape[1] > 4 and pool.shape[3] in (1, 3, 4):
         warnings.warn(f"{name}: got items of shape {tuple(pool.shape[1:])}, which look like "
                       "(H, W, C), and (C, H, W) is expected: use `x.permute(0, 3, 1, 2)`",
                       stacklevel=6)
+    if kind == "image" and 0 < (most := pool.max().item()) <= (_BYTES[pool.dtype == torch.uint8]):
+        warnings.warn(f"{name}: got images of {pool.dtype} up to {most:.2g}, which is nearly black: "
+                      "bytes are white at 255 (0 and 1 are `x*255`), floats at 1", stacklevel=6)
     if kind not in ("vector", "sequence"): return
     some = pool[::1 + pool.numel()//10**7].flatten(0, -2).double()
     spread, most = some.std(0, correction=0), some.mean(0).abs().max()
@@ -429,9 +470,11 @@ import pandas as pd
 
 a, b = pd.DataFrame({"x": [1., 2, 3]}), pd.DataFrame({"y": [4., 5, 6]}, index=[2, 0, 1])
 one_index({"a": a, "b": b.loc[a.index], "an array": b.to_numpy()})
+rows = with_index(torch.tensor(b.to_numpy()), b)             # as `Table` and `Standardize` give them
 ids = as_keys("keys", {"photo": np.array([7, 8, 9], "int32")}, ["photo", "caption"])
 assert ids["photo"].dtype == torch.int64
-for refused in [lambda: one_index({"a": a, "b": b}), lambda: as_keys("keys", {"photo": ["p7", "p8"]}, ["photo"]),
+for refused in [lambda: one_index({"a": a, "b": b}), lambda: one_index({"a": a, "b": rows}),
+                lambda: classes_of("income", pd.Series(["1000", "1037", "1000"])), lambda: as_keys("keys", {"photo": ["p7", "p8"]}, ["photo"]),
                 lambda: check_item(types.SimpleNamespace(name="word", kind="text", shape=(8,), vocabulary="aab"))]:
     try: refused()
     except MmvaeError as e: print(e)

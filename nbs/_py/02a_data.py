@@ -117,7 +117,8 @@ class Modality:
         one_of(f"kind of {self.name}", self.kind, ["text", "categories"])
         if isinstance(strings, str) or not getattr(strings, "ndim", hasattr(strings, "__iter__")):
             raise MmvaeError(f"{self.name}: got {strings!r:.40}, allowed: a list of strings")
-        return torch.tensor([tokens_of(self, s) for s in strings]).reshape(-1, *self.shape)
+        made = torch.tensor([tokens_of(self, s) for s in strings]).reshape(-1, *self.shape)
+        return with_index(made, strings)
 
     def decode(self, tokens): # int64 (batch, length)
         "Their strings, a list."
@@ -594,7 +595,7 @@ class Standardize:
                          f"{len(self.mean)}), the columns of the training items, none infinite")
     def __call__(self, x): # items of any split, (n, D), in the units of the table
         "The same items in units of the training items' deviation: a float32 tensor (n, D)."
-        return ((self._read(x, 2) - self.mean)/self.deviation).float()
+        return with_index(((self._read(x, 2) - self.mean)/self.deviation).float(), x)
     def back(self, x): # items (n, D), or draws (..., n, D), such as a model generates
         "The same items in the units of the table, float32: an array of an array, else a tensor."
         made = (self._read(x)*self.deviation + self.mean).float()

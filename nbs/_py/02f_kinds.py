@@ -414,8 +414,8 @@ class Table:
         if lacks:
             raise MmvaeError(f"columns: got a table that lacks {', '.join(map(repr, lacks))}, "
                              f"allowed: one with {', '.join(map(repr, self.names))}")
-        return torch.tensor(np.stack([self._numbers(n, table[n]) for n in self.names], 1),
-                            dtype=torch.float32)
+        rows = np.stack([self._numbers(n, table[n]) for n in self.names], 1)
+        return with_index(torch.tensor(rows, dtype=torch.float32), table)
 
     def _numbers(self, name, x):
         kind, known = self._known[name]
@@ -425,14 +425,18 @@ class Table:
         for v in x.unique(): one_of(f"class in {name}", v, known)
         return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
 
-    def back(self, x # (items, columns), such as a model generates
+    def back(self, x, # (items, columns), such as a model generates
+             index=None # of the rows, such as that of the table of what was given; None: 0, 1, ...
             ) -> pd.DataFrame:
         "The same as rows, in the units of the table; a probability becomes the likelier value."
         x = as_double("x", x).numpy()
         if x.ndim != 2 or x.shape[1] != len(self.names):
             raise MmvaeError(f"x: got shape {x.shape}, allowed: (items, {len(self.names)}) (of n "
                              "draws, one at a time: `[table.back(d) for d in draws]`)")
-        return pd.DataFrame({n: self._values(n, x[:, i]) for i, n in enumerate(self.names)})
+        if index is not None and len(index) != len(x):
+            raise MmvaeError(f"index: got {len(index)} labels, allowed: {len(x)}, one for each row")
+        made = {n: self._values(n, x[:, i]) for i, n in enumerate(self.names)}
+        return pd.DataFrame(made, index=index)
 
     def _values(self, name, x):
         kind, known = self._known[name]

@@ -205,10 +205,15 @@ class _AsTheyAre(nn.Module):
         self.num_features = num_features
     def forward(self, x): return x
 
+def _as_tensor(name, x):
+    if isinstance(x, (torch.Tensor, np.ndarray)): return torch.as_tensor(x)
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a tensor or an array")
+
 def frechet_distance(a, # features (n, num_features)
                      b # features (m, num_features)
                     ) -> float:
     "The Fréchet distance of two sets of features, by torchmetrics; Eq. 2."
+    a, b = _as_tensor("a", a), _as_tensor("b", b)
     for name, x in dict(a=a, b=b).items():
         if x.dim() != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
             raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: (2 or more, {a.shape[-1]})")
@@ -231,6 +236,7 @@ def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, 
                     ) -> torch.Tensor: # (n, num_features), float64, on the CPU
     "Features of `images`, slice by slice."
     fn = getattr(features, "features", features)
+    images = _as_tensor("images", images)
     if len(images) < 2: raise MmvaeError(f"images: got {len(images)}, allowed: at least 2")
     with torch.no_grad(): return torch.cat([fn(x).cpu().double() for x in images.split(batch_size)])
 
@@ -240,6 +246,9 @@ def fid(real, # real images
         batch_size=500 # images at once
        ) -> float:
     "The Fréchet distance between real and generated images in the eyes of `features`."
+    both = _as_tensor("real", real), _as_tensor("generated", generated)
+    if both[0].dtype != both[1].dtype: both = map(as_float, both)        # or one is 255 times as bright
+    real, generated = both
     return frechet_distance(extract_features(real, features, batch_size),
                             extract_features(generated, features, batch_size))
 

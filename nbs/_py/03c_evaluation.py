@@ -36,7 +36,7 @@
 
 # %%
 #| export
-import contextlib
+import contextlib, warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np, torch
@@ -48,6 +48,7 @@ from mmvae_nb.distributions import *
 from mmvae_nb.metrics import *
 from mmvae_nb.amortization_gap import gradient_ascent
 from mmvae_nb.vae import check_results
+from mmvae_nb.watching import must_show
 
 
 # %% [markdown]
@@ -95,7 +96,7 @@ class _Bench:
         self.samples = min(samples, len(test) if self.same_classes else len(test)//2)
         self.trial = self.samples < 100                # a trial of the code: few steps will do
         self.batch, self.labels = test.take(self.samples)
-        self.points, self.point_labels = train.take(probe_points)
+        self.points, self.point_labels = train.take(min(probe_points, len(train)))
         self.part = self.first(self.batch, self.size)  # for the ELBO
         self.oracle_items, self.few = oracle_items, self.first(self.part, oracle_items)
         self.features = _features(judge, self.device, self.samples)
@@ -202,7 +203,7 @@ def _generated(e, distances, q, given, suffix="", mean=False):
 #| exports
 def _probe(e, z, z_test, condition, also=500):
     "Logistic regression on posterior means of training items: all of them, and fewer."
-    if e.labels is None or not e.same_classes: return
+    if e.labels is None or e.point_labels is None or not e.same_classes: return
     wanted = {"linear_accuracy": len(z), **({f"linear_accuracy_{also}": also} if also else {})}
     for metric, n in wanted.items():
         n = min(n, len(z))
@@ -433,6 +434,22 @@ def _sections(e, validation, along_t):
 
 # %%
 #| exports
+def _check_asked(model, judge, train, test, validation):
+    own = isinstance(getattr(judge, "features", {}), dict) and callable(getattr(judge, "scores", 0))
+    if judge is not None and not own:
+        raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
+                         "`scores` and `features`, a dict, name -> features of images")
+    if not callable(getattr(model, "check", None)):
+        raise MmvaeError(f"model: got a {type(model).__name__}, allowed: a `MultimodalVAE`, or one "
+                         "with its methods (`check`, `infer`, `elbo`, `generate`)")
+    for what, data in dict(train=train, test=test, validation=validation).items():
+        if data is not None: must_show(model, data, what)
+    a, b = (set(d.class_names or ()) for d in (train, test))
+    if train.class_names != test.class_names and not (a and b and a.isdisjoint(b)):
+        warnings.warn(f"class_names: those of train ({train.class_names!s:.40}) are not those of "
+                      f"test ({test.class_names!s:.40}), so there is no linear accuracy",
+                      stacklevel=4)
+
 @checked
 def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides what is measured
              train: MultimodalData, # `MultimodalData`: for the probe, and for the floor of the FID
@@ -450,11 +467,7 @@ def evaluate(model: torch.nn.Module, # yours or ours; what it can do decides wha
     in_range("samples", samples, low=2, whole=True)
     in_range("probe_points", probe_points, low=2, whole=True)
     in_range("oracle_items", oracle_items, low=0, whole=True)
-    own = isinstance(getattr(judge, "features", {}), dict) and callable(getattr(judge, "scores", 0))
-    if judge is not None and not own:
-        raise MmvaeError(f"judge: got a {type(judge).__name__}, allowed: None, or an object with "
-                         "`scores` and `features`, a dict, name -> features of images")
-    for data in (train, test, validation): same_modalities(model, data)
+    _check_asked(model, judge, train, test, validation)
     check_weights("model", model, model.state_dict())
     with keeping_random_state(), _at_rest(model):
         seed = in_range("seed", seed, 0, whole=True)

@@ -21,7 +21,7 @@
 
 # %%
 #| export
-import math
+import math, warnings
 from collections import namedtuple
 from collections.abc import Mapping
 import torch
@@ -31,7 +31,7 @@ from mmvae_nb.distributions import *
 from mmvae_nb.amortization_gap import gradient_ascent, importance_estimate
 from mmvae_nb.amortization_gap import annealed_importance_sampling
 from mmvae_nb.kinds import as_kind, check_values
-from mmvae_nb.missing import plain_tensor
+from mmvae_nb.missing import PRESENT, plain_tensor
 from mmvae_nb.multimodal_elbo import MultimodalVAE
 from mmvae_nb.networks import MOST_DRAWS
 from mmvae_nb.vae import check_results, path_kl
@@ -123,6 +123,16 @@ def _check_shape(name, made, shape):
     raise MmvaeError(f"mean of {name}: got shape {tuple(made.shape)}, allowed: that of the data, "
                      f"{tuple(shape)}")
 
+def _said(data, there):
+    "The data without the mask that a batch of items with holes has, and the mask by name."
+    if PRESENT not in data: return data, there
+    if there: raise MmvaeError(f"there: got it beside {PRESENT!r} in data, allowed: one of the two")
+    data, mask = dict(data), plain_tensor(PRESENT, data[PRESENT])
+    del data[PRESENT]
+    if mask.ndim == 2 and mask.shape[1] == len(data): return data, dict(zip(data, mask.unbind(1)))
+    raise MmvaeError(f"{PRESENT}: got shape {tuple(mask.shape)}, allowed: (items, {len(data)}), a "
+                     f"column for each of {', '.join(data)}")
+
 def _given(model, data, there):
     "(tensors in the types of the user, where they have holes); `MmvaeError` for wrong numbers."
     given = {one_of("data", m, model.names): plain_tensor(m, x) for m, x in data.items()}
@@ -137,6 +147,9 @@ def _given(model, data, there):
     holes = {m: _holes(m, x, there.get(m)) for m, x in given.items()}
     for m, x in given.items():
         modality = model.specs[m].modality
+        if modality and tuple(x.shape[1:]) != tuple(modality.shape):
+            raise MmvaeError(f"{m}: got items of shape {tuple(x.shape[1:])}, allowed: "
+                             f"{tuple(modality.shape)}")
         check_values(modality, as_kind(modality, x, m), m, ~holes[m])
     return given, holes
 
@@ -150,7 +163,7 @@ def _given(model, data, there):
 @checked
 def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (students, MoPoE, ...)
            data: Mapping, # dict: name -> tensor or array (items, ...); nan: missing
-           there: Mapping | None = None, # name -> bool (items,): for bytes and tokens
+           there: Mapping | None = None, # name -> bool (items,): for bytes and tokens; or as data["present"]
            sample: bool | str = False, # draw z, or "x": the data too (see `generate`)
            generator: torch.Generator | None = None, # for the draws
            n: int | None = None, # imputations: then (n, items, ...)
@@ -160,7 +173,8 @@ def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (st
     in_range("batch_size", batch_size, 1, 10**9, whole=True)
     one_of("sample", sample, [False, True, "x"])
     if not data: raise MmvaeError("data: got no modality, allowed: at least one")
-    given, holes = _given(model, data, there or {})
+    data, there = _said(data, there or {})
+    given, holes = _given(model, data, there)
     items = len(next(iter(given.values())))
     copies = () if n is None else (in_range("n", n, 1, MOST_DRAWS, whole=True),)
     out = {m: x.expand(*copies, *x.shape).clone() for m, x in given.items()}
@@ -235,6 +249,13 @@ generation_grid({"real": show(test), "with holes": show(holed), "mean": show(fil
 
 # %%
 #| exports
+def _warn_of_few(ess, method, samples):
+    few = int((ess < 2).sum())
+    if method != "importance" or few <= len(ess)//4: return
+    warnings.warn(f"log_likelihood: in {few} of {len(ess)} items fewer than 2 of {samples} samples "
+                  "count (`ess`), so nats are too low and their errors too small: more `samples`, "
+                  "more `climb`, or method='ais'", stacklevel=4)
+
 class LogLikelihood(namedtuple("LogLikelihood", "nats error ess")):
     "Estimates of log p in nats, their standard errors, effective samples: (items,) each."
     def mean(self) -> tuple: # of floats
@@ -339,6 +360,7 @@ def log_likelihood(model: MultimodalVAE, # a `MultimodalVAE`
     nats, error, ess = (torch.stack([torch.cat(p, -1) for p in zip(*parts)])).unbind(1)
     found = LogLikelihood(nats[0] - nats[1:].sum(0), error.square().sum(0).sqrt(), ess.amin(0))
     _check_finite(model, sets[0], found)
+    _warn_of_few(found.ess, method, samples)
     arrays = any(not isinstance(x, torch.Tensor) for x in target.values())
     return LogLikelihood(*(v.cpu().numpy() for v in found)) if arrays else found
 

@@ -253,7 +253,7 @@ def as_tensor(name, # for messages
         if x.ndim: return x.float() if x.dtype == torch.float64 else x
         raise MmvaeError(f"{name}: got {x.item()}, allowed: an array, items along its first axis")
     try:
-        given = np.array(x.to_numpy()) if hasattr(x, "to_numpy") else x         # a table's: a copy
+        given = _numbers(x) if hasattr(x, "to_numpy") else x                    # a table's: a copy
         given = _shared(given)
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"{name}: got a {type(x).__name__} that is no array of numbers "
@@ -262,9 +262,18 @@ def as_tensor(name, # for messages
                          "or 'categories' with the classes as vocabulary)") from e
     return as_tensor(name, given)
 
+def _numbers(x):
+    "A table as an array; where pandas has types of its own for numbers, its gaps become nan."
+    types = getattr(x, "dtypes", None)
+    types = list(types) if getattr(x, "ndim", 1) > 1 else [types]
+    own = any(hasattr(t, "na_value") and t.kind in "iuf" for t in types)
+    return x.to_numpy(float, na_value=np.nan) if own else np.array(x.to_numpy())
+
 def _shared(x):
     "A tensor that shares the memory of an array, which may be read-only: nobody writes to it."
     if isinstance(x, np.ndarray) and min(x.strides, default=0) < 0: x = x.copy()     # `x[::-1]`
+    if isinstance(x, np.ndarray) and (x.dtype == np.longdouble or not x.dtype.isnative):
+        x = x.astype(x.dtype.newbyteorder("=") if x.dtype != np.longdouble else float)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.as_tensor(x)
@@ -317,22 +326,6 @@ def as_frame(name, # for messages
     for n in x.columns[x.columns.duplicated()]:
         raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
     return x
-
-def classes_of(name, # for messages
-               x # a column of a table
-              ) -> tuple: # (how many, list)
-    "How many classes a column has that holds no numbers, and which."
-    if getattr(x.dtype, "kind", "") in "mM":
-        raise MmvaeError(f"{name}: got times ({x.dtype}), allowed: numbers, such as the days since "
-                         "the first, or classes, such as the weekday")
-    try: classes = sorted(x.unique(), key=str)
-    except TypeError: raise MmvaeError(f"{name}: got a {type(x.iloc[0]).__name__} in a column, "
-                                       "allowed: one number or one class in a row") from None
-    if len(classes) == len(x) > 10:
-        raise MmvaeError(f"{name}: got {len(x)} rows of {len(x)} classes, allowed: classes that "
-                         "come again (names and numbers of items are no data: leave them out)")
-    if len(classes) > 1: return len(classes), classes
-    raise MmvaeError(f"{name}: got one class only, allowed: a column that varies")
 
 
 # %% [markdown]
@@ -423,7 +416,8 @@ def as_labels(labels # (items,) tensor, array or list
     except (TypeError, ValueError, RuntimeError) as e:
         got = " ".join(repr(labels).split())
         raise MmvaeError(f"labels: got {got:.40}, allowed: one array for all modalities, the "
-                         "number of its class for each item (`pandas.factorize` numbers names)"
+                         "number of its class for each item (`pandas.Categorical(x, "
+                         "categories=names).codes`, with one list of names for all splits)"
                         ) from e
     if (x.double() == x.long()).all(): return x.long()
     raise MmvaeError("labels: got numbers that are not whole, allowed: the number of each class")

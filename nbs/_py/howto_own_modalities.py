@@ -392,7 +392,7 @@ optimiser, totals = torch.optim.Adam(loop.parameters(), 1e-3), []
 batches = torch.utils.data.DataLoader(torch.arange(1200), 64, shuffle=True)
 for rows in batches:
     total, parts = loop({n: torch.tensor(a)[rows] for n, a in train.items()})
-    optimiser.zero_grad(); total.backward(); optimiser.step(); totals.append(float(total))
+    optimiser.zero_grad(); total.backward(); optimiser.step(); totals.append(total.item())
 assert np.mean(totals[-4:]) < np.mean(totals[:4])
 
 # %% [markdown]

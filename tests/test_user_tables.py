@@ -1,0 +1,184 @@
+"Plausible wrong numbers that a user of pandas, bytes, holes or little data got without a word."
+import warnings
+
+import numpy as np, pandas as pd, pytest, torch
+
+from mmvae_nb import MmvaeError, Modality, MoPoE, Standardize, Table, TensorData, default_specs
+from mmvae_nb import evaluate, impute, log_likelihood
+from mmvae_nb.metrics import extract_features, fid, frechet_distance
+from mmvae_nb.missing import PRESENT
+from mmvae_nb.multimodal_elbo import JVAE
+from mmvae_nb.multimodal_iterative import IterativeTeacher
+from mmvae_nb.networks import ModalitySpec
+from mmvae_nb.signatures import classes_of
+from mmvae_nb.vae import VAE
+from test_user_third_look import refused
+
+G = np.random.default_rng(0)
+V = G.normal(size=(40, 6)).astype("float32")
+FRAME = pd.DataFrame({"age": G.normal(40, 9, 40), "city": G.choice(["Kobe", "Nara", "Otsu"], 40)},
+                     index=range(100, 140))
+TABLE, SCALE = Table(FRAME), Standardize(FRAME[["age"]])
+SHUFFLED = FRAME.sample(frac=1, random_state=0)
+DATA = TensorData({"v": V, "w": V[:, :3]})
+SPECS = default_specs(DATA.modalities)
+FEW = dict(samples=20, oracle_items=0)
+
+def quiet(make):
+    with warnings.catch_warnings(action="error"): return make()
+
+def told(make, *words):
+    with pytest.warns(UserWarning) as seen: made = make()
+    text = " ".join(str(w.message) for w in seen)
+    for w in words: assert w in text, text
+    return made
+
+
+# ---- rows of a table stay with their index
+
+WORDS = Modality("word", "text", (8,), "abcdefghijklmnopqrstuvwxyzKNO ")
+MADE = {"table": lambda f: TABLE(f), "scale": lambda f: SCALE(f[["age"]]), "encode": lambda f: WORDS.encode(f.city)}
+
+@pytest.mark.parametrize("way", MADE)
+def test_what_is_made_of_a_table_knows_its_rows(way):
+    made, other = MADE[way](SHUFFLED), pd.DataFrame(V, index=FRAME.index)
+    text = Modality("x", "text", (8,), WORDS.vocabulary)
+    known = {"table": [TABLE.modality("x")], "encode": [text]}.get(way, [])
+    take = lambda x: TensorData({"v": other, "x": x}, modalities=known)
+    refused(lambda: take(made), "x.loc[other.index]", starts="x: got a table with another index")
+    for right in (MADE[way](SHUFFLED.loc[FRAME.index]), made.clone(), made[:]):      # a copy is a plain tensor
+        assert len(take(right)) == 40
+
+def test_labels_of_another_order_are_seen_beside_a_table():
+    take = lambda labels: TensorData({"t": TABLE(FRAME), "v": V}, labels, modalities=[TABLE.modality("t")])
+    codes = pd.Series(np.arange(40) % 3, index=FRAME.index)
+    refused(lambda: take(codes.sample(frac=1, random_state=1)), "another index", starts="t: got")
+    assert take(codes).labels["t"].tolist() == codes.tolist()
+
+def test_a_table_comes_back_under_the_index_that_is_asked_for():
+    back = TABLE.back(TABLE(SHUFFLED), index=SHUFFLED.index)
+    assert (back.city == SHUFFLED.city).all() and np.allclose(back.age, SHUFFLED.age, atol=1e-4)
+    assert list(TABLE.back(TABLE(SHUFFLED)).index) == list(range(40))
+    refused(lambda: TABLE.back(TABLE(SHUFFLED), index=range(39)), "40", starts="index: got 39")
+
+
+# ---- numbers that are stored as something else
+
+@pytest.mark.parametrize("column", [pd.Series([1, 2, 3]*9, dtype=object), pd.Series(["1000", "1037", "9.5"]*9)],
+                         ids=["objects", "text"])
+def test_numbers_as_text_or_objects_are_no_classes(column):
+    refused(lambda: Table(pd.DataFrame({"income": column})), "to_numeric", "category",
+            starts="income: got numbers as")
+    assert classes_of("income", column.astype("category"))[0] == 3
+
+def test_identities_with_one_that_comes_twice_are_no_classes():
+    nearly = pd.Series([f"p{i}" for i in range(59)] + ["p0"])
+    refused(lambda: classes_of("id", nearly), "leave them out", starts="id: got 60")
+    truths = pd.Series([True, False], dtype=object)
+    assert classes_of("id", pd.Series(["a", "b"]*6))[0] == classes_of("b", truths)[0] == 2
+
+def test_strings_as_labels_are_numbered_alike_in_all_splits():
+    with pytest.raises(MmvaeError) as e: TensorData({"v": V}, labels=["a", "b"]*20)
+    assert "categories=" in str(e.value) and "factorize" not in str(e.value)
+    names = ["cat", "dog"]
+    codes = [pd.Categorical(x, categories=names).codes for x in (["cat", "dog", "dog"], ["dog", "cat"])]
+    assert [c.tolist() for c in codes] == [[0, 1, 1], [1, 0]]
+
+@pytest.mark.parametrize("x", [V.astype(">f4"), V.astype(np.longdouble), pd.DataFrame(V).astype("Float32")],
+                         ids=["big", "long", "own"])
+def test_other_machines_and_pandas_own_numbers_are_read(x):
+    assert torch.allclose(TensorData({"v": x}).pools["v"], torch.tensor(V))
+
+def test_gaps_of_pandas_own_numbers_are_holes():
+    frame = pd.DataFrame({"a": pd.array([1, None, 3], "Int64"), "b": [1., None, 2.]})
+    made = TensorData({"v": frame, "w": V[:3]}, present="given")
+    assert made.pools["v"].tolist() == [[1, 1], [3, 2]] and made._rows["v"].tolist() == [0, -1, 1]
+
+
+# ---- bytes and brightness
+
+def test_bytes_that_are_no_image_are_refused_without_a_modality():
+    spec = lambda n: ModalitySpec(**{**vars(SPECS[n]), "modality": None})
+    model, x = MoPoE({n: spec(n) for n in SPECS}, 2).eval(), torch.tensor(V)
+    refused(lambda: model({"v": x.to(torch.uint8)}), "x.float()", starts="v: got bytes of shape (40, 6)")
+    assert model({"v": x}).total.isfinite()
+
+@pytest.mark.parametrize("dtype, value, dark", [("uint8", 1, True), ("float32", .004, True), ("uint8", 9, False),
+                                                ("uint8", 0, False), ("float32", .5, False)])
+def test_images_on_another_scale_are_noticed(dtype, value, dark):
+    make = lambda: TensorData({"mask": torch.full((9, 1, 8, 8), value, dtype=getattr(torch, dtype))})
+    told(make, "mask: got images", "nearly black") if dark else quiet(make)
+
+def test_fid_sees_bytes_and_fractions_alike():
+    x = torch.randint(0, 256, (60, 1, 2, 2), dtype=torch.uint8)
+    flat = lambda i: i.flatten(1).float()
+    assert fid(x, x/255., flat) < 1e-4 and fid(x, 255 - x, flat) > 1
+    assert fid(x.numpy(), (x/255.).numpy(), flat) < 1e-4
+    assert extract_features(x.numpy(), flat).shape == (60, 4) and frechet_distance(V, V) < 1e-5
+    for wrong in (lambda: fid([1], x, flat), lambda: frechet_distance(3, V), lambda: extract_features("x", flat)):
+        refused(wrong, "a tensor or an array")
+
+
+# ---- holes
+
+def test_a_batch_with_holes_is_imputed_as_it_is():
+    "Bytes have no nan: what lacks is black, and only `present` says so."
+    images = torch.randint(1, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    holes = TensorData({"v": V, "im": images}, present={"im": torch.arange(40) % 3 > 0})
+    batch, _ = holes.take(40)
+    there, model = batch[PRESENT][:, 1], MoPoE(default_specs(holes.modalities), 2).eval()
+    made = impute(model, batch)
+    assert set(made) == {"v", "im"} and not (batch["im"][~there]).any() and 0 < there.sum() < 40
+    assert torch.equal(made["im"][there], batch["im"][there]) and made["im"][~there].flatten(1).any(1).all()
+    refused(lambda: impute(model, batch, there={"im": there}), starts="there: got it beside")
+    refused(lambda: impute(model, {**batch, PRESENT: batch[PRESENT][:, :1]}), "(items, 2)",
+            starts="present: got shape (40, 1)")
+
+def test_items_of_another_shape_are_not_passed_through():
+    refused(lambda: impute(MoPoE(SPECS, 2), {"v": V[:, None], "w": V[:, :3]}), "(6,)",
+            starts="v: got items of shape (1, 6)")
+
+def test_who_needs_all_says_who_does_not():
+    with pytest.raises(MmvaeError, match="allowed: all of v, w .*distill.*complete"):
+        JVAE(SPECS, 2).infer({"v": torch.tensor(V)})
+
+
+# ---- what is drawn
+
+def test_a_teacher_searches_with_the_generator_that_is_given():
+    teacher, batch = IterativeTeacher(SPECS, 2).eval(), {"v": torch.tensor(V), "w": torch.tensor(V[:, :3])}
+    said = [teacher.generate(batch, generator=torch.Generator().manual_seed(s))["v"] for s in (0, 0, 1)]
+    assert torch.equal(said[0], said[1]) and not torch.equal(said[0], said[2])
+
+
+# ---- little data, other data
+
+def data_of(names=None, labels=True, n=60, only=("v", "w")):
+    x = np.tile(V, (2, 1))[:n]
+    return TensorData({k: {"v": x, "w": x[:, :3]}[k] for k in only}, (x[:, 0] > 0).astype(int) if labels else None,
+                      class_names=names)
+
+def test_the_probe_sees_each_item_once():
+    rows = quiet(lambda: evaluate(MoPoE(SPECS, 2).eval(), data_of(), data_of(), **FEW)).frame
+    assert set(rows.n[rows.metric == "linear_accuracy"]) == {60}
+
+def test_without_labels_to_learn_from_there_is_no_probe():
+    rows = evaluate(MoPoE(SPECS, 2).eval(), data_of(labels=False), data_of(), **FEW).frame
+    assert not rows.metric.str.startswith("linear_accuracy").any() and (rows.metric == "negative_elbo").any()
+
+@pytest.mark.parametrize("names", [(["no", "yes"], ["yes", "no"]), (["no", "yes"], None)], ids=str)
+def test_classes_of_other_names_are_noticed(names):
+    ask = lambda: evaluate(MoPoE(SPECS, 2).eval(), data_of(names[0]), data_of(names[1]), **FEW)
+    assert not told(ask, "class_names: those of train").frame.metric.str.startswith("linear_accuracy").any()
+
+def test_evaluation_asks_for_every_modality_and_a_multimodal_model():
+    refused(lambda: evaluate(MoPoE(SPECS, 2), data_of(only=["v"]), data_of(), **FEW), "w", starts="train")
+    refused(lambda: evaluate(VAE(SPECS["v"], "v", 2), data_of(), data_of(), **FEW), "MultimodalVAE",
+            starts="model: got a VAE")
+
+def test_few_effective_samples_are_said():
+    model, x = MoPoE(SPECS, 2).eval(), {"v": torch.tensor(20*V[:8])}
+    told(lambda: log_likelihood(model, x, samples=2, climb=0), "fewer than 2 of 2 samples")
+
+def test_class_names_are_a_list():
+    refused(lambda: TensorData({"v": V}, class_names=3), "a list of texts", starts="class_names: got 3")
