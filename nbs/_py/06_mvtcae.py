@@ -333,8 +333,8 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 # %% [markdown]
 # The own encoder's digits look alike, whatever the word; the student's zeros and threes can be told apart. After so short a training neither draws street numbers.
 #
-# No trained MVTCAE comes with the course, so its long training can only be shown as a picture from the runs of lesson 14: 10,000 updates of 64 items on real street numbers, 5,000 for the student, one sample of $z$ for each picture. In either block compare the rows MVTCAE and MVTCAE student. They had
-# the same noise and hardly differ, so after a long training the own encoder is no worse here. Both draw colours and strokes; about half of the numbers can be read. (Lesson 11 counts.)
+# No trained MVTCAE comes with the course, so its long training can only be shown as a picture from the runs of lesson 14: 10,000 updates of 64 items on real street numbers, 5,000 for the student, one sample of $z$ for each picture. In either block compare the rows MVTCAE and MVTCAE student. They
+# hardly differ, so here a student adds nothing that shows. Both draw colours and strokes, and not always the right number. ([Lesson 11](11_findings.ipynb) counts how often.)
 #
 # ![Two blocks of street numbers, from digits and from words. Below what was given and the ground truth stand MoPoE (grey), MVTCAE and its student (nearly the same pictures, in many colours), JMVAE-kl, the JMVAE student and the iterative student.](../results/long/figures/slide_36_all_methods.png)
 
