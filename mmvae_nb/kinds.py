@@ -292,21 +292,13 @@ class Table:
         return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
-        "Rows of any split as numbers."
+        "Rows of any split as numbers; nan where a row has none (`impute` fills it)."
         lacks = [n for n in self.names if n not in as_frame("table", table).columns]
         if lacks:
             raise MmvaeError(f"columns: got a table that lacks {', '.join(map(repr, lacks))}, "
                              f"allowed: one with {', '.join(map(repr, self.names))}")
-        rows = np.stack([self._numbers(n, table[n]) for n in self.names], 1)
+        rows = np.stack([column_numbers(n, table[n], *self._known[n]) for n in self.names], 1)
         return with_index(torch.tensor(rows, dtype=torch.float32), table)
-
-    def _numbers(self, name, x):
-        kind, known = self._known[name]
-        if kind == "number": return (column_floats(name, x) - known[0])/known[1]
-        if kind == "count": return column_counts(name, x)
-        if kind == "binary": return column_truths(name, x)
-        for v in x.unique(): one_of(f"class in {name}", v, known)
-        return x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
 
     def back(self, x, # (items, columns), such as a model generates
              index=None # of the rows, such as that of the table of what was given; None: 0, 1, ...

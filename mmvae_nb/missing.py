@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'with_present', 'check_name', 'check_index', 'dense', 'patterns', 'by_pattern', 'infer_each',
-           'as_said', 'as_tensor', 'as_double', 'column_floats', 'column_counts', 'column_truths', 'as_frame',
+           'as_said', 'as_tensor', 'as_double', 'column_floats', 'column_counts', 'column_truths', 'column_numbers',
            'fractions_of', 'plain_tensor', 'is_traced', 'check_finite', 'check_range', 'check_table', 'blame',
            'as_labels', 'with_holes', 'having', 'labels_of', 'moved', 'subset_of', 'rows_of', 'visits']
 
@@ -204,15 +204,21 @@ def column_truths(name, # for messages
             raise MmvaeError(f"{name}: got {v!r:.40}, allowed: True or False")
     return x.to_numpy(float)
 
-def as_frame(name, # for messages
-             x # a data frame
-            ):
-    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
-    if not hasattr(x, "iloc") or x.ndim != 2:
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
-    for n in x.columns[x.columns.duplicated()]:
-        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
-    return x
+def column_numbers(name, # for messages
+                   x, # a column of a table
+                   kind, # "number", "count", "binary", or how many classes it has
+                   known # mean and deviation of a column of numbers, else its classes
+                  ): # -> array
+    "A column as floats: numbers standardised, classes by their number, nan where nothing is."
+    if kind == "number": return (column_floats(name, x) - known[0])/known[1]
+    there, made = x.notna().to_numpy(), np.full(len(x), np.nan)
+    x = x[there].infer_objects()
+    if kind == "count": made[there] = column_counts(name, x)
+    elif kind == "binary": made[there] = column_truths(name, x)
+    else:
+        for v in x.unique(): one_of(f"class in {name}", v, known)
+        made[there] = x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
+    return made
 
 # %% ../nbs/09a_missing.ipynb #ffe3ccf8
 #| code-fold: true

@@ -182,3 +182,27 @@ def test_few_effective_samples_are_said():
 
 def test_class_names_are_a_list():
     refused(lambda: TensorData({"v": V}, class_names=3), "a list of texts", starts="class_names: got 3")
+
+
+# ---- gaps in a table, and codes for them
+
+def test_what_a_row_of_a_table_lacks_is_filled_in():
+    frame = pd.DataFrame({"city": ["Kobe", "Nara"]*20, "open": [True, False]*20, "visits": range(40),
+                          "v": V[:, 0]})
+    table = Table(frame, counts=["visits"])
+    gaps = frame.astype(object).iloc[:3].copy()
+    gaps.iloc[0, 0], gaps.iloc[1, 1], gaps.iloc[2, 2] = None, None, np.nan
+    rows = table(gaps)
+    assert rows.isnan().nonzero().tolist() == [[0, 0], [1, 1], [2, 2]]
+    whole = table(frame.iloc[:3])
+    assert torch.equal(rows[~rows.isnan()], whole[~rows.isnan()])
+    data = TensorData({"t": table(frame), "v": V}, modalities=[table.modality("t")])
+    model = MoPoE(default_specs(data.modalities), 2).eval()
+    filled = impute(model, {"t": rows, "v": torch.tensor(V[:3])})["t"]
+    assert filled.isfinite().all() and torch.equal(filled[~rows.isnan()], rows[~rows.isnan()])
+    refused(lambda: table(gaps.fillna("Rome")), "Kobe, Nara", starts="class in city: got 'Rome'")
+
+def test_a_code_for_what_is_missing_is_noticed_among_classes():
+    make = lambda most: TensorData({"k": np.array([[0], [1], [most]]*9)}, kinds={"k": "categories"})
+    told(lambda: make(9999), "k: got 3 classes with numbers up to 9999")
+    quiet(lambda: make(2)); quiet(lambda: make(99))

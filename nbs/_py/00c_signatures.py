@@ -231,6 +231,16 @@ def one_index(tables # dict: name -> anything, or a dict; only what has an index
                              "one index for all (`x.loc[other.index]` puts rows in its order, "
                              "`x.to_numpy()` says that row i is item i)")
 
+def as_frame(name, # for messages
+             x # a data frame
+            ):
+    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
+    if not hasattr(x, "iloc") or x.ndim != 2:
+        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
+    for n in x.columns[x.columns.duplicated()]:
+        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
+    return x
+
 def classes_of(name, # for messages
                x # a column of a table
               ) -> tuple: # (how many, list)
@@ -348,6 +358,10 @@ def warn_of(name, kind, pool):
     if kind == "image" and 0 < (most := pool.max().item()) <= (_BYTES[pool.dtype == torch.uint8]):
         warnings.warn(f"{name}: got images of {pool.dtype} up to {most:.2g}, which is nearly black: "
                       "bytes are white at 255 (0 and 1 are `x*255`), floats at 1", stacklevel=6)
+    if kind == "categories" and (most := int(pool.max())) > 100 + 10*len(seen := pool.unique()):
+        warnings.warn(f"{name}: got {len(seen)} classes with numbers up to {most}, and there will be "
+                      f"{most + 1} of them: number them 0, 1, ... (a code such as 9999 is no class: "
+                      "`present`)", stacklevel=6)
     if kind not in ("vector", "sequence"): return
     some = pool[::1 + pool.numel()//10**7].flatten(0, -2).double()
     spread, most = some.std(0, correction=0), some.mean(0).abs().max()

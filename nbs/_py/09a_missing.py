@@ -317,15 +317,21 @@ def column_truths(name, # for messages
             raise MmvaeError(f"{name}: got {v!r:.40}, allowed: True or False")
     return x.to_numpy(float)
 
-def as_frame(name, # for messages
-             x # a data frame
-            ):
-    "The same; `MmvaeError` for what is no data frame, or has two columns of one name."
-    if not hasattr(x, "iloc") or x.ndim != 2:
-        raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a data frame")
-    for n in x.columns[x.columns.duplicated()]:
-        raise MmvaeError(f"columns of {name}: got {n!r} twice, allowed: each name once")
-    return x
+def column_numbers(name, # for messages
+                   x, # a column of a table
+                   kind, # "number", "count", "binary", or how many classes it has
+                   known # mean and deviation of a column of numbers, else its classes
+                  ): # -> array
+    "A column as floats: numbers standardised, classes by their number, nan where nothing is."
+    if kind == "number": return (column_floats(name, x) - known[0])/known[1]
+    there, made = x.notna().to_numpy(), np.full(len(x), np.nan)
+    x = x[there].infer_objects()
+    if kind == "count": made[there] = column_counts(name, x)
+    elif kind == "binary": made[there] = column_truths(name, x)
+    else:
+        for v in x.unique(): one_of(f"class in {name}", v, known)
+        made[there] = x.map({v: i for i, v in enumerate(known)}).to_numpy(float)
+    return made
 
 
 # %% [markdown]

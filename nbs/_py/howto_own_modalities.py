@@ -35,7 +35,7 @@
 # Each modality is one array; row $i$ of every array is the same item. Float arrays with two axes are vectors, `uint8` arrays of
 # shape (items, channels, height, width) are images. Whole numbers may be text, counts or categories, so you say which: `kinds={"word": "text"}` for tokens, `"counts"`,
 # `"binary"` or `"categories"` for the others; `"sequence"` says that three axes are (items, time, channels) ([lesson 02f](02f_kinds.ipynb)). Tables of pandas will do as well. If there are several, they must have one
-# index, because row $i$ has to be the same item in all of them; their columns are taken by *position*, so keep the order of training whenever the model is used. Strings become numbers by a `Modality`:
+# index, because row $i$ has to be the same item in all of them (what `Table`, `Standardize` or `encode` makes of a table remembers its index); their columns are taken by *position*, so keep the order of training whenever the model is used. Strings become numbers by a `Modality`:
 # `Modality("word", "text", (8,), "abcdefghijklmnopqrstuvwxyz ").encode(words)`, and `Modality("colour", "categories", (1,), ("red", "blue")).encode(colours)`. The default networks of text halve the length twice, so it is a multiple of 4;
 # `encode` fills up what is shorter. Here the two
 # modalities are toys: the left and the right half of the small digits of scikit-learn, 32 numbers each.
