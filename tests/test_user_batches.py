@@ -319,5 +319,5 @@ def test_no_warning_and_no_change_of_the_users_arrays(trained):
     x = ITEMS["y"][:3].copy(); x.setflags(write=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trained.generate({"y": x}); impute(trained, {"y": x}); log_likelihood(trained, {"y": x}, samples=4, climb=1)
+        trained.generate({"y": x}); impute(trained, {"y": x}); log_likelihood(trained, {"y": x}, samples=200, climb=60)
     np.testing.assert_array_equal(x, ITEMS["y"][:3])

@@ -73,7 +73,7 @@ def test_data_with_another_vocabulary_than_the_model_s_are_refused(tmp_path):
                  lambda: evaluate(m, wrong, right, **few), lambda: evaluate(m, right, wrong, **few),
                  lambda: evaluate(m, right, right, validation=wrong, **few),
                  lambda: fit(VAE(default_specs(right.modalities)["w"], "w"), wrong, **how)):
-        refused(call, "'yes', 'no'", "'no', 'yes'", "that of the model", starts="vocabulary of w: got")
+        refused(call, "'yes', 'no'", "'no', 'yes'", "that of the model", starts="vocabulary of w")
     assert all(p.requires_grad for p in m.parameters())                              # no teacher was frozen
     refused(lambda: fit(m, right, validation=wrong, **how), starts="vocabulary of w of validation: got")
     refused(lambda: fit(m, answers("no", "yes", "maybe"), **how), "'maybe' as number 2", starts="vocabulary of w")
