@@ -135,8 +135,6 @@ FLAGS = FRAME.assign(f=[True, False, True, True])
 
 @pytest.mark.parametrize("rows, words", [
     (FLAGS.assign(f=[0, 1, 7, 1]), "f: got np.int64(7), allowed: True or False"),
-    (FLAGS.assign(f=[1, 0, np.nan, 1]), "f: got"),
-    (FLAGS.assign(f=pd.array([True, None, True, True], dtype="boolean")), "f: got <NA>, allowed: True or False"),
     (FLAGS.assign(x=pd.Timestamp("2026-01-01")), "x: got datetime64"),
     (FLAGS.assign(x=True), "x: got bool, allowed: numbers"),
     (FLAGS.assign(x=pd.Series([1., True, 2, 3], dtype=object)), "x: got bool"),
@@ -146,6 +144,12 @@ def test_a_table_refuses_new_rows_of_other_types(rows, words):
     table = Table(FLAGS, counts="n")
     refused(lambda: table(rows), starts=words)
     for same in ([1, 0, 1, 1], [1., 0, 1, 1]): assert torch.equal(table(FLAGS.assign(f=same)), table(FLAGS))
+
+@pytest.mark.parametrize("gap", [[1, np.nan, 1, 1], pd.array([True, None, True, True], dtype="boolean")], ids=["nan", "NA"])
+def test_a_truth_value_that_is_not_there_is_a_hole(gap):
+    rows, whole = (Table(FLAGS, counts="n")(f) for f in (FLAGS.assign(f=gap), FLAGS))
+    assert rows.isnan().nonzero().tolist() == [[1, list(FLAGS).index("f")]]
+    assert torch.equal(rows[~rows.isnan()], whole[~rows.isnan()])
 
 @pytest.mark.parametrize("value", [np.nan, 7., -1.])
 def test_no_truth_value_is_made_of_what_is_no_probability(value):
