@@ -145,7 +145,8 @@ def test_a_table_refuses_new_rows_of_other_types(rows, words):
     refused(lambda: table(rows), starts=words)
     for same in ([1, 0, 1, 1], [1., 0, 1, 1]): assert torch.equal(table(FLAGS.assign(f=same)), table(FLAGS))
 
-@pytest.mark.parametrize("gap", [[1, np.nan, 1, 1], pd.array([True, None, True, True], dtype="boolean")], ids=["nan", "NA"])
+@pytest.mark.parametrize("gap", [[1, np.nan, 1, 1], pd.array([True, None, True, True], dtype="boolean")],
+                         ids=["nan", "NA"])
 def test_a_truth_value_that_is_not_there_is_a_hole(gap):
     rows, whole = (Table(FLAGS, counts="n")(f) for f in (FLAGS.assign(f=gap), FLAGS))
     assert rows.isnan().nonzero().tolist() == [[1, list(FLAGS).index("f")]]
