@@ -96,12 +96,12 @@ class MultimodalData:
         if not (modalities and pools): raise MmvaeError("modalities, pools: got 0, allowed: some")
         self.name, self.split, self.real, self.split_rule = name, split, real, split_rule
         self.modalities, self.pools, self.labels = dict(modalities), dict(pools), labels
-        self.class_names, self.groups = class_names, as_keys("groups", groups, self.pools)
+        self.class_names, self.groups = as_names(class_names), as_keys("groups", groups, self.pools)
         self.provenance, self.terms, self._epoch = provenance or {}, terms or {}, (None, None)
-        for n, m in self.modalities.items(): \
-            check_key("modalities", n, m); _check_pool(m, self.pools)
+        self.pools = pools = {n: dense(n, x) for n, x in self.pools.items()}
+        for n, m in self.modalities.items(): check_key("modalities", n, m); _check_pool(m, pools)
         for m, y in (labels or {}).items(): \
-            _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], class_names)
+            _check_labels(m, y, self.pools[one_of("labels", m, self.pools)], self.class_names)
         for m, x in (self.groups or {}).items(): check_keys(m, x, self.pools[m], "groups")
         check_about(self)
 
@@ -198,7 +198,7 @@ def _check_pool(modality, pools):
 
 _floats = [torch.float16, torch.bfloat16, torch.float32]
 _types = {"image": [torch.uint8] + _floats, "text": [torch.int64], "categories": [torch.int64]}
-_advice = {"image": "", "text": " (`x.long()`)", "categories": " (`x.long()`)"}
+_advice = {"image": " (16 bits: `x/65535`)", "text": " (`x.long()`)", "categories": " (`x.long()`)"}
 
 # %% ../nbs/02a_data.ipynb #c5689998
 def _check_labels(name, labels, pool, class_names=None):
@@ -290,7 +290,7 @@ def _said(name, x, kinds):
     if x.ndim != 2 or x.is_floating_point(): return None
     raise MmvaeError(f"{name}: got whole numbers ({x.dtype}), which may be text, counts or "
                      f"categories, allowed: `kinds={{{name!r}: 'text'}}` (or 'counts', 'binary', "
-                     "'categories')")
+                     "'categories'); sound and other measurements are floats")
 
 def _known(modalities):
     "Modalities given as a list, or as a dict, by name."

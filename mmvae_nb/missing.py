@@ -61,7 +61,8 @@ def dense(name, # for messages
     if not isinstance(x, torch.Tensor): return x
     odd, way = (("nested", "to_padded_tensor(0)") if x.is_nested else
                 ("quantized", "dequantize()") if x.is_quantized else ("sparse", "to_dense()"))
-    if x.layout == torch.strided and odd == "sparse": return x
+    if x.layout == torch.strided and odd == "sparse":
+        return x.plain() if hasattr(x, "index_of_rows") else x               # lesson 00c
     raise MmvaeError(f"{name}: got a {odd} tensor, allowed: a dense one (`x.{way}`)")
 
 # %% ../nbs/09a_missing.ipynb #7290c72e
@@ -132,8 +133,7 @@ def as_tensor(name, # for messages
               x # tensor, array, list or table
              ) -> torch.Tensor:
     "A tensor of an array, a list or a table of numbers; double precision becomes single."
-    dense(name, x)
-    if isinstance(x, torch.Tensor):
+    if isinstance(x := dense(name, x), torch.Tensor):
         if x.is_complex():
             raise MmvaeError(f"{name}: got complex numbers ({x.dtype}), allowed: real ones "
                              "(`torch.view_as_real(x).flatten(1)`)")
@@ -233,7 +233,7 @@ def plain_tensor(name, # for messages
                  x # tensor, array, list or table
                 ) -> torch.Tensor:
     "The same numbers in their own type, as a tensor."
-    if isinstance(dense(name, x), torch.Tensor) and x.ndim: return x
+    if isinstance(x := dense(name, x), torch.Tensor) and x.ndim: return x
     try: own = torch.as_tensor(np.array(x))                  # a copy, as torch warns of some arrays
     except (TypeError, ValueError, RuntimeError): own = None
     return as_tensor(name, x) if own is None or not own.ndim else own   # says what is wrong

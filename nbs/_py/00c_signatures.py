@@ -20,7 +20,7 @@
 
 # %%
 #| export
-import dataclasses, difflib, functools, inspect, math, numbers, types, typing, warnings
+import dataclasses, difflib, functools, inspect, math, numbers, re, types, typing, warnings
 import torch
 from collections.abc import Callable, Mapping
 import numpy as np
@@ -208,14 +208,42 @@ else: raise AssertionError
 
 # %%
 #| exports
-def _index_of(x): return x.index if hasattr(x, "iloc") else getattr(x, "index_of_rows", None)
+def index_of(x # data frame, series, or what is made of one; others have none
+            ):
+    "The index of its rows, or None."
+    return x.index if hasattr(x, "iloc") else getattr(x, "index_of_rows", None)
+
+class _Rows(torch.Tensor):
+    "Rows that know their index, and so do their slices; files, copies and results are plain."
+    __torch_function__ = torch._C._disabled_torch_function_impl          # as torch's own Parameter
+    def plain(self): return self.as_subclass(torch.Tensor)
+    def __getitem__(self, key):
+        made, rows = super().__getitem__(key), key[0] if isinstance(key, tuple) and key else key
+        if not isinstance(rows, slice):
+            if isinstance(rows, torch.Tensor): rows = rows.cpu()
+            rows = np.asarray(rows)
+            if rows.ndim != 1 or rows.dtype.kind not in "biu": return made
+        return with_index(made, self.index_of_rows[rows])
+    def __reduce_ex__(self, protocol): return self.plain().__reduce_ex__(protocol)
+    def __deepcopy__(self, memo): return self.plain().clone()
+    def __repr__(self): return repr(self.plain())
 
 def with_index(made, # a tensor, a row for each of
-               table # a data frame or a series; others have no index
+               table # a data frame, a series or their index; others have none
               ) -> torch.Tensor:
     "The same tensor, which remembers the index of its rows for `one_index`."
-    if (index := _index_of(table)) is not None: made.index_of_rows = index
+    index = table if hasattr(table, "get_indexer") else index_of(table)
+    if index is None: return made
+    made = made.as_subclass(_Rows); made.index_of_rows = index
     return made
+
+def as_names(given # of classes: list, tuple, array or index of texts; or None
+            ):
+    "The same as a list."
+    if given is None or isinstance(given, (list, tuple)): return given
+    if isinstance(given, (str, set, Mapping)) or not np.iterable(given):
+        raise MmvaeError(f"class_names: got {given!r:.60}, allowed: a list of texts, each once")
+    return [n.item() if hasattr(n, "item") else n for n in given]
 
 def one_index(tables # dict: name -> anything, or a dict; only what has an index is looked at
              ):
@@ -223,7 +251,7 @@ def one_index(tables # dict: name -> anything, or a dict; only what has an index
     flat = {}
     for n, x in tables.items():
         flat |= {f"{n}, {k}": v for k, v in x.items()} if isinstance(x, Mapping) else {n: x}
-    known = {n: i for n, x in flat.items() if (i := _index_of(x)) is not None}
+    known = {n: i for n, x in flat.items() if (i := index_of(x)) is not None}
     first = next(iter(known), None)
     for n, index in known.items():
         if len(index) == len(known[first]) and not index.equals(known[first]):
@@ -253,9 +281,9 @@ def classes_of(name, # for messages
     except TypeError: raise refuse(f"a {type(x.iloc[0]).__name__} in a column",
                                    "one number or one class in a row") from None
     if x.dtype.name != "category" and all(map(_looks_like_a_number, classes)):
-        raise refuse(f"numbers as {type(classes[0]).__name__} in a column of {x.dtype}",
-                     "numbers (`pandas.to_numeric`), or classes that are said to be such "
-                     "(`x.astype('category')`)")
+        raise refuse(f"numbers or dates as {type(classes[0]).__name__} ({classes[0]!s:.20}) in a "
+                     f"column of {x.dtype}", "numbers (`pandas.to_numeric`; of dates, days since "
+                     "the first), or classes that are said to be such (`x.astype('category')`)")
     if len(classes) > max(10, len(x)//2):
         raise refuse(f"{len(x)} rows of {len(classes)} classes", "classes that come again (names "
                      "and numbers of items are no data: leave them out)")
@@ -264,6 +292,9 @@ def classes_of(name, # for messages
 
 def _looks_like_a_number(v):
     if isinstance(v, (bool, np.bool_)): return False
+    if isinstance(v, str):                                       # 7 %, 3,5 or 4 EUR; 2024-01-16
+        v = re.sub(r"^\d{1,4}[-./]\d{1,2}[-./]\d{1,4}$", "0", v.strip()).replace(",", ".")
+        v = v.strip("%\u20ac$\u00a3\u00a5 ").removesuffix("EUR").removesuffix("USD")
     try: return math.isfinite(float(v))
     except (TypeError, ValueError): return False
 
@@ -287,8 +318,8 @@ def _key(what, x):
     if x.dtype.kind in "iu": return torch.as_tensor(x.astype(np.int64))
     got = "strings" if x.dtype.kind in "OSU" else f"an array of {x.dtype}"
     raise MmvaeError(f"{what}: got {got}, allowed: whole numbers, one for each item "
-                     "(`pandas.Categorical(x, categories=names).codes`, with the same list of names "
-                     "for all modalities and splits, makes them)")
+                     "(`pandas.Categorical(x, categories=names).codes`, with the same names for "
+                     "all modalities and splits, makes them)")
 
 def check_key(what, # how an error calls the dict
               key, # of the dict
@@ -336,7 +367,7 @@ def check_about(data # a `MultimodalData`
     "Refuse what is said of data in another form than pages and tables show it."
     refuse = lambda what, got, allowed: MmvaeError(f"{what}: got {got!r:.60}, allowed: {allowed}")
     names = data.class_names
-    if names is not None and (isinstance(names, str) or not np.iterable(names) or not all(isinstance(n, str) for n in names)
+    if names is not None and (isinstance(names, str) or not all(isinstance(n, str) for n in names)
                               or len({*names}) < len(names)):
         raise refuse("class_names", names, "a list of texts, each once")
     for what in ("provenance", "terms"):
@@ -347,7 +378,27 @@ def check_about(data # a `MultimodalData`
     if not isinstance(data.real, bool | np.bool_): raise refuse("real", data.real, "True, False")
     if not isinstance(data.split_rule, str): raise refuse("split_rule", data.split_rule, "a text")
 
-_BYTES = {True: 1, False: .01}      # as bright as images get that are on another scale, by mistake
+def warn_of_dark(name, # of a modality
+                 x # images
+                ):
+    "Warn of images that are nearly black, by a mistake of scale: labels as bytes, or /255 twice."
+    dark = 5 if x.dtype == torch.uint8 else .02
+    if not x.numel() or not 0 < (most := x.max().item()) <= dark: return
+    warnings.warn(f"{name}: got images of {x.dtype} up to {most:.2g}, which is nearly black: bytes "
+                  "are white at 255 (0 and 1 are `x*255`), floats at 1", stacklevel=6)
+
+def _warn_of_codes(name, pool):
+    "Warn of a column whose largest or smallest value comes again and is far from all others."
+    if pool.ndim != 2 or not 9 < len(pool) <= 10**6: return
+    for x in (pool.float(), -pool.float()):
+        most, low = x.amax(0), x.amin(0)
+        at = x == most
+        rest, times = x.masked_fill(at, -math.inf).amax(0), at.sum(0)
+        far = (rest > low) & (most - rest > 5*(rest - low)) & (times > 2) & (2*times < len(x))
+        for i in far.nonzero().flatten().tolist()[:1]:
+            warnings.warn(f"{name}: {int(times[i])} of {len(x)} items have the same value in "
+                          f"column {i}, {pool[at[:, i], i][0].item():g}, far from all others: a code "
+                          "for what is missing? (nan and `present`, or leave them out)", stacklevel=7)
 
 def warn_of(name, kind, pool):
     "Warn of images of channels last or nearly black, and of numbers far from 0 and deviation 1."
@@ -355,19 +406,18 @@ def warn_of(name, kind, pool):
         warnings.warn(f"{name}: got items of shape {tuple(pool.shape[1:])}, which look like "
                       "(H, W, C), and (C, H, W) is expected: use `x.permute(0, 3, 1, 2)`",
                       stacklevel=6)
-    if kind == "image" and 0 < (most := pool.max().item()) <= (_BYTES[pool.dtype == torch.uint8]):
-        warnings.warn(f"{name}: got images of {pool.dtype} up to {most:.2g}, which is nearly black: "
-                      "bytes are white at 255 (0 and 1 are `x*255`), floats at 1", stacklevel=6)
+    if kind == "image": warn_of_dark(name, pool)
+    if kind in ("vector", "counts", "table"): _warn_of_codes(name, pool)
     if kind == "categories" and (most := int(pool.max())) > 100 + 10*len(seen := pool.unique()):
-        warnings.warn(f"{name}: got {len(seen)} classes with numbers up to {most}, and there will be "
-                      f"{most + 1} of them: number them 0, 1, ... (a code such as 9999 is no class: "
-                      "`present`)", stacklevel=6)
+        warnings.warn(f"{name}: got {len(seen)} classes with numbers up to {most}, and there will "
+                      f"be {most + 1} of them: number them 0, 1, ... (a code such as 9999 is no "
+                      "class: `present`)", stacklevel=6)
     if kind not in ("vector", "sequence"): return
     some = pool[::1 + pool.numel()//10**7].flatten(0, -2).double()
     spread, most = some.std(0, correction=0), some.mean(0).abs().max()
     wide = spread.max()                                  # narrow columns beside wide ones are usual
     far = most > 30*wide if wide > 0 else most > 30
-    if far or wide > 0 and not .01 <= wide <= 100:
+    if far or wide > 0 and not .02 <= wide <= 20:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to {wide:.2g} "
                       f"and means up to {most:.2g}, and networks and likelihood expect a deviation "
                       "of about 1 around 0: use `Standardize`, or a likelihood with that scale",

@@ -418,15 +418,17 @@ class Table:
         return with_index(torch.tensor(rows, dtype=torch.float32), table)
 
     def back(self, x, # (items, columns), such as a model generates
-             index=None # of the rows, such as that of the table of what was given; None: 0, 1, ...
+             index=None # of the rows; None: that of `x`, if it is made of a table, or 0, 1, ...
             ) -> pd.DataFrame:
         "The same as rows, in the units of the table; a probability becomes the likelier value."
+        index = index_of(x) if index is None else index
         x = as_double("x", x).numpy()
         if x.ndim != 2 or x.shape[1] != len(self.names):
             raise MmvaeError(f"x: got shape {x.shape}, allowed: (items, {len(self.names)}) (of n "
                              "draws, one at a time: `[table.back(d) for d in draws]`)")
-        if index is not None and len(index) != len(x):
-            raise MmvaeError(f"index: got {len(index)} labels, allowed: {len(x)}, one for each row")
+        if index is not None and np.shape(index) != (len(x),):
+            raise MmvaeError(f"index: got a {type(index).__name__} of shape {np.shape(index)}, "
+                             f"allowed: {len(x)} labels, one for each row")
         made = {n: self._values(n, x[:, i]) for i, n in enumerate(self.names)}
         return pd.DataFrame(made, index=index)
 
@@ -550,6 +552,7 @@ def check_values(modality, # a `Modality`; None where nobody has said
     if kind in ("text", "categories"): return _check_classes(modality, x, name)
     if kind == "counts" and len(bad := _no_counts(x)):
         raise MmvaeError(f"counts of {name}: got {bad[0].item():g}, allowed: whole numbers from 0")
+    if kind == "image": warn_of_dark(name, x.detach())
     if kind not in ("binary", "image") or x.dtype == torch.uint8: return
     low, high = (v.item() for v in x.detach().aminmax())
     if kind == "binary" and not 0 <= low <= high <= 1:
