@@ -145,7 +145,8 @@ def readers():
                 "Three panels with the same bent grey hill, the true posterior. The first reader "
                 "answers with the hill itself. The second with an upright purple ellipse over its "
                 "bend, a little of which sticks out. The third, the encoder, with an orange "
-                "ellipse beside that place. Between the panels stand the approximation and the amortization gap.", 380,
+                "ellipse beside that place. Between the panels stand the approximation and the "
+                "amortization gap.", 380,
                 "One x, one hill, three readers")
     answers = [("ink", None, "p(z | x)", "any shape", "formula, grid,", "or samples"),
                ("gradient", ((-21, -10), (17, 25)), "q*", "best Gaussian", "climb, for", "each x"),
