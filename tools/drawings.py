@@ -28,7 +28,7 @@ def model():
                 "One hidden variable z at the top. From it three arrows lead through three "
                 "decoders down to three views of the same seven: a handwritten digit, a street "
                 "number, the word seven.", 352,
-                "1  One hidden z makes every view")
+                "One hidden z makes every view")
     d.node(240, 88)
     d.text(278, 84, "what the views share", "f-soft", anchor="start")
     d.text(278, 104, "(nobody sees it)", "f-soft", anchor="start")
@@ -48,7 +48,7 @@ def hole():
                 "Three inputs of one encoder: the first two are missing, only the word seven is "
                 "there. The encoder needs all three; its answer, an orange bell, lies away from "
                 "the dotted bell of the right answer.", 372,
-                "2  The joint encoder has a hole")
+                "The joint encoder has a hole")
     for i, (y, view) in enumerate(zip((92, 164, 236), VIEWS), 1):
         d.tile(56, y, view, 56, "given" if view == "word" else "hole")
         d.text(102, y + 6, f"x_{i}", slant=True)
@@ -75,7 +75,7 @@ def loop():
                 "gradient of that comparison, a purple dashed arrow, goes to the refiner, which "
                 "moves the bell. The street number and the word enter through the gradient "
                 "only.", 488,
-                "3  Start from one view,|     climb by the gradient of all")
+                "Start from one view,|climb by the gradient of all")
     d.text(50, 98, "start", "f-soft"); d.tile(50, 134, "digit", 52)
     d.arrow([(78, 134), (96, 134)], "data")
     d.network(120, 134, 46, 56, "teacher"); d.text(120, 140, "e_1", slant=True)
@@ -115,7 +115,7 @@ def student():
                 "orange bell; the teacher is crossed out after the training. Below: the word "
                 "alone goes through the student, a green network, to a broader green bell that "
                 "copies the orange one, and from there every view is decoded.", 482,
-                "4  A student copies the answer,|     then the teacher goes")
+                "A student copies the answer,|then the teacher goes")
     _teacher(d)
     d.arrow([(394, 154), (394, 244)], "student", dashed=True)
     d.text(384, 204, "copy: make KL(q_T ‖ s) small", "f-student", anchor="end", weight=600)

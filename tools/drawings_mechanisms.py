@@ -94,7 +94,7 @@ def ties():
         d.arrow([(240 - 12*s, 114), (240 - 68*s, 92)])
         d.arrow([(x, 188), (240 - 104*s, 114)], "student", dashed=True)
     d.bell(240, 252, 13, 104); d.text(240, 134, "q ∝ q_1 q_2", "f-teacher", 17, 600, slant=True)
-    d.text(318, 238, "p", "f-soft", slant=True); d.text(240, 278, "KL(q ‖ p)", "f-teacher", 15, 600)
+    d.text(324, 228, "p", "f-soft", slant=True); d.text(240, 278, "KL(q ‖ p)", "f-teacher", 15, 600)
     _losses(d)
     say(d, 390, "Solid: from q every view is decoded. Nobody decodes",
         "x_2 from q_1: what goes across comes by the KLs.")

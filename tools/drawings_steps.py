@@ -9,13 +9,13 @@ def bar(d, x, y, h=30):
     "A thick bar: here a gradient is stopped."
     d.path([(x, y - h/2), (x, y + h/2)], "s-ink no", 5)
 
-def _lane(d, y, views, role, name, sd, height):
+def _lane(d, y, views, role, name, sd, height, at=226):
     "From views through an encoder to a bell, and through a decoder to a street number."
     for k, view in enumerate(views):
-        at = y + 46*(k - (len(views) - 1)/2)
-        d.tile(44, at, view, 40); d.arrow([(66, at), (86, y + (at - y)*.5)], "data")
+        up = y + 46*(k - (len(views) - 1)/2)
+        d.tile(44, up, view, 40); d.arrow([(66, up), (86, y + (up - y)*.5)], "data")
     d.network(114, y, 50, 84, role, name, narrow=.6); d.arrow([(140, y), (160, y)], role)
-    d.axis(164, 288, y + 32, ""); d.bell(226, y + 32, sd, height, role)
+    d.axis(164, 288, y + 32, ""); d.bell(at, y + 32, sd, height, role)
     d.arrow([(292, y), (322, y)]); d.text(304, y - 10, "z", slant=True)
     d.network(352, y, 54, 66, turned=True); d.text(352, y + 6, "x_2", slant=True)
     d.arrow([(380, y), (404, y)]); d.tile(428, y, "number", 44, "guess")
@@ -26,23 +26,25 @@ def across():
                 "Above, in training: digit and street number go through the joint encoder to a "
                 "narrow orange bell, and from there through the decoder to the street number. "
                 "Below, in use: the digit alone goes through its own encoder to a broad green bell "
-                "and through the same decoder. Dashed in the broad bell stand the joint bells of "
-                "other items with this digit. Between the two bells stands the KL.", 438,
+                "and through the same decoder. Dashed in the broad bell stand two joint bells of "
+                "this digit: the upper lane's, at the same place, and that with another street "
+                "number. Between the two lanes stands the KL.", 460,
                 "x_2 from x_1: trained above, used below")
     d.text(20, 64, "in training: both views are there", "f-soft", 15, anchor="start")
-    _lane(d, 124, VIEWS[:2], "teacher", "joint", 10, 74)
-    d.text(226, 180, "q(z | x)", "f-teacher", 16, 600, slant=True)
-    d.arrow([(226, 190), (226, 222)], "teacher")
-    d.text(238, 212, "KL(q ‖ q_1)", "f-teacher", 15, 600, anchor="start")
+    _lane(d, 124, VIEWS[:2], "teacher", "joint", 10, 74, 260)
+    d.text(260, 180, "q(z | x)", "f-teacher", 16, 600, slant=True)
+    d.arrow([(260, 190), (260, 226)], "teacher")
+    d.text(248, 208, "KL(q ‖ q_1)", "f-teacher", 15, 600, anchor="end")
     d.path([(352, 160), (352, 246)], "s-soft no dash", 1.8)
     d.text(364, 212, "the same net", "f-soft", 15, anchor="start")
-    d.text(20, 224, "in use: x_1 alone", "f-soft", 15, anchor="start")
+    d.text(20, 228, "in use: x_1 alone", "f-soft", 15, anchor="start")
     for x in (192, 260): d.bell(x, 316, 10, 74, "teacher", dashed=True, filled=False, width=1.8)
     _lane(d, 284, VIEWS[:1], "student", "own", 21, 52)
     d.text(226, 342, "q_1(z | x_1)", "f-student", 16, 600, slant=True)
     d.text(240, 376, "log of the lower row  ≥  E log of the upper  −  KL", size=15, weight=600)
-    say(d, 404, "Dashed: the same x_1 with other x_2. One bell for all",
-        "of them must be broad: more z than the net has met.")
+    say(d, 404, "Dashed: the upper bell, and the one with another x_2.",
+        "One bell for all of them must be broad, so it covers z",
+        "that the decoder never met in training.")
     return d
 
 def _forward(d):
@@ -141,9 +143,10 @@ def readers():
     "07: three readers, what each loses, and how each is had."
     d = Drawing("Three readers of one picture",
                 "Three panels with the same bent grey hill, the true posterior. The first reader "
-                "answers with the hill itself. The second with the best upright ellipse that fits "
-                "into it, purple. The third, the encoder, with an orange ellipse beside the best "
-                "place. Between the panels stand the approximation and the amortization gap.", 380,
+                "answers with the hill itself. The second with an upright purple ellipse over its "
+                "bend, a little of which sticks out. The third, the encoder, with an orange "
+                "ellipse beside that place. Between the panels stand the approximation and the "
+                "amortization gap.", 380,
                 "One x, one hill, three readers")
     answers = [("ink", None, "p(z | x)", "any shape", "formula, grid,", "or samples"),
                ("gradient", ((-21, -10), (17, 25)), "q*", "best Gaussian", "climb, for", "each x"),

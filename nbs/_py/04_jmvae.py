@@ -64,7 +64,7 @@ from mmvae_nb.plotting import ROLE_COLOURS
 #
 # *What the extra term bounds.* Draw $z$ from a unimodal encoder and let it generate another modality $x_n$, $n \ne m$: the model of $x_n$ given $x_m$ that is really used is $\int q_m(z \mid x_m)\, p_\theta(x_n \mid z)\, dz$. That is the lower row of this drawing, with $m = 1$ and $n = 2$. Compare it with the upper row, which is what the ELBO trains: the decoder is the same, the bell is another one.
 #
-# ![Drawing: above, digit and street number go through the joint encoder to a narrow bell and through a decoder to a street number; below, the digit alone goes through its own encoder to a broad bell and through the same decoder; between the bells stands the KL.](drawings/across.svg)
+# ![Drawing: above, digit and street number go through the joint encoder to a narrow bell and through a decoder to a street number; below, the digit alone goes through its own encoder to a broad bell and through the same decoder; in the broad bell, dashed, the upper bell and that of another street number; between the lanes stands the KL.](drawings/across.svg)
 #
 # Jensen, with the joint posterior as the helper, gives for each pair
 #

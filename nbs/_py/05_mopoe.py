@@ -375,7 +375,10 @@ for name, kind in {"MVAE (product)": MVAE, "MoPoE": MoPoE, "MMVAE (mixture)": MM
 with torch.no_grad():
     full = {n: m.generate(test, to="svhn")["svhn"][:8] for n, m in models.items()}
     text = {n: m.generate({"text": test["text"]}, to="svhn")["svhn"][:8] for n, m in models.items()}
-words = train.modalities["text"].decode(test["text"][:8])
+def say(tokens):
+    "Words without the spaces around them, so that each stands under its column."
+    return [word.strip() for word in train.modalities["text"].decode(tokens)]
+words = say(test["text"][:8])
 side_by_side({"all given": {"data": test["svhn"][:8], **full},
               "Text alone": {"given": words, **text}}, columns=1);
 
@@ -426,7 +429,7 @@ side_by_side({"all given": {"svhn, data": test["svhn"][:8], **rows(full, "svhn")
 #| code-summary: "Drawing: each digit with the word of the item before it"
 #| fig-cap: "What the product makes of a digit and a word, by the MoPoE of 10,000 updates. Upper half: the right word. Lower half: a wrong one. Then the digits still follow the digit that was given, and the words follow the digit (first, fifth, last), the wrong word (second, sixth) or neither: hee, zro, nour."
 #| fig-alt: "Rows of digits and words. With the right words, digits and words come back nearly as given; with wrong words the digits do, and some words below them are misspelt or name another digit."
-real, spell = pretrained("real_mopoe"), train.modalities["text"].decode
+real = pretrained("real_mopoe")
 moved = test["text"].roll(1, 0)
 rows, told = {"digit, given": test["mnist"][:8]}, {}
 for pairing, word in {"right": test["text"], "wrong": moved}.items():
@@ -436,8 +439,8 @@ for pairing, word in {"right": test["text"], "wrong": moved}.items():
         made = real.generate(both.mean[:8])
     apart = (one.mean - other.mean)**2/(one.var + other.var)
     told[pairing] = f"deviation {both.std.mean():.3f}, experts {apart.mean():.0f} apart"
-    rows |= {f"{pairing} word, given": spell(word[:8]), f"{pairing}: digit": made["mnist"],
-             f"{pairing}: word": spell(made["text"])}
+    rows |= {f"{pairing} word, given": say(word[:8]), f"{pairing}: digit": made["mnist"],
+             f"{pairing}: word": say(made["text"])}
 generation_grid(rows); plt.show()
 told
 

@@ -325,7 +325,7 @@ few = {"text": test["text"][:8]}
 with torch.no_grad():
     z = students["text"](few["text"]).mean
     made = {"own encoder": model.generate(few), "student": model.generate(z)}
-given = {"given": train.modalities["text"].decode(few["text"])}
+given = {"given": [w.strip() for w in train.modalities["text"].decode(few["text"])]}
 side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnist", "svhn"]},
              columns=1);
 

@@ -54,7 +54,7 @@ set_style()
 # with a Gaussian whose coordinates are independent. The third is the encoder: it answers with such a Gaussian too, and at once, by one pass of a network
 # that has to serve all pictures. In the drawing the hill is the same three times; see what of it each answer covers, and where an answer leaves it:
 #
-# ![Drawing: three panels with the same bent grey hill; the first reader's answer is the hill itself, the second's the best upright ellipse in it, the third's, the encoder's, an ellipse beside the best place; between them the approximation and the amortization gap.](drawings/readers.svg)
+# ![Drawing: three panels with the same bent grey hill; the first reader's answer is the hill itself, the second's an upright ellipse over its bend, which sticks out a little, the third's, the encoder's, an ellipse beside that place; between them the approximation and the amortization gap.](drawings/readers.svg)
 #
 # What does the second lose against the first? The price of the *family*. What does the third lose against the second? The
 # price of *amortization*, of spreading the cost of inference over all items. The two call for different remedies (a richer
@@ -391,7 +391,7 @@ def readers(ax, i):
 
 
 # %%
-#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So 0.1 + 0.7 nats would say that the climb lost 0.1 nats and the encoder 0.7 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
+#| fig-cap: "True posteriors (grey) of three test digits under the VAE with two latents, after 1,000 updates of 128 digits. Purple: the Gaussian where the climb ended; orange: the encoder's. Over each panel stands what inference loses: first how far the end of the climb is below log p(x), then how far the encoder is below the end of the climb. So 0.1 + 0.9 nats, over the left panel, says that the climb lost 0.1 nats and the encoder 0.9 more. Left: the typical item. Middle: the item that the climb left furthest below log p(x), on the wrong one of two hills, which is too low to show. Right: the largest amortization gap."
 #| fig-alt: "Three panels with grey density and rings of two Gaussians each; in the middle both lie far from the one peak that shows, and on the right the encoder's lies beside the peak. The legend stands below them."
 typical = -(total - total.median()).abs()
 shown = [v.argmax().item() for v in (typical, *map(gaps_2d.get, parts_of_gap))]
@@ -516,26 +516,28 @@ for n in encoders:
 #
 # ## What goes wrong, and how you would notice
 #
-# *An oracle that stopped too early.* What the climb did not reach is counted as approximation gap, although it belongs to the encoder. Here is the linear model again, where both gaps are known, and the "encoder" that was off by 0.1. The two parts of a bar always add up to 1.72 nats. Look where grey ends: it should be at the dashed line.
+# *An oracle that stopped too early.* What the climb did not reach is counted as approximation gap, although it belongs to the encoder. Here is the linear model again, where both gaps are known, and the "encoder" that was off by 0.1. The two parts of a bar always add up to 1.72 nats (after 300 steps one part is negative, so it hangs below zero and grey is longer than the sum). Look where grey ends: it should be at the dashed line.
 
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: the same gap, split after climbs of five lengths"
-#| fig-cap: "Linear model: approximation gap (grey) and amortization gap (orange), in nats, as measured with climbs from the prior of five lengths. Dashed: the exact approximation gap. After 300 steps all of the loss seems to be the family's, and the encoder better than the best Gaussian. After 2,000 the split is right."
-#| fig-alt: "Five stacked bars of equal height. The grey part shrinks from the whole bar at 300 steps to the dashed line at 2,000; the orange part grows."
+#| fig-cap: "Linear model: approximation gap (grey) and amortization gap (orange), in nats, as measured with climbs from the prior of five lengths. Dashed: the exact approximation gap. After 300 steps all of the loss and more seems to be the family's, and the encoder seems better than the best Gaussian: its part, below zero, is negative. After 2,000 the split is right."
+#| fig-alt: "Five stacked bars. The first is all grey, with a sliver of orange below zero; the other four are of one height, a little less. The grey part shrinks to the dashed line at 2,000 steps, the orange part grows."
 lengths = (300, 400, 600, 800, 2000)
 ends = [gradient_ascent(linear_elbo, start, n, tolerance=None) for n in lengths]
 splits = [gap_decomposition(linear_elbo, off, q, exact, samples=1) for q in ends]
 grey, orange = ([part[n].mean().item() for part in splits] for n in parts_of_gap)
 fig, ax = plt.subplots(figsize=(6, 2.8))
 ax.bar(range(5), grey, color="0.5", label="approximation")
-ax.bar(range(5), orange, bottom=grey, color=ENCODER, label="amortization")
+ax.bar(range(5), orange, bottom=[a if b > 0 else 0 for a, b in zip(grey, orange)],
+       color=ENCODER, label="amortization")
 for i, (a, b) in enumerate(zip(grey, orange)):
     ax.text(i, a/2, f"{a:.2f}", ha="center", va="center", color="w")
-    ax.text(i, max(a + b/2, a + .1), f"{b:.2f}", ha="center", va="center", color="w" if b > .3 else "k")
-ax.axhline(known_gap, color="k", ls="--", lw=1)
+    ax.text(i, a + b/2 if b > 0 else b - .1, f"{b:.2f}", ha="center", va="center",
+            color="w" if b > 0 else "k")
+ax.axhline(known_gap, color="k", ls="--", lw=1); ax.axhline(0, color="k", lw=.8)
 ax.set(xticks=range(5), xticklabels=[f"{n:,}" for n in lengths], xlabel="steps of the climb",
-       ylabel="nats", ylim=(0, 2.1)); ax.grid(axis="x", visible=False)
+       ylabel="nats", ylim=(-.3, 2.1)); ax.grid(axis="x", visible=False)
 fig.legend(loc="outside right upper")
 assert orange[0] < 0 and abs(grey[-1] - known_gap) < .01
 

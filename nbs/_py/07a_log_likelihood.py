@@ -420,14 +420,14 @@ print("items whose estimate from 10 samples of the encoder lies below the best G
 #
 # ## Exercises
 #
-# 1. What is the expectation of the estimated approximation gap if $\log p(x)$ is estimated by *one* importance sample from $q^*$? And from $q_\phi$?
+# 1. Of $K$ weights one is so large that the others do not count. What are the estimate and the effective sample size? And what would they be if just that sample had not been drawn, and the others were all alike?
 # 2. Suppose you have one exact sample of $p(z \mid x)$ and run the ladder downwards from it. Show that the mean of $1/w$ is $1/p(x)$. What does that
 #    say about $\log w$, and why is it possible for data drawn from the model?
 #
 # ::: {.callout-tip collapse="true"}
 # ## Solutions
 #
-# 1. From $q^*$: $\mathbb E \log w = \mathcal L(x; q^*)$, so zero. From $q_\phi$: minus the amortization gap.
+# 1. The estimate is $\log w_{\max} - \log K$ and the effective sample size 1. Without that sample the estimate is the logarithm of the common weight, lower by as much as one likes, and the effective sample size is $K - 1$. So a large one says that the weights *drawn* agree, and nothing of those that were not.
 # 2. Integrate (4) from the other end: the path is drawn from $p(z \mid x) = f_R/p(x)$, each move back is the reversal of $\mathcal T_r$, and $\mathbb E[1/w] = \int f_0/p(x) = 1/p(x)$. By Jensen $\mathbb E \log w \ge \log p(x)$: an upper
 #    bound, and with the usual one a sandwich (bidirectional Monte Carlo; Grosse et al., 2015). For data drawn from the model the $z$ it was drawn with is such a sample.
 # :::

@@ -767,7 +767,7 @@ for direction, rows in beside[beside.who.isin(["ours", "peer"])].groupby("direct
 #
 # - What is there has a bound of its own, and every item adds its own.
 # - A batch carries a mask in `"present"`; `model(batch)` takes each pattern as an ordinary batch.
-# - All methods but the JVAE train on it; a JVAE needs `data.complete()`.
+# - All methods but the JVAE and its students train on it; those two need `data.complete()`.
 #
 # ## Exercises
 #

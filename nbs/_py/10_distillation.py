@@ -463,7 +463,7 @@ assert torch.equal(torch.cat(list(shares.values())).sort().values, torch.arange(
 # %%
 test, labels = validation.take(300)
 show = {"mnist": lambda x: x[:8], "svhn": lambda x: x[:8],
-        "text": lambda x: train.modalities["text"].decode(x[:8])}
+        "text": lambda x: [w.strip() for w in train.modalities["text"].decode(x[:8])]}
 def drawn_by(students):
     "From each modality the others: blocks of rows, with a row of what was given."
     blocks = {}
@@ -587,7 +587,7 @@ pd.concat({"of the JVAE": of_jvae, "of the refined teacher": of_refined}).round(
 
 # %%
 #| fig-cap: "Street numbers drawn from handwritten digits and from words, after long training on real street numbers. One sample of z each, the same noise in each row. MoPoE's are grey. From the digits, the iterative student's second, third and last can be read and are right (0, 9, 5), the JMVAE student's last two (4, 5). From the words, the iterative student's second, fifth and last (0, 3, 5); the JMVAE student's last, a five, looks like a 3. Its fourth, a zero, looks like an 8 in both blocks. (These digits may have been among the training digits, so nothing is measured here.)"
-#| fig-alt: "Two blocks of rows. What was given, then street numbers in many colours by MoPoE, the student of a JVAE and the student of the iterative teacher."
+#| fig-alt: "Two blocks of rows. What was given, then a row of nearly plain grey squares by MoPoE, and two rows of street numbers in many colours by the student of a JVAE and that of the iterative teacher."
 long = {n: pretrained(f"real_{n}") for n in ("mopoe", "jmvae_student", "iterative_student")}
 def street_numbers(given):
     "Rows of street numbers, below what was given."
@@ -668,8 +668,8 @@ widths.round(2)
 # Where do they lie? Of the 20 coordinates of $z$ a plane is drawn, found by *linear discriminant analysis* of the students' means. It is the plane in which the ten classes lie furthest apart, compared with the scatter within a class. One item is marked, with the place where the refinement ended that saw all three, and a cloud of samples of the student that sees one.
 
 # %%
-#| fig-cap: "The shared latent space of the students, one panel for each modality that is given: means for 300 validation items, coloured by digit. For one item: the refined posterior's mean (star) and 60 samples of the student (black crosses). The plane is 2 of 20 coordinates, so a cross that lies over another digit's group here can be far from it in the other 18."
-#| fig-alt: "Three panels of dots in ten colours with ten groups each, sharpest for words; in each a star within or beside a cloud of black crosses."
+#| fig-cap: "The shared latent space of the students, one panel for each modality that is given: means for 300 validation items, coloured by digit. For one item: the refined posterior's mean (star) and 60 samples of the student (black crosses). The plane is 2 of 20 coordinates, so a cross that lies over another digit's group here can be far from it in the other 18. So can the star: the plane was chosen for the students' means, and the star is the mean of another posterior, for one item."
+#| fig-alt: "Three panels of dots in ten colours, spread and overlapping for digits and street numbers. For words they form eight small groups, because threes lie with eights and twos with nines. In each panel a star, beside other classes' dots for digits and street numbers and by itself for words, in a wide cloud of black crosses."
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 with torch.no_grad(): answers = {n: taught.infer({n: test[n]}) for n in specs}
 plane = LinearDiscriminantAnalysis(n_components=2).fit(
@@ -677,7 +677,7 @@ plane = LinearDiscriminantAnalysis(n_components=2).fit(
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharex=True, sharey=True)
 for ax, (n, q) in zip(axes, answers.items()):
     dots = ax.scatter(*plane.transform(q.mean).T, c=labels, cmap="tab10", s=8, alpha=.7)
-    ax.plot(*plane.transform(q[:1].rsample(60, generator(0, n))[:, 0]).T, "+", color="k", ms=4, alpha=.6)
+    ax.plot(*plane.transform(q[:1].rsample(60, generator(0, n))[:, 0]).T, "+", color="k", ms=5, mew=1.3)
     ax.plot(*plane.transform(aims[n].mean[:1]).T, "*", color=TEACHER, ms=16, mec="k")
     ax.set(title=f"given: {n}", xlabel=f"marked: an item of class {labels[0].item()}")
 fig.legend(*dots.legend_elements(), title="digit", loc="outside right center");
