@@ -98,15 +98,27 @@ def test_a_title_has_its_notebook_below(built):
     assert not any(c.get("outputs") for c in given.cells) and len(given.cells) > 20
     assert {p.name for p in (built[0]/"notebooks").iterdir()} == {p.name for p in LESSONS}
 
-def test_questions_go_to_the_tracker_of_the_repository_that_settings_name(built):
+def test_questions_go_to_the_tracker_of_the_repository_under_the_name_of_the_page(built):
+    from urllib.parse import parse_qs, urlsplit
     from nbdev.config import get_config
     page = (built[0]/"02_vae.html").read_text(encoding="utf-8")
-    assert f'<a href="{get_config(path=ROOT).git_url}/issues">Questions</a>' in page
+    asked = urlsplit(re.search(r'<a href="([^"]+)">Questions</a>', page)[1])
+    assert asked._replace(query="").geturl() == f"{get_config(path=ROOT).git_url}/issues/new"
+    title = read(ROOT/"nbs"/"02_vae.ipynb").cells[0].source.splitlines()[0].removeprefix("# ")
+    assert parse_qs(asked.query)["title"] == [f"{title}: "]
+
+def test_a_downloaded_notebook_sets_colab_up_and_does_nothing_elsewhere(built):
+    from IPython.core.inputtransformer2 import TransformerManager
+    for path in (built[0]/"notebooks").iterdir():
+        cells = [c.source for c in read(path).cells if c.cell_type == "code"]
+        assert not cells or '"google.colab" in sys.modules' in cells[0] and "git clone" in cells[0]
+        if cells: exec(TransformerManager().transform_cell(cells[0]), {})             # not on Colab
+        assert sum("google.colab" in c for c in cells) == bool(cells)
 
 def test_what_needs_more_than_the_package_says_so(built):
     "What gensim or a notebook runner is for asks for them; all else is spared their minutes."
     html = {p.stem: (built[0]/f"{p.stem}.html").read_text(encoding="utf-8") for p in LESSONS if p.stem != "index"}
-    said_first = lambda page: page.split("first cell</summary>", 1)[1].split("</pre>")[0]
+    said_first = lambda page: page.split("first cell (a download has it)</summary>", 1)[1].split("</pre>")[0]
     pasted = {name: said_first(page) for name, page in html.items() if "Colab" in page}
     assert html.keys() - pasted.keys() == {"glossary", "notation"}                     # nothing to run there
     assert all("git clone" in said and "%cd mmvae_nb/nbs" in said for said in pasted.values())

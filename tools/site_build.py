@@ -10,10 +10,10 @@ from `site/katex`.
 """
 import argparse, base64, io, os, re, shutil, subprocess, sys
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import yaml
-from execnb.nbio import read_nb, write_nb
+from execnb.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config
 from PIL import Image
 
@@ -58,6 +58,13 @@ def first_cell(repo, nb):
     return "\n".join([f"!git clone --depth 1 {repo} && pip install ./{name}{extra}",
                       f"%cd {name}/nbs", 'import sys; sys.path.insert(0, "..")'])
 
+def on_colab(nb, repo):
+    "The same as a cell that does something there only."
+    lines = first_cell(repo, nb).splitlines()
+    said = ["# On Colab: the course, its models and its packages (a minute or two)", "import sys",
+            'if "google.colab" in sys.modules:']
+    return mk_cell("\n".join([*said, *(f"    {s.removeprefix('import sys; ')}" for s in lines)]))
+
 def links_of(nb, repo, reference):
     "Markdown below a page's title: where its notebook is, its module's reference, whom to ask."
     at = f"{repo}/blob/main/nbs/{nb.name}"
@@ -65,8 +72,10 @@ def links_of(nb, repo, reference):
     runs = any(c.cell_type == "code" for c in read_nb(nb).cells)
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
              *([f"[Colab]({colab})"] if runs else []),
-             *([f"[Reference]({reference})"] if reference else []), f"[Questions]({repo}/issues)"]
-    cell = ("\n\n<details>\n<summary>On Colab: paste this as the first cell</summary>\n\n"
+             *([f"[Reference]({reference})"] if reference else []),
+             f"[Questions]({repo}/issues/new?title={quote(title_of(nb) + ': ')})"]
+    cell = ("\n\n<details>\n"
+            "<summary>On Colab: paste this as the first cell (a download has it)</summary>\n\n"
             f"```text\n{first_cell(repo, nb)}\n```\n\n</details>")
     return " · ".join(found) + cell*runs
 
@@ -78,12 +87,14 @@ def lesson_pages(proc, pages, config, modules, root):
         page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
 
 def downloads(out, root=ROOT):
-    "The lessons' notebooks, to be downloaded from the site: without outputs, which are many MB."
+    "The lessons' notebooks, to be downloaded: ready for Colab, and without outputs of many MB."
     (out/"notebooks").mkdir()
+    repo = get_config(path=root).git_url
     for path in lessons(root):
         nb = read_nb(path)
         for c in nb.cells:
             if c.cell_type == "code": c.outputs, c.execution_count = [], None
+        if any(c.cell_type == "code" for c in nb.cells): nb.cells.insert(1, on_colab(path, repo))
         write_nb(nb, out/"notebooks"/path.name)
 
 def folded(entries, names=("Workshop", "Reference"), under="In depth"):

@@ -405,6 +405,12 @@ table.round(1)
 # single modalities while training gets such a gain in nats for nothing, and this control says how much of a method's lead it is. But look at the last column: hardly a word is spelt right, with or without. A decoder gains nats also by learning to be
 # *unsure* where its $z$ tells little. Whether it draws the right things is another number: *coherence*, the share of generated items that a trained classifier takes for the class that was given ([lesson 03a](03a_metrics.ipynb#coherence)). It needs longer runs than this one (one seed, 300 updates).
 #
+# ## After a long training
+#
+# All models of this lesson were trained for a minute or less, so it shows nats and no pictures. These are from the runs of lesson 14: 10,000 updates of 64 items on real street numbers, one sample of $z$ for each picture. Look at the row *JMVAE-kl* of either block, below the digit or the word that was given. From the digits the third number, an eight, and the two to its right are there; the second and the ninth nobody could name. So its $q_m$ find the right region more often than not, in colours of their own choice: no encoder of a digit can know them. The row *JMVAE student* below is lesson 10's: a JVAE first, and the pull in a training of its own. ([Lesson 11](11_findings.ipynb) counts how often each draws the right number.)
+#
+# ![Two blocks of street numbers, from digits and from words. Below what was given and the ground truth stand MoPoE (grey), MVTCAE and its student, JMVAE-kl (blurred numbers in many colours, about two in three of them the right ones), the JMVAE student and the iterative student.](../results/long/figures/slide_36_all_methods.png)
+#
 # ## What goes wrong, and how you would notice
 #
 # *The teacher gives in.* A toy with two views. One is a point in the plane, the other only the direction in which it lies. How far out the point is no student of the direction can ever know. Look at what the *joint* encoder, which sees both views, still knows of that distance (dark is near, bright is far).
