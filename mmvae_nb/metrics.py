@@ -100,7 +100,7 @@ def fid(real, # real images
        ) -> float:
     "The Fréchet distance between real and generated images in the eyes of `features`."
     both = _as_tensor("real", real), _as_tensor("generated", generated)
-    if both[0].dtype != both[1].dtype: both = map(as_float, both)        # or one is 255 times as bright
+    if both[0].dtype != both[1].dtype: both = map(as_float, both)   # else one is far brighter
     real, generated = both
     return frechet_distance(extract_features(real, features, batch_size),
                             extract_features(generated, features, batch_size))

@@ -129,7 +129,8 @@ class _Draws(_Subsets):
         elif not source:
             raise MmvaeError(f"source: got no modality, allowed: {', '.join(self.names)}")
         else:
-            q = self.infer(source, **({"generator": generator} if self.refines else {}))
+            own = {"generator": generator} if self.refines and generator else {}
+            q = self.infer(source, **own)
             return q.rsample(n, generator) if sample or n else q.mean
         if n is None: return source
         if sample == "x": return source.expand(n, *source.shape)
@@ -163,7 +164,7 @@ class _Generation(_Draws):
     def generate(self, source, # latents (batch, latent), or a batch to infer them from; or arrays
                  to: str | list | tuple | None = None, # name or names to generate; all by default
                  sample: bool | str = False, # draw z? "x": draw z, and x around it
-                 generator: torch.Generator | None = None, # for all that is drawn, on the model's device
+                 generator: torch.Generator | None = None, # for all draws, on the model's device
                  n: int | None = None # draws of z for each item, even without `sample`
                 ) -> dict: # name -> (batch, ...), or (n, batch, ...): arrays if arrays were given
         "Decode latents, or infer from a batch (a dict) first; no gradient is kept (see `decode`)."

@@ -302,8 +302,9 @@ def _warn_of_codes(name, pool):
         far = (rest > low) & (most - rest > 5*(rest - low)) & (times > 2) & (2*times < len(x))
         for i in far.nonzero().flatten().tolist()[:1]:
             warnings.warn(f"{name}: {int(times[i])} of {len(x)} items have the same value in "
-                          f"column {i}, {pool[at[:, i], i][0].item():g}, far from all others: a code "
-                          "for what is missing? (nan and `present`, or leave them out)", stacklevel=7)
+                          f"column {i}, {pool[at[:, i], i][0].item():g}, far from all others: a "
+                          "code for what is missing? (nan and `present`, or leave them out)",
+                          stacklevel=7)
 
 def warn_of(name, kind, pool):
     "Warn of images of channels last or nearly black, and of numbers far from 0 and deviation 1."
@@ -322,7 +323,7 @@ def warn_of(name, kind, pool):
     spread, most = some.std(0, correction=0), some.mean(0).abs().max()
     wide = spread.max()                                  # narrow columns beside wide ones are usual
     far = most > 30*wide if wide > 0 else most > 30
-    if far or wide > 0 and not .02 <= wide <= 20:
+    if far or wide > 0 and not .01 <= wide <= 100:
         warnings.warn(f"{name}: its columns have deviations from {spread.min():.2g} to {wide:.2g} "
                       f"and means up to {most:.2g}, and networks and likelihood expect a deviation "
                       "of about 1 around 0: use `Standardize`, or a likelihood with that scale",

@@ -56,7 +56,7 @@ def _check_shape(name, x, modality):
         missing = "nothing: what is missing is an absent key" if x is None else \
             "a tensor (`torch.as_tensor`)"
         raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {missing}")
-    if modality is None and x.dtype == torch.uint8 and x.ndim < 4:    # bytes become x/255 (lesson 02a)
+    if modality is None and x.dtype == torch.uint8 and x.ndim < 4:   # they become x/255
         raise MmvaeError(f"{name}: got bytes of shape {tuple(x.shape)}, allowed: bytes of images "
                          "(batch, channels, height, width) only; other numbers are `x.float()`")
     if x.ndim and (modality is None or x.shape[1:] == torch.Size(modality.shape)):
