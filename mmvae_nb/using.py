@@ -91,7 +91,7 @@ def _given(model, data, there):
 @checked
 def impute(model: MultimodalVAE, # a `MultimodalVAE` that infers from a part (students, MoPoE, ...)
            data: Mapping, # dict: name -> tensor or array (items, ...); nan: missing
-           there: Mapping | None = None, # name -> bool (items,): for bytes, tokens; `data["present"]`
+           there: Mapping | None = None, # name -> bool (items,), or `present` in data
            sample: bool | str = False, # draw z, or "x": the data too (see `generate`)
            generator: torch.Generator | None = None, # for the draws
            n: int | None = None, # imputations: then (n, items, ...)
