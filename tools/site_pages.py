@@ -9,6 +9,7 @@ from nbdev.processors import FilterDefaults
 from PIL import Image
 
 from notebooks import ROOT, lessons, source, tidy
+from site_imports import by_name, used
 
 HEAVY = 150_000   # bytes; a picture above this is tried as JPEG
 OPENING = re.compile(r"\A# +(.+)\n*((?:>.*\n?)*)")
@@ -116,6 +117,7 @@ def page(path, target, pages=None, # `Results`, for links to results
     if links:
         below = lambda m: f"{m[0]}\n::: {{.links}}\n{links}\n:::\n\n"
         nb.cells[0].source = OPENING.sub(below, nb.cells[0].source)
+    names = used(nb.cells)
     for c in nb.cells:
         if pages: linked(c, pages)
         if c.cell_type != "code": continue
@@ -123,7 +125,7 @@ def page(path, target, pages=None, # `Results`, for links to results
         lighten(c.outputs)
         if names := defined(c.source): c.source = f"#| label: {place(names)}\n{c.source}"
         if fold: c.source = f"#| code-fold: true\n{c.source}"
-        elif only_imports(c.source): c.source = with_imports(c.source)
+        elif only_imports(c.source): c.source = with_imports(by_name(c.source, names))
     Filters()(nb)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)
