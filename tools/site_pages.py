@@ -117,7 +117,7 @@ def page(path, target, pages=None, # `Results`, for links to results
     if links:
         below = lambda m: f"{m[0]}\n::: {{.links}}\n{links}\n:::\n\n"
         nb.cells[0].source = OPENING.sub(below, nb.cells[0].source)
-    names = used(nb.cells)
+    needed = used(nb.cells)
     for c in nb.cells:
         if pages: linked(c, pages)
         if c.cell_type != "code": continue
@@ -125,7 +125,7 @@ def page(path, target, pages=None, # `Results`, for links to results
         lighten(c.outputs)
         if names := defined(c.source): c.source = f"#| label: {place(names)}\n{c.source}"
         if fold: c.source = f"#| code-fold: true\n{c.source}"
-        elif only_imports(c.source): c.source = with_imports(by_name(c.source, names))
+        elif only_imports(c.source): c.source = with_imports(by_name(c.source, needed))
     Filters()(nb)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)
