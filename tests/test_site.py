@@ -91,7 +91,7 @@ def sidebar(proc, section):
 def test_a_title_has_its_notebook_below(built):
     page = (built[0]/"10_distillation.html").read_text(encoding="utf-8")
     links = re.search(r'<div class="links">.*?</div>', page, re.S)[0]
-    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference", "Questions"]
+    assert re.findall(r">(\w+)</a>", links) == ["Notebook", "Download", "Colab", "Reference", "Questions", "Ask"]
     assert 'href="notebooks/10_distillation.ipynb" download' in links
     assert "/mmvae_nb/blob/main/nbs/10_distillation.ipynb" in links
     given = read(built[0]/"notebooks"/"10_distillation.ipynb")
@@ -102,10 +102,12 @@ def test_questions_go_to_the_tracker_of_the_repository_under_the_name_of_the_pag
     from urllib.parse import parse_qs, urlsplit
     from nbdev.config import get_config
     page = (built[0]/"02_vae.html").read_text(encoding="utf-8")
-    asked = urlsplit(re.search(r'<a href="([^"]+)">Questions</a>', page)[1])
-    assert asked._replace(query="").geturl() == f"{get_config(path=ROOT).git_url}/issues/new"
     title = read(ROOT/"nbs"/"02_vae.ipynb").cells[0].source.splitlines()[0].removeprefix("# ")
-    assert parse_qs(asked.query)["title"] == [f"{title}: "]
+    for name, at, query in [("Questions", "issues", {"q": [f"in:title {title}"]}),
+                            ("Ask", "issues/new", {"title": [f"{title}: "]})]:
+        asked = urlsplit(re.search(rf'<a href="([^"]+)">{name}</a>', page)[1])
+        assert asked._replace(query="").geturl() == f"{get_config(path=ROOT).git_url}/{at}"
+        assert parse_qs(asked.query) == query
 
 def test_a_downloaded_notebook_sets_colab_up_and_does_nothing_elsewhere(built):
     from IPython.core.inputtransformer2 import TransformerManager

@@ -73,7 +73,8 @@ def links_of(nb, repo, reference):
     found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
              *([f"[Colab]({colab})"] if runs else []),
              *([f"[Reference]({reference})"] if reference else []),
-             f"[Questions]({repo}/issues/new?title={quote(title_of(nb) + ': ')})"]
+             f"[Questions]({repo}/issues?q={quote(f'in:title {title_of(nb)}')})",
+             f"[Ask]({repo}/issues/new?title={quote(title_of(nb) + ': ')})"]
     cell = ("\n\n<details>\n"
             "<summary>On Colab: paste this as the first cell (a download has it)</summary>\n\n"
             f"```text\n{first_cell(repo, nb)}\n```\n\n</details>")

@@ -579,7 +579,7 @@ generation_grid({"Text, given": show(test)["Text"],
                  "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
 # %% [markdown]
-# Whatever the word, the digits are nines or nearly so: for the *digit* the encoder listens to the black pictures rather than to the word. The word itself is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)). The distance from the joint posterior is the **missing-modality problem**.
+# Whatever the word, the digits are nines or nearly so: for the *digit* the encoder does not listen to the word. (Other fillings give nines as well, and so do some fives and fours with everything there: it is this short training's favourite.) The word itself is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)). The distance from the joint posterior is the **missing-modality problem**.
 #
 # ## A part of the amortization gap, and what part
 #
@@ -626,7 +626,7 @@ generation_grid({"Text, given": show(test)["Text"],
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: three fillings"
-#| fig-cap: "The JVAE after 1,000 updates is given the word, and the same filling for both pictures. The digits are nines or nearly so; only where *three* was given they come near to a three with white and noise. The street numbers are black, white or grey. Of the words that were given some come back as others, or as none."
+#| fig-cap: "The JVAE after 1,000 updates is given the word, and the same filling for both pictures. The digits are nines or nearly so; only where the word three was given they come near to a three with white and noise. The street numbers are black, white or grey. Of the words that were given some come back as others, or as none."
 #| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits that look like nines, a row of dark, bright or grey patches, and a row of words of which some are misspelt."
 noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to(test[n].dtype)
          for n in ("mnist", "svhn")}

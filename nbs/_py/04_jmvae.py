@@ -407,9 +407,9 @@ table.round(1)
 #
 # ## After a long training
 #
-# All models of this lesson were trained for a minute or less, so it shows nats and no pictures. These are from the runs of lesson 14: 10,000 updates of 64 items on real street numbers, one sample of $z$ for each picture. Look at the row *JMVAE-kl* of either block, below the digit or the word that was given. From the digits the third number, an eight, and the two to its right are there; the second and the ninth nobody could name. So its $q_m$ find the right region more often than not, in colours of their own choice: no encoder of a digit can know them. The row *JMVAE student* below is lesson 10's: a JVAE first, and the pull in a training of its own. ([Lesson 11](11_findings.ipynb) counts how often each draws the right number.)
+# All models of this lesson were trained for a minute or less, so it shows nats and no pictures. These are from the runs of lesson 14: 10,000 updates of 64 items on real street numbers, one sample of $z$ for each picture. Look at the row *JMVAE-kl* of either block, below the digit or the word that was given. From the digits the third number, an eight, and the next two, a two and a one, are there; the second and the ninth nobody could name. From the words about half can be named. So its $q_m$ find the right region more often than not, in colours of their own choice: no encoder of a digit or a word can know them. The row *JMVAE student* below is lesson 10's: a JVAE first, and the pull in a training of its own. ([Lesson 11](11_findings.ipynb) counts how often each draws the right number.)
 #
-# ![Two blocks of street numbers, from digits and from words. Below what was given and the ground truth stand MoPoE (grey), MVTCAE and its student, JMVAE-kl (blurred numbers in many colours, about two in three of them the right ones), the JMVAE student and the iterative student.](../results/long/figures/slide_36_all_methods.png)
+# ![Two blocks of street numbers, from digits and from words. Below what was given and the ground truth stand MoPoE (grey), MVTCAE and its student, JMVAE-kl (blurred numbers in many colours, most of them the right ones from digits and about half from words), the JMVAE student and the iterative student.](../results/long/figures/slide_36_all_methods.png)
 #
 # ## What goes wrong, and how you would notice
 #

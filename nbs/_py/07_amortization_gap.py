@@ -688,10 +688,10 @@ ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside lower center", nco
 # ## Recap
 #
 # - $\log p(x)$ minus the ELBO is $\mathrm{KL}(q \,\|\, p(z \mid x))$. The best Gaussian per item cuts it in two: approximation (decoder and family) and amortization (encoder).
-# - $q^*$ is found by climbing each item's own ELBO. A climb that stopped early, or on the wrong hill, looks fine from inside.
+# - $q^*$ is found by climbing each item's own ELBO. A climb on the wrong hill looks fine from inside; of one that stopped early you are told only while it still rises.
 # - On one decoder the amortization gap depended on the size of the encoder, on how long it was trained, and on whether it had seen the item.
 # - With weights or $\beta \ne 1$ the gap is measured to a tempered posterior.
-# - The missing-modality problem is an amortization gap with a floor: an encoder of one modality can reach the floor, inference that sees all modalities can go below.
+# - The missing-modality problem is an amortization gap with a floor: an encoder of one modality can at best reach the floor (if $s^*$ is a Gaussian), inference that sees all modalities can go below.
 #
 # Lesson 08 keeps decoder and encoder of the VAE with 20 latents, and puts a learned refiner between the encoder and $q^*$.
 #

@@ -625,7 +625,7 @@ interact(at, t=(0, 8), start=list(specs));
 #
 # The start $q_0$ also sees one modality only. But it is trained to score by the ELBO of all, not to cover what the refinement may answer. In runs on real data the street numbers that it draws are far less like real ones than the student's ([lesson 10](10_distillation.ipynb#why-not-the-start)). [Lesson 10](10_distillation.ipynb) builds the students, of this teacher and of the JVAE. [Lesson 11](11_findings.ipynb) says what both were worth in long runs.
 #
-# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for. A teacher that was trained with one or two steps must not be used with many more. Both are measured in lesson 11 ([which T?](11_findings.ipynb#which-t)).
+# How many iterations $T$? An update costs about $T + 1$ passes through the decoders, so a larger $T$ at training must be paid for. And a teacher need not bear many more steps than it was trained with: those of one or two steps don't, in lesson 11 ([which T?](11_findings.ipynb#which-t)), nor does the short-trained one of three in the next section; lesson 11's of four and eight do. So measure yours.
 #
 # ## What goes wrong
 #

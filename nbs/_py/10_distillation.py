@@ -178,7 +178,7 @@ fig.legend(loc="outside right upper");
 # If the teacher were exact and the data drawn from the model, then $q_{\mathrm{teach}} = p(z \mid x)$ and $\bar q = \mathbb E\, p(z \mid x) = p(z \mid x_m)$, by the law of total probability. So the student aims at the true posterior of its
 # modality. And the first part of (2), averaged over $x_m$, is the *conditional mutual information* $I(z; x \mid x_m)$: how many nats the whole item still tells of $z$ when $x_m$ is known.
 #
-# A check of (2) by numbers, with the three answers and a grid search for the best
+# A check by numbers of what follows from (2), with the three answers and a grid search for the best
 # student.
 
 # %%
@@ -770,7 +770,7 @@ assert min(left[f"{n}, student"] for n in specs) > 10*left["joint encoder"]
 # %% [markdown]
 # The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4). The ELBO averages the log-likelihood of *this* item's other modalities over that whole width. So all the $z$ that would be right for other items with the same $x_m$ count against it, by hundreds to thousands of nats on the line above.
 #
-# (What stands here is of a minute's training, so not all of it is in order. On the right the student of the word is a little ahead of its start. On the left the student of the digit is no better than the prior.)
+# (What stands here is of a minute's training, so not all of it is in order. On the right the student of the word is a little ahead of its start. On the left the student of the digit is hardly better than the prior.)
 #
 # Drawing asks for something else. Each $z$ has to decode into a possible partner of $x_m$, and a broad posterior over possible $z$ is just what that needs. The two have different floors. The ELBO's floor (lesson 03, equation 4) belongs to the narrow compromise $s^*$. Distillation aims at $p(z \mid x_m)$ itself (lesson 07, equation 8). So distances on this line compare two students of one teacher, or two steps of a refinement. They don't say who draws better.
 #

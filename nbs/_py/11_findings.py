@@ -345,7 +345,7 @@ pd.DataFrame({n: {label: f"{100*closed_by(m, n):.0f} %"
 
 
 # %% [markdown]
-# The two refiners differ in several things at once (lesson 08), so this table says that ours is ahead and not why. One ingredient at a time is left out [below](#what-each-ingredient-is-worth).
+# The two refiners differ in several things at once (lesson 08), so this table says that ours is ahead and not why. One ingredient at a time is left out [below](#what-an-ingredient-is-worth).
 #
 # Three targets were set before the runs:
 
@@ -366,9 +366,9 @@ for target, met in reached.iterrows():
 # %% [markdown]
 # A target that is missed from one start is missed, whatever the mean over starts does. Nor is a mean over items the last word: most items can do better and a few much worse. The [report of the gap](experiments/gap_decomposition.ipynb) has the quantiles over items, for those who have run it.
 #
-# ### What each ingredient is worth
+# ### What an ingredient is worth
 #
-# Lesson 08 leaves out one ingredient of the refiner at a time on a small model. Here it is done on this data: iterative teachers with decoders of their own, and their students, for half as many updates as above (scale `half`, one seed; part `refiner_ingredients` of lesson 14). The first three columns are the teacher's negative ELBO in nats after $t$ steps, a mean over the starts; the others belong to its students:
+# Lesson 08 leaves out one ingredient of the refiner at a time on a small model. Here it is done with two of the four on this data: iterative teachers with decoders of their own, and their students, for half as many updates as above (scale `half`, one seed; part `refiner_ingredients` of lesson 14). The first three columns are the teacher's negative ELBO in nats after $t$ steps, a mean over the starts; the others belong to its students:
 
 # %%
 #| code-fold: true
@@ -392,9 +392,9 @@ LEFT = [w for w in ("units", "memory", "bound", "calming")
 pd.DataFrame({"whole": without(""), **{f"without {w}": without(f"_without_{w}") for w in LEFT}}).T
 
 # %% [markdown]
-# One seed each, and each teacher has decoders of its own, so small differences say nothing. Two things stand out. Without *memory* the teacher is behind at every $t$ of the table and falls apart far beyond the steps that it was trained for (from street numbers, after $t = 32$). Lesson 08 finds memory worth something at every $t$, too. Without *units* it is *ahead* here, and does not come back up at the end as the whole one does. On lesson 08's small model units made no difference. So nothing that we have measured speaks for them, and whoever trains a refiner of their own should try it without (`without=["units"]`).
+# Without *memory* the teacher is behind at every $t$ of the table, as in lesson 08, and falls apart far beyond the steps that it was trained for. Without *units* it is ahead. That is one seed, and each teacher has decoders of its own, so it is a hint and no verdict; but lesson 08's ablation found no difference either, although units clearly help single steps along the raw gradient there. A network that sees the width of the posterior can perhaps work them out by itself.
 #
-# And the students hardly care: their three numbers lie within what seeds differ by, whichever refiner taught them. That fits what the next section finds: a better posterior is worth little to a student that can't see what it was refined by. (The two ingredients that are left, bound and calming, have not been run.)
+# The students' numbers lie within what seeds differ by, whichever refiner taught them. No great test of them, though: at the $t$ that they were taught by the teachers are close together, and no student sees the end at which one of them falls apart. (Bound and calming have not been run.)
 #
 # ## Is it the inference, or the decoders?
 #
