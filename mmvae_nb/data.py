@@ -364,6 +364,7 @@ class Standardize:
             raise MmvaeError(f"train: got nan or infinite values in column {column}, allowed: "
                              "finite numbers, or nan in all columns of an item")
         self.names = list(getattr(train, "columns", []))
+        warn_of_codes("train", x, self.names)
         self.mean, self.deviation = x.mean(0), x.std(0, correction=0)
         self.deviation[self.deviation == 0] = 1                  # a constant column becomes 0
     def _read(self, x, axes=1):
@@ -397,14 +398,13 @@ class PairedByKey(MultimodalData):
                  partial: bool = False, # keep items whose key some modality lacks? Or refuse
                  **kwargs # class_names, groups, real, provenance, terms, split_rule
                 ):
-        labels, keys = (as_keys(n, v, {**pools, **modalities})
+        labels, keys = (as_keys(n, v, {**pools, **modalities}, pools)
                         for n, v in (("labels", labels), ("keys", keys)))
         super().__init__(name, split, modalities, pools, labels, **kwargs)
         self._own_keys, keys = keys, labels if keys is None else keys
         what = "labels" if keys is labels else "keys"
         if not keys: raise MmvaeError("keys: got none, and no labels; allowed: one of the two")
-        for m in self.modalities: \
-            check_keys(m, keys.get(m, torch.zeros(0)), pools[m], what)
+        for m in self.modalities: check_keys(m, keys.get(m, torch.zeros(0)), pools[m], what)
         largest = max(pools, key=lambda m: len(pools[m]))
         self.anchor = one_of("anchor", largest if anchor is None else anchor, self.modalities)
         self.keys = keys; self._pair(partial, "key" if what == "keys" else "class")

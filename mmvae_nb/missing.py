@@ -126,7 +126,7 @@ def as_said(name, # of the modality, for messages
            ) -> torch.Tensor:
     "A tensor; whole numbers and truth values as floats, if they are said to be counts or binary."
     x = as_tensor(name, x)
-    if kind == "categories" and x.dtype == torch.bool: return x.long()
+    if kind == "categories" and not x.is_floating_point(): return x.long()
     return x.float() if kind in ("counts", "binary") and not x.is_floating_point() else x
 
 def as_tensor(name, # for messages

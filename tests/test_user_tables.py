@@ -5,6 +5,7 @@ import numpy as np, pandas as pd, pytest, torch
 
 from mmvae_nb import MmvaeError, Modality, MoPoE, Standardize, Table, TensorData, default_specs
 from mmvae_nb import evaluate, impute, log_likelihood
+from mmvae_nb.data import PairedByKey
 from mmvae_nb.metrics import extract_features, fid, frechet_distance
 from mmvae_nb.missing import PRESENT
 from mmvae_nb.multimodal_elbo import JVAE
@@ -224,8 +225,9 @@ def test_a_part_of_the_rows_knows_which_rows_they_are(part, way):
 
 def test_one_row_and_what_is_computed_are_plain():
     made = TABLE(SHUFFLED)
-    for plain in (made[3], made + 1, made.clone(), made.T, torch.cat([made, made]), made.double(), copy.deepcopy(made)):
+    for plain in (made[3], made + 1, made.clone(), made.T, torch.cat([made, made]), copy.deepcopy(made)):
         assert type(plain) is torch.Tensor and index_of(plain) is None
+    for same in (made.double(), made.half(), made.detach()): assert index_of(same) is made.index_of_rows
     data = TensorData({"t": made, "v": V}, modalities=[TABLE.modality("t")])
     assert type(data.pools["t"]) is torch.Tensor and repr(made) == repr(made.plain())
 
@@ -244,7 +246,9 @@ def test_a_file_of_rows_is_a_file_of_a_tensor():
 def test_rows_come_back_under_the_index_that_they_know():
     assert list(TABLE.back(TABLE(SHUFFLED)).index) == list(SHUFFLED.index)
     assert list(TABLE.back(TABLE(SHUFFLED).clone()).index) == list(range(40))
-    for index in (FRAME, 3, True, {1}): refused(lambda i=index: TABLE.back(TABLE(FRAME), index=i), starts="index: got")
+    for index in (FRAME, 3, True, {1}, SHUFFLED.index):
+        refused(lambda i=index: TABLE.back(TABLE(FRAME), index=i), starts="index: got")
+    assert list(TABLE.back(TABLE(SHUFFLED), index=SHUFFLED.index).index) == list(SHUFFLED.index)
 
 
 # ---- codes, units, names
@@ -252,18 +256,32 @@ def test_rows_come_back_under_the_index_that_they_know():
 @pytest.mark.parametrize("cells", [["7%", "12 %"], ["3,5", "4"], ["4 €", "10 €"], ["2024-01-16", "16.1.2024"]], ids=str)
 def test_percentages_prices_and_dates_as_text_are_no_classes(cells):
     refused(lambda: classes_of("c", pd.Series(cells*9)), "numbers or dates as str", starts="c: got")
+    assert classes_of("c", pd.Series(["1.0.2", "1.1.0", "2023/24"]*9))[0] == 3                        # versions
 
-def coded(value, times=5, kind=None):
-    x = torch.poisson(torch.full((60, 3), 9.), generator=torch.Generator().manual_seed(0))
+def counted(value, times=5, scale=1.):
+    x = scale*torch.poisson(torch.full((60, 3), 9.), generator=torch.Generator().manual_seed(0))
     x[:times, 1] = value
-    x = x if kind else x/9
-    return lambda: TensorData({"x": x}, kinds={"x": kind} if kind else None)
+    return x
 
-@pytest.mark.parametrize("value, kind", [(9999, "counts"), (-999, None), (999, None)])
-def test_a_code_that_is_far_from_all_others_is_noticed(value, kind):
-    said = f"x: 5 of 60 items have the same value in column 1, {value if kind else value/9:g}"
-    told(coded(value, kind=kind), said, "a code for what is missing?")
-    quiet(coded(22, kind="counts")); quiet(coded(1.)); quiet(coded(200, 1, "counts"))
+@pytest.mark.parametrize("value", [99., 999, 9999, -999])
+def test_a_usual_code_for_a_gap_is_noticed_in_the_units_of_the_measurement(value):
+    said = f"5 of 60 items have {value:g} in column", "a code for what is missing?"
+    told(lambda: TensorData({"x": counted(value)}), "x: ", *said)
+    if value > 0: told(lambda: TensorData({"x": counted(value)}, kinds={"x": "counts"}), "x: ", *said)
+    frame = pd.DataFrame(counted(value).numpy(), columns=["a", "age", "c"])
+    told(lambda: Table(frame), f"age: 5 of 60 items have {value:g} in column 'age'")
+    told(lambda: Standardize(frame), f"train: 5 of 60 items have {value:g} in column 'age'")
+    told(lambda: Table(pd.DataFrame({"income": counted(-999, scale=1e4)[:, 1].numpy()})), "income: 5 of 60")
+
+@pytest.mark.parametrize("x", [
+    torch.tensor([0., 1, 2, 100]).repeat(15)[:, None], torch.tensor([0., 1, 10, 1000]).repeat(15)[:, None],
+    torch.tensor([9.99, 19.99, 49.99, 999.]).repeat(9)[:, None] + torch.tensor([[1.]]), counted(22), counted(999, 1),
+    torch.tensor([1., 2, 3, 4, 5]).repeat(12)[:, None], torch.eye(4).repeat(9, 1), counted(360), counted(-1),
+    counted(-9),
+    torch.tensor([0.]*50 + [3., 99, 99, 120])[:, None]], ids=range(11))
+def test_levels_prices_and_outliers_are_no_codes(x):
+    with warnings.catch_warnings(record=True) as seen: TensorData({"x": x})
+    assert not any("a code for" in str(w.message) for w in seen)
 
 def test_bytes_and_fractions_on_another_scale_are_noticed_in_use():
     masks = (torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > .5)
@@ -271,6 +289,7 @@ def test_bytes_and_fractions_on_another_scale_are_noticed_in_use():
     model = MoPoE(default_specs(data.modalities), 2).eval()
     for x in (masks.to(torch.uint8), masks.float()/255): told(lambda x=x: model.generate({"mask": x}), "nearly black")
     quiet(lambda: model.generate({"mask": 255*masks.to(torch.uint8)}))
+    quiet(lambda: model.generate({"mask": 3*masks[:1].to(torch.uint8)}))                 # an item may be dark
 
 @pytest.mark.parametrize("names", [np.array(["a", "b"]), pd.Index(["a", "b"]), pd.Categorical(["a", "b"]).categories],
                          ids=["array", "index", "categories"])
@@ -285,3 +304,17 @@ def test_names_of_classes_have_an_order(names):
 def test_images_of_16_bits_are_told_how():
     deep = torch.zeros(9, 1, 8, 8).to(torch.uint16)
     refused(lambda: TensorData({"x": deep}), "x/65535", starts="x: got torch.uint16")
+
+@pytest.mark.parametrize("what", ["labels", "keys"])
+def test_pairs_by_key_look_at_the_order_of_labels_too(what):
+    codes = pd.Series(np.arange(40) % 3, index=FRAME.index)
+    pools = {"a": SCALE(SHUFFLED[["age"]]), "b": torch.tensor(V)}
+    kinds = {"a": Modality("a", "vector", (1,)), "b": Modality("b", "vector", (6,))}
+    make = lambda a: PairedByKey("p", "train", kinds, pools, **{what: {"a": a, "b": codes}})
+    refused(lambda: make(codes), "another index", starts=f"{what} of a: got")
+    assert len(make(codes.loc[SHUFFLED.index])) > 0
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "bool"])
+def test_categories_come_in_any_whole_type(dtype):
+    k = (np.arange(40) % 2)[:, None].astype(dtype)
+    assert TensorData({"k": k}, kinds={"k": "categories"}).pools["k"].dtype == torch.int64

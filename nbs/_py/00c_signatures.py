@@ -227,6 +227,9 @@ class _Rows(torch.Tensor):
     def __reduce_ex__(self, protocol): return self.plain().__reduce_ex__(protocol)
     def __deepcopy__(self, memo): return self.plain().clone()
     def __repr__(self): return repr(self.plain())
+    def double(self): return with_index(super().double(), self.index_of_rows)
+    def half(self): return with_index(super().half(), self.index_of_rows)
+    def detach(self): return with_index(super().detach(), self.index_of_rows)
 
 def with_index(made, # a tensor, a row for each of
                table # a data frame, a series or their index; others have none
@@ -290,23 +293,28 @@ def classes_of(name, # for messages
     if len(classes) > 1: return len(classes), classes
     raise refuse("one class only", "a column that varies")
 
+_DATE = (r"^(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}"
+         r"|\d{1,2}[-/]\d{1,2}[-/]\d{1,2})$")                    # and 1.0.2 is a version
+
 def _looks_like_a_number(v):
     if isinstance(v, (bool, np.bool_)): return False
     if isinstance(v, str):                                       # 7 %, 3,5 or 4 EUR; 2024-01-16
-        v = re.sub(r"^\d{1,4}[-./]\d{1,2}[-./]\d{1,4}$", "0", v.strip()).replace(",", ".")
+        v = re.sub(_DATE, "0", v.strip()).replace(",", ".")
         v = v.strip("%\u20ac$\u00a3\u00a5 ").removesuffix("EUR").removesuffix("USD")
     try: return math.isfinite(float(v))
     except (TypeError, ValueError): return False
 
 def as_keys(what, # how an error calls them
             given, # dict: name -> tensor, array, list or series of whole numbers; or None
-            names # of the modalities
+            names, # of the modalities
+            pools=() # dict: name -> the items they are of, whose index must be theirs
            ) -> dict | None: # name -> tensor
     "Classes of items, or other keys of partners, as tensors."
     if not isinstance(given, Mapping | None):
         raise MmvaeError(f"{what}: got a {type(given).__name__}, allowed: a dict, "
                          "name -> one whole number for each item")
     for n in given or {}: one_of(what, n, names)
+    for n in pools and given or {}: one_index({n: pools.get(n), f"{what} of {n}": given[n]})
     return given and {n: _key(f"{what} of {n}", x) for n, x in given.items()}
 
 def _key(what, x):
@@ -379,27 +387,36 @@ def check_about(data # a `MultimodalData`
     if not isinstance(data.split_rule, str): raise refuse("split_rule", data.split_rule, "a text")
 
 def warn_of_dark(name, # of a modality
-                 x # images
+                 x, # images
+                 few=False # a batch in use, which may be a dark one?
                 ):
     "Warn of images that are nearly black, by a mistake of scale: labels as bytes, or /255 twice."
-    dark = 5 if x.dtype == torch.uint8 else .02
+    dark = (1 if few else 5) if x.dtype == torch.uint8 else .004 if few else .02
     if not x.numel() or not 0 < (most := x.max().item()) <= dark: return
     warnings.warn(f"{name}: got images of {x.dtype} up to {most:.2g}, which is nearly black: bytes "
                   "are white at 255 (0 and 1 are `x*255`), floats at 1", stacklevel=6)
 
-def _warn_of_codes(name, pool):
-    "Warn of a column whose largest or smallest value comes again and is far from all others."
-    if pool.ndim != 2 or not 9 < len(pool) <= 10**6: return
-    for x in (pool.float(), -pool.float()):
-        most, low = x.amax(0), x.amin(0)
-        at = x == most
-        rest, times = x.masked_fill(at, -math.inf).amax(0), at.sum(0)
-        far = (rest > low) & (most - rest > 5*(rest - low)) & (times > 2) & (2*times < len(x))
-        for i in far.nonzero().flatten().tolist()[:1]:
-            warnings.warn(f"{name}: {int(times[i])} of {len(x)} items have the same value in "
-                          f"column {i}, {pool[at[:, i], i][0].item():g}, far from all others: a "
-                          "code for what is missing? (nan and `present`, or leave them out)",
-                          stacklevel=7)
+_CODES = {s*float("9"*n) for s in (1, -1) for n in range(2, 8)} | {32767., 65535., -32768.}
+
+def warn_of_codes(name, # of a modality, or of a column
+                  x, # tensor (items, columns), in the units of whoever measured it
+                  names=() # of the columns, where they have some
+                 ):
+    "Warn of a column's largest or smallest value if it comes again and is a usual code for a gap."
+    if x.ndim != 2 or not 9 < len(x) <= 10**6: return
+    for sign in (1, -1):
+        v = sign*x.double()
+        most, low = v.amax(0), v.amin(0)
+        at = v == most
+        rest, times = v.masked_fill(at, -math.inf).amax(0), at.sum(0)
+        alone = (rest <= 0) & (most > 0) & (sign < 0)      # the only one below zero
+        far = (times > 1) & (2*times < len(v)) & (rest > low) & (alone | (most - rest > rest - low))
+        for i in far.nonzero().flatten().tolist():
+            if sign*most[i].item() not in _CODES: continue
+            where = f"column {names[i]!r}" if len(names) else f"column {i}"
+            warnings.warn(f"{name}: {int(times[i])} of {len(x)} items have {sign*most[i]:g} in "
+                          f"{where}, far from all others: a code for what is missing? (nan and "
+                          "`present`, or leave them out)", stacklevel=6)
 
 def warn_of(name, kind, pool):
     "Warn of images of channels last or nearly black, and of numbers far from 0 and deviation 1."
@@ -408,7 +425,7 @@ def warn_of(name, kind, pool):
                       "(H, W, C), and (C, H, W) is expected: use `x.permute(0, 3, 1, 2)`",
                       stacklevel=6)
     if kind == "image": warn_of_dark(name, pool)
-    if kind in ("vector", "counts", "table"): _warn_of_codes(name, pool)
+    if kind in ("vector", "counts"): warn_of_codes(name, pool)
     if kind == "categories" and (most := int(pool.max())) > 100 + 10*len(seen := pool.unique()):
         warnings.warn(f"{name}: got {len(seen)} classes with numbers up to {most}, and there will "
                       f"be {most + 1} of them: number them 0, 1, ... (a code such as 9999 is no "

@@ -401,11 +401,13 @@ class Table:
         if x.isna().any(): raise MmvaeError(f"{name}: got {x.isna().sum()} rows without a value, "
                                             "allowed: none in a table to train on")
         if name in self.counts:
-            column_counts(name, x)                                        # says what is no count
+            x = column_counts(name, x)                                    # says what is no count
+            warn_of_codes(name, torch.tensor(x)[:, None], [name])
             return "count", None
         if pd.api.types.is_bool_dtype(x): return "binary", None        # pandas' own `boolean`, too
         if not pd.api.types.is_numeric_dtype(x): return classes_of(name, x)
         x = column_floats(name, x)
+        warn_of_codes(name, torch.tensor(x)[:, None], [name])
         return "number", (float(x.mean()), float(x.std()) or 1.)
 
     def __call__(self, table) -> torch.Tensor: # float32 (items, columns)
@@ -421,14 +423,16 @@ class Table:
              index=None # of the rows; None: that of `x`, if it is made of a table, or 0, 1, ...
             ) -> pd.DataFrame:
         "The same as rows, in the units of the table; a probability becomes the likelier value."
-        index = index_of(x) if index is None else index
+        known = index_of(x)
         x = as_double("x", x).numpy()
         if x.ndim != 2 or x.shape[1] != len(self.names):
             raise MmvaeError(f"x: got shape {x.shape}, allowed: (items, {len(self.names)}) (of n "
                              "draws, one at a time: `[table.back(d) for d in draws]`)")
-        if index is not None and np.shape(index) != (len(x),):
+        fits = index is None or np.shape(index) == (len(x),)
+        if not fits or not (index is None or known is None or list(known) == list(index)):
             raise MmvaeError(f"index: got a {type(index).__name__} of shape {np.shape(index)}, "
-                             f"allowed: {len(x)} labels, one for each row")
+                             f"allowed: {len(x)} labels in the order of the rows")
+        index = known if index is None else index
         made = {n: self._values(n, x[:, i]) for i, n in enumerate(self.names)}
         return pd.DataFrame(made, index=index)
 
@@ -552,7 +556,7 @@ def check_values(modality, # a `Modality`; None where nobody has said
     if kind in ("text", "categories"): return _check_classes(modality, x, name)
     if kind == "counts" and len(bad := _no_counts(x)):
         raise MmvaeError(f"counts of {name}: got {bad[0].item():g}, allowed: whole numbers from 0")
-    if kind == "image": warn_of_dark(name, x.detach())
+    if kind == "image": warn_of_dark(name, x.detach(), few=True)
     if kind not in ("binary", "image") or x.dtype == torch.uint8: return
     low, high = (v.item() for v in x.detach().aminmax())
     if kind == "binary" and not 0 <= low <= high <= 1:
