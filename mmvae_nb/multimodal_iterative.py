@@ -190,7 +190,7 @@ def nelbo_over_t(teacher, # an `IterativeTeacher`
                  seed=0 # of the noise, the same for every t
                 ) -> list: # mean negative ELBO in nats at t = 0, ..., T
     "The mean negative ELBO of q_0, ..., q_T on a batch, with the same noise for every t."
-    one_of("start", start, teacher.check(batch, all=True))
+    one_of("start", start, teacher.check(batch))
     noise = generator(seed, "refine", device=batch[start].device)
     qs = teacher.trajectory(batch, start, steps, noise)
     def value(q):
