@@ -11,7 +11,7 @@ from mmvae_nb.missing import PRESENT
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.multimodal_iterative import IterativeTeacher
 from mmvae_nb.networks import ModalitySpec
-from mmvae_nb.signatures import classes_of, index_of
+from mmvae_nb.signatures import classes_of, index_of, warn_of_codes
 from mmvae_nb.vae import VAE
 from test_user_third_look import refused
 
@@ -272,6 +272,14 @@ def test_a_usual_code_for_a_gap_is_noticed_in_the_units_of_the_measurement(value
     told(lambda: Table(frame), f"age: 5 of 60 items have {value:g} in column 'age'")
     told(lambda: Standardize(frame), f"train: 5 of 60 items have {value:g} in column 'age'")
     told(lambda: Table(pd.DataFrame({"income": counted(-999, scale=1e4)[:, 1].numpy()})), "income: 5 of 60")
+
+def test_a_look_for_codes_copies_little(monkeypatch):
+    "What is larger than memory is looked at in part; a code that comes often is found all the same."
+    copied, double = [], torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda x: copied.append(x.numel()) or double(x))
+    x = counted(9).repeat(20_000, 1); x[::7, 1] = 999
+    told(lambda: warn_of_codes("x", x), "have 999 in column 1")
+    assert copied and max(copied) <= 10**6 < x.numel()
 
 @pytest.mark.parametrize("x", [
     torch.tensor([0., 1, 2, 100]).repeat(15)[:, None], torch.tensor([0., 1, 10, 1000]).repeat(15)[:, None],
