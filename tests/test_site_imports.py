@@ -20,6 +20,9 @@ def test_a_star_says_what_it_brings_of_what_is_used():
     assert by_name(given, names) == given.replace("core import *", "core import in_range, MmvaeError, one_of")
     assert by_name(given, {"x"}) == given
 
+def test_a_hidden_cell_needs_nothing_on_the_page():
+    assert used([code("#| hide\n#| eval: false\nInstrument('x')"), code("#|hide\ny"), code("z  # hide")]) == {"z"}
+
 def test_a_long_list_is_broken_and_means_the_same():
     every = set(offered("mmvae_nb.core"))
     said = by_name("from mmvae_nb.core import *", every)

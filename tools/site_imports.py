@@ -16,9 +16,11 @@ def offered(module, root=ROOT):
     return ()
 
 def used(cells):
-    "The names in a notebook's code, listings in its text included; a line for the shell is none."
+    """The names in the code that a notebook shows, listings in its text included. A cell that is
+    hidden or a line for the shell has none."""
     codes = [s for c in cells for s in ([c.source] if c.cell_type == "code" else
-                                        re.findall(r"(?ms)^```python\n(.*?)^```", c.source))]
+                                        re.findall(r"(?ms)^```python\n(.*?)^```", c.source))
+             if not re.search(r"(?m)^#\| *hide\b", s)]
     found = set()
     for code in codes:
         try: tree = ast.parse(re.sub(r"(?m)^( *)[!%].*$", r"\1pass", code))
