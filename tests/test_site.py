@@ -109,41 +109,6 @@ def test_questions_go_to_the_tracker_of_the_repository_under_the_name_of_the_pag
         assert asked._replace(query="").geturl() == f"{get_config(path=ROOT).git_url}/{at}"
         assert parse_qs(asked.query) == query
 
-def test_a_downloaded_notebook_sets_colab_up_and_does_nothing_elsewhere(built):
-    from IPython.core.inputtransformer2 import TransformerManager
-    for path in (built[0]/"notebooks").iterdir():
-        cells = [c.source for c in read(path).cells if c.cell_type == "code"]
-        assert not cells or '"google.colab" in sys.modules' in cells[0] and "git clone" in cells[0]
-        if cells: exec(TransformerManager().transform_cell(cells[0]), {})             # not on Colab
-        assert sum("google.colab" in c for c in cells) == bool(cells)
-
-def test_what_needs_more_than_the_package_says_so(built):
-    "What gensim or a notebook runner is for asks for them; all else is spared their minutes."
-    html = {p.stem: (built[0]/f"{p.stem}.html").read_text(encoding="utf-8") for p in LESSONS if p.stem != "index"}
-    said_first = lambda page: page.split("first cell (a download has it)</summary>", 1)[1].split("</pre>")[0]
-    pasted = {name: said_first(page) for name, page in html.items() if "Colab" in page}
-    assert html.keys() - pasted.keys() == {"glossary", "notation"}                     # nothing to run there
-    assert all("git clone" in said and "%cd mmvae_nb/nbs" in said for said in pasted.values())
-    assert {name for name, said in pasted.items() if "[experiments]" in said} == {"12_birds", "14d_jobs"}
-
-def test_the_first_cell_on_colab_brings_package_models_and_results(tmp_path):
-    "As a notebook runs it that is alone in its folder: cloned from here, and without installing anything."
-    from IPython.core.inputtransformer2 import TransformerManager
-    from site_build import first_cell
-    if not (ROOT/".git").exists(): pytest.skip("no repository to clone")
-    cell = first_cell("file:///mmvae_nb", ROOT/"nbs"/"10_distillation.ipynb")
-    cell = cell.replace("file:///mmvae_nb", f"{ROOT.as_uri()} mmvae_nb").replace("pip install", "echo")
-    look = """
-from pathlib import Path
-import mmvae_nb
-model = mmvae_nb.pretrained("mopoe")
-assert Path("../results/long").is_dir() and Path("10_distillation.ipynb").is_file()
-print(Path(mmvae_nb.__file__).resolve().parent.parent)"""
-    code = TransformerManager().transform_cell(cell + look)
-    shell = "from IPython import InteractiveShell\nget_ipython = InteractiveShell.instance\n"
-    r = python("-c", shell + code, cwd=tmp_path)
-    assert r.returncode == 0 and r.stdout.splitlines()[-1] == str(tmp_path/"mmvae_nb"), r.stdout + r.stderr
-
 def test_what_is_skipped_at_first_is_folded(built):
     html = (built[0]/"index.html").read_text(encoding="utf-8")
     lists = dict(re.findall(r'id="(quarto-sidebar-section-\d+)" class="([^"]*)"', html))

@@ -4,7 +4,7 @@
 
 How exercises are written in the lessons is told on the lecturer's page (nbs/lecturer.ipynb).
 """
-import argparse, base64, html, re, sys
+import argparse, re, sys
 from pathlib import Path
 
 import nbformat
@@ -13,21 +13,11 @@ from nbgrader.preprocessors import (CheckCellMetadata, ClearOutput, ClearSolutio
                                     ComputeChecksums, LockCells)
 
 from notebooks import ROOT, numbered
+from standalone import embedded, undirected, unfenced
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 FOLDED = re.compile(r"^::: \{\.callout[^\n]*\n## Solutions?\n.*?^:::$", re.S | re.M)
 
-
-def embedded(text, path):
-    "Markdown of the notebook at `path` with its pictures inside: it is read elsewhere."
-    def inside(m):
-        data = base64.b64encode((path.parent/f"{m[2]}.png").read_bytes()).decode()
-        return f'<img alt="{html.escape(m[1])}" src="data:image/png;base64,{data}">'
-    return re.sub(r"!\[([^\]]*)\]\((?!data:)([^)]+)\.png\)", inside, text)
-
-def undirected(code):
-    "Code without nbdev's directives."
-    return re.sub(r"(?m)^#\| ?\w.*\n?", "", code).strip()
 
 def graded(name, **fields):
     "nbgrader's note on a cell."
@@ -61,7 +51,10 @@ def marked(path):
     for c in nb.cells:
         c.source = embedded(c.source, path) if c.cell_type == "markdown" else undirected(c.source)
     nb.cells = [c for c in nb.cells if c.source]      # some hold nothing but directives
-    return processed(nb, path, MarkSolutions(enabled=True), ClearOutput(), CheckCellMetadata())
+    nb = processed(nb, path, MarkSolutions(enabled=True), ClearOutput(), CheckCellMetadata())
+    for c in nb.cells:
+        if c.cell_type == "markdown": c.source = unfenced(c.source)
+    return nb
 
 def handout(path):
     "The lesson at `path` as a class gets it: no solutions, no outputs, locked cells that check."

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import yaml
-from execnb.nbio import mk_cell, read_nb, write_nb
+from execnb.nbio import read_nb
 from nbdev.config import get_config
 from PIL import Image
 
@@ -23,6 +23,7 @@ from site_pages import page, title_of
 from site_reference import grouped, reference
 from site_results import Results, result_pages
 from site_table import table_page
+from standalone import colab, downloads
 
 
 # What only Quarto reads: smalldocs does the same without being told
@@ -31,10 +32,6 @@ QUARTO = {
     "columns": 1000,                    # else pandoc gives the columns of a wide table equal widths
     "grid": {"sidebar-width": "215px", "body-width": "860px", "margin-width": "175px",
              "gutter-width": "1.3rem"}} # 100 characters of code in a line
-
-
-# Pages that use what `pip install mmvae_nb[experiments]` brings: word vectors, a notebook runner
-WITH_EXTRA = {"12_birds", "14d_jobs"}
 
 
 # ---- what is rendered
@@ -50,35 +47,16 @@ def present(entries, proc, say=True):
         elif say: print(f"left out of the sidebar, no such page: {e['href']}")
     return kept
 
-def first_cell(repo, nb):
-    """What a notebook that is alone on Colab wants run first. The package is taken from the clone,
-    as trained models and results lie beside it; a wheel brings neither."""
-    name = repo.rsplit("/", 1)[-1]
-    extra = "[experiments]" if nb.stem in WITH_EXTRA else ""
-    return "\n".join([f"!git clone --depth 1 {repo} && pip install ./{name}{extra}",
-                      f"%cd {name}/nbs", 'import sys; sys.path.insert(0, "..")'])
-
-def on_colab(nb, repo):
-    "The same as a cell that does something there only."
-    lines = first_cell(repo, nb).splitlines()
-    said = ["# On Colab: the course, its models and its packages (a minute or two)", "import sys",
-            'if "google.colab" in sys.modules:']
-    return mk_cell("\n".join([*said, *(f"    {s.removeprefix('import sys; ')}" for s in lines)]))
-
 def links_of(nb, repo, reference):
     "Markdown below a page's title: where its notebook is, its module's reference, whom to ask."
-    at = f"{repo}/blob/main/nbs/{nb.name}"
-    colab = at.replace("https://github.com", "https://colab.research.google.com/github")
     runs = any(c.cell_type == "code" for c in read_nb(nb).cells)
-    found = [f"[Notebook]({at})", f'<a href="notebooks/{nb.name}" download>Download</a>',
-             *([f"[Colab]({colab})"] if runs else []),
+    found = [f"[Notebook]({repo}/blob/main/nbs/{nb.name})",
+             f'<a href="notebooks/{nb.name}" download>Download</a>',
+             *([f"[Colab]({colab(nb, repo)})"] if runs else []),
              *([f"[Reference]({reference})"] if reference else []),
              f"[Questions]({repo}/issues?q={quote(f'in:title {title_of(nb)}')})",
              f"[Ask]({repo}/issues/new?title={quote(title_of(nb) + ': ')})"]
-    cell = ("\n\n<details>\n"
-            "<summary>On Colab: paste this as the first cell (a download has it)</summary>\n\n"
-            f"```text\n{first_cell(repo, nb)}\n```\n\n</details>")
-    return " · ".join(found) + cell*runs
+    return " · ".join(found)
 
 def lesson_pages(proc, pages, config, modules, root):
     "Write the pages of the lessons, each with links to its notebook and its module's reference."
@@ -86,17 +64,6 @@ def lesson_pages(proc, pages, config, modules, root):
     for nb in lessons(root):
         links = links_of(nb, repo, modules.get(module_of(nb)))
         page(nb, proc/nb.name, pages, links="" if nb.stem == "index" else links)
-
-def downloads(out, root=ROOT):
-    "The lessons' notebooks, to be downloaded: ready for Colab, and without outputs of many MB."
-    (out/"notebooks").mkdir()
-    repo = get_config(path=root).git_url
-    for path in lessons(root):
-        nb = read_nb(path)
-        for c in nb.cells:
-            if c.cell_type == "code": c.outputs, c.execution_count = [], None
-        if any(c.cell_type == "code" for c in nb.cells): nb.cells.insert(1, on_colab(path, repo))
-        write_nb(nb, out/"notebooks"/path.name)
 
 def folded(entries, names=("Workshop", "Reference"), under="In depth"):
     "The sidebar with sections that are skipped at first inside one of their own, where they fold."
@@ -221,25 +188,26 @@ def sized(out):
         changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
         if changed != text: file.write_text(changed, encoding="utf-8")
 
-INLINE = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]{30000,}")
+INLINE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]{4000,})")
 
-def of_few_colours(png):
+def of_few_colours(png, kind="PNG"):
     "A picture's bytes with 256 colours; None where it shines through."
     with Image.open(io.BytesIO(png)) as picture:
         if "A" in picture.mode and picture.getchannel("A").getextrema()[0] < 255: return None
         few, out = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE), io.BytesIO()
-    few.save(out, "PNG", optimize=True)
+    few.save(out, kind, **({"optimize": True} if kind == "PNG" else {"lossless": True}))
     return out.getvalue()
 
 def light(out):
-    """Give the figures of reports and the large ones of lessons 256 colours: a third of the bytes,
-    and hardly another look. The files of `results/` and the notebooks stay as they are."""
+    """Give the figures of reports and lessons 256 colours: a third of the bytes, and hardly another
+    look. Those inside a page are WebP then, a quarter less again. The files of `results/` and the
+    notebooks stay as they are."""
     for file in out.glob("results/*/figures/*.png"):
         few = of_few_colours(file.read_bytes())
         if few and len(few) < file.stat().st_size: file.write_bytes(few)
     def new(m):
-        few = base64.b64encode(of_few_colours(base64.b64decode(m[0])) or b"").decode()
-        return few if 0 < len(few) < len(m[0]) else m[0]
+        few = base64.b64encode(of_few_colours(base64.b64decode(m[1]), "WEBP") or b"").decode()
+        return f"data:image/webp;base64,{few}" if 0 < len(few) < len(m[1]) else m[0]
     for file in out.rglob("*.html"):
         text = file.read_text(encoding="utf-8")
         if (changed := INLINE.sub(new, text)) != text: file.write_text(changed, encoding="utf-8")
@@ -269,7 +237,7 @@ def build(out, proc, root=ROOT):
     light(out)
     marked(out)
     wire(out, root)
-    downloads(out, root)
+    downloads(out/"notebooks", root)
     return warnings
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import nbformat
 
-from handouts import FOLDED, embedded, undirected
+from handouts import FOLDED
 from notebooks import ROOT, numbered
+from standalone import embedded, undirected
 
 REVEAL = "reveal.js-4.6.1"
 # What npm calls its integrity: `npm view reveal.js@4.6.1 dist.integrity` prints it.
@@ -111,7 +112,7 @@ def sections(path, made=None):
     found, made = [], {p.stem for p in numbered()} if made is None else made
     for c in nbformat.read(path, as_version=4).cells:
         if c.cell_type == "markdown":
-            for b in blocks(embedded(FOLDED.sub("", c.source), path)):
+            for b in blocks(embedded(FOLDED.sub("", c.source), path, ("png",))):
                 b = relinked(b, made)
                 if re.match("##? ", b): found.append((b, []))
                 else: found[-1][1].append(b)

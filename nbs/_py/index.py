@@ -106,7 +106,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 #
 # 1. **Read.** With an hour, follow [the plan](#if-you-have-an-hour); else open [the story with Gaussians](01_story.ipynb) or any lesson below: text, formulas, code and its output stand on the page.
 # 2. **Run.** You need git, make and Python 3.11 or newer. The first command makes an environment of its own (about 2 GB, some minutes, once); then
-#    open `02_vae.ipynb` and run all cells: your first trained model, about a minute. Or on Colab, with nothing installed here: below the title of each lesson stand *Download*, a notebook that sets Colab up by itself when it is uploaded there, and *Colab*, which opens the lesson and needs the one cell that stands beside it.
+#    open `02_vae.ipynb` and run all cells: your first trained model, about a minute. Or on Colab, with nothing installed here: below the title of each lesson stands *Colab*; it opens a notebook whose first cell brings the course, its models and its packages.
 # 3. **Play.** [The playground](playground.ipynb): draw a digit or type a word, and see in your browser what each method makes of it.
 # 4. **Use your own data.** [Bring your own modalities](howto_own_modalities.ipynb): copy one listing, put in your files.
 #
