@@ -145,6 +145,6 @@ def main():
     path = [elbo(decoders, test, q).mean().item() for q in search(test, "left")]
     print("ELBO along the climb from the left half:", *(f"{nats:.1f}" for nats in path))
     for method, nats in scores.items(): print(f"{nats:8.1f} nats  {method}")
-    return scores, path
+    return scores, path, students, decoders
 
 if __name__ == "__main__": main()
