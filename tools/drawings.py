@@ -15,6 +15,7 @@ from drawings_lessons import LESSON
 from drawings_mechanisms import MECHANISMS
 from drawings_plumbing import PLUMBING
 from drawings_steps import STEPS
+from drawings_whys import WHYS
 from drawings_workshop import WORKSHOP
 from drawings_zoo import zoo
 from notebooks import ROOT
@@ -149,7 +150,7 @@ METHOD = dict(model=model, hole=hole, loop=loop, student=student)
 def drawn():
     "File name -> text, for every drawing."
     every = {**METHOD, **LESSON, **MECHANISMS, **WORKSHOP, **PLUMBING, **EXPERIMENTS,
-             **STEPS, "zoo": zoo}
+             **STEPS, **WHYS, "zoo": zoo}
     return {f"{name}.svg": make().svg() for name, make in every.items()}
 
 def main(argv=None):

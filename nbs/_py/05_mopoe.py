@@ -122,7 +122,11 @@ Instrument("two-experts")
 # \end{aligned}\tag{2}
 # $$
 #
-# How much is given away? Write $J = 2^M - 1$ for the number of components and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
+# How much is given away? As much as $z$ tells of the subset it came from. If all components agree it is nothing, if they lie apart it is all that can be:
+#
+# ![Drawing: three rows of three bells, each at a third of its height, and a line, their sum; the bells agree, overlap, lie apart, and a bar beside them is empty, filled to two fifths, and nearly full at log 3.](drawings/bound.svg)
+#
+# Now the formula. Write $J = 2^M - 1$ for the number of components and $q$ for the mixture. In the difference of the KLs the prior cancels, because the mean of the $\mathbb E_{q_A} \log p$ is $\mathbb E_q \log p$:
 #
 # $$
 # \begin{aligned}
@@ -133,7 +137,7 @@ Instrument("two-experts")
 # \end{aligned}\tag{3}
 # $$
 #
-# It is not negative, which proves (2), and at most $\log J$, as $q \ge q_A/J$ everywhere: with three modalities at most $\beta \log 7 < 2 \beta$ nats. (2) is nearly as good as the ELBO of the mixture itself, so if
+# A KL is not negative, which proves (2). And $q \ge q_A/J$ everywhere, so none is above $\log J$: with three modalities at most $\beta \log 7 < 2 \beta$ nats. (2) is nearly as good as the ELBO of the mixture itself, so if
 # mixtures do worse, this inequality is not the reason. (MMVAE as published keeps the density of the mixture, and uses several importance samples; our "singletons" is (2). MVAE as published adds the ELBOs of
 # single modalities and of random subsets, each for the modalities in it only; our "full" is its product alone.)
 #
@@ -144,7 +148,11 @@ Instrument("two-experts")
 #
 # ## When is a product right?
 #
-# One $q_m$ can't be right in all the roles it has in (2). Bayes' rule knows two exact products. If the experts are *posteriors*, $q_m = p(z \mid x_m)$, the prior is in each of them, and a product of $|A|$ has it $|A|$ times where it belongs once:
+# One $q_m$ can't be right in all the roles it has in (2). To see it, count how often each product has the prior in it, where Bayes' rule has it once:
+#
+# ![Drawing: a table of MoPoE's three kinds of product, of one, two and all three experts with the prior; read as posteriors they have the prior once, twice, four times, read as likelihoods never, never, once; once is framed as right.](drawings/priors.svg)
+#
+# So there are two exact products, one for each column. If the experts are *posteriors*, $q_m = p(z \mid x_m)$, a product of $|A|$ has the prior $|A|$ times, and the surplus is divided out:
 #
 # $$
 # \begin{aligned}
@@ -154,8 +162,7 @@ Instrument("two-experts")
 #
 # (Exercise 2 of lesson 01 was this case, with two thermometers.) If the experts are *likelihoods*, $q_m \propto p(x_m \mid z)$, the product has to be multiplied by the prior once, *also for a single expert*.
 #
-# What does MoPoE do? It uses $q_m$ alone for the singletons, as if it were a posterior. It multiplies without dividing for the pairs. And it multiplies by the prior once more for
-# the full subset. So training finds a compromise. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
+# MoPoE never divides, and it multiplies by the prior for the full subset only. So training finds a compromise between the columns. (2) stays a bound (at $w_m = \beta = 1$) whatever the experts are; only its tightness suffers.
 #
 # ## The model
 #

@@ -620,7 +620,11 @@ faint.round(3)
 #
 # ### Why not the start?
 #
-# The teacher has an encoder for each modality already: the start $q_0$ of its refinement sees $x_m$ alone, as a student does, and was trained with the teacher's own decoders. So is the student needed? The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students) have both on the same decoders:
+# The teacher has an encoder for each modality already: the start $q_0$ of its refinement sees $x_m$ alone, as a student does, and was trained with the teacher's own decoders. So is the student needed? Look at what each is trained for:
+#
+# ![Drawing: two lanes from one digit; the start's narrow bell lies in the middle of three dashed answers, and its samples decode to three equal pale street numbers; the student's broad bell lies over all three, and its samples decode to three different ones.](drawings/start.svg)
+#
+# The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students) have both on the same decoders:
 
 # %%
 runs = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
@@ -686,14 +690,14 @@ fig.legend(*dots.legend_elements(), title="digit", loc="outside right center");
 # ::: {.callout-note}
 # ## Why a student and not $q_0$?
 #
-# Both see $x_m$ only. They are trained for different things.
+# In the drawing one picks and the other covers. Why?
 #
-# - *$q_0$ is trained to score.* The starts learn from the term $t = 0$ of equation (2) of lesson 09 alone, as every later step gets them detached. So their loss is the negative ELBO of *all* modalities. That is $\mathrm{KL}(q_0 \,\|\, p(z \mid x))$ and a constant, averaged over the items $x$ that share $x_m$. This direction picks. So the best that $q_0$ can be is the narrow compromise $s^*$ of lesson 03, equation (4): the $z$ that no partner of $x_m$ forbids.
+# - *$q_0$ is trained to score.* The starts learn from the term $t = 0$ of equation (2) of lesson 09 alone, as every later step gets them detached. So their loss is the negative ELBO of *all* modalities. That is $\mathrm{KL}(q_0 \,\|\, p(z \mid x))$ and a constant, averaged over the items $x$ that share $x_m$. So the best that $q_0$ can be is the narrow compromise $s^*$ of lesson 03, equation (4): the $z$ that no partner of $x_m$ forbids.
 # - *The student is trained to cover.* Its loss is $\mathrm{KL}(q_T \,\|\, s_m)$, equation (1) above. So the best that it can be is as broad as all the answers together, equation (4).
 #
 # So each wins by its own measure. Take the pair that comes with the course. From a digit $q_0$ has a standard deviation of 0.20 and is 405 nats from $q_3$ in the student's measure, the student has 0.80 and 31. In the long runs of the first table $q_0$ is far ahead by the ELBO of all three.
 #
-# What is *drawn* is the student's trade. Its FID is a fraction of that of $q_0$, most of all for street numbers. For every sample of a narrow compromise is the same pale average, while the student's samples are street numbers that differ. Its pictures show the right number more often as well.
+# What is *drawn* is the student's trade. Its FID is a fraction of that of $q_0$, most of all for street numbers, because $q_0$ draws one pale average again and again. Its pictures show the right number more often as well.
 #
 # What the student does not win is linear accuracy. So who only wants to *read off* which number it is can keep $q_0$ and save the distillation. Nor would a student of $q_0$ help: it sees what $q_0$ sees, so all it can learn is to be $q_0$. Students that are as broad as they can be *without* refinement learn from the starts of all modalities of an item (`starts="any"`); lesson 11 [has them beside the others](11_findings.ipynb#is-it-the-inference-or-the-decoders).
 # :::

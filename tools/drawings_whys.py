@@ -1,0 +1,166 @@
+"Fourth drawings of the main lessons: why a bound is close, a product right, a student needed."
+import math
+
+from drawing_pen import Drawing
+from drawings_workshop import say
+
+
+def normal(x, mean, sd):
+    "The density of a Gaussian."
+    return math.exp(-((x - mean)/sd)**2/2)/(sd*math.sqrt(2*math.pi))
+
+def given_away(means, sd=1.):
+    "Mean KL in nats of equal bells to their mixture, by a sum over a fine grid."
+    lo, step = min(means) - 8*sd, sd/50
+    total = 0.
+    for i in range(int((max(means) + 8*sd - lo)/step)):
+        parts = [normal(lo + i*step, m, sd) for m in means]
+        q = sum(parts)/len(parts)
+        total += step*sum(p*math.log(p/q) for p in parts if p)/len(parts)
+    return total
+
+def _gap(d, y, gap, why):
+    "A bar between 0 and log 3, and its number."
+    d.put("rect", "f-teacher", x=322, y=y - 52, width=round(136*gap/math.log(3), 1), height=16)
+    d.put("rect", "s-ink no", x=322, y=y - 52, width=136, height=16, stroke_width=1.8)
+    d.text(390, y - 60, f"{abs(gap):.2f} nats", size=15, weight=600)
+    d.text(322, y - 18, "0", "f-soft", 15)
+    d.text(458, y - 18, f"log 3 = {math.log(3):.2f}", "f-soft", 15, anchor="end")
+    d.text(390, y + 4, why, size=15)
+
+def _sum(y, at, sd, height):
+    "Points of the sum of equal bells."
+    heights = [(x, sum(math.exp(-((x - m)/sd)**2/2) for m in at)) for x in range(14, 303, 4)]
+    return [(x, round(y - height*h, 1)) for x, h in heights]
+
+def bound():
+    "05: what the bound of a mixture gives away."
+    d = Drawing("What the bound gives away",
+                "Three rows with three orange bells, each drawn at a third of its height, and a "
+                "line, their sum, the mixture. Where the bells agree the line is three times as "
+                "high as a third, and a bar beside it, the gap, is empty. Where they overlap the "
+                "bar is filled to two fifths. Where they lie apart the line is each third itself "
+                "and the bar is nearly full; its end is log 3.", 462,
+                "What the bound gives away")
+    sd, third = 18, 24
+    d.text(390, 66, "mean KL(q_A ‖ q)", "f-teacher", 15, 600)
+    for y, apart, name, why in [(164, 0, "all agree", "q = q_A: log 1"),
+                                (268, 1.5, "overlap", "between the two"),
+                                (372, 5, "apart", "q = q_A/3: log 3")]:
+        at = [158 + k*apart*sd for k in (-1, 0, 1)]
+        d.axis(14, 302, y, "")
+        for x in at[:3 if apart else 1]: d.bell(x, y, sd, third, width=1.8)
+        d.path(_sum(y, at, sd, third), "s-ink no", 2.8)
+        d.text(20, y - 46, name, weight=600, anchor="start")
+        _gap(d, y, given_away([x/sd for x in at]), why)
+    d.text(196, 108, "q", size=18, weight=600, slant=True)
+    d.text(204, 152, "3 × q_A/3", "f-teacher", 15, 600, anchor="start")
+    say(d, 406, "No part of the sum q lies below a third q_A/3, so no gap",
+        "is above log 3. It is what z tells of A: can we see",
+        "which bell it was drawn from?")
+    return d
+
+def _block(d, x, y, name, role="soft", state=""):
+    "A factor of a product; a surplus one is struck out, a missing one is dashed."
+    css = f"s-{role} " + ("no dash" if state == "missing" else f"f-{role} pale")
+    d.put("rect", css, x=x, y=y, width=34, height=26, rx=5, stroke_width=2)
+    d.text(x + 17, y + 18, name, f"f-{role}", 16, 600, slant=True)
+    if state == "surplus": d.path([(x - 3, y + 29), (x + 37, y - 3)], "s-ink no", 3)
+
+def _factors(d, x, y, n, posteriors, times_prior):
+    "What is multiplied: n experts, with or without a prior in each, and how often it is there."
+    count = n*posteriors + times_prior
+    if count == 1: d.box(x - 10, y - 10, 174, 98, "ink")
+    for i in range(n):
+        if posteriors: _block(d, x + 40*i, y, "p", state="surplus" if i else "")
+        _block(d, x + 40*i, y + 29, f"x_{i + 1}", "data")
+    if times_prior: _block(d, x + 40*n, y, "p", state="surplus" if posteriors else "")
+    if not count: _block(d, x + 40*n, y, "p", state="missing")
+    said = {0: "never: one missing", 1: "once: right", 2: "twice: one too many"}
+    d.text(x + 77, y + 78, said.get(count, f"{count} times: {count - 1} too many"), size=15,
+           weight=600 if count == 1 else 400)
+
+def priors():
+    "05: how often the prior is in a product."
+    d = Drawing("How often the prior is in a product",
+                "A table. Rows are MoPoE's products: one expert, two, and three times the prior. "
+                "Columns are two readings of an expert, as a posterior, where each holds a grey "
+                "block p, the prior, and as a likelihood, where none does. As posteriors one "
+                "expert has the prior once, which is right and framed, a pair twice, all three "
+                "with the prior four times; what is too much is struck out. As likelihoods the "
+                "prior is missing in the first two, dashed, and right, framed, in the last.", 476,
+                "Count the prior p: once is right")
+    for x, said in [(193, "a posterior"), (383, "a likelihood")]:
+        d.text(x, 62, "if each q_m is", "f-soft", 15); d.text(x, 82, said, weight=600)
+    for y, n, product, name in [(108, 1, "q_1", "one"), (216, 2, "q_1 q_2", "a pair"),
+                                (324, 3, "q_1 q_2 q_3 p", "all three")]:
+        d.text(14, y + 26, product, "f-teacher", 15, 600, anchor="start", slant=True)
+        d.text(14, y + 48, name, "f-soft", 15, anchor="start")
+        for x, posteriors in [(116, True), (306, False)]:
+            _factors(d, x, y, n, posteriors, n == 3)
+    say(d, 440, "Struck out: too much. Dashed: missing. Neither",
+        "reading of an expert is right in all three rows.")
+    return d
+
+SCALE = 25                                          # of z, in the drawing's units
+ANSWERS = [(-1., .1), (.5, .2), (2., .1)]           # means and variances: lesson 10's three answers
+
+def picked(answers):
+    "Mean and standard deviation of the best q for the mean of KL(q, answer): precisions average."
+    tau = sum(1/v for _, v in answers)/len(answers)
+    return sum(m/v for m, v in answers)/len(answers)/tau, tau**-.5
+
+def covering(answers):
+    "The same for KL(answer, q): the mean and the variance of the average."
+    n, mean = len(answers), sum(m for m, _ in answers)/len(answers)
+    return mean, math.sqrt(sum(v + (m - mean)**2 for m, v in answers)/n)
+
+def _drawn(d, x, y, ground, ink, opacity=1):
+    "A drawn street number."
+    d.parts.append("<g>")
+    d.put("rect", "s-data", x=x - 18, y=y - 18, width=36, height=36, rx=6, fill=ground,
+          stroke_width=2.2)
+    d.parts.append(f'<text x="{x}" y="{y + 9}" font-size="26" font-weight="700" fill="{ink}" '
+                   f'text-anchor="middle" opacity="{opacity}">7</text></g>')
+
+PALE = [("#a8a198", "#f3efe6", .4)]*3
+DIFFERENT = [("#8a765c", "#f3e9cf"), ("#2f5583", "#e9eef6"), ("#86403a", "#f4d9a0")]
+
+def _aim(d, y, role, name, best, target, numbers):
+    "A digit, an encoder, its bell over the three answers, and three samples decoded."
+    at = lambda z: round(226 + SCALE*(z - .5), 1)
+    tall = lambda sd: round(56*normal(0, 0, sd), 1)
+    d.tile(40, y - 30, "digit", 42); d.arrow([(63, y - 30), (78, y - 30)], "data")
+    d.network(102, y - 30, 44, 64, role, name, narrow=.6)
+    d.arrow([(126, y - 30), (142, y - 30)], role)
+    d.axis(130, 322, y, "")
+    mean, sd = best
+    d.text(178, y - 78, target, "f-teacher", 15, slant=True)
+    d.bell(at(mean), y, round(SCALE*sd, 1), tall(sd), role)
+    for m, v in ANSWERS:
+        d.bell(at(m), y, round(SCALE*v**.5, 1), tall(v**.5), "teacher", True, False, 1.8)
+    for k in (-1.1, .1, 1.2):
+        d.put("circle", "f-ink", cx=round(at(mean) + SCALE*sd*k, 1), cy=y, r=4)
+    d.arrow([(314, y - 30), (336, y - 30)])
+    d.network(360, y - 30, 44, 64, turned=True); d.arrow([(384, y - 30), (414, y - 30)])
+    for k, number in enumerate(numbers): _drawn(d, 440, y - 72 + 42*k, *number)
+
+def start():
+    "10: what a start and a student are trained for."
+    d = Drawing("The start picks, the student covers",
+                "Two lanes from the same digit. Above, the teacher's own encoder gives a narrow "
+                "orange bell in the middle of three dashed ones, the answers for three items with "
+                "this digit; three samples lie together and decode to three equal pale street "
+                "numbers. Below, the student gives a broad green bell over all three; its samples "
+                "lie apart and decode to three different street numbers.", 430,
+                "Both see x_1 alone, with different aims")
+    d.text(20, 66, "start q_0: KL(q_0 ‖ p(z | x)) picks", "f-teacher", 16, 600, anchor="start")
+    _aim(d, 176, "teacher", "e_1", picked(ANSWERS), "p(z | x)", PALE)
+    d.text(20, 232, "student s_1: KL(q_T ‖ s_1) covers", "f-student", 16, 600, anchor="start")
+    _aim(d, 342, "student", "s_1", covering(ANSWERS), "q_T", DIFFERENT)
+    say(d, 392, "Dashed: the answers for three items with this digit.",
+        "Dots: three samples. Right: the street numbers drawn.")
+    return d
+
+
+WHYS = dict(bound=bound, priors=priors, start=start)
