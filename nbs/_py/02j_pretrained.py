@@ -165,6 +165,35 @@ shipped
 # %% [markdown]
 # The last column is coherence (lesson 03a): how often a judge reads the right number in what was drawn; 0.1 is chance. It stands on the cards of models that were measured.
 #
+# What they can do, in one picture. Those that infer from a part of the modalities get a word and draw the rest, from one sample of $z$ each. The teachers need everything, so they get nothing: a $z$ from the prior becomes a digit, a street number and a word. ([Lesson 03](03_multimodal_elbo.ipynb) says what they are trained for, lessons [04](04_jmvae.ipynb) to [10](10_distillation.ipynb) how.)
+
+# %%
+#| code-fold: true
+#| code-summary: "Drawing"
+#| fig-cap: "All shipped models, one sample of z for each column. Above: a word was given. Below: nothing was, and the three rows of a model come from one z."
+#| fig-alt: "Two blocks of ten columns. From the words zero to nine: rows of digits, most of them right, and of street numbers, grey by both MoPoEs, grey or bright figures by the rendered students, blurred photographs in colours by the real ones. From nothing: digits and street numbers, and words of which half are misspelt."
+from mmvae_nb.core import generator
+from mmvae_nb.datasets.digits import mnist_svhn_text
+from mmvae_nb.plotting import set_style, side_by_side
+set_style()
+data = mnist_svhn_text("validation", "rendered")
+batch, labels = data.take(200)
+words = batch["text"][[labels.tolist().index(c) for c in range(10)]]
+say = lambda tokens: [w.strip() for w in data.modalities["text"].decode(tokens)]
+blocks = {"a word is given": {"given": say(words)}, "nothing is given": {}}
+for name in shipped.index:
+    model, g = package.pretrained(name), generator(0, "shipped")
+    prior = torch.randn(10, model.latent, generator=g) if model.needs_all else None
+    made = model.generate(prior) if model.needs_all else \
+        model.generate({"text": words}, sample=True, generator=g)
+    rows = {f"{name}: digit": made["mnist"], f"{name}: number": made["svhn"]}
+    if model.needs_all: blocks["nothing is given"] |= {**rows, f"{name}: word": say(made["text"])}
+    else: blocks["a word is given"] |= rows
+side_by_side(blocks, columns=1);
+
+# %% [markdown]
+# Above, the two MoPoEs draw digits and no street numbers, the students both; lesson 11 counts how often the right ones. Below, many words are none: the prior has places to which training never led a posterior, and what a decoder says there nobody has corrected.
+#
 # ## Recap
 #
 # - `pretrained(name)` opens a trained model offline; `cards()` lists what is there; the card says what the numbers rest on.

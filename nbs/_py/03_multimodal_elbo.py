@@ -40,6 +40,7 @@ from mmvae_nb.plotting import *
 from mmvae_nb.datasets.digits import mnist_svhn_text
 from mmvae_nb.training import *
 from mmvae_nb.checkpoints import cached
+from mmvae_nb.pretrained_models import pretrained
 set_style()
 
 # %% [markdown]
@@ -502,16 +503,21 @@ jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
 
 # %% [markdown]
-# What does it generate when it has seen everything? This is a model after a minute of training: its words are right, about half of these digits can be read, and its street numbers are still near grey. It is a weak model, so what follows counts in nats; pictures of models that work come with the methods that can do with one modality (lesson 10).
+# What does it generate when it has seen everything? Below, this model after its minute of training, and one that [comes with the course](02j_pretrained.ipynb), trained ten times as long on twice as many triples at a time, and with *photographed* street numbers: the drawn ones of this page are as new to it as to you. The first gets the words right and about half of the digits; its street numbers are still near grey. The second shows what such a model can do: 20 numbers hold the style of the digit, the figure and the colour of the street number, and the word.
 
 # %%
-#| fig-cap: "Validation triples (above) and what the JVAE, after 1,000 updates of 32 triples, makes of their joint posterior's mean (below)."
-#| fig-alt: "Rows of handwritten digits, street numbers and words; reconstructions below."
+#| fig-cap: "Validation triples, and what two JVAEs make of their joint posterior's mean: the one trained above, and one trained for 10,000 updates of 64 triples with photographed street numbers."
+#| fig-alt: "Three blocks of digits, street numbers and words. Data; half-readable digits and grey street numbers; digits and words as in the data, and blurred street numbers of which most can be read."
 with torch.no_grad(): joint = jvae.generate(test)
-generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(joint)});
+trained = pretrained("real_jvae")
+made = {"data": test, "1,000 updates": joint,
+        f"{trained.card['updates']:,} updates": trained.generate(test)}
+side_by_side({name: show(x) for name, x in made.items()}, columns=1);
 
 
 # %% [markdown]
+# From here on the lesson asks the second one. It works, so what goes wrong below is no matter of too little training.
+#
 # ## The missing modality
 #
 # Now the text alone is given. The joint encoder has no input for the pictures. What do people do? Fill the
@@ -519,9 +525,9 @@ generation_grid({**{f"{n}, data": v for n, v in show(test).items()}, **show(join
 # nothing obliges it to answer sensibly. We ask as in lesson 01: how well does each answer explain the *full* triple, in nats of ELBO?
 #
 # ::: {.callout-tip collapse="true"}
-# ## Predict, then open: four answers, one from each modality with zeros for the rest, and one that is just the prior. Which is the worst?
+# ## Predict, then open: four answers, one from each modality with zeros for the rest, and one that is just the prior. How much better than the prior, which has seen nothing, is each of the first three?
 #
-# The handwritten digit with zeros, by 633 nats worse than the prior, which has seen nothing. Black is not "no street number". It is a street number that is black all over, beside the word "aaaaaaaa" (token 0 is an a), and the encoder answers as if it had really seen them. The word with zeros is the nearest of the three, 1,495 nats behind the joint posterior.
+# The handwritten digit by 372 nats, of the 4,554 that the joint posterior is ahead: to be shown the digit, and zeros, is worth next to nothing. Black is not "no street number". It is a street number that is black all over, beside the word "aaaaaaaa" (token 0 is an a), and the encoder answers as if it had really seen them. The street number is worth 1,257, the word 2,574, the most of the three and still 1,980 behind the joint posterior.
 # :::
 
 # %%
@@ -534,16 +540,17 @@ def impute(batch, keep):
 @torch.no_grad()
 def nelbo(q):
     g = generator(0, "evaluation")
-    return -torch.stack([jvae.elbo(test, q, g) for _ in range(8)]).mean().item()
+    return -torch.stack([trained.elbo(test, q, g) for _ in range(8)]).mean().item()
 
 
 # %%
 with torch.no_grad():
-    gap = {"all modalities": nelbo(jvae.infer(test))}
-    for n in specs: gap[f"{n} only, rest zero"] = nelbo(jvae.infer(impute(test, [n])))
+    gap = {"all modalities": nelbo(trained.infer(test))}
+    for n in specs: gap[f"{n} only, rest zero"] = nelbo(trained.infer(impute(test, [n])))
     gap["prior (no data)"] = nelbo(DiagonalGaussian.standard(300, 20))
-assert all(v > gap["all modalities"] + 20 for n, v in gap.items() if n != "all modalities")
-assert gap["mnist only, rest zero"] > gap["prior (no data)"]
+behind = {n: v - gap["all modalities"] for n, v in gap.items()}
+assert min(v for n, v in behind.items() if n != "all modalities") > 1500
+assert behind["mnist only, rest zero"] > .9*behind["prior (no data)"]
 {n: round(v) for n, v in gap.items()}
 
 # %% [markdown]
@@ -552,8 +559,8 @@ assert gap["mnist only, rest zero"] > gap["prior (no data)"]
 # %%
 #| code-fold: true
 #| code-summary: "Drawing"
-#| fig-cap: "ELBO of the full triple for posteriors that have seen different things: mean of 300 validation triples, by the JVAE after 1,000 updates of 32 triples. Orange: its encoder's answers; grey: the prior. Beside each dot stands what it lacks to the joint posterior (dashed line), in weighted nats."
-#| fig-alt: "Five dots on five rows; the joint posterior is far to the right on a dashed line, MNIST with zeros is left of the grey dot of the prior."
+#| fig-cap: "ELBO of the full triple for posteriors that have seen different things: mean of 300 validation triples, by the JVAE of 10,000 updates. Orange: its encoder's answers; grey: the prior. Beside each dot stands what it lacks to the joint posterior (dashed line), in weighted nats."
+#| fig-alt: "Five dots on five rows; the joint posterior is far to the right on a dashed line, MNIST with zeros is near the grey dot of the prior."
 fig, ax = plt.subplots(figsize=(5.7, 2.6))
 best, ground = -gap["all modalities"], dict(facecolor="w", edgecolor="none", pad=1)
 ax.axvline(best, color="k", ls="--", lw=1, zorder=0)
@@ -566,20 +573,20 @@ ax.set(xlabel="ELBO of all modalities (weighted nats)", yticks=range(len(gap)),
        yticklabels=sorted(gap, key=lambda name: -gap[name]));
 
 # %% [markdown]
-# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,495 nats behind. MNIST with zeros
-# is even worse than the prior, by 633 nats, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
-# (What a network says of a thing unlike all of its training is shaky. Trained on two processors, whose rounding differs, the joint posterior moved by 31 nats and the imputed ones by 5 to 317; their order stayed.)
-# In pictures, for the word alone:
+# The joint posterior is at one end, the imputed ones are far from it: the nearest, the word with zeros for the rest, is 1,980 nats behind. The digit with zeros
+# is near the prior, and the prior has seen nothing at all: a hole filled with black is not an absence of data but wrong data, and the encoder believes it.
+# In a picture, for the word alone:
 
 # %%
-#| fig-cap: "What the JVAE, after 1,000 updates of 32 triples, draws when it is told only the word and zeros for the rest."
-#| fig-alt: "A row of words and rows of generated digits that do not match them."
-with torch.no_grad(): lost = jvae.generate(impute(test, ["text"]))
+#| fig-cap: "What the JVAE of 10,000 updates draws when it is told only the word and zeros for the rest."
+#| fig-alt: "A row of words; below it ten black squares, and ten that are black with the faintest spots."
+with torch.no_grad(): lost = trained.generate(impute(test, ["text"]))
+assert lost["mnist"].float().mean() < .02
 generation_grid({"Text, given": show(test)["Text"],
                  "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
 # %% [markdown]
-# Whatever the word, the digits are nines or nearly so: for the *digit* the encoder does not listen to the word. (Other fillings give nines as well, and so do some fives and fours with everything there: it is this short training's favourite.) The word itself is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)). The distance from the joint posterior is the **missing-modality problem**.
+# It was told "a black digit, a black street number, and this word", and this is what it draws. The word is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)); only that the word has anything to do with the pictures does not count against what it takes for the pictures themselves. No longer training mends this, as training is where it learnt to believe its input. The distance from the joint posterior is the **missing-modality problem**.
 #
 # ## A part of the amortization gap, and what part
 #
@@ -621,13 +628,13 @@ generation_grid({"Text, given": show(test)["Text"],
 #
 # ## What goes wrong, and how you would notice
 #
-# *The missing modality is filled with something.* The model answers without complaint, and wrongly. Below, the word is given, and three fillings stand for the pictures: black, white and noise. Look at the street numbers, which take the brightness of the filling, and at the two zeros, which no filling lets the model draw.
+# *The missing modality is filled with something.* The model answers without complaint, and wrongly. Below, the word is given, and three fillings stand for the pictures: black, white and noise. Look at the street numbers, which take the brightness of the filling, and at the digits, which are the filling's and not the word's.
 
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: three fillings"
-#| fig-cap: "The JVAE after 1,000 updates is given the word, and the same filling for both pictures. The digits are nines or nearly so; only where the word three was given they come near to a three with white and noise. The street numbers are black, white or grey. Of the words that were given some come back as others, or as none."
-#| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits that look like nines, a row of dark, bright or grey patches, and a row of words of which some are misspelt."
+#| fig-cap: "The JVAE of 10,000 updates is given the word, and the same filling for both pictures. Black gives black, white gives a white blob that is one and the same for all words, noise a blob with a hole that is different from word to word and no digit. The street numbers are black, white or grey; in the white and the grey ones a trace of the figure can be seen. With the white pictures the last two words come back as another and as none."
+#| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits (black; equal white blobs; blobs of various shapes), a row of street numbers (black; white; grey, with traces of figures), and a row of words of which some are misspelt."
 noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to(test[n].dtype)
          for n in ("mnist", "svhn")}
 fillings = {"black": {n: torch.zeros_like(x) for n, x in noise.items()},
@@ -635,11 +642,11 @@ fillings = {"black": {n: torch.zeros_like(x) for n, x in noise.items()},
 rows, told = {"Text, given": say(test["text"][:8])}, {}
 for name, pictures in {"nothing": {}, **fillings}.items():
     filled = {**test, **pictures}
-    with torch.no_grad(): q = jvae.infer(filled); made = jvae.generate(q.mean)
+    with torch.no_grad(): q = trained.infer(filled); made = trained.generate(q.mean)
     if pictures: rows |= {f"{name}: {n}": x for n, x in show(made, 8).items()}
     back = [a == b for a, b in zip(say(made["text"]), say(test["text"]))]
     told[name] = sum(back)/300, nelbo(q), q.std.mean().item()
-assert max(told[n][0] for n in fillings) < .9 < told["nothing"][0]
+assert told["white"][0] < .7 and told["black"][0] < .97 < told["nothing"][0]
 generation_grid(rows); plt.show()
 for name, (words, nats, std) in told.items():
     print(f"filled with {name:8} {words:4.0%} of the words come back, negative ELBO {nats:,.0f}, "
@@ -647,9 +654,9 @@ for name, (words, nats, std) in told.items():
 
 
 # %% [markdown]
-# How to notice: decode what was *given*. With all three there every word of the 300 comes back, with a filling 69 to 81 of 100. And where you have items with everything, compare with the joint posterior on the same items: it has a negative ELBO of 3,325 nats, the fillings have 3,834 to 5,096. The prior is too easy a mark, because all three fillings beat its 5,708. Noise is by far the mildest filling, and with it as many words are lost as with black. The width does not tell: with white pictures the posterior is narrower (a standard deviation of 0.31) than with the true ones (0.35). Two more:
+# How to notice: decode what was *given*. With all three there every word of the 300 comes back, with white pictures 55 of 100, with black ones 93 and with noise 96; so look at many, and try several fillings. And where you have items with everything, compare with the joint posterior on the same items: it has a negative ELBO of 3,004 nats, the fillings have 4,156 to 5,992. The prior is too easy a mark, because all three fillings beat its 7,558. The width tells little: with noise or white pictures the posterior is as narrow (a standard deviation of 0.12 and 0.13) as with the true ones (0.12). Two more:
 #
-# - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers above are near that.
+# - *One modality is not learnt.* The total falls, its own term does not, and its row in the grid is one and the same blur: the street numbers after 1,000 updates are near that.
 #   Train longer, or raise its weight.
 # - *Negative ELBOs of different weights are compared.* They are nats of different objectives, with different targets $\tilde p$ in (2).
 #
