@@ -48,7 +48,7 @@ def hole():
     d = Drawing("The joint encoder with a hole",
                 "Three inputs of one encoder: the first two are missing, only the word seven is "
                 "there. The encoder needs all three; its answer, an orange bell, lies away from "
-                "the dotted bell of the right answer.", 372,
+                "the dotted bell of the right answer, the posterior given all three.", 372,
                 "The joint encoder has a hole")
     for i, (y, view) in enumerate(zip((92, 164, 236), VIEWS), 1):
         d.tile(56, y, view, 56, "given" if view == "word" else "hole")
@@ -60,7 +60,8 @@ def hole():
     d.axis(286, 452, 226)
     d.bell(408, 226, 15, 92, "ink", dashed=True, filled=False)
     d.bell(334, 226, 13, 80)
-    d.text(334, 250, "its answer", "f-teacher"); d.text(404, 112, "the truth")
+    d.text(334, 250, "its answer", "f-teacher")
+    d.text(404, 92, "the truth,"); d.text(404, 112, "given all views")
     d.text(334, 270, "q(z | holes)", "f-teacher", slant=True)
     d.text(20, 312, "It was trained with every view in front of it.", "f-soft", anchor="start")
     d.text(20, 334, "Zeros in the holes are not absent data but wrong", "f-soft",

@@ -124,7 +124,7 @@ for given in [[], [0], [1], [0, 1]]:
 #
 # ![Drawing: a bell between the broad prior on the left, to which one dashed arrow pulls it, and the place that explains x on the right, to which another pulls it.](drawings/vae.svg)
 #
-# The difference of the two is one number, the *evidence lower bound* or ELBO. Its unit is the *nat*, the unit of natural logarithms; one nat more means the data are $e$, about 2.7, times as probable. Let us draw it first: for bells of three widths, moved from left to right.
+# How well it explains, less what it claims, is one number, the *evidence lower bound* or ELBO. Its unit is the *nat*, the unit of natural logarithms; one nat more means the data are $e$, about 2.7, times as probable. Let us draw it first: for bells of three widths, moved from left to right.
 
 # %%
 def explains(x, v, q):
@@ -180,7 +180,7 @@ assert abs(dense.log_prob(torch.tensor(today)) - log_p) < 1e-4
 # %% [markdown]
 # ## What an encoder loses
 #
-# To find the best bell for each day anew is slow, so one trains an *encoder*: one function that answers for every $x$ at once. The work is shared out over all days, *amortized*. But one function of limited size can't be right for every day. Ours is as limited as can be: a single weight $a$, the same for both thermometers.
+# To find the best bell for each day anew is slow, so one trains an *encoder*: one function that answers for every $x$ at once. The work is shared out over all days, *amortized*. But one function of limited size can't be right for every day. Ours is as limited as can be: a single weight $a$, the same for both thermometers, for the mean; the variance, which is the same on all days, is given to it as it should be.
 
 # %%
 a = torch.linspace(0, 1, 1001)
@@ -272,7 +272,7 @@ print("KL to the truth (nats):", *(f"{kl(q, truth):.3f}" for q in path))
 #| code-fold: true
 #| code-summary: "Drawing"
 #| fig-cap: "From x1 alone (palest) to the posterior from both (dashed), in eight steps. Right: the distance left."
-#| fig-alt: "Left: orange bells that move to the right and get narrower until they cover the dashed bell. Right: a falling curve."
+#| fig-alt: "Left: orange bells. The first step leads past the dashed bell to its right; the next come back and get narrower until they cover it. Right: a falling curve."
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.8), width_ratios=[3, 2])
 for t, q in enumerate(path): left.plot(grid, bell(q), color=TEACHER, alpha=.2 + .1*t)
 left.plot(grid, bell(truth), "k--", lw=1); left.set(xlabel="temperature z", yticks=[], xlim=(-1, 3.2))
@@ -288,6 +288,8 @@ right.set(xlabel="step t", ylabel="KL to the truth (nats)");
 # \frac{\partial \mathcal L}{\partial \log \sigma^2} &= \tfrac12 \big( 1 - \sigma^2 P \big), \quad P = 1 + \sum_m \frac{1}{v_m}.
 # \end{aligned}\tag{4}
 # $$
+#
+# The first step goes past the summit, from a mean of 0.5 to 1.7, because the bell is still broad and a step is measured in its variance; the next ones come back as it narrows.
 #
 # Look where the second reading is: nowhere but in the gradient. It is never given to an encoder. (We multiply the gradients by $\sigma^2$ and by 2, so that a step has the right size whatever the bell's width; lesson 08 says why, and learns the step by a network, the *refiner*.)
 # After eight steps the guess that began with one view is nearer to the truth than the encoder of both:

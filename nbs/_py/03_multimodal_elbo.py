@@ -108,7 +108,7 @@ specs = default_specs(train.modalities)
 # $$
 #
 # With $w_m = \beta = 1$ this is a lower bound on $\log p(x_1, \dots, x_M)$. With other weights $\mathcal L$ is an objective and no longer a bound on a likelihood, and we say so where it matters. What it loses is again a KL. Write the weights as exponents, and (1) is
-# $-\beta\, \mathbb E_q \big[ \log q - \log p - \sum_m \frac{w_m}{\beta} \log p_\theta(x_m \mid z) \big]$. All but the first term are the logarithm of a density once it is divided by its integral $Z(x)$:
+# $-\beta\, \mathbb E_q \big[ \log q - \log p - \sum_m \frac{w_m}{\beta} \log p_\theta(x_m \mid z) \big]$. The last two terms are the logarithm of $p(z) \prod_m p_\theta(x_m \mid z)^{w_m/\beta}$. As a function of $z$ this is positive, but it does not integrate to one. Divided by its integral, $Z(x)$, it is a density, $\tilde p(z \mid x)$. So the two terms are $\log \tilde p + \log Z$, and $Z$ does not depend on $z$:
 #
 # $$
 # \begin{aligned}
@@ -503,7 +503,7 @@ jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
 
 # %% [markdown]
-# What does it generate when it has seen everything? Below, this model after its minute of training, and one that [comes with the course](02j_pretrained.ipynb), trained ten times as long on twice as many triples at a time, and with *photographed* street numbers: the drawn ones of this page are as new to it as to you. The first gets the words right and about half of the digits; its street numbers are still near grey. The second shows what such a model can do: 20 numbers hold the style of the digit, the figure and the colour of the street number, and the word.
+# What does it generate when it has seen everything? Below, this model after its minute of training, and one that [comes with the course](02j_pretrained.ipynb), trained ten times as long on twice as many triples at a time, and with *photographed* street numbers: the drawn ones of this page are as new to it as to you. The first gets the words right and a third of the digits; its street numbers are still near grey. The second shows what such a model can do: 20 numbers hold the style of the digit, the figure and the colour of the street number, and the word.
 
 # %%
 #| fig-cap: "Validation triples, and what two JVAEs make of their joint posterior's mean: the one trained above, and one trained for 10,000 updates of 64 triples with photographed street numbers."
@@ -586,7 +586,7 @@ generation_grid({"Text, given": show(test)["Text"],
                  "MNIST": lost["mnist"][:10], "SVHN": lost["svhn"][:10]});
 
 # %% [markdown]
-# It was told "a black digit, a black street number, and this word", and this is what it draws. The word is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)); only that the word has anything to do with the pictures does not count against what it takes for the pictures themselves. No longer training mends this, as training is where it learnt to believe its input. The distance from the joint posterior is the **missing-modality problem**.
+# It was told "a black digit, a black street number, and this word", and this is what it draws. The word is not lost on it, and mostly comes back when it is decoded ([below](#what-goes-wrong-and-how-you-would-notice)). But what the word says about the pictures counts for nothing beside pictures that the encoder takes for seen. No longer training mends this, as training is where it learnt to believe its input. The distance from the joint posterior is the **missing-modality problem**.
 #
 # ## A part of the amortization gap, and what part
 #

@@ -76,8 +76,7 @@ from mmvae_nb.plotting import ROLE_COLOURS
 # \end{aligned}\tag{2}
 # $$
 #
-# So minus the pull is, up to reconstructions, a bound on how well each modality generates another. With two modalities and $w_m = 1$, $\mathcal L$ plus $\alpha$ times both bounds (2) is minus the objective (1), except that the reconstructions count
-# $1 + \alpha$ times.
+# So minus the pull is, up to reconstructions, a bound on how well each modality generates another. With two modalities and $w_m = 1$, add $\alpha$ times both bounds (2) to $\mathcal L$. Both pulls are in the sum, and each reconstruction once more, $\alpha$ times. So it is minus the objective (1), but for reconstructions that count $1 + \alpha$ times.
 #
 # *What the teacher becomes.* Hold the students fixed and ask which $q$ minimises (1), for weights and $\beta$ as in lesson 03 (equation 2). Up to a constant, (1) is $\beta\, \mathrm{KL}(q \,\|\, \tilde p) + \alpha \sum_m \mathrm{KL}(q \,\|\, q_m)$. Collect the logarithms:
 #

@@ -144,7 +144,7 @@ Instrument("two-experts")
 # Note the sums: every subset has to explain *all* modalities, also those it has not seen.
 # In training one subset is drawn per item; `exact=True` takes all of them. As in
 # the authors' code, the prior takes part as an expert in the full subset only. MVAE's product always holds the prior, whatever is given:
-# it was trained as one factor of the product, and a missing modality leaves out its own factor alone.
+# the prior was a factor in training, and when a modality is missing only the factor of that modality is left out.
 #
 # ## When is a product right?
 #
@@ -421,7 +421,7 @@ side_by_side({"all given": {"svhn, data": test["svhn"][:8], **rows(full, "svhn")
              columns=1);
 
 # %% [markdown]
-# Longer training mends the digits, and hardly the street numbers. And still longer? Here is MoPoE after 10,000 updates of 64 items on real street numbers, one of the runs of lesson 14. The two rows below it are methods to come, the students of lessons [10](10_distillation.ipynb) and [09](09_multimodal_iterative.ipynb), with
+# Longer training mends the digits, and hardly the street numbers. And still longer? Here is MoPoE after 10,000 updates of 64 items on real street numbers, one of the runs of lesson 14. The two rows below it are methods to come, students (lesson [10](10_distillation.ipynb)) of a JVAE and of the teacher of lesson [09](09_multimodal_iterative.ipynb), with
 # decoders of the same architecture ([what each cost](../results/real/tables/benchmarks.csv)):
 #
 # ![Two blocks of street numbers, from digits and from words, five rows each: what was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours).](../results/long/figures/slide_36_cross_modal.png)
@@ -453,7 +453,7 @@ told
 
 
 # %% [markdown]
-# How to notice: not by the posterior's width. Its standard deviation is 0.263 with the right words and with the wrong ones. Look at the *experts*: the squared distance of their means, in units of their variances, is 11 with the right words and 21 with the wrong ones. Three more:
+# How to notice: not by the posterior's width. Its standard deviation is 0.263 with the right words and with the wrong ones. Look at the *experts*: the squared distance of their means, in units of their variances, is 11 with the right words and 21 with the wrong ones. (Experts that said truly how unsure they are would be about 1 apart. These are too sure of themselves, so hold a pair against pairs that you know to be right.) Three more:
 #
 # - *Grey averages.* The loss falls and the pictures stay blurred, even with everything given. Compare with the product, as above: if that is
 #   sharper on the same items, part of the blur may be the floor of (4), which longer training of the mixture can't remove.

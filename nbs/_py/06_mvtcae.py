@@ -359,7 +359,7 @@ side_by_side({n: {**given, **{k: v[n] for k, v in made.items()}} for n in ["mnis
 #
 # ![Drawing: on one axis the narrow product q over the broad prior, at its sides the bells of two encoders; arrows are the KLs from q to them and to the prior; both views are decoded from q, in CRMVAE also each from its own encoder, dashed.](drawings/ties.svg)
 #
-# *Why times $M + 1$?* A constant factor moves no optimum, and Adam divides the size of the gradient out. But `fit` cuts gradients longer than 100 (lesson 02g), so the units matter to *it*. In (7) the two
+# *Why times $M + 1$?* To the optimum a constant factor is nothing, nor to Adam, which divides the size of the gradient out. It matters to `fit`, because it cuts gradients longer than 100 (lesson 02g). In (7) the two
 # halves add up to one reconstruction of each modality, as in an ELBO, and `total` is in the same weighted nats as all other losses of the course.
 #
 # *What is new and what is not?* Take $\kappa = M/(M + 1)$ in (5). Then all its divergences have the weight $\beta/(M + 1)$, so $M + 1$ times (5) has exactly the braces of (7),
@@ -484,7 +484,7 @@ table.round(1)
 
 # %% [markdown]
 # In MVTCAE an encoder alone reconstructs its modality about 2 nats worse than both together do, digit or word; in CRMVAE it does as well or better, which is what the term asks for. It is not free: the digit with both given loses 3 nats. And the hope? Half
-# of it came true: the digit from the word gains 2.5 nats, the word from the digit loses 2.4. (One seed, 300 updates. A second seed had the same signs, and so had another processor, whose rounding made 8 nats of the 3.) A JVAE whose decoders learn all modalities from single ones is a control in lesson 04.
+# of it came true: the digit from the word gains 2.5 nats, the word from the digit loses 2.4. (One seed, 300 updates. A second seed had the same signs. So had another processor with other rounding, and there a gain or loss came out as 8 nats: of these numbers take the sign.) A JVAE whose decoders learn all modalities from single ones is a control in lesson 04.
 #
 # ## What goes wrong, and how you would notice
 #

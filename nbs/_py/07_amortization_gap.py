@@ -160,7 +160,7 @@ def _warn_of_rise(values, tolerance):
 # $$
 #
 # Note that $1/P_{ll}$ is the variance of $z_l$ when the *other coordinates are known*. It is smaller than the variance that $z_l$ has in the posterior: the
-# best Gaussian in this direction of KL is too narrow, never too wide (it *picks*, [lesson 02d](02d_distributions.ipynb)).
+# best Gaussian in this direction of KL is too narrow, never too wide (it *picks*: where the posterior has no mass it must have none; [lesson 02d](02d_distributions.ipynb)).
 
 # %%
 g = generator(0, "linear")
@@ -276,7 +276,7 @@ for name, (gap, atol) in known.items():
 #
 # Soon we measure a VAE. Say for each change which part of its gap shrinks:
 #
-# - (a) an encoder ten times as wide;
+# - (a) an encoder ten times as wide, trained on the same decoder;
 # - (b) twice as long a training of the encoder, the decoder frozen;
 # - (c) Gaussians with full covariance for $q$;
 # - (d) looking at training items instead of test items.
@@ -683,12 +683,12 @@ ax.set(xlabel="z", ylabel="density"); fig.legend(loc="outside lower center", nco
 
 
 # %% [markdown]
-# The start cannot be better than its floor, and climbing the full ELBO goes below it, to zero.
+# An encoder of $x_1$ alone, such as the start of a climb, cannot be better than this floor, and climbing the full ELBO goes below it, to zero.
 #
 # ## Recap
 #
 # - $\log p(x)$ minus the ELBO is $\mathrm{KL}(q \,\|\, p(z \mid x))$. The best Gaussian per item cuts it in two: approximation (decoder and family) and amortization (encoder).
-# - $q^*$ is found by climbing each item's own ELBO. A climb on the wrong hill looks fine from inside; of one that stopped early you are told only while it still rises.
+# - $q^*$ is found by climbing each item's own ELBO. A climb on the wrong hill looks fine from inside; and that one stopped too early shows only if you go on and it still rises.
 # - On one decoder the amortization gap depended on the size of the encoder, on how long it was trained, and on whether it had seen the item.
 # - With weights or $\beta \ne 1$ the gap is measured to a tempered posterior.
 # - The missing-modality problem is an amortization gap with a floor: an encoder of one modality can at best reach the floor (if $s^*$ is a Gaussian), inference that sees all modalities can go below.

@@ -137,10 +137,10 @@ axes[0].set_ylabel("ELBO below the top (nats)"); axes[1].legend(loc="center righ
 
 
 # %% [markdown]
-# The gradient is the same, but its meaning is not. The wide hill's top is three standard deviations away, the narrow one's a third of one.
+# The gradient is the same, but its meaning is not. The wide hill's top is three standard deviations away, the narrow one's 0.3 of one.
 # A rate that suits one item throws another off its hill.
 #
-# Now a real decoder: the VAE with two latents of lesson 07, on black and white digits with Bernoulli pixels.
+# Now a real decoder: the VAE of lesson 07 on black and white digits. Its $z$ has two coordinates, so that it can be drawn as a map, and each pixel is white with a probability that the decoder says (*Bernoulli*).
 
 # %%
 #| code-fold: true
@@ -610,7 +610,7 @@ for left_out in INGREDIENTS:                # each changes what an old item is t
 #
 # Two details of training follow, which can wait for a second reading.
 #
-# *Far items shout.* Items far from their optimum have gradients a hundred times larger, so without care they would dominate training. Therefore what comes back through each step is divided, item by item, by the size of the gradient that the refiner was shown there,
+# *Far items shout.* Items far from their optimum have gradients a hundred times larger, so without care they would dominate training. Therefore the gradient that training sends back through a step is divided, item by item, by the size of the gradient $g$ that the refiner was shown at that step,
 # $\sqrt{1 + \overline{(\sigma \odot g)^2}}$. This rescales each item's contribution to the refiner's gradient. The value of the loss is unchanged.
 #
 # *Each ELBO needs one backward pass, not two.* The refiner was shown the gradient of $\mathcal L$ in $\lambda_t$, and training the refiner needs the same gradient. So it is computed once. If the model is trained too (`parameters`), the same pass gives the model's gradients as well.

@@ -546,7 +546,7 @@ assert min(kl) < .9*kl[0] and kl[-1] > 1.5*kl[0]
 # The means come closer from column to column, by half or more in eight steps, for both teachers. The KL does not go to zero in
 # either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL
 # falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL
-# falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors.
+# falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors. And all this does not contradict the equal ELBOs above: two bells that are narrower than the posterior can lie in different parts of it, equally good, and far apart in units of their own widths.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
 # posterior has seen one modality. From $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns
@@ -591,7 +591,7 @@ generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 # %% [markdown]
 # Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey or draws another number, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code, so what the second picture lacks is training. (That is one item; lesson 11 measures many.)
 #
-# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). It gets sharper from row to row (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
+# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). Most get sharper from the first row to the last, a few do not (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
 #
 # ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
 

@@ -146,7 +146,7 @@ fig.legend(loc="outside right upper");
 # :::
 #
 # The first part does not depend on the student. It is the information that the other modalities have
-# about $z$ and $x_m$ has not, so no distillation removes it. The second part is how far the student is from the average answer. This direction of KL covers (lesson 02d). To see it, write
+# about $z$ and $x_m$ has not, so no distillation removes it. The second part is how far the student is from the average answer. This direction of KL *covers*: the student pays wherever the average has mass and it has none (lesson 02d). To see it, write
 # $\bar\mu_l$ and $\bar v_l$ for the mean and variance of $z_l$ under $\bar q$, $\mu_l$ and $\sigma_l^2$ for those of the student:
 #
 # $$

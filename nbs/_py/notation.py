@@ -75,7 +75,7 @@
 # | $K$; $z_k$, $w_k$ | number of importance samples; sample $k$ and its weight $p(x, z_k)/q(z_k)$ | `samples`, `log_w` | [03a](03a_metrics.ipynb#the-importance-weighted-log-likelihood), [07a](07a_log_likelihood.ipynb#importance-sampling-and-how-many-samples-it-is-worth) |
 # | $R$; $f_r$, $\gamma_r$, $\mathcal T_r$ | rungs of a ladder; distribution, exponent and Markov chain step of rung $r$ | `steps` | [07a](07a_log_likelihood.ipynb#a-ladder-instead-of-a-leap) |
 # | $W$, $P$ | matrix of the linear model, precision of its posterior | | [07](07_amortization_gap.ipynb#a-model-in-which-all-is-known) |
-# | $\tilde p(z \mid x)$, $Z(x)$ | tempered posterior, its normaliser | | [07](07_amortization_gap.ipynb#weights-and-beta) |
+# | $\tilde p(z \mid x)$, $Z(x)$ | tempered posterior, its normaliser | | [03](03_multimodal_elbo.ipynb), [07](07_amortization_gap.ipynb#weights-and-beta) |
 #
 # ## Iterative inference and distillation
 #
