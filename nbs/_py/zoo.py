@@ -29,6 +29,8 @@
 # - *In use* are the millions that it takes from any one modality to any other: the $M$ encoders of one modality and the $M$ decoders. These are the same networks for all methods, so the numbers to their right are not those of a larger network.
 # - *Milliseconds* are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$. A student's update is that of all students, without their teacher's training.
 # - The time of an answer has no column, because it does not tell them apart: from one modality to another it is one pass through the same encoder and the same decoder.
+# - *MVAE* stands here for the full product alone. As published it is trained on single modalities and random subsets as well, for the very sake of answers from one modality, which are so poor in its row. *MMVAE* is trained by equation (2) of lesson 05; as published it keeps the density of the mixture and uses several importance samples.
+# - *FID* is by our own classifiers. By ImageNet's features the order can be another ([lesson 11](11_findings.ipynb)).
 # - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged here. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
 
 # %%
@@ -60,7 +62,8 @@ def sizes(method):
 records = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")
 views = ["mnist", "svhn", "text"]
 six = [f"{a}->{b}" for a in views for b in views if a != b]
-asked = {"FID ↓": ("fid", [d for d in six if not d.endswith("text")], 1), "coherence ↑": ("coherence", six, 3),
+asked = {"FID, digits ↓": ("fid", [d for d in six if d.endswith("mnist")], 1),
+         "FID, street numbers ↓": ("fid", [d for d in six if d.endswith("svhn")], 1), "coherence ↑": ("coherence", six, 3),
          "linear accuracy ↑": ("linear_accuracy", views, 3)}
 pace = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
 pace = pace.set_index("method").median_ms
@@ -69,7 +72,7 @@ shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", 
          "MVTCAE student": "mvtcae_student", "CRMVAE student": "crmvae_student", "iterative student": "iterative_student"}
 timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
 def numbers(method):
-    "Of one method: sizes, pace, seeds, and the three merits."
+    "Of one method: sizes, pace, seeds, and the four merits."
     r = records[records.method == method]
     value = lambda metric, where: r.value[(r.metric == metric) & r.condition.isin(where)].mean()
     found = {said: f"{value(m, where):.{digits}f}" for said, (m, where, digits) in asked.items()}
@@ -90,6 +93,6 @@ pd.DataFrame({said: numbers(m) for said, m in shown.items()}).T
 #
 # ## What to expect of them
 #
-# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them.
+# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them; the training of their teacher may have ([lesson 11](11_findings.ipynb) on the fainter street numbers of the iterative student).
 # - *Who needs complete items?* The JVAE, and with it the JMVAE student, whose teacher it is. The losses above are written for items that have every modality; all others train on what is there as well ([lesson 09a](09a_missing.ipynb)).
 # - *What did they do in experiments?* Measured numbers stand [in lesson 11](11_findings.ipynb) and in the reports of the section *Results*.
