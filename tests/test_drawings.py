@@ -120,7 +120,17 @@ def test_every_lesson_has_a_drawing():
 
 def test_drawings_are_small():
     sizes = {n: len(text.encode()) for n, text in DRAWN.items()}
-    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 430_000, sizes
+    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 458_000, sizes
+
+def test_three_of_five_items_are_continued_one_column_further_right():
+    from drawings_whys import BATCHES, SHARE, ages
+    columns = [{c: k for k, row in enumerate(b) for c in row if c.isalpha()} for b in BATCHES]
+    assert all(len(c) == 5 for c in columns) and set(columns[0].values()) == {0}
+    for above, below in zip(columns, columns[1:]):
+        old = above.keys() & below.keys()
+        assert len(old) == round(SHARE*5) and all(below[c] == above[c] + 1 for c in old)
+        assert all(below[c] == 0 for c in below.keys() - old)
+    assert [round(100*a) for a in ages(SHARE)] == [40, 24, 14, 9, 13]
 
 def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
     import site_build

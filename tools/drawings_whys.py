@@ -1,7 +1,11 @@
-"Fourth drawings of the main lessons: why a bound is close, a product right, a student needed."
+"""Fourth drawings of the main lessons: why a bound is close, a product right, a student needed.
+
+And why noise comes from outside, why items come again, why near is not alike.
+"""
 import math
 
 from drawing_pen import Drawing
+from drawings_steps import bar
 from drawings_workshop import say
 
 
@@ -162,5 +166,149 @@ def start():
         "Dots: three samples. Right: the street numbers drawn.")
     return d
 
+def _die(d, x, y, size=34):
+    "A die, tilted: here something is drawn by chance."
+    spots = "".join(f'<circle class="f-ink" cx="{a*size/4:g}" cy="{b*size/4:g}" r="{size/11:.1f}"/>'
+                    for a, b in [(-1, -1), (1, -1), (0, 0), (-1, 1), (1, 1)])
+    d.parts.append(f'<g transform="translate({x} {y}) rotate(12)"><rect class="f-paper s-ink" '
+                   f'x="{-size/2:g}" y="{-size/2:g}" width="{size}" height="{size}" rx="7" '
+                   f'stroke-width="2.4"/>{spots}</g>')
 
-WHYS = dict(bound=bound, priors=priors, start=start)
+def _sampled(d, y, middle, name):
+    "A lane: from a digit to a bell, by what stands in the `middle` to z, and to its likelihood."
+    d.tile(38, y, "digit", 40); d.arrow([(60, y), (74, y)], "data")
+    d.network(98, y, 44, 62, "teacher"); d.arrow([(121, y), (138, y)], "teacher")
+    d.axis(140, 208, y + 24, ""); d.bell(174, y + 24, 12, 50)
+    d.text(174, y - 36, name, "f-teacher", 16, 600, slant=True)
+    middle(d, y)
+    d.node(308, y, r=19); d.arrow([(328, y), (344, y)])
+    d.network(368, y, 44, 62, turned=True); d.arrow([(391, y), (406, y)])
+    d.text(437, y - 6, "log p", weight=600); d.text(437, y + 15, "(x | z)", size=15)
+
+def _drawn_inside(d, y):
+    "The draw stands between the bell and z."
+    d.arrow([(212, y), (228, y)]); _die(d, 249, y); d.arrow([(271, y), (288, y)])
+
+def _drawn_outside(d, y):
+    "The draw enters from above; mean and deviation pass."
+    d.arrow([(212, y), (288, y)], "teacher"); d.text(248, y - 8, "μ, σ", "f-teacher", 16, 600)
+    d.arrow([(308, y - 46), (308, y - 21)]); _die(d, 308, y - 66)
+    d.text(334, y - 60, "ε ~ N(0, I)", anchor="start", slant=True)
+
+def reparameterised():
+    "02: where the gradient of a draw ends, and how it passes."
+    d = Drawing("Where the die stands",
+                "Two lanes from a digit through the encoder to a bell, on to z, the decoder and "
+                "log p(x | z). In the upper one a die stands between the bell and z; the gradient, "
+                "purple dashed arrows from right to left, ends there at a thick bar, and bell and "
+                "encoder get nothing. In the lower one the die stands outside, above z, "
+                "and gives noise; the gradient runs through z, mean and deviation, and the bell, "
+                "back to the encoder.", 476, "A gradient does not pass a die")
+    d.text(20, 62, "z ~ q_λ(z): the die is on the way", weight=600, anchor="start")
+    _sampled(d, 130, _drawn_inside, "q_λ")
+    d.text(20, 234, "z = μ + σ ⊙ ε: it is outside", weight=600, anchor="start")
+    _sampled(d, 332, _drawn_outside, "q_λ")
+    for y, ends in [(174, (330, 270)), (376, (330, 212, 112))]:
+        for a, b in zip((424, *ends), ends):
+            d.arrow([(a - 4, y), (b + 4, y)], "gradient", dashed=True, width=3)
+    bar(d, 262, 174, 34); d.text(174, 180, "no gradient", "f-gradient", 15, 600)
+    d.text(322, 405, "∂z/∂μ = 1,  ∂z/∂σ = ε", "f-gradient", 15, 600)
+    say(d, 436, "Nobody can differentiate a throw. But for a throw that",
+        "is made, z is a straight line in μ and in σ.")
+    return d
+
+SHARE = .6                                          # of a batch continues: lesson 08's default
+AGES = ["1–4", "5–8", "9–12", "13–16", "17 on"]      # which steps an item takes in this update
+BATCHES = [["be/cad"], ["gf", "cad"], ["ih", "f", "ad"], ["kj", "h", "f", "d"]]    # by age
+
+def ages(share, columns=5):
+    "Shares of a batch by how often it was continued, in the long run; the last has the rest."
+    return [(1 - share)*share**k for k in range(columns - 1)] + [share**(columns - 1)]
+
+def _places(u, columns):
+    "Where each item of an update stands; of two rows in a column the lower one is the line."
+    return {c: (125 + 75*k + 24*i - 12*(len(row) - 1), 164 + 58*u - 24*j)
+            for k, rows in enumerate(columns) for j, row in enumerate(rows.split("/")[::-1])
+            for i, c in enumerate(row)}
+
+def _batches(d):
+    "Four updates, their items as small squares with a letter, and who goes on."
+    rows = [_places(u, columns) for u, columns in enumerate(BATCHES)]
+    for above, below in zip(rows, rows[1:]):
+        for c in above:
+            if c in below:
+                (x0, y0), (x1, y1) = above[c], below[c]
+                d.arrow([(x0 + 3, y0 + 12), (x1 - 4, y1 - 12)], "teacher", width=1.8)
+    for u, items in enumerate(rows):
+        d.text(14, 169 + 58*u, f"update {u + 1}", "f-soft", 15, anchor="start")
+        for c, (x, y) in items.items():
+            d.put("rect", "s-data f-paper", x=x - 10, y=y - 10, width=20, height=20, rx=5,
+                  stroke_width=2)
+            d.text(x, y + 5, c, "f-data", 15, 600)
+
+def replay():
+    "08: which items an update trains on."
+    d = Drawing("Replay: an update goes on with old items",
+                "Columns are the steps that an item takes, with a bell that narrows from left to "
+                "right. Rows are four updates of five items. The first has five new ones in the "
+                "first column. In each later row two are new, and three are continued from the "
+                "row above, one column further right, along orange arrows. Below, bars for the "
+                "shares of the columns after many updates: 40, 24, 14, 9 and 13 %.", 536,
+                "Three of five items go on, two are new")
+    d.text(14, 66, "steps", "f-soft", 15, anchor="start")
+    for k, (said, sd) in enumerate(zip(AGES, (11.5, 9.5, 7.5, 6.5, 6))):
+        x = 125 + 75*k
+        d.text(x, 66, said, size=15, weight=600); d.bell(x, 114, sd, round(220/sd), width=2)
+        if k: d.path([(x - 37, 54), (x - 37, 460)], "s-line no", 1.2)
+    _batches(d)
+    d.text(14, 442, "long run", "f-soft", 15, anchor="start")
+    for k, share in enumerate(ages(SHARE)):
+        x, tall = 125 + 75*k, round(120*share)
+        d.put("rect", "f-teacher", x=x - 20, y=430 - tall, width=40, height=tall)
+        d.text(x, 452, f"{100*share:.0f} %", size=15, weight=600)
+    say(d, 490, "An update takes T = 4 steps with each item, but at all",
+        "ages. Without replay 100 % would be in column 1–4.")
+    return d
+
+def kl_of_equals(apart, sd):
+    "KL in nats between two Gaussians of the same deviation in one dimension."
+    return (apart/sd)**2/2
+
+def _two_bells(d, y, name, apart, sd, unit=26):
+    "Two bells, a ruler from mean to mean in deviations, and their KL as a bar."
+    left, right = 152 - apart*unit/2, 152 + apart*unit/2
+    d.axis(14, 290, y, "")
+    height = round(20/sd)
+    d.text(20, y - height - 16, name, weight=600, anchor="start")
+    for x in (left, right): d.bell(round(x, 1), y, round(sd*unit, 1), height)
+    d.path([(left, y + 16), (right, y + 16)], "s-ink no", 2.4)
+    count = round(apart/sd)
+    for i in range(count + 1):
+        x = round(left + (right - left)*i/count, 1)
+        d.path([(x, y + 9), (x, y + 23)], "s-ink no", 2.4)
+    d.text(right + 12, y + 22, f"{count} σ", weight=600, anchor="start")
+    kl = kl_of_equals(apart, sd)
+    d.put("rect", "f-teacher", x=308, y=y - 22, width=round(8*kl, 1), height=18)
+    d.text(308, y - 32, f"½ · {count}² = {kl:.0f} nats", size=16, weight=600, anchor="start")
+
+def near():
+    "09: means that meet, posteriors that do not."
+    d = Drawing("Closer, and further apart",
+                "Three rows with two orange bells each, a ruler between their means whose marks "
+                "are one deviation apart, and a bar, their KL. Above four deviations, 8 nats. In "
+                "the middle the means are half as far apart and the bells as wide: two "
+                "deviations, 2 nats. Below the means are as near as in the middle, but the bells "
+                "are a third as wide: six deviations, 18 nats.", 470,
+                "A KL counts the distance in widths")
+    d.text(464, 64, "KL = ½ (distance/σ)²", "f-teacher", 15, 600, anchor="end")
+    for y, name, apart, sd in [(124, "two starts", 4, 1),
+                               (230, "half as far, as wide", 2, 1),
+                               (374, "half as far, a third as wide", 2, 1/3)]:
+        _two_bells(d, y, name, apart, sd)
+    say(d, 430, "Below, the means are as near as in the middle. But",
+        "narrow bells exclude each other, so the KL is larger.")
+    return d
+
+
+WHYS = dict(bound=bound, priors=priors, start=start, reparameterised=reparameterised,
+            replay=replay, near=near)

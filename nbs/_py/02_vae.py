@@ -176,8 +176,12 @@ Instrument("elbo-hill")
 # %% [markdown]
 # ## The gradient: reparameterise
 #
-# To maximise (2) we need its gradient, and there is an obstacle: the expectation is over a distribution that itself depends on $\lambda$. Remove it by writing the sample as
-# $z = \mu + \sigma \odot \epsilon$ with $\epsilon \sim \mathcal N(0, I)$ ($\odot$: coordinate by coordinate). The randomness no longer depends
+# To maximise (2) we need its gradient, and there is an obstacle: the expectation is over a distribution that itself depends on $\lambda$. Compare the two lanes, where the die stands and how far back the gradient comes:
+#
+# ![Drawing: two lanes from a digit through the encoder to a bell, z, the decoder and the likelihood. Above, a die stands between the bell and z, and the gradient from the right ends there at a bar. Below, the die stands outside and gives noise to z; the gradient runs through z, mean and standard deviation back to the encoder.](drawings/reparameterised.svg)
+#
+# So write the sample as
+# $z = \mu + \sigma \odot \epsilon$ with $\epsilon \sim \mathcal N(0, I)$ ($\odot$: coordinate by coordinate). The noise does not depend
 # on $\lambda$, so the gradient moves inside the expectation, and an average over a few samples will do for it (a *Monte Carlo estimate*). `rsample`
 # does just this (the r is for *reparameterised*). For $\mathbb E_q[z^2] = \mu^2 + \sigma^2$ the answer is known, so we can check it.
 # (`generator(0, "vae")` is a stream of random numbers that starts where its arguments say. `seed_everything`, below, does the same for everything drawn without such a stream. So this page prints the same each time.)

@@ -544,8 +544,12 @@ assert min(kl) < .9*kl[0] and kl[-1] > 1.5*kl[0]
 
 # %% [markdown]
 # The means come closer from column to column, by half or more in eight steps, for both teachers. The KL does not go to zero in
-# either, because it counts that distance in standard deviations. Those of the shipped teacher hardly change, so its KL
-# falls with the distance and still stands above 100 nats. Those of the teacher of a minute shrink all the way, so its KL
+# either. Count the marks on the three rulers (one coordinate here; the teachers have twenty):
+#
+# ![Drawing: three rows of two bells with a ruler between their means. Above, four standard deviations and a KL of 8 nats. In the middle, half as far apart and as wide, two and 2 nats. Below, as near as in the middle but a third as wide, six and 18 nats.](drawings/near.svg)
+#
+# The shipped teacher's standard deviations hardly change, as in the middle row, so its KL
+# falls with the distance, but still stands above 100 nats. Those of the teacher of a minute shrink all the way, as in the last row, so its KL
 # falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors. And all this does not contradict the equal ELBOs above: two bells that are narrower than the posterior can lie in different parts of it, equally good, and far apart in units of their own widths.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
