@@ -132,6 +132,9 @@ def as_given(made, # dict: name -> tensor
 # %% ../nbs/02_vae.ipynb #42a726a5
 Loss = namedtuple("Loss", "total parts")  # a scalar to minimise, and a dict of named detached parts
 
+# %% ../nbs/02_vae.ipynb #d735d5f5
+#| code-fold: true
+#| code-summary: "Class: encoder and decoder of one modality, and what they refuse"
 class _TwoNetworks(Remembers, nn.Module):
     "Encoder and decoder of one modality."
     @checked

@@ -150,7 +150,7 @@ folder.cleanup()
 # %% [markdown]
 # ## What comes with the course
 #
-# Two sets: one of the rendered street numbers that every checkout can draw, trained for a few minutes each, and one of real street numbers (names with `real_`), trained as long as the
+# The VAE of lesson 02, of handwritten digits alone, and two sets of multimodal models: one of the rendered street numbers that every checkout can draw, trained for a few minutes each, and one of real street numbers (names with `real_`), trained as long as the
 # longest runs of lesson 14. A student's file holds the decoders, so it also generates.
 
 # %%
@@ -170,7 +170,7 @@ shipped
 # %%
 #| code-fold: true
 #| code-summary: "Drawing"
-#| fig-cap: "All shipped models, one sample of z for each column. Above: a word was given. Below: nothing was, and the three rows of a model come from one z."
+#| fig-cap: "All shipped multimodal models, one sample of z for each column. Above: a word was given. Below: nothing was, and the three rows of a model come from one z."
 #| fig-alt: "Two blocks of ten columns. From the words zero to nine: rows of digits, most of them right, and of street numbers, grey by both MoPoEs, grey or bright figures by the rendered students, blurred photographs in colours by the real ones. From nothing: digits and street numbers, and words of which half are misspelt."
 from mmvae_nb.core import generator
 from mmvae_nb.datasets.digits import mnist_svhn_text
@@ -181,7 +181,7 @@ batch, labels = data.take(200)
 words = batch["text"][[labels.tolist().index(c) for c in range(10)]]
 say = lambda tokens: [w.strip() for w in data.modalities["text"].decode(tokens)]
 blocks = {"a word is given": {"given": say(words)}, "nothing is given": {}}
-for name in shipped.index:
+for name in shipped.index.drop("vae"):                    # lesson 02 has its pictures
     model, g = package.pretrained(name), generator(0, "shipped")
     prior = torch.randn(10, model.latent, generator=g) if model.needs_all else None
     made = model.generate(prior) if model.needs_all else \
