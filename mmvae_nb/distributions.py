@@ -8,6 +8,7 @@ __all__ = ['LOGVAR_RANGE', 'DiagonalGaussian', 'Posterior', 'product_of_experts'
 
 # %% ../nbs/02d_distributions.ipynb #79271013
 import math
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,43 @@ from .data import as_float
 from .missing import is_traced
 
 # %% ../nbs/02d_distributions.ipynb #20625ed5
+#| code-fold: true
+#| code-summary: "Helpers: what is refused by its type, shape or device"
+def _wrong(name, x, allowed):
+    "The error for what does not fit."
+    got = (f"shape {tuple(x.shape)} of {x.dtype} on {x.device}" if isinstance(x, torch.Tensor) else
+           f"a {x!r:.60}" if isinstance(x, DiagonalGaussian) else f"a {type(x).__name__}")
+    return MmvaeError(f"{name}: got {got}, allowed: {allowed}")
+
+def _floats(x): return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+def _gaussians(name, given, axis=0):
+    "A list of Gaussians; `MmvaeError` for others, or if their shapes differ from this axis on."
+    one = isinstance(given, (DiagonalGaussian, torch.Tensor)) or not isinstance(given, Iterable)
+    if one: raise _wrong(name, given, "a list of `DiagonalGaussian`s")
+    if not (given := list(given)): raise MmvaeError(f"{name}: got none, allowed: at least one")
+    for q in given: _like(f"one of {name}", q, getattr(given[0], "logvar", None), axis)
+    return given
+
+def _like(name, q, like, axis=0):
+    "Refuse what is no Gaussian, or has another shape from this axis on, or is on another device."
+    own = getattr(q, "logvar", None)
+    if own is None or like is None: raise _wrong(name, q, "a `DiagonalGaussian`")
+    if own.shape[axis:] == like.shape[axis:] and own.device == like.device: return
+    shape = ", ".join(["batch"]*axis + [*map(str, like.shape[axis:])])
+    raise _wrong(name, own, f"shape ({shape}) on {like.device}, as the others")
+
+def _stream(generator, device):
+    "The same; `MmvaeError` for what is no stream of random numbers, or one on another device."
+    if generator is None: return None
+    own = generator.device.type if isinstance(generator, torch.Generator) else None
+    if own in ("meta", device.type) or own and device.type == "meta": return generator
+    got = f"a {type(generator).__name__}" + f" on {own}"*bool(own)
+    raise MmvaeError(f"generator: got {got}, allowed: a torch.Generator on {device}, or None")
+
+class _Outside(MmvaeError, IndexError): "An item that is not there; by it a loop over items ends."
+
+# %% ../nbs/02d_distributions.ipynb #1c158b45
 LOGVAR_RANGE = (-12., 6.)  # a deviation between 0.0025 and 20: wide enough, and no overflow
 
 class DiagonalGaussian:
@@ -23,9 +61,10 @@ class DiagonalGaussian:
     def __init__(self, mean, # (batch, latent)
                  logvar # log-variance of the same shape, clamped to LOGVAR_RANGE
                 ):
-        if mean.shape != logvar.shape:
-            raise MmvaeError(f"logvar: got shape {tuple(logvar.shape)}, "
-                             f"allowed: mean's {tuple(mean.shape)}")
+        if not (_floats(mean) and mean.ndim): raise _wrong("mean", mean, "floats (batch, latent)")
+        if not (_floats(logvar) and logvar.shape == mean.shape and logvar.device == mean.device):
+            raise _wrong("logvar", logvar, f"floats of mean's shape {tuple(mean.shape)} on "
+                         f"{mean.device}")
         self.mean, self.logvar = mean, logvar.clamp(*LOGVAR_RANGE)
 
     @property
@@ -33,7 +72,11 @@ class DiagonalGaussian:
     @property
     def var(self): return torch.exp(self.logvar)
     def __len__(self): return len(self.mean)
-    def __getitem__(self, i): return DiagonalGaussian(self.mean[i], self.logvar[i])
+    def __getitem__(self, i):
+        try: return DiagonalGaussian(self.mean[i], self.logvar[i])
+        except (IndexError, TypeError, ValueError) as e:                  # ours is a ValueError
+            raise _Outside(f"index: got {i!r:.60}, allowed: a slice, or numbers or a mask of "
+                           f"{len(self)} items") from e
     def __repr__(self): return f"DiagonalGaussian{tuple(self.mean.shape)}"
     def detach(self): return DiagonalGaussian(self.mean.detach(), self.logvar.detach())
 
@@ -42,19 +85,31 @@ class DiagonalGaussian:
                ) -> torch.Tensor: # (batch, latent), or (n, batch, latent)
         "Reparameterised sample: a differentiable function of mean and log-variance."
         m = self.mean
-        shape = m.shape if n is None else (n, *m.shape)
+        if not (n is None or isinstance(n, torch.SymInt)): n = in_range("n", n, 0, 10**9, True)
+        shape, generator = m.shape if n is None else (n, *m.shape), _stream(generator, m.device)
         noise = torch.randn(shape, generator=generator, dtype=m.dtype, device=m.device)
         return m + self.std*noise
+
+    def _reached(self, z):
+        "The same; `MmvaeError` where axes would be stretched, but for one item or one point."
+        m = self.mean
+        own = z.shape[-m.ndim:] if isinstance(z, torch.Tensor) and z.device == m.device else ()
+        if own == m.shape: return z
+        near = all(a == b or 1 in (a, b) for a, b in zip(own, m.shape))
+        if len(own) == m.ndim and own[-1] == m.shape[-1] and near: return z
+        raise _wrong("z", z, f"(..., {', '.join(map(str, m.shape))}) on {m.device}")
 
     def log_prob(self, z # (..., batch, latent)
                 ) -> torch.Tensor: # (..., batch) nats
         "Log density of `z`, summed over the latent axis; eq. (1)."
+        z = self._reached(z)
         return -0.5*(math.log(2*math.pi) + self.logvar + (z - self.mean)**2/self.var).sum(-1)
 
     def kl(self, other=None # `DiagonalGaussian` of the same shape; None: the standard normal prior
           ) -> torch.Tensor: # (batch,) nats
         "KL(self || other) in closed form; eq. (2)."
         if other is None: return 0.5*(self.var + self.mean**2 - 1 - self.logvar).sum(-1)
+        _like("other", other, self.logvar)
         ratio = torch.exp(self.logvar - other.logvar)
         return 0.5*(ratio + (self.mean - other.mean)**2/other.var - 1
                     + other.logvar - self.logvar).sum(-1)
@@ -62,11 +117,16 @@ class DiagonalGaussian:
     @classmethod
     def standard(cls, n, latent, device=None):
         "`n` standard normals: the prior."
-        return cls(torch.zeros(n, latent, device=device), torch.zeros(n, latent, device=device))
+        n, latent = in_range("n", n, 0, 10**9, True), in_range("latent", latent, 1, 10**9, True)
+        try: zeros = torch.zeros(n, latent, device=device)
+        except (RuntimeError, TypeError, ValueError, AssertionError):
+            resolve_device(device); raise
+        return cls(zeros, zeros)
 
     @classmethod
     def cat(cls, parts):
         "Stack several batches of Gaussians along the batch axis."
+        parts = _gaussians("parts", parts, 1)
         return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
 # %% ../nbs/02d_distributions.ipynb #6a22dc39
@@ -96,8 +156,7 @@ def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
                        divide_prior=False # divide by the M-1 surplus priors, eq. (4), where proper?
                       ) -> DiagonalGaussian:
     "The normalised product of Gaussian experts, eq. (3)."
-    experts = list(experts)
-    if not experts: raise MmvaeError("experts: got none, allowed: at least one")
+    experts = _gaussians("experts", experts)
     precisions = torch.stack([torch.exp(-e.logvar) for e in experts])
     means = torch.stack([e.mean for e in experts])
     precision, weighted = precisions.sum(0), (precisions*means).sum(0)
@@ -114,8 +173,7 @@ class Mixture:
     "A uniform mixture of `DiagonalGaussian`s of equal shape."
     def __init__(self, components # `DiagonalGaussian`s, one at least
                 ):
-        self.components = list(components)
-        if not self.components: raise MmvaeError("components: got none, allowed: at least one")
+        self.components = _gaussians("components", components)
 
     def log_prob(self, z # (..., batch, latent)
                 ) -> torch.Tensor: # (..., batch) nats
@@ -126,8 +184,10 @@ class Mixture:
     def pick(self, generator=None):
         "One component per item, drawn uniformly: a `DiagonalGaussian`."
         mean = torch.stack([c.mean for c in self.components])
+        if mean.ndim != 3: raise _wrong("components", mean[0], "(batch, latent), to pick by item")
         logvar = torch.stack([c.logvar for c in self.components])
-        k = torch.randint(len(mean), mean.shape[1:2], generator=generator, device=mean.device)
+        k = torch.randint(len(mean), mean.shape[1:2], generator=_stream(generator, mean.device),
+                          device=mean.device)
         i = torch.arange(mean.shape[1], device=mean.device)
         return DiagonalGaussian(mean[k, i], logvar[k, i])
 
@@ -148,11 +208,42 @@ class Likelihood(Protocol):
     def sample(self, params, generator=None) -> torch.Tensor: # (batch, ...)
         "One draw for each item. Only who draws needs it."; ...
 
+def _same(params, x):
+    "The data; `MmvaeError` if the decoder's output has another shape (nothing is stretched)."
+    if not isinstance(x, torch.Tensor) or x.is_complex(): raise _wrong("x", x, "a real tensor")
+    if not (_floats(params) and params.shape == x.shape and params.device == x.device):
+        raise _wrong("params", params, f"floats as the data, {tuple(x.shape)} on {x.device}")
+    if x.ndim < 2: raise _wrong("x", x, "(batch, ...), an item in each row")
+    return x
+
 def _alike(params, x):
-    "The data as floats; `MmvaeError` if the decoder's output has another shape (not broadcast)."
-    if params.shape == x.shape: return as_float(x)
-    raise MmvaeError(f"params: got shape {tuple(params.shape)}, allowed: that of the data, "
-                     f"{tuple(x.shape)}")
+    "The data as floats, if the decoder's output is of their shape."
+    if _same(params, x).is_floating_point() or x.dtype == torch.uint8: return as_float(x)
+    raise _wrong("x", x, "floats or bytes (torch.uint8)")
+
+def _params(params, axes=0):
+    "The same; `MmvaeError` for what is no tensor of floats, or has other axes than a law needs."
+    if _floats(params) and (not axes or params.ndim == axes): return params
+    raise _wrong("params", params, "floats (batch, length, vocabulary)" if axes else "floats")
+
+def _drawn(law, p, *more, generator=None):
+    "A draw of torch's; `MmvaeError` for parameters that are no numbers, or too large to count to."
+    generator = _stream(generator, p.device)
+    try: made = law(p, *more, generator=generator)
+    except RuntimeError as e:
+        if p.isfinite().all(): raise
+        raise MmvaeError("params: got nan or infinite values, allowed: finite numbers") from e
+    if p.device.type != "cpu" or is_traced() or not (made < 0).any(): return made
+    raise MmvaeError(f"params: got a rate of {p.max().item():g}, allowed: below 1e18")
+
+class _Looks:
+    "A likelihood looks at its data at calls 1, 2, 4, 8, ...: to look is to wait."
+    _asked = 0
+    def _looks(self, x, always=False):
+        if is_traced() or not x.numel() or x.device.type == "meta": return False
+        self._asked += 1
+        if not always and self._asked & (self._asked - 1): return False
+        return not (x.is_cuda and torch.cuda.is_current_stream_capturing())        # lesson 02k
 
 class Laplace:
     "Independent Laplace pixels around `params`, with a fixed `scale` in units of the data."
@@ -167,10 +258,11 @@ class Laplace:
         return -((x - params).abs()/self.scale + math.log(2*self.scale)).flatten(1).sum(1)
     def mean(self, params):
         "The centre itself, (batch, ...)."
-        return params
+        return _params(params)
     def sample(self, params, generator=None):
         "One draw, (batch, ...); it can leave [0, 1]."
-        u = torch.rand(params.shape, generator=generator, device=params.device) - 0.5
+        device = _params(params).device
+        u = torch.rand(params.shape, generator=_stream(generator, device), device=device) - 0.5
         return params - self.scale*u.sign()*torch.log1p(-2*u.abs().clamp(max=0.4999999))
 
 class Gaussian:
@@ -187,22 +279,20 @@ class Gaussian:
         return -(0.5*((x - params)/self.scale)**2 + constant).flatten(1).sum(1)
     def mean(self, params):
         "The centre itself, (batch, ...)."
-        return params
+        return _params(params)
     def sample(self, params, generator=None):
         "One draw, (batch, ...)."
-        noise = torch.randn(params.shape, generator=generator, device=params.device)
+        device = _params(params).device
+        noise = torch.randn(params.shape, generator=_stream(generator, device), device=device)
         return params + self.scale*noise
 
 # %% ../nbs/02d_distributions.ipynb #0cc80ed9
-class Bernoulli:
+class Bernoulli(_Looks):
     "Independent Bernoulli pixels; `params` are logits. Grey counts as expected log-likelihood."
     logits = True        # so a default decoder leaves out its sigmoid (lesson 02e)
-    _asked = 0
     def _in_range(self, x):
-        "Refuse data outside [0, 1], looked for at calls 1, 2, 4, 8, ...: to look is to wait."
-        self._asked += 1
-        if self._asked & (self._asked - 1) or not x.numel() or x.device.type == "meta": return
-        if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
+        "Refuse data outside [0, 1]."
+        if not self._looks(x): return
         low, high = (v.item() for v in x.detach().aminmax())
         if not 0 <= low <= high <= 1:
             raise MmvaeError(f"x: got values from {low:g} to {high:g}, allowed for a Bernoulli "
@@ -217,24 +307,21 @@ class Bernoulli:
         return -nll.flatten(1).sum(1)
     def mean(self, params):
         "The probability of white, (batch, ...), in (0, 1)."
-        return torch.sigmoid(params)
+        return torch.sigmoid(_params(params))
     def sample(self, params, generator=None):
         "One draw, (batch, ...): 0 or 1."
-        return torch.bernoulli(torch.sigmoid(params), generator=generator)
+        return _drawn(torch.bernoulli, torch.sigmoid(_params(params)), generator=generator)
 
-class Categorical:
+class Categorical(_Looks):
     "Independent tokens, int64 (batch, length); `params` are logits (batch, length, vocabulary)."
-    _asked = 0
     def _known(self, x, params):
-        "Refuse what is no token: on a card looked for at calls 1, 2, 4, ...: to look is to wait."
-        if x.dtype not in (torch.int64, torch.uint8) or x.shape != params.shape[:-1]:
-            raise MmvaeError(f"x: got {x.dtype} of shape {tuple(x.shape)}, allowed for logits of "
-                             f"shape {tuple(params.shape)}: int64 of shape "
-                             f"{tuple(params.shape[:-1])}")
-        if is_traced() or not x.numel() or x.device.type == "meta": return
-        self._asked += 1
-        if x.device.type != "cpu" and self._asked & (self._asked - 1): return
-        if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
+        "Refuse what is no token; on the processor, where nobody waits, it is looked for each time."
+        shape, device = _params(params, 3).shape, params.device
+        if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int64, torch.uint8) or (
+                x.shape != shape[:-1] or x.device != device):
+            raise _wrong("x", x, f"for logits of shape {tuple(shape)} on {device}: int64 of shape "
+                         f"{tuple(shape[:-1])}")
+        if not self._looks(x, always=x.device.type == "cpu"): return
         low, high = (v.item() for v in x.aminmax())
         if not 0 <= low <= high < params.shape[-1]:
             raise MmvaeError(f"x: got class {low if low < 0 else high}, allowed: 0 to "
@@ -244,11 +331,11 @@ class Categorical:
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over the length."
         self._known(x, params)
-        return -F.cross_entropy(params.transpose(1, 2), x, reduction="none").sum(1)
+        return -F.cross_entropy(params.transpose(1, 2), x.long(), reduction="none").sum(1)
     def mean(self, params):
         "The likeliest token at each place, (batch, length): a mean of words is no word."
-        return params.argmax(-1)
+        return _params(params, 3).argmax(-1)
     def sample(self, params, generator=None):
         "One draw, (batch, length), each place on its own."
-        p = torch.softmax(params, -1).flatten(0, 1)
-        return torch.multinomial(p, 1, generator=generator).view(params.shape[:2])
+        p = torch.softmax(_params(params, 3), -1).flatten(0, 1)
+        return _drawn(torch.multinomial, p, 1, generator=generator).view(params.shape[:2])

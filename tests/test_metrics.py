@@ -180,7 +180,7 @@ def test_fewer_samples_than_features_still_give_a_number():
 @pytest.mark.parametrize("a, b, message", [
     (torch.zeros(1, 3), torch.zeros(5, 3), "a: got (1, 3), allowed: (2 or more, 3)"),
     (torch.zeros(5, 3), torch.zeros(5, 4), "b: got (5, 4), allowed: (2 or more, 3)"),
-    (torch.zeros(5, 3), torch.full((5, 3), float("nan")), "b: holds values that are not finite")])
+    (torch.zeros(5, 3), torch.full((5, 3), float("nan")), "b: got nan or infinite values, allowed: finite numbers")])
 def test_bad_features(a, b, message):
     with pytest.raises(MmvaeError) as e: M.frechet_distance(a, b)
     assert str(e.value) == message
@@ -193,7 +193,7 @@ def test_fid_takes_bytes_fractions_functions_and_judges(judge):
     flat = lambda v: as_float(v).flatten(1)[:, :5]
     assert np.isclose(M.fid(x, y, flat), M.frechet_distance(flat(x), flat(y)), rtol=1e-6)
     assert M.extract_features(x, judge).dtype == torch.float64
-    with pytest.raises(MmvaeError, match="^images: got 1, allowed: at least 2$"): M.fid(x, y[:1], judge)
+    with pytest.raises(MmvaeError, match="^generated: got 1, allowed: at least 2$"): M.fid(x, y[:1], judge)
 
 def test_fid_against_torchmetrics_fed_directly(judge):
     from mmvae_nb.core import load_torchvision
@@ -346,7 +346,7 @@ def test_probe_refuses_in_one_line():
     with pytest.raises(MmvaeError, match="^points: got 5000, allowed: a whole number at least 2 and at most 100$"):
         M.linear_probe(z, y, z, y)
     with pytest.raises(MmvaeError, match="all of one class"): M.linear_probe(z, y, z, y, points=50)
-    with pytest.raises(MmvaeError, match="^test_z: holds values that are not finite$"):
+    with pytest.raises(MmvaeError, match="^test_z: got nan or infinite values, allowed: finite"):
         M.linear_probe(z, y, z/0, y, points=50)
 
 @settings(deadline=None, max_examples=15)

@@ -25,13 +25,18 @@
 # %%
 #| exports
 import html, json, math, re, textwrap
+from collections.abc import Hashable, Mapping
+from numbers import Real
 from importlib.resources import files
 from pathlib import Path
 
 # %%
 #| exports
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from mmvae_nb.core import *
+from mmvae_nb.missing import plain_tensor
 
 # %% [markdown]
 # ## Colours that mean something
@@ -59,10 +64,15 @@ METHOD_COLOURS = dict(
 # what a curve or a point is, where no method is meant: the same in the drawings and in all lessons
 ROLE_COLOURS = dict(data="#0072b2", teacher="#c94f00", student="#00805d", gradient="#a8487f")
 
+def _of(name, x, kinds, allowed):
+    "The same; `MmvaeError` for what is of no such kind."
+    if isinstance(x, kinds): return x
+    raise MmvaeError(f"{name}: got a {type(x).__name__}, allowed: {allowed}")
+
 def method_name(key # a method's key, or any other label
                ) -> str: # the method's name; a label that is no key comes back unchanged
     "How the method `key` is called in print."
-    return METHOD_NAMES.get(key, str(key))
+    return METHOD_NAMES.get(key, str(key)) if isinstance(key, Hashable) else str(key)
 
 def method_colour(key # a method's key
                  ) -> str: # a colour such as "#0173b2"
@@ -74,8 +84,9 @@ def name_method(key, # a method's key
                 colour="" # "#rrggbb"; "" leaves it as it is
                ):
     "Give a method its name and colour in every table and figure from here on."
-    if label: METHOD_NAMES[key] = str(label)
-    if not colour: return
+    _of("key", key, str, "a text, the method's key")
+    if _of("label", label, str, "a text"): METHOD_NAMES[key] = label
+    if colour is None or isinstance(colour, str) and not colour: return
     if not re.fullmatch("#[0-9a-fA-F]{6}", str(colour)):
         raise MmvaeError(f"colour: got {colour!r}, allowed: '#rrggbb'")
     METHOD_COLOURS[key] = colour
@@ -158,6 +169,7 @@ else: raise AssertionError("let through")
 def set_style(dpi=100 # resolution of figures in a notebook
              ):
     "Give every figure from here on the look of this course."
+    in_range("dpi", dpi, low=10, high=2000)
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
     plt.rcParams.update({
         "figure.dpi": dpi, "figure.figsize": (6, 3.4), "figure.constrained_layout.use": True,
@@ -196,10 +208,13 @@ ax.set(xticks=[], xlim=(0, 1)); ax.invert_yaxis(); ax.grid(False)
 #| exports
 def _uint8(images):
     "`images` (n, C, H, W) as a uint8 array (n, H, W, 3); `MmvaeError` for another shape."
-    x = torch.as_tensor(images).detach().cpu()
+    x = plain_tensor("images", images).detach().cpu()
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         raise MmvaeError(f"images: got shape {tuple(x.shape)}, allowed: (n, 1 or 3, height, width)")
+    if not (x.is_floating_point() or x.dtype in (torch.uint8, torch.bool)):
+        raise MmvaeError(f"images: got {x.dtype}, allowed: torch.uint8, or floats in [0, 1]")
     if x.dtype != torch.uint8:
+        if x.numel(): in_range("images of floats", x.float().nan_to_num().max().item(), high=50)
         x = (x.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
     return x.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
 
@@ -210,7 +225,8 @@ def mosaic(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
     "All images in one array, row by row, missing places white."
     x = _uint8(images)
     n, h, w, _ = x.shape
-    columns = in_range("columns", columns or max(n, 1), low=1, whole=True)
+    gap = in_range("gap", gap, low=0, high=1000, whole=True)
+    columns = max(n, 1) if columns is None else in_range("columns", columns, low=1, whole=True)
     rows = max(1, math.ceil(n / columns))
     out = np.full((rows*(h + gap) - gap, columns*(w + gap) - gap, 3), 255, np.uint8)
     for i in range(n):
@@ -233,14 +249,19 @@ except MmvaeError as e: print(e)
 
 # %%
 #| exports
+def _axes(ax, **size):
+    "The axes given, or new ones."
+    if ax is None: return plt.subplots(**size)[1]
+    return _of("ax", ax, Axes, "axes of matplotlib, or None")
+
 def image_grid(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
                columns=8, # images in a row
                title=None, # title of the axes
                ax=None # axes to draw in; None makes a figure
               ):
     "Draw `images` as one mosaic and return the axes."
-    x = mosaic(images, columns)
-    if ax is None: ax = plt.subplots(figsize=(0.6*columns, 0.6*columns*x.shape[0]/x.shape[1]))[1]
+    x, columns = mosaic(images, columns), columns or max(len(images), 1)
+    ax = _axes(ax, figsize=(0.6*columns, 0.6*columns*x.shape[0]/x.shape[1]))
     ax.imshow(x)
     ax.set_axis_off()
     if title: ax.set_title(title)
@@ -281,8 +302,18 @@ def _text_strip(ax, texts, size, wrap):
     ax.set(xlim=(0, len(texts)), ylim=(0, 1), xticks=[], yticks=[])
     ax.grid(False)
 
+def _dict(name, given): return _of(name, given, Mapping, "a dict, label -> what it stands beside")
+
+def _strips(rows):
+    "The same; images in arrays as tensors, which tell them from texts."
+    read = lambda v: plain_tensor("images", v) if getattr(v, "ndim", 0) == 4 else v
+    return {k: read(v) for k, v in _dict("rows", rows).items()}
+
 def _items_of(rows):
     "How many items a row has; `MmvaeError` if rows don't match."
+    for v in rows.values():
+        _of("rows", v, (torch.Tensor, list, tuple), "images (n, C, H, W) or a list of texts")
+        for t in v if not torch.is_tensor(v) else (): _of("rows", t, str, "texts in a list")
     sizes = {k: len(v) for k, v in rows.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
         got = ", ".join(f"{k} {n}" for k, n in sizes.items()) or "no"
@@ -297,6 +328,7 @@ def _height(strip, cell, size, wrap):
 
 def _layout(rows, cell=None, label=1.35):
     "What a block of `rows` needs: a dict of sizes in inches."
+    if cell is not None: in_range("cell", cell, low=.05, high=50)
     n, texts = _items_of(rows), [t for v in rows.values() if not torch.is_tensor(v) for t in v]
     wrap = min(max([8, *map(len, texts)]), 18)            # letters in a line
     cell = cell or (1.3 if wrap > 12 else 0.62)
@@ -349,6 +381,7 @@ def side_by_side(blocks, # {title of a block: {row label or method key: images o
                  columns=2 # blocks beside one another
                 ):
     "Several grids of labelled rows in one figure, which is returned."
+    blocks = {k: _strips(rows) for k, rows in _dict("blocks", blocks).items()}
     if not blocks: raise MmvaeError("blocks: got none, allowed: at least one")
     plan = {k: _layout(rows, cell) for k, rows in blocks.items()}
     columns = min(in_range("columns", columns, low=1, whole=True), len(plan))
@@ -427,6 +460,24 @@ message
 
 # %%
 #| exports
+def _positions(x):
+    if not isinstance(x, (str, Mapping)) and np.ndim(x) == 1: return x
+    raise MmvaeError(f"x: got {x!r:.40}, allowed: a list of positions")
+
+def _line(key, given, n):
+    "(means, deviations or None) of a line with `n` places."
+    try:
+        mean, std = given
+        mean, std = np.asarray(mean, float), None if std is None else np.asarray(std, float)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"lines: got a {type(given).__name__} for {key!r:.40}, allowed: (means, "
+                         "deviations or None)") from e
+    got = len(mean) if mean.ndim == 1 else mean.shape
+    if got != n: raise MmvaeError(f"lines: got {got} values for {key!r}, allowed: {n}")
+    if std is None or std.shape in ((), (n,)) and not (std < 0).any(): return mean, std
+    raise MmvaeError(f"lines: got deviations of shape {std.shape} for {key!r}, allowed: {n}, "
+                     "none below 0")
+
 def line_chart(x, # positions along the horizontal axis
                lines, # {label or method key: (means, standard deviations or None)}
                xlabel, # what x is, with its unit
@@ -436,15 +487,14 @@ def line_chart(x, # positions along the horizontal axis
                colour="0.25" # of lines that are no method: they differ in dash and marker
               ):
     "Draw one line per entry, with a band of one standard deviation where given; return the axes."
-    ax = ax or plt.subplots()[1]
+    x = _positions(x)
+    lines = {k: _line(k, v, len(x)) for k, v in _dict("lines", lines).items()}
+    ax = _axes(ax)
     for i, (key, (mean, std)) in enumerate(lines.items()):
-        mean, own = np.asarray(mean, float), METHOD_COLOURS.get(key, colour)
-        if len(mean) != len(x):
-            raise MmvaeError(f"lines: got {len(mean)} values for {key!r}, allowed: {len(x)}")
+        own = METHOD_COLOURS.get(key, colour)
         ax.plot(x, mean, color=own, marker="osD^vPX*<>"[i % 10], label=method_name(key),
                 ls="-" if key in METHOD_COLOURS else ("-", "--", ":", "-.")[i % 4])
         if std is not None:
-            std = np.asarray(std, float)
             ax.fill_between(x, mean - std, mean + std, color=own, alpha=0.2, lw=0)
     if logx: ax.set_xscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -478,16 +528,27 @@ assert np.isclose(band[:, 1].max(), mean[0] + std[0]) and ax.get_legend() is Non
 
 # %%
 #| exports
+def _value(key, v):
+    "A finite number, out of a tensor of one, too."
+    one = isinstance(v, (np.ndarray, torch.Tensor)) and math.prod(v.shape) == 1
+    return in_range(f"values of {key!r:.40}", v.item() if one else v)
+
+def _pairs(gaps):
+    for p in _of("gaps", gaps, (list, tuple, zip), "a list of pairs of labels"):
+        in_range("labels of gaps", len(_of("gaps", p, (list, tuple), "pairs")), 2, 2); yield p
+
 def gap_chart(values, # {label or method key: value in nats}
               gaps=None, # pairs of labels; None takes each entry and the next better one
               xlabel="nats per item (further right is better)", # what the axis is
               ax=None # axes to draw in; None makes a figure
              ):
     "Draw values on one axis, best on top, with the gaps between them; return the axes."
+    values = {k: _value(k, v) for k, v in _dict("values", values).items()}
+    if not values: raise MmvaeError("values: got none, allowed: at least one")
     order = sorted(values, key=values.get)
-    gaps = list(zip(order, order[1:])) if gaps is None else gaps
+    gaps = list(zip(order, order[1:])) if gaps is None else list(_pairs(gaps))
     for pair in gaps: [one_of("gaps", label, values) for label in pair]
-    ax = ax or plt.subplots(figsize=(6, 0.5 + 0.55*len(order)))[1]
+    ax = _axes(ax, figsize=(6, 0.5 + 0.55*len(order)))
     y = {k: i for i, k in enumerate(order)}
     for k, v in values.items():
         ax.plot(v, y[k], "o", ms=8, color=METHOD_COLOURS.get(k, "0.25"), zorder=3)
@@ -529,6 +590,12 @@ except MmvaeError as e: assert str(e) == "gaps: got 'c', allowed: a, b"
 
 # %%
 #| exports
+def _long_table(frame):
+    "Refuse what is no table with a number in each line."
+    _of("frame", frame, pd.DataFrame, "a data frame")
+    for c in ("slide", "dataset", "metric", "condition", "method", "value"):
+        if c not in frame: raise MmvaeError(f"frame: got no column {c}, allowed: one as talk.csv")
+
 def talk_table(frame, # long table, a number per line, as in talk.csv
                slide=None, # keep this slide only
                dataset=None, # keep this data set only
@@ -536,8 +603,10 @@ def talk_table(frame, # long table, a number per line, as in talk.csv
               ) -> pd.DataFrame: # rows: methods; columns: (condition, talk | ours | std | floor)
     "Turn one slide's numbers into a table: methods down, conditions across."
     chosen = dict(slide=slide, dataset=dataset, metric=metric)
+    _long_table(frame)
     for name, value in chosen.items():
         if value is None: continue
+        _of(name, value, (str, Real), "one in the table")
         frame = frame[frame[name] == one_of(name, value, frame[name].unique())]
     kinds = [" ".join(map(str, k)) for k in frame[list(chosen)].drop_duplicates().values]
     if len(kinds) != 1:
@@ -634,6 +703,7 @@ def _aligned(header, rows):
 def table_text(frame # long table, a number per line, as in talk.csv
               ) -> str: # plain ASCII text
     "All tables of `frame` as aligned text: methods down, conditions across (talk, ours, floor)."
+    _long_table(frame)
     blocks, keys = [], ["slide", "dataset", "metric"]
     for (slide, dataset, metric), g in frame.groupby(keys, sort=False, dropna=False):
         t = talk_table(g)
@@ -676,8 +746,10 @@ def save_figure(fig, # a figure
                 dpi=150 # resolution of a .png
                ) -> Path: # the file written
     "Write `fig` to `path`, whole or not at all."
-    path = Path(path)
+    _of("fig", fig, Figure, "a figure of matplotlib")
+    path = Path(_of("path", path, (str, Path), "the name of a file"))
     one_of("path", path.suffix, [".png", ".svg", ".pdf"])
+    in_range("dpi", dpi, low=10, high=2000)
     extra = {".png": dict(pil_kwargs=dict(optimize=True), metadata={"Software": None}),
              ".pdf": dict(metadata={"CreationDate": None}), ".svg": dict(metadata={"Date": None})}
     with atomic_path(path) as tmp:
@@ -721,7 +793,8 @@ _FRAME = """<div><iframe data-instrument="{name}" title="{name}" srcdoc="{page}"
 def _line_data(file):
     "What the talk's line shows, from a JSON file."
     allowed = "the file of what was measured, instruments/talk-line.json beside lesson 11"
-    if file is None: raise MmvaeError(f"records: got None, allowed: {allowed}")
+    if not isinstance(file, (str, Path)):
+        raise MmvaeError(f"records: got {file!r:.40}, allowed: {allowed}")
     data = read_json(file)
     wanted = {"starts", "joint", "refined", "student", "jstudent", "T", "seeds"}
     if isinstance(data, dict) and wanted <= set(data): return data

@@ -31,6 +31,7 @@ from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.data import Modality, _advice, _floats, _types
 from mmvae_nb.distributions import *
+from mmvae_nb.distributions import _Looks, _drawn, _params, _same, _stream, _wrong
 from mmvae_nb.missing import *
 from mmvae_nb.networks import *
 from mmvae_nb.signatures import *
@@ -74,33 +75,27 @@ set_style()
 #| exports
 def _columns(x, params, columns):
     "The data as floats; `MmvaeError` for another shape than that of `params`, or other columns."
-    if params.shape != x.shape or columns not in (1, x.shape[-1]):
-        raise MmvaeError(f"params: got shape {tuple(params.shape)} for {columns} columns, allowed: "
-                         f"that of the data, {tuple(x.shape)}")
-    return x.to(params.dtype)
+    if columns in (1, _same(params, x).shape[-1]): return x.to(params.dtype)
+    raise MmvaeError(f"params: got shape {tuple(params.shape)}, allowed: {columns} columns, as "
+                     "many as the likelihood has")
 
 def _each(v, params):
     "One number a column, for all of `params`; `MmvaeError` if there are other columns."
-    if len(v) in (1, params.shape[-1]): return v.expand(params.shape)
+    if len(v) in (1, *_params(params).shape[-1:]): return v.expand(params.shape)
     raise MmvaeError(f"params: got {params.shape[-1]} columns, allowed: {len(v)}, as many as the "
                      "likelihood has")
 
-class _Counts:
-    "What a likelihood of counts refuses, looked for at calls 1, 2, 4, 8, ...: to look is to wait."
-    _asked = 0
-    def _whole(self, x):
-        if is_traced() or x.device.type == "meta": return
-        self._asked += 1
-        if self._asked & (self._asked - 1) or not x.numel(): return
-        if x.is_cuda and torch.cuda.is_current_stream_capturing(): return          # lesson 02k
-        bad = _no_counts(x)
-        if len(bad): raise MmvaeError(f"x: got {bad[0].item():g}, allowed for a likelihood of "
-                                      "counts: whole numbers from 0")
+class _Counts(_Looks):
+    "What a likelihood of counts or classes refuses."
+    def _whole(self, x, columns=slice(None)):
+        if self._looks(x) and len(bad := _no_counts(x[..., columns])):
+            raise MmvaeError(f"x: got {bad[0].item():g}, allowed for a likelihood of counts or "
+                             "classes: whole numbers from 0")
 
 def _no_counts(x):
     "The numbers of `x` that count nothing."
     x = x.detach()
-    return x[(x < 0) | (x != x.round())]
+    return x[(x < 0) | (x - x.round() != 0)]                       # nan and infinity, too
 
 class Poisson(_Counts):
     "Independent counts; `params` are logarithms of the rate, eq. (1)."
@@ -113,10 +108,10 @@ class Poisson(_Counts):
         return (x*params - params.exp() - torch.lgamma(x + 1)).flatten(1).sum(1)
     def mean(self, params):
         "The rate, (batch, ...)."
-        return params.exp()
+        return _params(params).exp()
     def sample(self, params, generator=None):
         "One draw, (batch, ...): whole numbers as floats."
-        return torch.poisson(params.exp(), generator=generator)
+        return _drawn(torch.poisson, _params(params).exp(), generator=generator)
 
 class NegativeBinomial(_Counts, nn.Module):
     "Independent counts that vary more than Poisson's; `params` are log means, eq. (1)."
@@ -138,12 +133,12 @@ class NegativeBinomial(_Counts, nn.Module):
         return (choose + r*(log_r - log_sum) + x*(params - log_sum)).flatten(1).sum(1)
     def mean(self, params):
         "The mean, (batch, ...)."
-        return params.exp()
+        return _params(params).exp()
     def sample(self, params, generator=None):
         "One draw, (batch, ...): Poisson's, with a rate that is drawn from a gamma distribution."
         r = _each(self.log_r.exp(), params)
-        return torch.poisson(torch._standard_gamma(r, generator)*params.exp()/r,
-                             generator=generator)
+        rate = torch._standard_gamma(r, _stream(generator, r.device))*params.exp()/r
+        return _drawn(torch.poisson, rate, generator=generator)
 
 
 # %%
@@ -171,10 +166,10 @@ class StudentT(nn.Module):
         return (-0.5*(df + 1)*tail - constant).flatten(1).sum(1)
     def mean(self, params):
         "The centre, (batch, ...)."
-        return params
+        return _params(params)
     def sample(self, params, generator=None):
         "One draw, (batch, ...): a Gaussian's, divided by the root of a chi-square."
-        df = _each(self.log_df.exp(), params)
+        df, generator = _each(self.log_df.exp(), params), _stream(generator, params.device)
         noise = torch.randn(params.shape, generator=generator, device=params.device)
         chi = 2*torch._standard_gamma(df/2, generator)
         return params + self.log_scale.exp()*noise*(df/chi).sqrt()
@@ -315,7 +310,7 @@ def category_spec(shape, # of one item: (D,)
 
 # %%
 #| exports
-class Mixed(nn.Module):
+class Mixed(_Counts, nn.Module):
     "A law for each column: 'number' (Student's t), 'count', 'binary', or how many classes it has."
     def __init__(self, columns # of a table, in order
                 ):
@@ -327,9 +322,12 @@ class Mixed(nn.Module):
         parts = {"number": StudentT, "count": Poisson, "binary": Bernoulli}
         self.parts = [parts.get(c, Categorical)() for c in self.columns]
         self.learnt = nn.ModuleList(p for p in self.parts if isinstance(p, nn.Module))
+        self._classes = [i for i, c in enumerate(self.columns) if isinstance(c, int)]
     def _pairs(self, params):
         "(law, its parameters) of each column."
         widths = [c if isinstance(c, int) else 1 for c in self.columns]
+        if _params(params).shape[1:] != (sum(widths),):
+            raise _wrong("params", params, f"(batch, {sum(widths)})")
         return [(p, v.unsqueeze(1) if isinstance(p, Categorical) else v)
                 for p, v in zip(self.parts, params.split(widths, 1))]
     def log_prob(self, x, # (batch, columns): floats, classes by their number
@@ -337,8 +335,11 @@ class Mixed(nn.Module):
                 ) -> torch.Tensor: # (batch,) nats
         "log p(x | params), summed over the columns."
         typed = lambda p, v: v.long() if isinstance(p, Categorical) else v
-        return sum(p.log_prob(typed(p, x[:, i:i + 1]), v)
-                   for i, (p, v) in enumerate(self._pairs(params)))
+        pairs = self._pairs(params)
+        shape = (len(params), len(pairs))
+        if not isinstance(x, torch.Tensor) or x.shape != shape: raise _wrong("x", x, f"{shape}")
+        self._whole(x, self._classes)
+        return sum(p.log_prob(typed(p, x[:, i:i + 1]), v) for i, (p, v) in enumerate(pairs))
     def mean(self, params):
         "Means, probabilities, and numbers of the likeliest classes: (batch, columns)."
         return torch.cat([p.mean(v).to(params.dtype) for p, v in self._pairs(params)], 1)
