@@ -29,17 +29,20 @@ def _floats(x): return isinstance(x, torch.Tensor) and x.is_floating_point()
 
 def _gaussians(name, given, axis=0):
     "A list of Gaussians; `MmvaeError` for others, or if their shapes differ from this axis on."
-    one = isinstance(given, (DiagonalGaussian, torch.Tensor)) or not isinstance(given, Iterable)
+    one = not isinstance(given, list) and (isinstance(given, (DiagonalGaussian, torch.Tensor))
+                                           or not isinstance(given, Iterable))
     if one: raise _wrong(name, given, "a list of `DiagonalGaussian`s")
     if not (given := list(given)): raise MmvaeError(f"{name}: got none, allowed: at least one")
-    for q in given: _like(f"one of {name}", q, getattr(given[0], "logvar", None), axis)
+    like = getattr(given[0], "logvar", None)
+    for q in given: _like(name, q, like, axis)
     return given
 
 def _like(name, q, like, axis=0):
     "Refuse what is no Gaussian, or has another shape from this axis on, or is on another device."
     own = getattr(q, "logvar", None)
     if own is None or like is None: raise _wrong(name, q, "a `DiagonalGaussian`")
-    if own.shape[axis:] == like.shape[axis:] and own.device == like.device: return
+    same = own.shape == like.shape or axis and own.shape[axis:] == like.shape[axis:]
+    if same and own.device == like.device: return
     shape = ", ".join(["batch"]*axis + [*map(str, like.shape[axis:])])
     raise _wrong(name, own, f"shape ({shape}) on {like.device}, as the others")
 
@@ -240,9 +243,9 @@ class _Looks:
     "A likelihood looks at its data at calls 1, 2, 4, 8, ...: to look is to wait."
     _asked = 0
     def _looks(self, x, always=False):
-        if is_traced() or not x.numel() or x.device.type == "meta": return False
         self._asked += 1
         if not always and self._asked & (self._asked - 1): return False
+        if is_traced() or not x.numel() or x.device.type == "meta": return False
         return not (x.is_cuda and torch.cuda.is_current_stream_capturing())        # lesson 02k
 
 class Laplace:
