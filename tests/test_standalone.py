@@ -67,6 +67,7 @@ def test_all_code_of_the_lesson_is_there_in_its_order(path):
 def test_the_first_cell_sets_colab_up_and_does_nothing_elsewhere(name):
     first, *others = code(MADE[name])
     assert '"google.colab" in sys.modules' in first and f"git clone --depth 1 {REPO} " in first
+    assert f"pip install git+{REPO}" in first
     exec(TransformerManager().transform_cell(first), {})                          # not on Colab
     assert not any("google.colab" in c for c in others)
 

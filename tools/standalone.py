@@ -9,6 +9,8 @@ from execnb.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config
 
 from notebooks import ROOT, lessons
+from site_imports import by_name, used
+from site_pages import only_imports
 
 BRANCH = "notebooks" # of the repository, with what `downloads` writes, for Colab
 KINDS = {"png": "image/png", "svg": "image/svg+xml"}
@@ -66,7 +68,11 @@ def on_colab(nb, repo):
     lines = first_cell(repo, nb).splitlines()
     said = ["# On Colab: the course, its models and its packages (a minute or two)", "import sys",
             'if "google.colab" in sys.modules:']
-    return mk_cell("\n".join([*said, *(f"    {s.removeprefix('import sys; ')}" for s in lines)]))
+    inside = [f"    {s.removeprefix('import sys; ')}" for s in lines]
+    hint = ["else:", "    from importlib.util import find_spec", '    if not find_spec("mmvae_nb"):',
+            f'        print("Not installed here: pip install git+{repo}; files that the page reads "',
+            '              "beside it, such as results, are in a clone only.")']
+    return mk_cell("\n".join([*said, *inside, *hint]))
 
 def colab(nb, repo):
     "The address under which Colab opens the lesson `nb`, ready to be run."
@@ -80,9 +86,11 @@ def standalone(path, config):
     """The lesson at `path` as a notebook without outputs that needs nothing beside it but the site,
     for figures of results."""
     nb, repo, site = read_nb(path), config.git_url, config.doc_host + config.doc_baseurl
+    needed = used(nb.cells)
     for c in nb.cells:
         if c.cell_type == "code":
-            c.outputs, c.execution_count, c.source = [], None, undirected(c.source)
+            named = by_name(c.source, needed) if only_imports(c.source) else c.source
+            c.outputs, c.execution_count, c.source = [], None, undirected(named)
         else: c.source = linked(unfenced(embedded(c.source, path, ("svg",))), site, repo)
     nb.cells = [c for c in nb.cells if c.source]          # some hold nothing but directives
     if any(c.cell_type == "code" for c in nb.cells): nb.cells.insert(1, on_colab(path, repo))

@@ -980,7 +980,7 @@ ax.set(xlabel="gradient evaluations", ylabel="ELBO (nats)",
 # - Without *replay* the first steps are better, because all of the training goes into them. From $t = 16$ on the refiner loses what it had won.
 # - *Units* and the *bound* make no difference that one seed could show. (If you expected them to: so did we.) A likely reason, not tested: the network sees the log-variance, so it can work out the units by itself, and the signed logarithm tames the gradients in either case.
 #
-# Lesson 14 leaves out the same ingredients on three modalities (`refiner_ingredients`), with students of each; lesson 11 has [what came out for two of them](11_findings.ipynb#what-an-ingredient-is-worth). One seed and 200 digits: read differences of ten points, not of one.
+# Lesson 14 leaves out the same ingredients on three modalities (`refiner_ingredients`), with students of each; lesson 11 has [what came out](11_findings.ipynb#what-an-ingredient-is-worth). One seed and 200 digits: read differences of ten points, not of one.
 #
 # ## What goes wrong
 #

@@ -117,7 +117,7 @@ pd.DataFrame({method_name(m): recipe(m, *what) for m, what in {
 # ## What was run
 #
 # Lesson 14 trains every method on real MNIST digits, real street numbers and words, and leaves a small record of each run: its settings, its losses, its numbers on test items. This page reads the records of scale `long`: 10,000 updates of 64 items, 5,000 for students, with settings that a search on validation items found ([lesson 14g](14g_tuning.ipynb)). No number of it is
-# typed by hand, so whoever runs `make reproduce SCALE=long` for longer, or with more seeds, and executes this lesson again has the new numbers, the new intervals and the new verdicts.
+# typed by hand, so whoever runs `make reproduce SCALE=long` for longer, or with more seeds, and executes this lesson again has the new numbers, the new intervals and the new verdicts. Where the page speaks of other scales, they are the same real data and other lengths: `real` 2,800 updates (students 1,600), `half` 5,000 (2,500), `twice` 20,000 (10,000), `equal_time` 33,000 (16,500).
 
 # %%
 METHODS = ["mopoe", "mmvae", "jvae", "jmvae_student", "jmvae", "mvtcae", "mvtcae_student", "crmvae",
@@ -368,7 +368,7 @@ for target, met in reached.iterrows():
 #
 # ### What an ingredient is worth
 #
-# Lesson 08 leaves out one ingredient of the refiner at a time on a small model. Here it is done with two of the four on this data: iterative teachers with decoders of their own, and their students, for half as many updates as above (scale `half`, one seed; part `refiner_ingredients` of lesson 14). The first three columns are the teacher's negative ELBO in nats after $t$ steps, a mean over the starts; the others belong to its students:
+# Lesson 08 leaves out one ingredient of the refiner at a time on a small model. Here it is done with all four on this data: iterative teachers with decoders of their own, and their students, for half as many updates as above (scale `half`, one seed; part `refiner_ingredients` of lesson 14). The first three columns are the teacher's negative ELBO in nats after $t$ steps, a mean over the starts; the others belong to its students:
 
 # %%
 #| code-fold: true
@@ -392,9 +392,9 @@ LEFT = [w for w in ("units", "memory", "bound", "calming")
 pd.DataFrame({"whole": without(""), **{f"without {w}": without(f"_without_{w}") for w in LEFT}}).T
 
 # %% [markdown]
-# Without *memory* the teacher is behind at every $t$ of the table, as in lesson 08, and falls apart far beyond the steps that it was trained for. Without *units* it is ahead. That is one seed, and each teacher has decoders of its own, so it is a hint and no verdict; but lesson 08's ablation found no difference either, although units clearly help single steps along the raw gradient there. A network that sees the width of the posterior can perhaps work them out by itself.
+# Two of the four are needed, and for one thing above all: to go on far beyond the steps of training. Without *memory*, as in lesson 08, or without *calming* the teacher is a little behind at the first two $t$ of the table, and at the last it has fallen apart. Without the *bound* of a step nothing changes. Without *units* it is ahead. That is one seed, and each teacher has decoders of its own, so it is a hint and no verdict; but lesson 08's ablation found no difference either, although units clearly help single steps along the raw gradient there. A network that sees the width of the posterior can perhaps work them out by itself.
 #
-# The students' numbers lie within what seeds differ by, whichever refiner taught them. No great test of them, though: at the $t$ that they were taught by the teachers are close together, and no student sees the end at which one of them falls apart. (Bound and calming have not been run.)
+# The students' numbers lie within what seeds differ by, whichever refiner taught them. No great test of them, though: at the $t$ that they were taught by the teachers are close together, and no student sees the end at which two of them fall apart. (Students without bound and without calming were judged by classifiers that were trained anew, on another processor.)
 #
 # ## Is it the inference, or the decoders?
 #
