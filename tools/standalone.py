@@ -69,9 +69,10 @@ def on_colab(nb, repo):
     said = ["# On Colab: the course, its models and its packages (a minute or two)", "import sys",
             'if "google.colab" in sys.modules:']
     inside = [f"    {s.removeprefix('import sys; ')}" for s in lines]
-    hint = ["else:", "    from importlib.util import find_spec", '    if not find_spec("mmvae_nb"):',
-            f'        print("Not installed here: pip install git+{repo}; files that the page reads "',
-            '              "beside it, such as results, are in a clone only.")']
+    hint = ["else:", "    from importlib.util import find_spec",
+            '    if not find_spec("mmvae_nb"):',
+            f'        print("Not installed here: pip install git+{repo}; results that a page "',
+            '              "reads lie in a clone only.")']
     return mk_cell("\n".join([*said, *inside, *hint]))
 
 def colab(nb, repo):
