@@ -205,7 +205,7 @@ def information():
     d.put("ellipse", "s-teacher no dash", cx=240, cy=146, rx=48, ry=82, stroke_width=3)
     d.text(104, 70, "x_1", "f-data", 20, 600, slant=True)
     d.text(376, 70, "x_2", "f-data", 20, 600, slant=True)
-    d.text(240, 128, "shared", weight=600); d.text(240, 150, "+2 −1")
+    d.text(240, 128, "both", weight=600); d.text(240, 150, "+2 −1")
     d.text(240, 182, "z", "f-teacher", 20, 600, slant=True)
     d.text(138, 146, "slant"); d.text(138, 168, "+1 −1", "f-soft"); d.text(342, 146, "colour")
     d.text(342, 168, "+1 −1", "f-soft")
