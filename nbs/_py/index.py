@@ -186,7 +186,7 @@ HOUR = [("index", [], "this page"),
         ("10_distillation", ["The idea", "Students", "What the students of the JVAE can do",
                              "Students of the refined teacher"], "a student for each modality"),
         ("11_findings", ["In short", "The pictures", "The two hypotheses", "Does refining work?",
-                         "Is it the inference, or the decoders?", "Does longer training change it?", "Recap"],
+                         "Is it the inference, or the decoders?", "Does longer training change it?"],
          "what holds, what does not, what is open")]
 anchor = lambda heading: re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 def step(name, sections, said):
