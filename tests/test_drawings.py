@@ -120,7 +120,7 @@ def test_every_lesson_has_a_drawing():
 
 def test_drawings_are_small():
     sizes = {n: len(text.encode()) for n, text in DRAWN.items()}
-    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 458_000, sizes
+    assert max(sizes.values()) < 24_000 and sum(sizes.values()) < 445_000, sizes
 
 def test_three_of_five_items_are_continued_one_column_further_right():
     from drawings_whys import BATCHES, SHARE, ages

@@ -10,16 +10,20 @@ PAPER = dict(paper=("#ffffff", "#20262e"), ink=("#1f2733", "#e8ecf1"), soft=("#5
 WIDTH = 480   # of every drawing, in its own units; on a phone they are three quarters of a pixel
 LOWERED = 12.4   # size of the smallest letters, those of a subscript
 
-def style():
-    "The style sheet: it follows the page's scheme where a page gives one, else the reader's."
-    both = {**ROLES, **PAPER}
-    side = lambda i: "".join(f"--{n}:{c[i]};" for n, c in both.items())
-    rules = "".join(f".f-{n}{{fill:var(--{n})}}.s-{n}{{stroke:var(--{n})}}" for n in both)
+KINDS = dict(no="fill:none", cross="stroke-opacity:.8", dash="stroke-dasharray:6 4",
+             pale="fill-opacity:.16", faint="opacity:.5")
+
+def style(shapes):
+    """The style sheet of these shapes (SVG), with no rule that none of them needs. It follows the
+    page's scheme where a page gives one, else the reader's."""
+    classes = set(" ".join(re.findall(r'class="([^"]*)"', shapes)).split())
+    needed = {n: c for n, c in {**ROLES, **PAPER}.items() if classes & {f"f-{n}", f"s-{n}"}}
+    side = lambda i: "".join(f"--{n}:{c[i]};" for n, c in needed.items())
+    colours = {f"{k}-{n}": f"{what}:var(--{n})" for n in needed for k, what in
+               (("f", "fill"), ("s", "stroke"))}
+    rules = "".join(f".{c}{{{r}}}" for c, r in {**colours, **KINDS}.items() if c in classes)
     return (f"svg{{{side(0)}font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',"
             f"sans-serif}}@media(prefers-color-scheme:dark){{svg{{{side(1)}}}}}{rules}"
-            ".no{fill:none}.cross{stroke-opacity:.8}.dash{stroke-dasharray:6 4}"
-            ".pale{fill-opacity:.16}"
-            ".faint{opacity:.5}"
             "path,rect,circle,ellipse{stroke-linejoin:round;stroke-linecap:round}")
 
 def subscripts(said, size=16):
@@ -162,9 +166,10 @@ class Drawing:
         edge = dict(x=1, y=1, width=WIDTH - 2, height=self.height - 2, rx=12)
         inner = "".join(f' {k}="{v}"' for k, v in edge.items())
         shown = (540, round(540*self.height/WIDTH))
+        card = f'<rect class="f-paper s-line"{inner} stroke-width="1.5"/>'
+        shapes = "\n".join([card, *self.parts])
         return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" '
                 f'width="{shown[0]}" height="{shown[1]}" role="img" aria-labelledby="t d">\n'
                 f'<title id="t">{escape(self.title)}</title>\n'
-                f'<desc id="d">{escape(self.told)}</desc>\n<style>{style()}</style>\n'
-                f'<rect class="f-paper s-line"{inner} stroke-width="1.5"/>\n'
-                + "\n".join(self.parts) + "\n</svg>\n")
+                f'<desc id="d">{escape(self.told)}</desc>\n<style>{style(shapes)}</style>\n'
+                f"{shapes}\n</svg>\n")

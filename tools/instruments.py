@@ -97,7 +97,7 @@ FILE = """<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewB
 def as_file(width, height, shapes):
     "A picture of a page as an SVG file of its own, a shape on a line."
     shapes = re.sub(r"></(?:path|circle|ellipse)>", "/>", shapes).replace("><", ">\n<")
-    return FILE.format(w=width, h=height, look=style(), shapes=shapes)
+    return FILE.format(w=width, h=height, look=style('class="f-paper"' + shapes), shapes=shapes)
 
 def stills(chromium, root=ROOT):
     "File name -> SVG of each instrument's still picture, as Chromium draws it."
