@@ -509,7 +509,7 @@ except MmvaeError as e: assert str(e) == "batch: got svhn, allowed: mnist"
 
 # %%
 #| fig-cap: "The exported VAE with 20 latents after 400 updates of 128 digits. Top: validation digits. Middle: their reconstructions. Bottom: what the decoder draws when z comes from the prior."
-#| fig-alt: "Three rows of ten handwritten digits."
+#| fig-alt: "Ten digits, softer ones below them of which two have become another digit, and ten soft shapes of which about half are digits."
 z = torch.randn(10, latent, generator=generator(1, "prior"))
 with torch.no_grad():
     rows = {"data": as_float(test["mnist"][:10]),
@@ -524,7 +524,7 @@ generation_grid(rows);
 
 # %%
 #| fig-cap: "The VAE of 4,000 updates. Top: validation digits. Middle: their reconstructions. Bottom: what its decoder draws from the same z as above."
-#| fig-alt: "Three rows of ten digits: data, reconstructions with the same strokes, and sharp shapes of which some are digits and the first two are none."
+#| fig-alt: "Three rows of ten digits: data, reconstructions with the same strokes, and sharp shapes, of which the first, the fourth and the fifth are no digits."
 long = pretrained("vae")
 with torch.no_grad():
     rows = {"data": as_float(test["mnist"][:10]),
@@ -533,7 +533,7 @@ with torch.no_grad():
 generation_grid(rows);
 
 # %% [markdown]
-# All reconstructions keep their digit now, the slanted five and the four too. The strokes of the bottom row are sharper, but not all of it are digits: the first two and the fourth are none. Longer training does not teach the decoder what to draw where no digit was encoded.
+# The reconstructions keep their digits now, the slanted five and the four too; only in the bold zero the hole closes. The strokes of the bottom row are sharper, but not all of it are digits: the first, the fourth and the fifth are none. Longer training does not teach the decoder what to draw where no digit was encoded.
 #
 # ## What z looks like
 #
@@ -565,7 +565,7 @@ right.imshow(sheet, cmap="gray", extent=(-2.7, 2.7, -2.7, 2.7)); right.grid(Fals
 right.set(xlabel="$z_1$", ylabel="$z_2$");
 
 # %% [markdown]
-# Nobody told the model of classes. Digits that look alike lie side by side because one decoder has to draw both, and the KL to the prior leaves no room between them: in most places something like a digit comes out. In the middle of the right panel it is a blur, because there the regions of many digits meet, two coordinates can't keep them apart, and the decoder draws an average. But one picture turns into the next without a jump, and that makes a line through $z$ a way to change one thing into another. A line through the *pixels* is none:
+# Nobody told the model of classes. Digits that look alike lie side by side because one decoder has to draw both, and the KL to the prior leaves no room between them: in most places something like a digit comes out. In the middle of the right panel it is a blur, because there the regions of many digits meet, two coordinates can't keep them apart (nor has this model trained for long), and the decoder draws an average. But one picture turns into the next without a jump, and that makes a line through $z$ a way to change one thing into another. A line through the *pixels* is none:
 
 # %%
 #| fig-cap: "From a validation 3 to a validation 5. Above: the pixels are averaged. Below: the mean of z moves, in the VAE with 20 latents after 400 updates of 128 digits, and is decoded. The lower row passes through a 5 and ends, as its reconstruction did, in something like a 9."
@@ -615,8 +615,10 @@ seed_everything(0, "hidden beta")
 hidden = train_vae(VAE(spec, "mnist", latent, beta=784.))
 with torch.no_grad():
     counts = {"summed": active(vae), "averaged over pixels": active(hidden)}
+    costs = {n: m.loss(test).parts for n, m in {"summed": vae, "averaged over pixels": hidden}.items()}
 assert counts["summed"] >= 5 and counts["averaged over pixels"] == 0
-counts
+for n, p in costs.items():
+    print(f"{n}: {counts[n]} coordinates, KL {p['kl']:.0f}, reconstruction {p['nll']:.0f} nats")
 
 # %%
 #| fig-cap: "Reconstructions of validation digits by two VAEs with 20 latents, each after 400 updates of 128 digits: with the likelihood summed, and averaged over pixels (beta = 784). The latter have collapsed to one blur."

@@ -121,7 +121,7 @@ specs = default_specs(train.modalities)
 #
 # ![Drawing: three views go into a joint encoder; its mean, deviation and some noise make one z, which goes to three decoders; beside each decoded view stands its weighted log-likelihood, below the KL of q and the prior.](drawings/elbo.svg)
 #
-# By hand it is five lines. The encoder sees all three modalities and answers with one bell; each modality has a decoder of its own:
+# By hand it is four lines. The encoder sees all three modalities and answers with one bell; each modality has a decoder of its own:
 
 # %%
 seed_everything(0, "by hand")
@@ -184,7 +184,7 @@ class _Modalities(Remembers, nn.Module):
 
 
 # %% [markdown]
-# The objective. It is the five lines by hand, cut into methods that a model may replace (`decode`, say, where a modality has a latent of its own):
+# The objective. It is the four lines by hand, cut into methods that a model may replace (`decode`, say, where a modality has a latent of its own):
 
 # %%
 #| exports
@@ -503,7 +503,7 @@ jvae = cached("jvae", new_jvae, lambda m: fit(m, train, **run), run, modules)
 test, labels = validation.take(300)
 
 # %% [markdown]
-# What does it generate when it has seen everything? Below, this model after its minute of training, and one that [comes with the course](02j_pretrained.ipynb), trained ten times as long on twice as many triples at a time, and with *photographed* street numbers: the drawn ones of this page are as new to it as to you. The first gets the words right and a third of the digits; its street numbers are still near grey. The second shows what such a model can do: 20 numbers hold the style of the digit, the figure and the colour of the street number, and the word.
+# What does it generate when it has seen everything? Below, this model after its minute of training, and one that [comes with the course](02j_pretrained.ipynb), trained ten times as long on twice as many triples at a time, and with *photographed* street numbers: the drawn ones of this page are as new to it as to you. The first gets the words right and few of the digits; its street numbers are still near grey. The second shows what such a model can do: 20 numbers hold the style of the digit, the figure and the colour of the street number, and the word.
 
 # %%
 #| fig-cap: "Validation triples, and what two JVAEs make of their joint posterior's mean: the one trained above, and one trained for 10,000 updates of 64 triples with photographed street numbers."
@@ -520,8 +520,8 @@ side_by_side({name: show(x) for name, x in made.items()}, columns=1);
 # One $z$ makes all three, so a walk through $z$ changes all three. Below, from the posterior mean of one triple to that of another, in ten steps:
 
 # %%
-#| fig-cap: "A line in z between two validation triples, a nine and a five, decoded into all modalities by the JVAE of 10,000 updates. All three turn at the same place, in the fifth column, and the word there is none."
-#| fig-alt: "Ten columns: a handwritten nine becomes a five, a blurred street number does so in the fifth column, and the words are four times nine, then foue, then five times five."
+#| fig-cap: "A line in z between two validation triples, a nine and a five, decoded into all modalities by the JVAE of 10,000 updates. All three turn within two columns, the street number first, and the word between is none."
+#| fig-alt: "Ten columns: a handwritten nine becomes a five, a blurred street number does so from the fourth column on, and the words are four times nine, then foue, then five times five."
 with torch.no_grad(): means = trained.infer(test).mean
 share = torch.linspace(0, 1, 10)[:, None]
 generation_grid(show(trained.generate((1 - share)*means[2] + share*means[7])));
@@ -659,8 +659,8 @@ generation_grid({"Text, given": show(test)["Text"],
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: three fillings"
-#| fig-cap: "The JVAE of 10,000 updates is given the word, and the same filling for both pictures. Black gives black, white gives a white blob that is one and the same for all words, noise a blob with a hole that is different from word to word and no digit. The street numbers are black, white or grey; in the white and the grey ones a trace of the figure can be seen. With the white pictures the last two words come back as another and as none."
-#| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits (black; equal white blobs; blobs of various shapes), a row of street numbers (black; white; grey, with traces of figures), and a row of words of which some are misspelt."
+#| fig-cap: "The JVAE of 10,000 updates is given the word, and the same kind of filling for both pictures. Black gives black, white gives a white blob that is one and the same for all words, noise, drawn anew for each item, a blob with a hole and no digit. The street numbers are black, white or grey; in the white and the grey ones a trace of the figure can be seen. With the white pictures the last two words come back as another and as none."
+#| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits (black; equal white blobs; blobs of various shapes), a row of street numbers (black; white; grey, with traces of figures), and a row of words; with the white pictures the last two are wrong, three and eree."
 noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to(test[n].dtype)
          for n in ("mnist", "svhn")}
 fillings = {"black": {n: torch.zeros_like(x) for n, x in noise.items()},

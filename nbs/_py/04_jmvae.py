@@ -109,7 +109,7 @@ ax.set(xlabel="z", ylabel="density", xlim=(-3, 3)); ax.legend();
 # %% [markdown]
 # ## By hand
 #
-# Equation (1) on six triples. The trained JVAE of lesson 03 has a joint encoder and decoders; students of it, which come with the course as well, have an encoder for each modality:
+# Equation (1) on six triples. The trained JVAE of lesson 03 has a joint encoder and decoders; students of it, which come with the course as well, have an encoder for each modality. (Both were trained with photographed street numbers; here they get rendered ones.)
 
 # %%
 train, validation = (mnist_svhn_text(s, "rendered") for s in ["train", "validation"])
@@ -121,7 +121,7 @@ with torch.no_grad():
     elbo = joint.elbo(batch, q, generator(0, "by hand"))
     pull = {f"KL to {n}": q.kl(own[n](batch[n])) for n in specs}       # to each student
     loss = -elbo + .1*sum(pull.values())                               # equation (1), alpha = 0.1
-pd.DataFrame({"negative ELBO": -elbo, **pull, "loss": loss}).round(0)
+pd.DataFrame({"negative ELBO": -elbo, **pull, "loss": loss}).round().astype(int)
 
 
 # %% [markdown]

@@ -605,7 +605,7 @@ pd.concat(longer).round(2)
 # The contest, with equal updates and several seeds, is [lesson 11](11_findings.ipynb). What a really long training gives can be drawn here and now. These models were trained on *real* street numbers, and their students for half as many updates. Look for the right number. Its colours nobody can know.
 
 # %%
-#| fig-cap: "Street numbers drawn from handwritten digits and from words, after long training on real street numbers. One sample of z each, the same noise in each row. MoPoE's are grey. From the digits, the iterative student's second, third and last can be read and are right (0, 9, 5), the JMVAE student's last two (4, 5). From the words, the iterative student's second, fifth and last (0, 3, 5); the JMVAE student's last, a five, looks like a 3. Its fourth, a zero, looks like an 8 in both blocks. (These digits may have been among the training digits, so nothing is measured here.)"
+#| fig-cap: "Street numbers drawn from handwritten digits and from words, after long training on real street numbers. One sample of z each, the same noise in each row. MoPoE's are grey. From the digits, the iterative student's second, third and last can be read and are right (0, 9, 5), the JMVAE student's last two (4, 5). From the words, the iterative student's second, third, fifth and last (0, 9, 3, 5); the JMVAE student's last, a five, looks like a 3. Its fourth, a zero, looks like an 8 in both blocks. (These digits may have been among the training digits, so nothing is measured here.)"
 #| fig-alt: "Two blocks of rows. What was given, then a row of nearly plain grey squares by MoPoE, and two rows of street numbers in many colours by the student of a JVAE and that of the iterative teacher."
 long = {n: pretrained(f"real_{n}") for n in ("mopoe", "jmvae_student", "iterative_student")}
 def street_numbers(given):
@@ -767,7 +767,7 @@ lines = {"the JVAE's decoders": distances(joint, on_joint),
          "the iterative teacher's decoders": distances(climber, on_climber)}
 
 # %%
-#| fig-cap: "Distance to the oracle in nats of the weighted objective, mean over 32 items; further left is better. Orange are teachers, the joint encoder and refined posteriors (these have seen everything from q_1 on). Green are students, which see one modality. Grey is neither."
+#| fig-cap: "Distance to the oracle in nats of the weighted objective, mean over 32 items (rendered street numbers, for models that were trained with photographed ones); further left is better. Orange are teachers, the joint encoder and refined posteriors (these have seen everything from q_1 on). Green are students, which see one modality. Grey is neither."
 #| fig-alt: "Two panels of dots on a logarithmic axis. The joint encoder and q_4 are furthest left; students stand to the right, behind the starts and before the prior."
 fig, axes = plt.subplots(1, 2, figsize=(10, 4))
 for ax, (said, far) in zip(axes, lines.items()):
@@ -794,7 +794,7 @@ assert min(left[f"{n}, student"] for n in specs) > 10*left["joint encoder"]
 
 
 # %% [markdown]
-# The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4). The ELBO averages the log-likelihood of *this* item's other modalities over that whole width. So all the $z$ that would be right for other items with the same $x_m$ count against it, by hundreds to thousands of nats on the line above.
+# The students score badly, and this is as it must be. A student is broad, because it covers every answer that the teacher gives for its $x_m$ (equation 4). The ELBO averages the log-likelihood of *this* item's other modalities over that whole width. So all the $z$ that would be right for other items with the same $x_m$ count against it, by one to four thousand nats on the lines above.
 #
 # On the right, every student is behind the start of its own modality, which was trained by this very ELBO (lesson 09). On the left, the word with zeros for the rest is even a little ahead of the student of the word, though lesson 03 saw what it draws: black. By this measure a narrow wrong guess can beat a broad right one.
 #
