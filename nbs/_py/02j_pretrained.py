@@ -156,7 +156,7 @@ folder.cleanup()
 # %%
 import pandas as pd
 from mmvae_nb import pretrained_models as package         # which knows the checkout that it lies in
-told = lambda c: {"street numbers": c["source"] if "svhn" in c["data"] else None, "updates": c["updates"], "MB": round(c["bytes"]/1e6, 1),
+told = lambda c: {"street numbers": c["source"] if "svhn" in c["data"] else "–", "updates": c["updates"], "MB": round(c["bytes"]/1e6, 1),
                   "digit to street number": c["metrics"].get("coherence, mnist->svhn")}
 shipped = pd.DataFrame({n: told(c) for n, c in package.cards().items()}).T.fillna("–")
 assert {"iterative_student", "real_iterative_student"} <= set(shipped.index)
