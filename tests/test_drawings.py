@@ -132,6 +132,12 @@ def test_three_of_five_items_are_continued_one_column_further_right():
         assert all(below[c] == 0 for c in below.keys() - old)
     assert [round(100*a) for a in ages(SHARE)] == [40, 24, 14, 9, 13]
 
+def test_fault_and_floor_are_the_mean_kl():
+    from drawings_whys import GUESS, OPEN, fault_and_floor, kl_of_equals
+    fault, floor = fault_and_floor(OPEN, GUESS)
+    mean = sum(kl_of_equals(GUESS - m, 1) for m in OPEN)/len(OPEN)
+    assert fault == 12.5 and round(floor, 1) == 4.3 and abs(fault + floor - mean) < 1e-9
+
 def test_the_site_gives_a_drawing_its_size_and_its_scheme(tmp_path):
     import site_build
     (tmp_path/"loop.svg").write_text(DRAWN["loop.svg"], encoding="utf-8")

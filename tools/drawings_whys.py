@@ -1,6 +1,7 @@
 """Fourth drawings of the main lessons: why a bound is close, a product right, a student needed.
 
-And why noise comes from outside, why items come again, why near is not alike.
+And why noise comes from outside, why items come again, why near is not alike, and why a part of
+what is lost without a modality can't be mended from the others.
 """
 import math
 
@@ -310,5 +311,76 @@ def near():
     return d
 
 
+OPEN, GUESS = (-3., -1., 4.), -5.                   # means of items that share x_A, and of an s
+
+def fault_and_floor(means, guess):
+    "Nats of eq. (4) in lesson 03, for bells of deviation 1: KL(s || s*), -log C."
+    star = sum(means)/len(means)                    # log s* is a mean of parabolas, less a constant
+    return kl_of_equals(guess - star, 1), sum(kl_of_equals(m - star, 1) for m in means)/len(means)
+
+def _seven(d, x, y, slant, size=34):
+    "A handwritten seven that leans to the right (left if negative) by `slant` of its height."
+    d.put("rect", "s-data", x=x - size/2, y=y - size/2, width=size, height=size, rx=6,
+          fill="#11151a", stroke_width=2.4)
+    at = [(-.22, -.27), (.2, -.27), (-.02, .29)]
+    corners = "L".join(f"{x + size*(a - slant*b):.1f} {y + size*b:.1f}" for a, b in at)
+    d.put("path", "no", d=f"M{corners}", stroke="#fff", stroke_width=3.2)
+
+def _sharing(d, x, y, unit=19):
+    "Three items with one word, their posteriors, the best compromise and a worse answer."
+    d.axis(13, 288, y, "")
+    d.text(288, y + 18, "z", "f-soft", slant=True)
+    d.bell(x + GUESS*unit, y, unit, 84, "student")
+    d.bell(x, y, unit, 84, "ink")
+    for m in OPEN:
+        d.bell(x + m*unit, y, unit, 84, "soft", dashed=True, filled=False, width=2)
+        _seven(d, x + m*unit, y + 28, .15 + .09*m)
+    for m, said, role in [(GUESS, "s", "student"), (0, "s*", "ink"),
+                          (OPEN[-1], "p(z | x)", "soft")]:
+        d.text(x + m*unit, y - 94, said, f"f-{role}", 17, 600, slant=True)
+    left, wide = x + OPEN[0]*unit - 17, (OPEN[-1] - OPEN[0])*unit + 34
+    d.put("rect", "s-data", x=left, y=y + 54, width=wide, height=34, rx=6, fill="#fbfaf5",
+          stroke_width=2.4)
+    d._write(left + wide/2, y + 77, "seven", 18, "#1f2733", 600)
+    d.text(left - 12, y + 77, "x_A", "f-data", 17, 600, anchor="end", slant=True)
+
+def _split(d, y, scale=12):
+    "The loss of s as a bar in two parts, and two ways down."
+    fault, ground = fault_and_floor(OPEN, GUESS)
+    floor = round(y - scale*ground, 1)
+    top = round(floor - scale*fault, 1)
+    d.text(470, top - 14, "mean KL to p(z | x), nats", "f-soft", 15, anchor="end")
+    d.put("rect", "f-student", x=322, y=top, width=34, height=round(floor - top, 1))
+    d.put("rect", "f-soft", x=322, y=floor, width=34, height=round(y - floor, 1))
+    middle = (floor + top)/2 - 4
+    for at, role, name, what in [(middle, "student", f"fault {fault:.1f}", "KL(s ‖ s*)"),
+                                 (floor + 22, "ink", f"floor {ground:.1f}", "−log C")]:
+        d.text(366, at, name, f"f-{role}", 15, 600, anchor="start")
+        d.text(366, at + 20, what, f"f-{role}", 15, anchor="start")
+    d.path([(298, floor), (472, floor)], "s-ink no", 4)
+    d.path([(298, y), (472, y)], "s-soft no", 1.4)
+    d.arrow([(309, top), (309, floor - 3)], "student", width=3)
+    d.arrow([(458, top), (458, y)], "gradient", dashed=True, width=3)
+    d.text(298, y + 20, "0", "f-soft", 15, anchor="start")
+    d.text(472, y + 20, "the climb", "f-gradient", 15, 600, anchor="end")
+
+def floor():
+    "03: what a reader of x_A loses, and which part of it can be mended."
+    d = Drawing("Fault and floor",
+                "Left, three handwritten sevens of different slant share one word, seven. Above "
+                "each stands its true posterior, a dashed grey bell. A black bell, s*, lies in "
+                "their middle, a green one, s, to the left of all. Right, the loss of s as a bar: "
+                "above a thick line, the floor, a green part, the fault, 12.5 nats; below it a "
+                "grey part of 4.3. A green arrow ends on the floor, a purple dashed one, the "
+                "climb, goes through it down to zero.", 396,
+                "One answer for three sevens has a floor")
+    _sharing(d, 165, 196)
+    _split(d, 290)
+    say(d, 340, "Better reading of x_A ends at s*, on the floor.",
+        "The climb of the full ELBO has every view in its",
+        "gradient, so each seven gets a bell of its own.")
+    return d
+
+
 WHYS = dict(bound=bound, priors=priors, start=start, reparameterised=reparameterised,
-            replay=replay, near=near)
+            replay=replay, near=near, floor=floor)

@@ -629,8 +629,12 @@ generation_grid({"Text, given": show(test)["Text"],
 # \end{aligned}\tag{3}
 # $$
 #
-# So what closes that gap may also help here. Not all of it is of one kind, though. For a given $x_A$ the other modalities can be this or that, and $s$ has to give one answer for all of them. Average its distance from the truth, $\mathrm{KL}(s \,\|\, p(z \mid x))$, over the items $x$ that share $x_A$. The mean falls on the
-# only part that varies, $\mathbb E_{x \mid x_A} \log p(z \mid x)$, and that is the logarithm of a density $s^*$ once it is divided by its integral $C$:
+# So what closes that gap may also help here. Not all of it is of one kind, though. Below, three items share $x_A$, the word, and differ in the slant of the seven. Each has a true posterior of its own (dashed), but $s$ has to give one answer for all of them. So even the best one, $s^*$, is some way from each:
+#
+# ![Drawing: left, three sevens of different slant above one word, seven, and over each a dashed bell; a black bell, s*, lies between them, a green one, s, away to the left. Right, a bar: above a thick line a large green part, fault 12.5, below it a grey one, floor 4.3. A green arrow ends on the line, a purple dashed one, the climb, goes on down to zero.](drawings/floor.svg)
+#
+# How large are the two parts? Average the distance of $s$ from the truth, $\mathrm{KL}(s \,\|\, p(z \mid x))$, over the items $x$ that share $x_A$. The mean falls on the
+# only part that varies, $\mathbb E_{x \mid x_A} \log p(z \mid x)$. Its exponential, divided by its integral $C$, is the density $s^*$:
 #
 # $$
 # \begin{aligned}
@@ -643,14 +647,14 @@ generation_grid({"Text, given": show(test)["Text"],
 #
 # (The gap in (3) is this less the approximation gap, $\mathrm{KL}(q^* \,\|\, p(z \mid x))$, which no bell can avoid.)
 #
-# - $\mathrm{KL}(s \,\|\, s^*)$ is the fault of the one that infers: filling with zeros has a lot of it. A better encoder of $x_A$ reduces it, and its least
+# - The *fault*, $\mathrm{KL}(s \,\|\, s^*)$, is that of the one that infers: filling with zeros has a lot of it. A better encoder of $x_A$ reduces it, and its least
 #   value within the Gaussians is zero if $s^*$ is Gaussian.
-# - $-\log C$ is what $x_A$ does not say: the word "seven" does not tell the slant of *this* seven. It is never negative, because by Jensen $\exp(\mathbb E \log p) \le \mathbb E\, p$, which integrates to one. It is zero only if the other modalities
-#   add nothing about $z$. No inference from $x_A$ alone can go below this floor, however it is trained, and it is no fault of amortization
-#   over items: a free optimisation of $s$ for each value of $x_A$ pays it too.
+# - The *floor*, $-\log C$, is what $x_A$ does not say. It is never negative, because by Jensen $\exp(\mathbb E \log p) \le \mathbb E\, p$, which integrates to one. It is zero only if the other modalities
+#   add nothing about $z$. No reader of $x_A$ alone gets below it, and it is no fault of amortization over items: a free optimisation of $s$ for each value of $x_A$ pays it too.
 #
-# For the thermometers the floor had a formula, the second line of (6) in lesson 01. There we also saw the way below it: inference that climbs the *full* ELBO has the other modalities in its gradient, so it is no longer a function of $x_A$.
-# That is how lesson 09 makes its teacher. A student of that teacher sees $x_A$ only and pays the floor again.
+# For equal bells both are half a squared distance in standard deviations. In the drawing $s$ is 5 from $s^*$, which makes 12.5 nats; the three truths are 3, 1 and 4 from it, and half the mean of 9, 1 and 16 is 4.3. For the thermometers the floor had a formula, the second line of (6) in lesson 01.
+#
+# Inference that climbs the *full* ELBO goes below the floor, because it is no function of $x_A$. That is how lesson 09 makes its teacher. A student of that teacher sees $x_A$ only and pays the floor again.
 #
 # ## What goes wrong, and how you would notice
 #
