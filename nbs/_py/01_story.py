@@ -363,7 +363,7 @@ print(f"nats to the exact posterior from x1: student of a climb that has arrived
 #
 # ## What no student can know
 #
-# The student is broad, and by the ELBO of both readings it is *behind* its teacher by far. Better training would not mend that, because $x_1$ does not say more. So keep two losses apart: what an *encoder* loses although the data would say more, which a climb wins back, and what a *missing view* takes away, which nobody wins back.
+# The student is broad, and by the ELBO of both readings it is *behind* its teacher by far. Better training would not mend that, because $x_1$ does not say more. So keep two losses apart: what an *encoder* loses although the data would say more, which a climb wins back, and what a *missing view* takes away, which nobody wins back to whom that view is missing.
 
 # %%
 line = {"prior": (0., 1.), "both, x2 filled with 0": imputed, "student of x1": of_climb,

@@ -141,7 +141,7 @@ elbo = sum(specs[n].weight*v for n, v in log_p.items()) - q.kl()           # eq.
 # ## The three calls
 #
 # All multimodal models of this course share decoders, the ELBO (1), and three calls that take any
-# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. What a model can't do for a subset it says by name. So lessons 04 to 10 only have to say how each method *infers* and what it *minimises*. The rest is in one class, `MultimodalVAE`, which wraps the five lines above and is used like this: `model.elbo(batch, q)` is equation (1) for any posterior, `model.generate({"text": words}, to="svhn")` draws street numbers from words.
+# non-empty subset of the modalities: `infer(batch)`, `generate(z or batch, to=...)`, `loss(batch)`. What a model can't do for a subset it says by name. So lessons 04 to 10 only have to say how each method *infers* and what it *minimises*. The rest is in one class, `MultimodalVAE`, which wraps the four lines above and is used like this: `model.elbo(batch, q)` is equation (1) for any posterior, `model.generate({"text": words}, to="svhn")` draws street numbers from words.
 #
 # It is built in five pieces. Their listings are folded: read on at [the joint VAE](#the-joint-vae), the first model made with it, and come back for whatever you want to see.
 #
@@ -548,7 +548,7 @@ print(f"of the neighbours of all 300, {same:.0%} are of the same class; by chanc
 #
 # Now the text alone is given. The joint encoder has no input for the pictures. What do people do? Fill the
 # hole with *something*: zeros, or an average image. The encoder has never seen such a thing in training, and
-# nothing obliges it to answer sensibly. We ask as in lesson 01: how well does each answer explain the *full* triple, in nats of ELBO?
+# nothing obliges it to answer sensibly. We ask as in lesson 01: how well does each answer explain the *full* triple, in nats of ELBO? (By the JVAE of 10,000 updates, whose street numbers in training were photographs.)
 #
 # ::: {.callout-tip collapse="true"}
 # ## Predict, then open: four answers, one from each modality with zeros for the rest, and one that is just the prior. How much better than the prior, which has seen nothing, is each of the first three?

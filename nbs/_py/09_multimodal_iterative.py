@@ -549,8 +549,8 @@ assert min(kl) < .9*kl[0] and kl[-1] > 1.5*kl[0]
 # ![Drawing: three rows of two bells with a ruler between their means. Above, four standard deviations and a KL of 8 nats. In the middle, half as far apart and as wide, two and 2 nats. Below, as near as in the middle but a third as wide, six and 18 nats.](drawings/near.svg)
 #
 # The shipped teacher's standard deviations hardly change, as in the middle row, so its KL
-# falls with the distance, but still stands above 100 nats. Those of the teacher of a minute shrink all the way, as in the last row, so its KL
-# falls first, then turns round and ends higher than it began. An agreement of means is not an agreement of posteriors. And all this does not contradict the equal ELBOs above: two bells that are narrower than the posterior can lie in different parts of it, equally good, and far apart in units of their own widths.
+# falls with the distance, but still stands above 100 nats. Those of the teacher of a minute shrink, as in the last row, and its KL
+# falls first, then turns round and ends higher than it began. (The table has means over twenty coordinates, and in these distance and deviation shrink alike from $t = 2$ on. What lets the KL rise is in single coordinates, which a mean hides.) An agreement of means is not an agreement of posteriors. And all this does not contradict that all starts end at about the same ELBO ([the section before](#negative-elbo-against-t)): two bells that are narrower than the posterior can lie in different parts of it, equally good, and far apart in units of their own widths.
 #
 # Next, the coordinates of $z$ on which the starts disagree most, and the six generations. Mind what they are. At $t = 0$ the
 # posterior has seen one modality. From $t = 1$ on the gradient has shown it *all three*. So what appears in the later columns

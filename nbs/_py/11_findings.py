@@ -392,7 +392,7 @@ LEFT = [w for w in ("units", "memory", "bound", "calming")
 pd.DataFrame({"whole": without(""), **{f"without {w}": without(f"_without_{w}") for w in LEFT}}).T
 
 # %% [markdown]
-# Two of the four are needed, and for one thing above all: to go on far beyond the steps of training. Without *memory*, as in lesson 08, or without *calming* the teacher is a little behind at the first two $t$ of the table, and at the last it has fallen apart. Without the *bound* of a step nothing changes. Without *units* it is ahead. That is one seed, and each teacher has decoders of its own, so it is a hint and no verdict; but lesson 08's ablation found no difference either, although units clearly help single steps along the raw gradient there. A network that sees the width of the posterior can perhaps work them out by itself.
+# Two of the four are needed, and for one thing above all: to go on far beyond the steps of training. Without *memory*, as in lesson 08, or without *calming* the teacher is a little behind at the first two $t$ of the table, and at the last it has fallen apart. Without the *bound* of a step nothing changes. Without *units* it is ahead. That is one seed, and each teacher has decoders of its own, so it is a hint and no verdict; but lesson 08's ablation found no difference either, although units clearly help single steps along the raw gradient there. A rule with one fixed rate needs both units and bound; a network that sees the posterior and its gradient can perhaps work them out by itself.
 #
 # The students' numbers lie within what seeds differ by, whichever refiner taught them. No great test of them, though: at the $t$ that they were taught by the teachers are close together, and no student sees the end at which two of them fall apart. (Students without bound and without calming were judged by classifiers that were trained anew, on another processor.)
 #
@@ -769,21 +769,21 @@ def judged(table, line, digits):
     return {"ahead by": f"{r['ahead by']:.{digits}f}{interval}", "seeds": r.seeds, "verdict": r.verdict}
 FID, COHERENCE, PROBE, KL = (said for _, said, _, _ in CLAIMS)
 one, two = "1: a view alone reaches z", "2: it closes the joint encoder's gap"
-three = "2: so its students are better"
+three, RECIPE = "2: so its students are better", "decoders, and the rest of the recipe"
 met = reached.all(axis=1)
 target = lambda name: {"ahead by": f"{reached.loc[name].sum()} of {len(SINGLE)} starts",
                        "seeds": len(nats("refined", "text, t=8")),
                        "verdict": "met" if met[name] else "missed"}
 lines = [
-    (one, "students, " + FID, "the decoders", judged(own, FID, 1)),
-    (one, "students, " + COHERENCE, "the decoders", judged(own, COHERENCE, 3)),
-    (one, "students, " + PROBE, "the decoders", judged(own, PROBE, 3)),
-    *((one, f"FID of {drawn}, {by}", "the decoders", judged(eyes, (drawn, by), 1))
+    (one, "students, " + FID, RECIPE, judged(own, FID, 1)),
+    (one, "students, " + COHERENCE, RECIPE, judged(own, COHERENCE, 3)),
+    (one, "students, " + PROBE, RECIPE, judged(own, PROBE, 3)),
+    *((one, f"FID of {drawn}, {by}", RECIPE, judged(eyes, (drawn, by), 1))
       for drawn, by in eyes.index),
     *((two, f"refined posterior, {name}", "nothing: same decoders", target(name))
       for name in reached.index),
-    *((three, f"same decoders, {q}, {said}", "targets no better" if q == "q_4" else "nothing: same decoders",
-       judged(table, said, digits))
+    *((three, f"same decoders, {q}, {said}",
+       "targets no better" if q == "q_4" else "an item teaches one student", judged(table, said, digits))
       for q, table in on_same.items() for said, digits in ((FID, 1), (COHERENCE, 3))),
     ("2: so it is easier to imitate", KL, "width and noise of the teacher", judged(own, KL, 1))]
 WHY = "what else could explain it"
