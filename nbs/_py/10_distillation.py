@@ -453,7 +453,7 @@ assert torch.equal(torch.cat(list(shares.values())).sort().values, torch.arange(
 # ::: {.callout-note}
 # ## Three lengths of training on this page
 #
-# - *A minute:* trained in these cells, on rendered street numbers, a few hundred updates of 32 items. Good for seeing the code run.
+# - *A minute:* trained in these cells, on rendered street numbers, 200 to 1,000 updates of 32 items. Good for seeing the code run.
 # - *Shipped:* `pretrained("iterative")` and its students, the same data, 2,000 updates and 800 for the students, refined for $T = 3$ steps.
 # - *Long:* `pretrained("real_...")` and every table that reads records. Real street numbers, 10,000 updates of 64 items and 5,000 for the students, $T = 4$. Lesson 11 is about these.
 # :::
@@ -489,7 +489,7 @@ side_by_side(drawn_by(students), columns=1);
 # The street numbers that were given are rendered, and the students of the first picture were trained on photographed ones. So they have seen nothing quite like these. Their handwritten digits may have been among the training digits, so nothing is measured here. In lesson 11 it is.
 #
 # Three numbers say how good the students of a minute are (lesson 03a). The KL to the teacher is what they were trained by. A *linear probe* is a linear classifier of the
-# posterior means, and its accuracy says how much of the digit's class they hold. *Coherence* is how often a classifier finds the given digit in what was generated.
+# posterior means, and its accuracy says how much of the digit's class they hold. *Coherence* is how often a classifier finds the given digit in what was generated, here from the *mean* of the student's posterior. The pictures above decode draws of $z$, and a draw from a broad bell misses the digit more often than its mean.
 
 # %%
 pool, pool_labels = train.take(2000)
@@ -605,7 +605,7 @@ pd.concat(longer).round(2)
 # The contest, with equal updates and several seeds, is [lesson 11](11_findings.ipynb). What a really long training gives can be drawn here and now. These models were trained on *real* street numbers, and their students for half as many updates. Look for the right number. Its colours nobody can know.
 
 # %%
-#| fig-cap: "Street numbers drawn from handwritten digits and from words, after long training on real street numbers. One sample of z each, the same noise in each row. MoPoE's are grey. From the digits, the iterative student's second, third and last can be read and are right (0, 9, 5), the JMVAE student's last two (4, 5). From the words, the iterative student's second, third, fifth and last (0, 9, 3, 5); the JMVAE student's last, a five, looks like a 3. Its fourth, a zero, looks like an 8 in both blocks. (These digits may have been among the training digits, so nothing is measured here.)"
+#| fig-cap: "Street numbers drawn from handwritten digits and from words, after long training on real street numbers. One sample of z each, the same noise in each row. MoPoE's are grey. From the digits, the iterative student's third and last can be read and are right (9, 5), and the JMVAE student's last (5). From the words, the iterative student's second, third, fifth and last (0, 9, 3, 5); the JMVAE student's last, a five, looks like a 3. Its fourth, a zero, looks like an 8 in both blocks. (These digits may have been among the training digits, so nothing is measured here.)"
 #| fig-alt: "Two blocks of rows. What was given, then a row of nearly plain grey squares by MoPoE, and two rows of street numbers in many colours by the student of a JVAE and that of the iterative teacher."
 long = {n: pretrained(f"real_{n}") for n in ("mopoe", "jmvae_student", "iterative_student")}
 def street_numbers(given):
@@ -643,6 +643,25 @@ faint.round(3)
 #
 # ![Drawing: two lanes from one digit; the start's narrow bell lies in the middle of three dashed answers, and its samples decode to three equal pale street numbers; the student's broad bell lies over all three, and its samples decode to three different ones.](drawings/start.svg)
 #
+# And so it is with networks. The teacher and the student of long training, the digit given, two draws from each bell, the same decoder:
+
+# %%
+#| code-fold: true
+#| code-summary: "Drawing: start and student, two draws each"
+#| fig-cap: "Street numbers from a digit. The start draws one grey picture again and again, with a shadow of the figure in it; the student draws colours, and another picture each time. (These digits may have been among the training digits.)"
+#| fig-alt: "Five rows: digits; two rows of grey squares that are nearly the same; two rows of blurred street numbers in blue, brown and white, some with a readable figure."
+starts, pupils = pretrained("real_iterative"), pretrained("real_iterative_student")
+one_digit, rows = {"mnist": test["mnist"][:8]}, {"digit, given": test["mnist"][:8]}
+with torch.no_grad():
+    bells = {"start q_0": starts.encoders["mnist"](one_digit["mnist"]), "student": pupils.infer(one_digit)}
+    for said, q in bells.items():
+        for k in (1, 2):
+            z = q.rsample(generator=generator(k, "why"))
+            rows[f"{said}, draw {k}"] = starts.generate(z, to="svhn")["svhn"]
+generation_grid(rows); plt.show()
+print({said: f"standard deviation {q.std.mean():.2f}" for said, q in bells.items()})
+
+# %% [markdown]
 # The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students) have both on the same decoders:
 
 # %%
