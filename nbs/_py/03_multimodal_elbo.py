@@ -663,7 +663,7 @@ generation_grid({"Text, given": show(test)["Text"],
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: three fillings"
-#| fig-cap: "The JVAE of 10,000 updates is given the word, and the same kind of filling for both pictures. Black gives black, white gives a white blob that is one and the same for all words, noise, drawn anew for each item, a blob with a hole and no digit. The street numbers are black, white or grey; in the white and the grey ones a trace of the figure can be seen. With the white pictures the last two words come back as another and as none."
+#| fig-cap: "The JVAE of 10,000 updates is given the word, and the same kind of filling for both pictures. Black gives black, white gives a white blob that is one and the same for all words, noise, drawn anew for each item, a blob with a hole and no digit. The street numbers are black, white or grey; in all of them a trace of the figure can be seen, the faintest in the black ones. With the white pictures the last two words come back as another and as none."
 #| fig-alt: "Ten rows. The given words; then for black, white and noise a row of digits (black; equal white blobs; blobs of various shapes), a row of street numbers (black; white; grey, with traces of figures), and a row of words; with the white pictures the last two are wrong, three and eree."
 noise = {n: torch.randint(0, 256, test[n].shape, generator=generator("fill")).to(test[n].dtype)
          for n in ("mnist", "svhn")}

@@ -195,7 +195,7 @@ table.round({"FID": 1, "FID, ImageNet": 0}).round(3).astype({"seeds": int})
 #
 # The talk has two (slide 33). Here is what each is tested by:
 #
-# 1. *Iterative inference lets a single modality reach the shared representation.* By what students draw and represent: FID, coherence, linear accuracy (this section and the next).
+# 1. *Iterative inference lets a single modality reach the shared representation.* By what students draw and represent: FID, coherence, linear accuracy (this section).
 # 2. *It closes the gap of the joint encoder as well, so it infers better than JMVAE does.* Directly, in nats, on decoders that both share ([Does refining work?](#does-refining-work)). And by a consequence that the talk expects (slides 66 to 69): a smaller KL from the teacher to its student.
 #
 # Each line has a verdict of its own. A hypothesis holds *in part* where some of its lines are supported or met and others are not.
@@ -229,7 +229,7 @@ pd.concat(seed_by_seed).rename(columns=method_name).unstack().round(3)
 
 
 # %% [markdown]
-# The first line is a mean over digits and street numbers, and a mean can hide that one gains and the other loses: it does (next section). The lower table shows what the intervals are made of. The first seed, the one that all controls with a single seed have, is the one with the largest lead in coherence. (Differences are taken before rounding, here and below, so a last digit may differ from that of the two numbers beside it.)
+# The first line is a mean over digits and street numbers, and a mean can hide that one gains and the other loses: it does ([below](#by-whose-eyes)). The lower table shows what the intervals are made of. The first seed, the one that all controls with a single seed have, is the one with the largest lead in coherence. (Differences are taken before rounding, here and below, so a last digit may differ from that of the two numbers beside it.)
 #
 # ### By whose eyes?
 #
@@ -310,7 +310,7 @@ pd.DataFrame({f"start: {n}": lead(n, 8) for n in SINGLE}).T
 # %%
 #| code-fold: true
 #| fig-cap: "Negative ELBO above that of the joint encoder of the same seed, mean over the seeds, against the number of gradient evaluations, one panel for each single modality that a refinement starts from. In the grey band, below the line of the joint encoder, a posterior that began with one modality has overtaken the encoder of all; nothing can get below the oracle. The vertical axis is linear from the oracle to as far on the other side and logarithmic beyond."
-#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after about eight steps, from street numbers later than after sixteen, and levels off a little above the oracle; that of gradient ascent comes down much later."
+#| fig-alt: "Three panels of falling lines, one above the other. The refiner's line crosses that of the joint encoder after four to eight steps, from street numbers later than after sixteen, and levels off a little above the oracle; that of gradient ascent comes down much later."
 R = ROLE_COLOURS
 kinds = {"our refiner": ("refined", "t", dict(color=R["teacher"])),
          "Marino's refiner": ("refined_marino", "t", dict(color=R["teacher"], ls=":")),
@@ -796,7 +796,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 #
 # ## What would settle it
 #
-# - *More than one seed of the longest runs, and of equal time.* Nobody had stopped improving at 20,000 updates, so each verdict above is about learning speed as well.
+# - *More than one seed of the longest runs, and of equal time.* Most methods had not stopped improving at 20,000 updates, so each verdict above is about learning speed as well.
 # - *More seeds of the students of $q_{16}$ on the JVAE's decoders*, the fair test of better inference, and a refiner that is ahead from street numbers, too (part `attribution` of lesson 14).
 # - *More seeds of the students of unrefined starts*, the control that says most about refined targets.
 # - *Sharper decoders along the refinement.* If averages are the price of training on posteriors of one modality, a smaller weight on early $t$ should buy back street numbers; nobody has tried.

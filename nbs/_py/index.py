@@ -96,7 +96,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # - *Better pictures?* It depends on what is drawn: digits better by our classifiers (open by ImageNet's features), street numbers worse by both, and fainter (one training of each, [lesson 10](10_distillation.ipynb#students-of-the-refined-teacher)).
 # - *Reading off the class*, and whether the iterative teacher is easier to imitate: open, and the intervals are narrow, so any difference is small.
 # - *At equal time* the lead shrinks. All of the above is at equal updates; a JVAE that is trained for as many *minutes*, more than three times the updates, has students that come close in mean FID (their digits still worse, their street numbers further ahead) and take about half of the lead in coherence (one seed, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
-# - *Why it leads.* In the main an iterative student differs from a JMVAE student in two things: its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has five students with one of the two and without the other: refined targets on the JVAE's own decoders ($q_4$, $q_{16}$), unrefined targets on the iterative teacher's, and B and C of a square of four. None has a lead that could be told from chance, and three are behind (unrefined; B; C, by FID). So neither alone makes the lead: they work together. (Three of the five have one seed, two have three.)
+# - *Why it leads.* In the main an iterative student differs from a JMVAE student in two things: its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has five students with one of the two and without the other. *Refined targets, other decoders:* on the JVAE's decoders, once with targets refined for 4 steps and once for 16, nothing is gained (one seed each); on decoders that met refined posteriors only, FID is worse (three seeds). *Those decoders or like ones, other targets:* with unrefined targets the lead is gone (one seed); with a joint encoder's, on decoders that know single views too, much is lost (three seeds). So neither alone makes the lead: they work together.
 #
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
@@ -185,8 +185,8 @@ HOUR = [("index", [], "this page"),
          "start at one modality, climb by all"),
         ("10_distillation", ["The idea", "Students", "What the students of the JVAE can do",
                              "Students of the refined teacher"], "a student for each modality"),
-        ("11_findings", ["In short", "The pictures", "The two hypotheses", "Does refining work?",
-                         "Is it the inference, or the decoders?", "Does longer training change it?"],
+        ("11_findings", ["In short", "The two hypotheses", "Does refining work?",
+                         "Is it the inference, or the decoders?", "Recap"],
          "what holds, what does not, what is open")]
 anchor = lambda heading: re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 def step(name, sections, said):
