@@ -33,7 +33,7 @@ def test_only_a_regular_file_is_replaced(tmp_path):
     model, pipe, folder = of(colours(*RGB)), tmp_path/"pipe", tmp_path/"folder"
     os.mkfifo(pipe); folder.mkdir()
     (tmp_path/"link").symlink_to(pipe)
-    look = lambda p: [getattr(os.lstat(p), f"st_{k}") for k in ("mode", "ino", "size", "mtime_ns")]   # to look moves atime
+    look = lambda p: [getattr(os.lstat(p), f"st_{k}") for k in ("mode", "ino", "size", "mtime_ns")]   # not atime
     before = {p: look(p) for p in (pipe, folder, tmp_path/"link")}
     for path in before:
         for way in (save, save_weights):
