@@ -329,6 +329,21 @@ def test_ruff_finds_nothing():
     assert r.returncode == 0, r.stdout
 
 
+def test_names_of_cases_do_not_depend_on_the_order_of_a_set():
+    "Two workers must collect the same names, and the order of a set differs between processes."
+    parametrized = lambda tree: (d for n in ast.walk(tree) for d in getattr(n, "decorator_list", [])
+                                 if isinstance(d, ast.Call) and getattr(d.func, "attr", "") == "parametrize")
+    def named_by_a_set(text):
+        for call in parametrized(ast.parse(text)):
+            listed = any(k.arg == "ids" and isinstance(k.value, ast.List) for k in call.keywords)
+            sets = [n for n in ast.walk(call) if isinstance(n, ast.Set) and len(n.elts) > 1]
+            if sets and not listed: yield call.lineno
+    case = '@pytest.mark.parametrize("x", [{"a", "b"}], ids=%s)\ndef test_x(x): pass'
+    assert list(named_by_a_set(case % "str")) == [1] and not list(named_by_a_set(case % '["set"]'))
+    found = {p.name: list(named_by_a_set(p.read_text(encoding="utf-8"))) for p in (ROOT/"tests").rglob("*.py")}
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
 # ---- walls: who imports whom
 
 def exported(module):

@@ -305,7 +305,7 @@ def test_names_of_classes_may_be_an_array(names):
     data = TensorData({"v": V}, labels=np.arange(40) % 2, class_names=names)
     assert data.class_names == ["a", "b"]
 
-@pytest.mark.parametrize("names", [3, {"a", "b"}, {"a": 1}, "ab"], ids=str)
+@pytest.mark.parametrize("names", [3, {"a", "b"}, {"a": 1}, "ab"], ids=["number", "set", "dict", "text"])
 def test_names_of_classes_have_an_order(names):
     refused(lambda: TensorData({"v": V}, labels=np.arange(40) % 2, class_names=names), starts="class_names: got")
 
