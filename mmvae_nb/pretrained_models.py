@@ -6,10 +6,14 @@
 __all__ = ['CARD', 'weight_dirs', 'cards', 'pretrained', 'ship']
 
 # %% ../nbs/02j_pretrained.ipynb #519f2147
-import hashlib, os
+import hashlib, os, tempfile
 from pathlib import Path
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from .core import *
 from .checkpoints import load, save
+from .states import halved, numbers_to
 
 # %% ../nbs/02j_pretrained.ipynb #83cf5267
 def weight_dirs() -> list:
@@ -27,7 +31,14 @@ CARD = "name file sha256 data terms method updates seed metrics made_by".split()
 def cards() -> dict: # name -> card, a dict with the path of its file under "path"
     "The trained models that are at hand. Of two with one name the folder searched first counts."
     found = {}
-    for card in (c for d in weight_dirs() for c in sorted(d.glob("*.json"))):
+    for folder in weight_dirs():
+        for name, card in _in(folder).items(): found.setdefault(name, card)
+    return found
+
+def _in(folder):
+    "The cards of one folder."
+    found = {}
+    for card in sorted(Path(folder).glob("*.json")):
         said = read_json(card)
         if lacking := [k for k in CARD if not isinstance(said, dict) or k not in said]:
             raise MmvaeError(f"{card}: the card lacks {', '.join(lacking)}")
@@ -44,18 +55,62 @@ def pretrained(name: str, # of a card, such as "iterative_student"
                          f"{', '.join(map(str, weight_dirs()))}, allowed: a folder of them, named "
                          "by MMVAE_WEIGHTS (a checkout has one: weights/)")
     card = known[one_of("name", name, known)]
-    try: same = _sha256(card["path"]) == card["sha256"]
-    except OSError as e: raise MmvaeError(f"{card['path']}: {e.strerror}") from e
-    if not same: raise MmvaeError(f"{card['path']}: not the file its card describes; fetch it anew")
-    model = load(card["path"], device=device)
+    path = _as_described(card)
+    if not card.get("shares"): model = load(path, device=device)
+    else:
+        with tempfile.TemporaryDirectory() as tmp:
+            whole = _joined(path, _as_described(_lender(card)), Path(tmp)/path.name)
+            model = load(whole, device=device)
     model.card = card
     return model
 
+def _as_described(card):
+    "The path of a model's file; `MmvaeError` if it is not the one its card was written for."
+    try: same = _sha256(card["path"]) == card["sha256"]
+    except OSError as e: raise MmvaeError(f"{card['path']}: {e.strerror}") from e
+    if not same: raise MmvaeError(f"{card['path']}: not the file its card describes; fetch it anew")
+    return card["path"]
+
 # %% ../nbs/02j_pretrained.ipynb #54a106ec
+def _lender(card):
+    "The card of the model whose decoders this one shares, in the same folder."
+    lender = _in(card["path"].parent).get(card["shares"])
+    if lender and not lender.get("shares"): return lender
+    raise MmvaeError(f"{card['path']}: shares its decoders with {card['shares']!r}, allowed: a "
+                     "model with decoders of its own, in the same folder")
+
+def _tensors(path):
+    "The tensors of a file, and what its header says."
+    with safe_open(path, "pt") as f:
+        return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+
+def _decoders(tensors): return {k: v for k, v in tensors.items() if k.startswith("decoders.")}
+
+def _joined(path, lender, whole):
+    "A whole model at `whole`, from a file without decoders and from the one that has them."
+    own, about = _tensors(path)
+    save_file({**own, **_decoders(_tensors(lender)[0])}, whole, {"mmvae_nb": about["without"]})
+    return whole
+
+def _leave_out_decoders(path):
+    "Rewrite a model's file without its decoders."
+    own, about = _tensors(path)
+    rest = {k: v for k, v in own.items() if k not in _decoders(own)}
+    with numbers_to(path) as tmp: save_file(rest, tmp, {"without": about["mmvae_nb"]})
+
+def _check_shared(model, card):
+    "`MmvaeError` if the decoders of a model are not those of the one that the card says."
+    lent = _decoders(_tensors(_as_described(_lender(card)))[0])
+    own = _decoders(halved({k: v.cpu() for k, v in model.state_dict().items()}))
+    if own.keys() != lent.keys() or any(not torch.equal(v, lent[k]) for k, v in own.items()):
+        raise MmvaeError(f"shares: got {card['shares']!r}, allowed: a model with the same decoders")
+
+# %% ../nbs/02j_pretrained.ipynb #1676cc09
 def ship(model, # a trained model that `save` can write
          folder, # such as "weights"
          name, # what `pretrained` will call it: letters, digits, underscores
          data=None, # `MultimodalData`: its modalities and class names go with the model
+         shares=None, # name of a model in the folder with the same decoders; they are left out
          **about # the rest of the card: data and terms, method, updates, seed, metrics, made_by
         ) -> dict: # the card
     "Write a model in half precision, and its card."
@@ -65,8 +120,11 @@ def ship(model, # a trained model that `save` can write
     if lacking := [k for k in ("data_name", *said) if k not in about]:
         raise MmvaeError(f"about: got no {', '.join(lacking)}, allowed: a card that says all of it")
     path = Path(folder)/f"{name}.safetensors"
+    if shares: _check_shared(model, {"shares": shares, "path": path})
     save(model, path, data, half=True)
+    if shares: _leave_out_decoders(path)
     card = {"name": name, "file": path.name, "sha256": _sha256(path),
             "data": about.pop("data_name"), **about, "bytes": path.stat().st_size}
+    if shares: card["shares"] = shares
     write_json(path.with_suffix(".json"), card)
     return card

@@ -6,7 +6,9 @@ import pytest, torch
 import mmvae_nb
 from mmvae_nb.core import MmvaeError, seed_everything
 from mmvae_nb.data import TensorData
+from mmvae_nb.distillation import Students
 from mmvae_nb.mopoe import MoPoE
+from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 from mmvae_nb.pretrained_models import CARD, cards, pretrained, ship
 
@@ -72,3 +74,61 @@ def test_wrong_names_and_empty_folders_get_one_line(shipped, monkeypatch):
     monkeypatch.setattr("mmvae_nb.pretrained_models.weight_dirs", lambda: [folder/"nowhere"])
     with pytest.raises(MmvaeError, match="no trained model is in .*nowhere, allowed: a folder of them"):
         pretrained("two")
+
+
+# ---- a teacher and its students have the same decoders, and one file holds them
+
+@pytest.fixture
+def pair(shipped):
+    "A JVAE and its students, which hold the decoders of both."
+    _, folder, data = shipped
+    teacher = JVAE(default_specs(data.modalities), latent=2)
+    ship(Students(teacher), folder, "students", data, **ABOUT)
+    ship(teacher, folder, "teacher", data, shares="students", **ABOUT)
+    return teacher, folder, data
+
+def test_a_teacher_without_its_decoders_is_the_teacher(pair):
+    teacher, folder, data = pair
+    ship(teacher, folder, "whole", data, **ABOUT)
+    again, whole = mmvae_nb.pretrained("teacher"), mmvae_nb.pretrained("whole")
+    own, other = again.state_dict(), whole.state_dict()
+    assert own.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in own.items())
+    lent = sum(v.numel() for v in teacher.decoders.state_dict().values())
+    assert abs(whole.card["bytes"] - again.card["bytes"] - 2*lent) < 2000 and lent > 500
+    assert type(again) is JVAE and again.card["shares"] == "students" and again.specs.keys() == whole.specs.keys()
+
+def test_a_file_without_decoders_is_no_model_by_itself(pair):
+    with pytest.raises(MmvaeError, match="weights without a recipe"): mmvae_nb.load(pair[1]/"teacher.safetensors")
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda f: (f/"students.json").unlink(), "teacher.safetensors: shares its decoders with 'students', allowed: a "),
+    (lambda f: (f/"students.safetensors").unlink(), "students.safetensors: No such file"),
+    (lambda f: (f/"students.safetensors").write_bytes(b"x"), "students.safetensors: not the file its card describes"),
+    (lambda f: (f/"teacher.safetensors").write_bytes(b"x"), "teacher.safetensors: not the file its card describes")])
+def test_decoders_that_are_not_there_or_changed_get_one_line(spoil, words, pair):
+    spoil(pair[1])
+    with pytest.raises(MmvaeError) as e: pretrained("teacher")
+    assert words in str(e.value) and "\n" not in str(e.value)
+
+@pytest.mark.parametrize("lender, words", [("two", "shares: got 'two', allowed: a model with the same decoders"),
+                                           ("teacher", "new.safetensors: shares its decoders with 'teacher', allowed"),
+                                           ("nobody", "new.safetensors: shares its decoders with 'nobody', allowed")])
+def test_only_equal_decoders_of_a_whole_file_are_shared(lender, words, pair):
+    teacher, folder, data = pair
+    with pytest.raises(MmvaeError) as e: ship(teacher, folder, "new", data, shares=lender, **ABOUT)
+    assert words in str(e.value) and not list(folder.glob("new*"))
+
+def test_the_lender_is_the_one_of_the_same_folder(pair, tmp_path, monkeypatch):
+    teacher, folder, data = pair
+    other = JVAE(default_specs(data.modalities), latent=2)
+    ship(Students(other), tmp_path/"first", "students", data, **ABOUT)
+    monkeypatch.setattr("mmvae_nb.pretrained_models.weight_dirs", lambda: [tmp_path/"first", folder])
+    again = pretrained("teacher").state_dict()
+    for k, v in teacher.decoders.state_dict().items(): assert torch.equal(again[f"decoders.{k}"], v.half().float()), k
+
+def test_what_comes_with_the_course_is_small_and_may_be_shown():
+    own = {n: c for n, c in cards().items() if c["path"].parent.name == "weights"}
+    assert len(own) >= 10 and sum(c["path"].stat().st_size for c in own.values()) < 45e6
+    for n, c in own.items():
+        assert c["bytes"] == c["path"].stat().st_size and 0 < c["bytes"] < 6e6, n
+        assert not n.startswith("celeba") or c["source"] == "rendered", n         # no weights of real faces

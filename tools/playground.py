@@ -1,6 +1,7 @@
 """The playground of the site: trained models as scripts that its page loads, offline.
 
     python tools/playground.py ship RESULTS METHOD ..     trained runs -> weights/, with cards
+                                    [--dataset DATASET]   (students first: a teacher shares theirs)
     python tools/playground.py build [METHOD ..]          weights/ -> site/playground/
     python tools/playground.py runtime                    onnxruntime-web -> site/playground/
 
@@ -19,8 +20,8 @@ from playground_pack import Packs, rounded, script
 
 from mmvae_nb.core import MmvaeError, generator, read_json
 from mmvae_nb.datasets.digits import mnist_svhn_text
-from mmvae_nb.experiments.runs import load_run
-from mmvae_nb.experiments.table import run_paths
+from mmvae_nb.experiments.runs import load_data, load_run
+from mmvae_nb.experiments.table import METHODS as KNOWN, may_publish, run_paths
 from mmvae_nb.plotting import method_colour, method_name
 from mmvae_nb.pretrained_models import cards, pretrained, ship
 
@@ -48,22 +49,34 @@ def metrics_of(run, path):
     measured = {f"{r['metric']}, {r['condition']}": round(r["value"], 2) for r in wanted}
     return {"validation_loss": round(run["validation_loss"], 1), **measured}
 
-def named(method, source):
+def named(method, source, dataset=DATA):
     "What a shipped model is called: those trained on real street numbers say so."
+    if dataset != DATA: return f"{dataset}_{method}"
     return f"real_{method}" if source == "real" else method
 
-def ship_runs(results, methods, seed=0):
+def ship_runs(results, methods, dataset=DATA, seed=0):
     "Write the trained models of a results folder to weights/, with cards."
     for method in methods:
-        paths = run_paths(results, DATA, method, seed)
-        model, run = load_run(results, DATA, method, seed)
-        data, name = mnist_svhn_text("test", run["data"]), named(method, run["data"])
-        ship(model, ROOT/"weights", name, data,
+        paths = run_paths(results, dataset, method, seed)
+        model, run = load_run(results, dataset, method, seed)
+        source, name = run["data"], named(method, run["data"], dataset)
+        if not may_publish(dataset, source):
+            raise MmvaeError(f"dataset: got {dataset}, whose real items may not be shown, "
+                             "allowed: runs on rendered ones")
+        data = load_data(dataset, "test", source)
+        students = [named(m, source, dataset) for m, s in KNOWN.items() if s.teacher == method]
+        shares = next((n for n in students if n in cards() and not KNOWN[method].teacher), None)
+        ship(model, ROOT/"weights", name, data, shares,
              data_name=data.provenance, terms=data.terms, method=method, seed=seed,
-             source=run["data"], updates=run["updates"], checksum=run["checksum"],
+             source=source, updates=run["updates"], checksum=run["checksum"],
              metrics=metrics_of(run, paths["metrics"]),
-             made_by=f"mmvae reproduce --scale {Path(results).name} --part headline")
+             made_by=made_by(Path(results).name, dataset))
         print(f"weights/{name}.safetensors")
+
+def made_by(scale, dataset):
+    "The command that trains a shipped model again."
+    what = "--part headline" if dataset == DATA else f"--dataset {dataset} --part {dataset}"
+    return f"mmvae reproduce --scale {scale} {what}"
 
 
 # ---- weights/ to the page
@@ -213,12 +226,13 @@ def main(argv=None):
     s = does.add_parser("ship", help="trained runs to weights/")
     s.add_argument("results", type=Path, help="results folder of a scale, such as results/quick")
     s.add_argument("methods", nargs="+")
+    s.add_argument("--dataset", default=DATA)
     b = does.add_parser("build", help="weights/ to site/playground/")
     b.add_argument("methods", nargs="*", help=f"by default those there are of {', '.join(METHODS)}")
     does.add_parser("runtime", help="onnxruntime-web to site/playground/")
     a = p.parse_args(argv)
     try:
-        if a.does == "ship": ship_runs(a.results, a.methods)
+        if a.does == "ship": ship_runs(a.results, a.methods, a.dataset)
         elif a.does == "build": build(a.methods or METHODS)
         else: runtime()
     except MmvaeError as e: sys.exit(f"playground: {e}")

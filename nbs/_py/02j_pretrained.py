@@ -21,14 +21,18 @@
 
 # %%
 #| export
-import hashlib, os
+import hashlib, os, tempfile
 from pathlib import Path
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from mmvae_nb.core import *
 from mmvae_nb.checkpoints import load, save
+from mmvae_nb.states import halved, numbers_to
 
 # %%
-import tempfile, torch
 from mmvae_nb.data import TensorData
+from mmvae_nb.distillation import Students
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 from mmvae_nb.training import fit
@@ -37,8 +41,8 @@ from mmvae_nb.training import fit
 # %% [markdown]
 # ## A folder of models
 #
-# Training takes minutes to hours, and a lesson, a class or a first look should not have to wait. So trained models lie in a folder `weights/`, each as one file that `load` opens by itself
-# (lesson 02h) and a *card* beside it: what it was trained on and under which terms, for how long, what it scores, and a checksum of the file. The folder of a checkout is found from
+# Training takes minutes to hours, and a lesson, a class or a first look should not have to wait. So trained models lie in a folder `weights/`, each as one file as lesson 02h's `save` writes it
+# and a *card* beside it: what it was trained on and under which terms, for how long, what it scores, and a checksum of the file. The folder of a checkout is found from
 # where the package lies; anywhere else, name it in `MMVAE_WEIGHTS`.
 
 # %%
@@ -60,7 +64,14 @@ CARD = "name file sha256 data terms method updates seed metrics made_by".split()
 def cards() -> dict: # name -> card, a dict with the path of its file under "path"
     "The trained models that are at hand. Of two with one name the folder searched first counts."
     found = {}
-    for card in (c for d in weight_dirs() for c in sorted(d.glob("*.json"))):
+    for folder in weight_dirs():
+        for name, card in _in(folder).items(): found.setdefault(name, card)
+    return found
+
+def _in(folder):
+    "The cards of one folder."
+    found = {}
+    for card in sorted(Path(folder).glob("*.json")):
         said = read_json(card)
         if lacking := [k for k in CARD if not isinstance(said, dict) or k not in said]:
             raise MmvaeError(f"{card}: the card lacks {', '.join(lacking)}")
@@ -77,12 +88,61 @@ def pretrained(name: str, # of a card, such as "iterative_student"
                          f"{', '.join(map(str, weight_dirs()))}, allowed: a folder of them, named "
                          "by MMVAE_WEIGHTS (a checkout has one: weights/)")
     card = known[one_of("name", name, known)]
+    path = _as_described(card)
+    if not card.get("shares"): model = load(path, device=device)
+    else:
+        with tempfile.TemporaryDirectory() as tmp:
+            whole = _joined(path, _as_described(_lender(card)), Path(tmp)/path.name)
+            model = load(whole, device=device)
+    model.card = card
+    return model
+
+def _as_described(card):
+    "The path of a model's file; `MmvaeError` if it is not the one its card was written for."
     try: same = _sha256(card["path"]) == card["sha256"]
     except OSError as e: raise MmvaeError(f"{card['path']}: {e.strerror}") from e
     if not same: raise MmvaeError(f"{card['path']}: not the file its card describes; fetch it anew")
-    model = load(card["path"], device=device)
-    model.card = card
-    return model
+    return card["path"]
+
+
+# %% [markdown]
+# A teacher and its students have the same decoders, number for number (lesson 10), and the decoders are half of a file. So the students' file has them, and the teacher's *shares* them: it leaves them out, its card
+# says whose they are, and `pretrained` puts the two together again.
+
+# %%
+#| exports
+def _lender(card):
+    "The card of the model whose decoders this one shares, in the same folder."
+    lender = _in(card["path"].parent).get(card["shares"])
+    if lender and not lender.get("shares"): return lender
+    raise MmvaeError(f"{card['path']}: shares its decoders with {card['shares']!r}, allowed: a "
+                     "model with decoders of its own, in the same folder")
+
+def _tensors(path):
+    "The tensors of a file, and what its header says."
+    with safe_open(path, "pt") as f:
+        return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+
+def _decoders(tensors): return {k: v for k, v in tensors.items() if k.startswith("decoders.")}
+
+def _joined(path, lender, whole):
+    "A whole model at `whole`, from a file without decoders and from the one that has them."
+    own, about = _tensors(path)
+    save_file({**own, **_decoders(_tensors(lender)[0])}, whole, {"mmvae_nb": about["without"]})
+    return whole
+
+def _leave_out_decoders(path):
+    "Rewrite a model's file without its decoders."
+    own, about = _tensors(path)
+    rest = {k: v for k, v in own.items() if k not in _decoders(own)}
+    with numbers_to(path) as tmp: save_file(rest, tmp, {"without": about["mmvae_nb"]})
+
+def _check_shared(model, card):
+    "`MmvaeError` if the decoders of a model are not those of the one that the card says."
+    lent = _decoders(_tensors(_as_described(_lender(card)))[0])
+    own = _decoders(halved({k: v.cpu() for k, v in model.state_dict().items()}))
+    if own.keys() != lent.keys() or any(not torch.equal(v, lent[k]) for k, v in own.items()):
+        raise MmvaeError(f"shares: got {card['shares']!r}, allowed: a model with the same decoders")
 
 
 # %%
@@ -91,6 +151,7 @@ def ship(model, # a trained model that `save` can write
          folder, # such as "weights"
          name, # what `pretrained` will call it: letters, digits, underscores
          data=None, # `MultimodalData`: its modalities and class names go with the model
+         shares=None, # name of a model in the folder with the same decoders; they are left out
          **about # the rest of the card: data and terms, method, updates, seed, metrics, made_by
         ) -> dict: # the card
     "Write a model in half precision, and its card."
@@ -100,9 +161,12 @@ def ship(model, # a trained model that `save` can write
     if lacking := [k for k in ("data_name", *said) if k not in about]:
         raise MmvaeError(f"about: got no {', '.join(lacking)}, allowed: a card that says all of it")
     path = Path(folder)/f"{name}.safetensors"
+    if shares: _check_shared(model, {"shares": shares, "path": path})
     save(model, path, data, half=True)
+    if shares: _leave_out_decoders(path)
     card = {"name": name, "file": path.name, "sha256": _sha256(path),
             "data": about.pop("data_name"), **about, "bytes": path.stat().st_size}
+    if shares: card["shares"] = shares
     write_json(path.with_suffix(".json"), card)
     return card
 
@@ -137,6 +201,17 @@ assert moved < .05
 f"{moved:.4f} standard deviations, at most"
 
 # %% [markdown]
+# Students of the same model, and the model once more, with their decoders:
+
+# %%
+about = {k: again.card[k] for k in ("terms", "method", "updates", "seed", "metrics", "made_by")} | {"data_name": "made up in lesson 02j"}
+ship(Students(model), folder.name, "students", **about)
+ship(model, folder.name, "teacher", shares="students", **about)
+teacher = pretrained("teacher")
+assert all(torch.equal(a, b) for a, b in zip(teacher.state_dict().values(), again.state_dict().values(), strict=True))
+again.card["bytes"], teacher.card["bytes"]
+
+# %% [markdown]
 # A damaged file, or another one under its name, is refused in one line:
 
 # %%
@@ -150,14 +225,14 @@ folder.cleanup()
 # %% [markdown]
 # ## What comes with the course
 #
-# The VAE of lesson 02, of handwritten digits alone, and two sets of multimodal models: one of the rendered street numbers that every checkout can draw, trained for a few minutes each, and one of real street numbers (names with `real_`), trained as long as the
-# longest runs of lesson 14. A student's file holds the decoders, so it also generates.
+# The VAE of lesson 02, of handwritten digits alone, and two sets of models of digits, street numbers and words: one of the rendered street numbers that every checkout can draw, trained for a few minutes each, and one of real street numbers (names with `real_`), trained as long as the
+# longest runs of lesson 14. A student's file holds the decoders, so it also generates. Last, a JVAE's students of drawn birds and of drawn faces, which lessons 12 and 13 look at.
 
 # %%
 import pandas as pd
 from mmvae_nb import pretrained_models as package         # which knows the checkout that it lies in
-told = lambda c: {"street numbers": c["source"] if "svhn" in c["data"] else "–", "updates": c["updates"], "MB": round(c["bytes"]/1e6, 1),
-                  "digit to street number": c["metrics"].get("coherence, mnist->svhn")}
+told = lambda c: {"of": ", ".join(c["data"]), "data": c["source"], "updates": c["updates"], "MB": round(c["bytes"]/1e6, 1),
+                  "decoders of": c.get("shares"), "digit to street number": c["metrics"].get("coherence, mnist->svhn")}
 shipped = pd.DataFrame({n: told(c) for n, c in package.cards().items()}).T.fillna("–")
 assert {"iterative_student", "real_iterative_student"} <= set(shipped.index)
 shipped
@@ -165,12 +240,12 @@ shipped
 # %% [markdown]
 # The last column is coherence (lesson 03a): how often a judge reads the right number in what was drawn; 0.1 is chance. It stands on the cards of models that were measured.
 #
-# What they can do, in one picture. Those that infer from a part of the modalities get a word and draw the rest, from one sample of $z$ each. The teachers need everything, so they get nothing: a $z$ from the prior becomes a digit, a street number and a word. ([Lesson 03](03_multimodal_elbo.ipynb) says what they are trained for, lessons [04](04_jmvae.ipynb) to [10](10_distillation.ipynb) how.)
+# What those of digits, street numbers and words can do, in one picture. Those that infer from a part of the modalities get a word and draw the rest, from one sample of $z$ each. The teachers need everything, so they get nothing: a $z$ from the prior becomes a digit, a street number and a word. ([Lesson 03](03_multimodal_elbo.ipynb) says what they are trained for, lessons [04](04_jmvae.ipynb) to [10](10_distillation.ipynb) how.)
 
 # %%
 #| code-fold: true
 #| code-summary: "Drawing"
-#| fig-cap: "All shipped multimodal models, one sample of z for each column. Above: a word was given. Below: nothing was, and the three rows of a model come from one z."
+#| fig-cap: "All shipped models of digits, street numbers and words, one sample of z for each column. Above: a word was given. Below: nothing was, and the three rows of a model come from one z."
 #| fig-alt: "Two blocks of ten columns. From the words zero to nine: rows of digits, most of them right, and of street numbers, grey by both MoPoEs, grey or bright figures by the rendered students, blurred photographs in colours by the real ones. From nothing: digits and street numbers, and words of which half are misspelt."
 from mmvae_nb.core import generator
 from mmvae_nb.datasets.digits import mnist_svhn_text
@@ -181,7 +256,7 @@ batch, labels = data.take(200)
 words = batch["text"][[labels.tolist().index(c) for c in range(10)]]
 say = lambda tokens: [w.strip() for w in data.modalities["text"].decode(tokens)]
 blocks = {"a word is given": {"given": say(words)}, "nothing is given": {}}
-for name in shipped.index.drop("vae"):                    # lesson 02 has its pictures
+for name in shipped.index[shipped["of"] == "mnist, svhn, text"]: # lessons 02, 12 and 13 show the others
     model, g = package.pretrained(name), generator(0, "shipped")
     prior = torch.randn(10, model.latent, generator=g) if model.needs_all else None
     made = model.generate(prior) if model.needs_all else \
