@@ -44,14 +44,15 @@ AT_MOST = {  # seeds: all for the headline, three for other rows and controls, o
     **dict.fromkeys((f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
                      for s in ("", "_student")), 1),
     **dict.fromkeys((*(f"iterative_t{t}" for t in (1, 2, 4, 8)), "iterative_student_over_t",
-                     "refined_student", "refined_student_t16", "iterative_student_cold", "iterative_student_t0"), 1)}
+                     "refined_student", "refined_student_t16", "jvae_fast", "jvae_fast_student"), 1),
+    **dict.fromkeys(("iterative_student_cold", "iterative_student_t0"), 2)}
 
 TEACHERS_OF = {"jmvae_student": ["jvae"], "mvtcae_student": ["mvtcae"],
                **dict.fromkeys(("iterative_student", "iterative_student_cold", "iterative_student_t0"), ["iterative"]),
                "iterative_student_over_t": ["iterative"], "refined": ["jvae", "jmvae_student"],
                "refined_marino": ["jvae", "jmvae_student"], "refined_student": ["jvae", "jmvae_student", "refined"],
                "refined_student_t16": ["jvae", "jmvae_student", "refined"], "crmvae_student": ["crmvae"],
-               "jvae_unimodal_decoders_student": ["jvae_unimodal_decoders"],
+               "jvae_fast_student": ["jvae_fast"], "jvae_unimodal_decoders_student": ["jvae_unimodal_decoders"],
                "iterative_last_student": ["iterative_last"],
                **{f"iterative_without_{w}_student": [f"iterative_without_{w}"]
                   for w in ("units", "memory", "bound", "calming")}}

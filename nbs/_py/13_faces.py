@@ -130,7 +130,7 @@ brief = cached("faces-students", lambda: Students(joint),
 # The same networks after 1,000 updates, and 500 for the students, [come with the course](02j_pretrained.ipynb); they are those of the experiments below (scale `quick`).
 
 # %% [markdown]
-# ## What it makes
+# ## What they make
 
 # %%
 students = pretrained("celeba_jmvae_student")
