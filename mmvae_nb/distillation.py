@@ -45,7 +45,7 @@ class Students(MultimodalVAE):
         super().__init__(teacher.specs, teacher.latent, teacher.beta)
         self.direction = one_of("direction", direction, ["forward", "reverse"])
         self.divide_prior = one_of("divide_prior", divide_prior, [True, False])
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = teacher
         self.refined = hasattr(teacher, "targets") and not isinstance(teacher, Students)
         self.target_options = {}
         self.starts = one_of("starts", starts, ["one", "all", "any"])
@@ -59,6 +59,7 @@ class Students(MultimodalVAE):
         encoders = {n: UnimodalEncoder(s, self.latent) for n, s in self.specs.items()}
         self.encoders = nn.ModuleDict(encoders)
         if warm_start: self._copy(getattr(teacher, "encoders", None))
+        teacher.requires_grad_(False).eval()             # not before all arguments were accepted
 
     def _copy(self, encoders):
         if encoders is None:
@@ -141,9 +142,13 @@ def distill(teacher: MultimodalVAE, # a trained model that can infer from everyt
     "Students of `teacher`, trained on `data` by eq. (1). It is frozen: they share its decoders."
     needs_gradients("distill", own=False)                # all before the teacher is frozen
     same_modalities(teacher, data); check_weights("teacher", teacher, teacher.state_dict())
+    learns = [p for p in teacher.parameters() if p.requires_grad]
     with keeping_random_state():
         seed = in_range("seed", fit_options.get("seed", 0), 0, whole=True)
         seed_everything(seed, "students")
         model = Students(teacher, **(students or {}))
-    fit(model, data, updates, **fit_options)
+    try: fit(model, data, updates, **fit_options)
+    except MmvaeError:
+        for p in learns: p.requires_grad_(True)          # the teacher is as it was
+        raise
     return model

@@ -6,7 +6,7 @@
 __all__ = ['CARD', 'weight_dirs', 'cards', 'pretrained', 'ship']
 
 # %% ../nbs/02j_pretrained.ipynb #519f2147
-import hashlib, os, tempfile
+import hashlib, json, os, tempfile
 from pathlib import Path
 import torch
 from safetensors import safe_open
@@ -42,6 +42,8 @@ def _in(folder):
         said = read_json(card)
         if lacking := [k for k in CARD if not isinstance(said, dict) or k not in said]:
             raise MmvaeError(f"{card}: the card lacks {', '.join(lacking)}")
+        if bad := next((k for k in CARD[:3] if not isinstance(said[k], str)), None):
+            raise MmvaeError(f"{card}: {bad}: got {said[bad]!r:.40}, allowed: a string")
         found.setdefault(said["name"], {**said, "path": card.with_name(Path(said["file"]).name)})
     return found
 
@@ -98,8 +100,17 @@ def _leave_out_decoders(path):
     rest = {k: v for k, v in own.items() if k not in _decoders(own)}
     with numbers_to(path) as tmp: save_file(rest, tmp, {"without": about["mmvae_nb"]})
 
+def _check_json(name, value):
+    "`MmvaeError` for what a card can't hold."
+    try: json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise MmvaeError(f"{name}: got {value!r:.40} ({e}), allowed: finite numbers, strings, and "
+                         "lists and dicts of them") from e
+
 def _check_shared(model, card):
     "`MmvaeError` if the decoders of a model are not those of the one that the card says."
+    if card["shares"] == card["path"].stem:
+        raise MmvaeError(f"shares: got {card['shares']!r}, allowed: another model's name")
     lent = _decoders(_tensors(_as_described(_lender(card)))[0])
     own = _decoders(halved({k: v.cpu() for k, v in model.state_dict().items()}))
     if own.keys() != lent.keys() or any(not torch.equal(v, lent[k]) for k, v in own.items()):
@@ -119,6 +130,7 @@ def ship(model, # a trained model that `save` can write
     said = ("terms", "method", "updates", "seed", "metrics", "made_by")
     if lacking := [k for k in ("data_name", *said) if k not in about]:
         raise MmvaeError(f"about: got no {', '.join(lacking)}, allowed: a card that says all of it")
+    for k, v in about.items(): _check_json(k, v)               # before anything is written
     path = Path(folder)/f"{name}.safetensors"
     if shares: _check_shared(model, {"shares": shares, "path": path})
     save(model, path, data, half=True)

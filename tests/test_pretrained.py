@@ -6,11 +6,12 @@ import pytest, torch
 import mmvae_nb
 from mmvae_nb.core import MmvaeError, seed_everything
 from mmvae_nb.data import TensorData
-from mmvae_nb.distillation import Students
+from mmvae_nb.distillation import Students, distill
 from mmvae_nb.mopoe import MoPoE
 from mmvae_nb.multimodal_elbo import JVAE
 from mmvae_nb.networks import default_specs
 from mmvae_nb.pretrained_models import CARD, cards, pretrained, ship
+from mmvae_nb.training import fit
 
 ABOUT = dict(data_name="two views, made up", terms="none", method="MoPoE", updates=0, seed=0, metrics={},
              made_by="a test")
@@ -132,3 +133,34 @@ def test_what_comes_with_the_course_is_small_and_may_be_shown():
     for n, c in own.items():
         assert c["bytes"] == c["path"].stat().st_size and 0 < c["bytes"] < 6e6, n
         assert not n.startswith("celeba") or c["source"] == "rendered", n         # no weights of real faces
+
+
+# ---- a call that is refused leaves things as they were
+
+@pytest.mark.parametrize("more, words", [
+    ({"shares": "two"}, "shares: got 'two', allowed: another model's name"),
+    ({"metrics": {"fid": torch.zeros(2)}}, "metrics: got {'fid': tensor"),
+    ({"metrics": {"fid": float("nan")}}, "metrics: got {'fid': nan}"),
+    ({"made_by": {1, 2}}, "made_by: got {1, 2}")])
+def test_a_refused_shipment_changes_no_file(more, words, shipped):
+    model, folder, data = shipped
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(MmvaeError) as e: ship(model, folder, "two", data, **{**ABOUT, **more})
+    assert words in str(e.value) and "\n" not in str(e.value)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+@pytest.mark.parametrize("key, value", [("file", 5), ("name", ["two"]), ("sha256", None)])
+def test_a_card_of_another_form_gets_one_line(key, value, shipped):
+    folder = shipped[1]
+    (folder/"two.json").write_text(json.dumps({**json.loads((folder/"two.json").read_text()), key: value}))
+    with pytest.raises(MmvaeError, match=f"two.json: {key}: got .*, allowed: a string"): cards()
+
+@pytest.mark.parametrize("bad", [
+    lambda m, d: Students(m, steps=4), lambda m, d: Students(m, warm_start=True), lambda m, d: distill(m, d, 5, lr=-1.),
+    lambda m, d: distill(m, d, 5, batch_size=1000)])
+def test_a_teacher_that_is_refused_can_still_learn(bad, shipped):
+    data = shipped[2]
+    teacher = JVAE(default_specs(data.modalities), latent=2)
+    with pytest.raises(MmvaeError): bad(teacher, data)
+    assert all(p.requires_grad for p in teacher.parameters())
+    fit(teacher, data, 1, 8, device="cpu", progress=False)
