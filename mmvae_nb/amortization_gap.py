@@ -8,28 +8,45 @@ __all__ = ['gradient_ascent', 'gap_decomposition', 'Estimate', 'importance_estim
 # %% ../nbs/07_amortization_gap.ipynb #531a0251
 import math, warnings
 from collections import namedtuple
+from collections.abc import Callable
 import torch
 from .core import *
-from .signatures import needs_gradients
+from .signatures import checked, needs_gradients
 from .distributions import *
+from .distributions import _floats, _wrong
 
 # %% ../nbs/07_amortization_gap.ipynb #dc5a8d2b
-def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
-                    start, # posterior to start from
-                    steps=400, # gradient evaluations
-                    lr=0.05, # rate of Adam, decayed to a tenth along a cosine
-                    tolerance=0.01 # nats per item it may still rise without a warning; None: any
+#| code-fold: true
+#| code-summary: "Helper: one number for each item"
+def _per_item(name, x, items, back=" back"):
+    "The same; `MmvaeError` for what is no tensor of one number for each item."
+    if _floats(x) and x.shape == (items,): return x
+    got, more = (f"shape {tuple(x.shape)}", "") if _floats(x) else \
+        (f"a {type(x).__name__}", ", a tensor of floats")
+    raise MmvaeError(f"{name}: got {got}{back}, allowed: ({items},){more}")
+
+# %% ../nbs/07_amortization_gap.ipynb #4f29446d
+@checked
+def gradient_ascent(elbo: Callable, # `DiagonalGaussian` -> (batch,)
+                    start: DiagonalGaussian, # posterior to start from
+                    steps: int = 400, # gradient evaluations
+                    lr: float = 0.05, # rate of Adam, decayed to a tenth along a cosine
+                    tolerance: float | None = 0.01 # nats an item it may rise at the end; None: any
                    ) -> DiagonalGaussian:
     "The best Gaussian, q* of eq. (2), by Adam. Of 100 steps or more it warns if they were too few."
     needs_gradients("gradient_ascent")
-    in_range("steps", steps, low=0, whole=True)
+    in_range("steps", steps, low=0, whole=True); in_range("lr", lr, low=0)
     values = []
     mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
     optimiser = torch.optim.Adam([mean, logvar], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
     with torch.enable_grad():
         for _ in range(steps):
-            value = elbo(DiagonalGaussian(mean, logvar)); values.append(value.detach())
+            value = _per_item("elbo", elbo(DiagonalGaussian(mean, logvar)), len(start))
+            if not value.requires_grad:
+                raise MmvaeError("elbo: got values back that no gradient goes through, allowed: a "
+                                 "function of mean and logvar")
+            values.append(value.detach())
             mean.grad, logvar.grad = torch.autograd.grad(-value.sum(), [mean, logvar])
             optimiser.step(); schedule.step()
     if tolerance is not None and steps >= 100: _warn_of_rise(torch.stack(values), tolerance)
@@ -44,22 +61,26 @@ def _warn_of_rise(values, tolerance):
     if rise > tolerance + 3*noise:
         warnings.warn(f"steps: {len(values)} were too few, the ELBO still rose by {rise:.2g} nats "
                       "an item in the last fifth of them; more steps, a nearer start or a larger "
-                      "lr may help", stacklevel=3)
+                      "lr may help", stacklevel=4)
 
 # %% ../nbs/07_amortization_gap.ipynb #0cef3c43
-def gap_decomposition(elbo, # callable: (`DiagonalGaussian`, generator) -> (batch,) ELBO in nats
-                      amortized, # the encoder's posterior
-                      best, # the best of its family, from `gradient_ascent`
-                      log_px, # (batch,), a tight estimate of log p(x)
-                      samples=100, # of z, for each ELBO
+@checked
+def gap_decomposition(elbo: Callable, # (`DiagonalGaussian`, generator) -> (batch,) ELBO in nats
+                      amortized: Posterior, # the encoder's
+                      best: Posterior, # the best of its family, from `gradient_ascent`
+                      log_px: torch.Tensor, # (batch,), a tight estimate of log p(x)
+                      samples: int = 100, # of z, for each ELBO
                       seed=0 # of the noise, the same for both
                      ) -> dict: # of (batch,) tensors in nats
     "The two parts of log p(x) - ELBO for each item, and what they are differences of; eq. (2)."
     in_range("samples", samples, low=1, whole=True)
+    _per_item("log_px", log_px, items := len(amortized), "")
+    if len(best) != items:
+        raise MmvaeError(f"best: got {len(best)} items, allowed: {items}, as amortized has")
     def value(q):
         g = generator(seed, "gap", device=q.mean.device)
-        with torch.no_grad(): values = torch.stack([elbo(q, g) for _ in range(samples)])
-        return values.double().mean(0)
+        with torch.no_grad(): drawn = [elbo(q, g) for _ in range(samples)]
+        return torch.stack([_per_item("elbo", v, items) for v in drawn]).double().mean(0)
     log_px, top, ours = log_px.double(), value(best), value(amortized)
     return {"log_px": log_px, "best": top, "amortized": ours,
             "approximation": log_px - top, "amortization": top - ours}
@@ -70,6 +91,8 @@ Estimate = namedtuple("Estimate", "log_px ess")  # log p(x), effective sample si
 def importance_estimate(log_w # log weights, (samples, batch)
                   ) -> Estimate:
     "log p(x) from importance weights, with their effective sample size; lesson 07a, eq. (1)."
+    if not (_floats(log_w) and log_w.ndim and len(log_w)):
+        raise _wrong("log_w", log_w, "floats (samples, batch), one sample or more")
     total = log_w.logsumexp(0)
     return Estimate(total - math.log(len(log_w)), (2*total - (2*log_w).logsumexp(0)).exp())
 
@@ -117,19 +140,18 @@ def _climb(log_joint, start, steps, chains, leapfrog, generator, sizes=None):
         size = size*torch.exp(0.3*(accept.view(chains, -1).mean(0) - 0.7))
 
 # %% ../nbs/07a_log_likelihood.ipynb #4ce162de
-def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log p(x, z), nats
-                                 start, # `DiagonalGaussian` the chains start from, one per item
-                                 steps=50, # R, rungs of the ladder
-                                 chains=8, # samples per item
-                                 leapfrog=5, # gradient evaluations per rung
-                                 generator=None # random stream
+@checked
+def annealed_importance_sampling(log_joint: Callable, # z (chains * batch, latent) -> log p(x, z)
+                                 start: DiagonalGaussian, # where the chains start, one per item
+                                 steps: int = 50, # R, rungs of the ladder
+                                 chains: int = 8, # samples per item
+                                 leapfrog: int = 5, # gradient evaluations per rung
+                                 generator: torch.Generator | None = None # random stream
                                 ) -> torch.Tensor: # log weights (chains, batch)
     "Log weights, for `importance_estimate`; 07a, (3). Item i of chain c is row c * batch + i of z."
     needs_gradients("annealed_importance_sampling")
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)
-    shape = tuple(log_joint(start.mean).shape)
-    if shape != (len(start),):
-        raise MmvaeError(f"log_joint: got shape {shape} back, allowed: {(len(start),)}")
+    _per_item("log_joint", log_joint(start.mean), len(start))
     _, sizes = _climb(log_joint, start, steps, 2, leapfrog, generator)
     return _climb(log_joint, start, steps, chains, leapfrog, generator, sizes)[0]

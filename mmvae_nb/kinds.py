@@ -9,7 +9,7 @@ __all__ = ['Poisson', 'NegativeBinomial', 'StudentT', 'sequence_encoder', 'seque
 
 # %% ../nbs/02f_kinds.ipynb #fcc3458c
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from torch import nn
 from .core import *
 from .data import Modality, _advice, _floats, _types
 from .distributions import *
-from .distributions import _Looks, _drawn, _params, _same, _stream, _wrong
+from .distributions import _Looks, _drawn, _params, _same, _shape, _stream, _wrong
 from .missing import *
 from .networks import *
 from .signatures import *
@@ -84,7 +84,7 @@ class NegativeBinomial(_Counts, nn.Module):
         return (choose + r*(log_r - log_sum) + x*(params - log_sum)).flatten(1).sum(1)
     def mean(self, params):
         "The mean, (batch, ...)."
-        return _params(params).exp()
+        _each(self.log_r, params); return params.exp()
     def sample(self, params, generator=None):
         "One draw, (batch, ...): Poisson's, with a rate that is drawn from a gamma distribution."
         r = _each(self.log_r.exp(), params)
@@ -115,7 +115,7 @@ class StudentT(nn.Module):
         return (-0.5*(df + 1)*tail - constant).flatten(1).sum(1)
     def mean(self, params):
         "The centre, (batch, ...)."
-        return _params(params)
+        _each(self.log_df, params); return params
     def sample(self, params, generator=None):
         "One draw, (batch, ...): a Gaussian's, divided by the root of a chi-square."
         df, generator = _each(self.log_df.exp(), params), _stream(generator, params.device)
@@ -153,7 +153,7 @@ def sequence_spec(shape, # of one item: (T, C)
                   weight=1.0 # w_m
                  ) -> ModalitySpec:
     "Convolutions over time, and Student's t with a scale for each channel."
-    return ModalitySpec(partial(sequence_encoder, shape), 32*math.ceil(shape[0]/4),
+    return ModalitySpec(partial(sequence_encoder, _shape(shape, 2)), 32*math.ceil(shape[0]/4),
                         partial(sequence_decoder, shape=shape), StudentT(shape[1]), weight)
 
 # %% ../nbs/02f_kinds.ipynb #96b1adc8
@@ -173,13 +173,13 @@ def category_encoder(size, classes, hidden=400): # numbers in, of how many class
     "(batch, size) int64 -> (batch, hidden)."
     return nn.Sequential(_OneHot(classes), nn.Linear(size*classes, hidden), nn.ReLU())
 
-def _flat_decoder(shape): return partial(mlp_decoder, shape=tuple(shape), squash=False)
+def _flat_decoder(shape): return partial(mlp_decoder, shape=_shape(shape), squash=False)
 
 def count_spec(shape, # of one item: (D,)
                weight=1.0 # w_m
               ) -> ModalitySpec:
     "One hidden layer, and a negative binomial with a dispersion for each column."
-    return ModalitySpec(partial(count_encoder, shape[0]), 400, _flat_decoder(shape),
+    return ModalitySpec(partial(count_encoder, *_shape(shape, 1)), 400, _flat_decoder(shape),
                         NegativeBinomial(shape[0]), weight)
 
 def binary_spec(shape, # of one item: (D,)
@@ -193,7 +193,8 @@ def category_spec(shape, # of one item: (D,)
                   weight=1.0 # w_m
                  ) -> ModalitySpec:
     "One hidden layer, and a categorical law for each column."
-    return ModalitySpec(partial(category_encoder, shape[0], classes), 400,
+    in_range("classes", classes, 1, 10**7, whole=True)
+    return ModalitySpec(partial(category_encoder, *_shape(shape, 1), classes), 400,
                         _flat_decoder((shape[0], classes)), Categorical(), weight)
 
 # %% ../nbs/02f_kinds.ipynb #6ad94480
@@ -255,10 +256,9 @@ def table_spec(columns, # as `Mixed` has them
                weight=1.0 # w_m
               ) -> ModalitySpec:
     "One hidden layer, and a law for each column."
-    columns = tuple(columns)
-    width = sum(c if isinstance(c, int) else 1 for c in columns)
-    return ModalitySpec(partial(TableEncoder, columns), 400, _flat_decoder((width,)),
-                        Mixed(columns), weight)
+    p = Mixed(columns)
+    width = sum(c if isinstance(c, int) else 1 for c in p.columns)
+    return ModalitySpec(partial(TableEncoder, p.columns), 400, _flat_decoder((width,)), p, weight)
 
 # %% ../nbs/02f_kinds.ipynb #4efd7164
 class Table:
@@ -337,11 +337,12 @@ class Table:
         return Modality(name, "table", (len(self.columns),), self.columns)
 
 # %% ../nbs/02f_kinds.ipynb #3ccdeb2c
-def register_kind(kind, # its name
-                  spec, # function (`Modality`, w_m) -> `ModalitySpec`
-                  axes=1, # of one item
-                  types=None, # list of torch types allowed; floats if None
-                  vocabulary=False # must a modality of this kind have one?
+@checked
+def register_kind(kind: str, # its name
+                  spec: Callable, # function (`Modality`, w_m) -> `ModalitySpec`
+                  axes: int = 1, # of one item
+                  types: list[torch.dtype] | tuple[torch.dtype, ...] | None = None, # None: floats
+                  vocabulary: bool = False # must a modality of this kind have one?
                  ):
     "Let `Modality`, `TensorData` and `default_specs` know a kind of data."
     from mmvae_nb import data

@@ -6,19 +6,26 @@
 __all__ = ['LinearGaussian', 'best_diagonal', 'gaps', 'floors']
 
 # %% ../nbs/01_story.ipynb #ea795fab
+from collections.abc import Mapping
 import torch
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
 from .core import *
-from .distributions import DiagonalGaussian
+from .distributions import DiagonalGaussian, _stream
+from .missing import check_finite
 
 # %% ../nbs/01_story.ipynb #60c2cdd4
 #| code-fold: true
-#| code-summary: "What a view is, and a batch of views"
-def _double(x): return torch.as_tensor(x, dtype=torch.double)
+#| code-summary: "What a view is"
+def _double(name, x):
+    "The same in double precision; `MmvaeError` for what holds no numbers."
+    try: return torch.as_tensor(x, dtype=torch.double)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MmvaeError(f"{name}: got a {type(x).__name__} of no numbers, allowed: a tensor, "
+                         "array or list of numbers") from e
 
 def _view(name, W, b, sd):
     "W, b and noise variances of a view in double precision; `MmvaeError` if they don't fit."
-    W, b, sd = map(_double, (W, b, sd))
+    W, b, sd = (_double(f"views, {name!r}", x) for x in (W, b, sd))
     if W.ndim != 2 or b.shape != W.shape[:1]:
         raise MmvaeError(f"views: got W {tuple(W.shape)}, b {tuple(b.shape)} for {name!r}, "
                          "allowed: W (D, L) and b (D,)")
@@ -27,15 +34,32 @@ def _view(name, W, b, sd):
                          "or one for each coordinate")
     return W, b, (sd**2).expand_as(b)
 
+# %% ../nbs/01_story.ipynb #27bd2a2f
+#| code-fold: true
+#| code-summary: "Several views, and a batch of them"
+def _all_views(views):
+    "Each view as `_view` gives it; `MmvaeError` if they don't go together."
+    if not views: raise MmvaeError("views: got none, allowed: at least one")
+    three = lambda v: isinstance(v, (tuple, list)) and len(v) == 3
+    if not isinstance(views, Mapping) or not all(map(three, views.values())):
+        raise MmvaeError(f"views: got {' '.join(repr(views).split()):.60}, allowed: a dict, "
+                         "name -> (W, b, sd)")
+    made = {n: _view(n, *v) for n, v in views.items()}
+    widths = sorted({W.shape[1] for W, _, _ in made.values()})
+    if len(widths) == 1: return made
+    raise MmvaeError(f"views: got W of {widths} columns, allowed: as many in each")
+
 def _present(views, batch):
-    "The names in a batch, in the model's order; `MmvaeError` if data and views don't fit."
+    "The data of a batch, in the model's order; `MmvaeError` if data and views don't fit."
     for n in batch: one_of("view", n, list(views))
-    have = [n for n in views if n in batch]
-    for n in have:
-        if _double(batch[n]).shape != (len(batch[have[0]]), len(views[n][1])):
-            raise MmvaeError(f"{n}: got shape {tuple(_double(batch[n]).shape)}, allowed: "
-                             f"(items, {len(views[n][1])}), as many items as in {have[0]}")
-    return have
+    data = {n: _double(n, batch[n]) for n in views if n in batch}
+    for n, x in data.items():
+        first = next(iter(data))
+        if x.shape != (*data[first].shape[:1], len(views[n][1])):
+            raise MmvaeError(f"{n}: got shape {tuple(x.shape)}, allowed: "
+                             f"(items, {len(views[n][1])}), as many items as in {first}")
+        check_finite(n, x)
+    return data
 
 # %% ../nbs/01_story.ipynb #235f4486
 #| code-fold: true
@@ -44,23 +68,20 @@ class _Views:
     "Views x_m = W_m z + b_m + noise, with z ~ N(0, I)."
     def __init__(self, views # name -> (W (D, L), b (D,), sd: a number or (D,))
                 ):
-        if not views: raise MmvaeError("views: got none, allowed: at least one")
-        self.views = {n: _view(n, *v) for n, v in views.items()}
-        widths = sorted({W.shape[1] for W, _, _ in self.views.values()})
-        if len(widths) > 1:
-            raise MmvaeError(f"views: got W of {widths} columns, allowed: as many in each")
-        self.names, self.latent = list(views), widths[0]
+        self.views, self.names = _all_views(views), list(views)
+        self.latent = self.views[self.names[0]][0].shape[1]
 
     def _stacked(self, batch): # W, b, noise variances and data of the views there, put together
-        have = _present(self.views, batch)
-        if not have: raise MmvaeError(f"batch: got no view, allowed: {', '.join(self.names)}")
-        W, b, var = (torch.cat(part) for part in zip(*(self.views[n] for n in have)))
-        return W, b, var, torch.cat([_double(batch[n]) for n in have], 1)
+        data = _present(self.views, batch)
+        if not data: raise MmvaeError(f"batch: got no view, allowed: {', '.join(self.names)}")
+        W, b, var = (torch.cat(part) for part in zip(*(self.views[n] for n in data)))
+        return W, b, var, torch.cat([*data.values()], 1)
 
     def sample(self, n, # items
                generator=None # random stream; torch's own by default
               ) -> tuple: # z (n, L), and a dict: name -> x (n, D)
         "Hidden and seen of `n` items."
+        n, generator = in_range("n", n, 0, 10**9, True), _stream(generator, torch.device("cpu"))
         noise = lambda d: torch.randn(n, d, generator=generator, dtype=torch.double)
         z = noise(self.latent)
         return z, {m: z @ W.T + b + var.sqrt()*noise(len(b))
@@ -86,17 +107,22 @@ class LinearGaussian(_Views):
 
     def elbo(self, batch, q): # q: n Gaussians, diagonal or full, wherever they come from
         "Eq. (3) per item, in nats; differentiable in `q`."
-        (W, b, var, x), (mean, cov) = self._stacked(batch), _moments(q)
+        W, b, var, x = self._stacked(batch)
+        mean, cov = _moments(q, (len(x), self.latent))
         squares = (x - b - mean @ W.T)**2 + torch.einsum("dl,nlk,dk->nd", W, cov, W)
         log_x = -((2*torch.pi*var).log() + squares/var).sum(1)/2
         trace = cov.diagonal(dim1=1, dim2=2).sum(1)
         return log_x - (trace + (mean**2).sum(1) - self.latent - torch.logdet(cov))/2
 
 # %% ../nbs/01_story.ipynb #ff773204
-def _moments(q):
-    "Mean (n, L) and covariance (n, L, L) of Gaussians of either kind."
+def _moments(q, shape):
+    "Mean (n, L) and covariance (n, L, L) of Gaussians of either kind; none is used for two items."
+    own = getattr(getattr(q, "mean", None), "shape", None)
+    if own != shape:
+        got = f"a {type(q).__name__}" if own is None else f"means of shape {tuple(own)}"
+        raise MmvaeError(f"q: got {got}, allowed: Gaussians, diagonal or full, {shape}")
     full = getattr(q, "covariance_matrix", None)
-    return _double(q.mean), _double(torch.diag_embed(q.var)) if full is None else full
+    return q.mean.double(), torch.diag_embed(q.var).double() if full is None else full
 
 # %% ../nbs/01_story.ipynb #bce83026
 def best_diagonal(model, batch) -> DiagonalGaussian:

@@ -12,6 +12,7 @@ from torch import nn
 from .core import *
 from .signatures import *
 from .distributions import *
+from .distributions import _many
 from .networks import *
 from .vae import *
 from .multimodal_elbo import *
@@ -50,7 +51,7 @@ class _Experts(MultimodalVAE):
 
     def product(self, posteriors, **options):
         "The product of experts; the prior joins the full subset, in MVAE every one."
-        posteriors = list(posteriors)
+        posteriors = _many("posteriors", posteriors)
         if self.always_prior: return product_of_experts(posteriors, prior=True)
         return super().product(posteriors, prior=len(posteriors) == len(self.names))
 

@@ -11,6 +11,7 @@ from torch import nn
 from .core import *
 from .signatures import *
 from .distributions import *
+from .distributions import _many
 from .missing import *
 from .networks import *
 from .vae import *
@@ -114,7 +115,7 @@ class _Subsets(_Objective):
 
     def product(self, posteriors, **options): # `options` of `product_of_experts`
         "One posterior: itself. Several: their product of experts."
-        posteriors = list(posteriors)
+        posteriors = _many("posteriors", posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
 # %% ../nbs/03_multimodal_elbo.ipynb #d9b46d57

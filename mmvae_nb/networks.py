@@ -19,6 +19,7 @@ from .core import *
 from .signatures import *
 from .data import Modality, as_float
 from .distributions import *
+from .distributions import _multiple, _shape
 
 # %% ../nbs/02e_networks.ipynb #a411d65d
 MOST_LATENT = 10**6 # latent coordinates: more is a slip, and more than any memory
@@ -83,7 +84,7 @@ class ModalitySpec:
     def make_decoder(self, latent # dimensions of z
                     ) -> nn.Module:
         "A new decoder; `MmvaeError` if its weights are not new or it does not suit the likelihood."
-        net = _new(f"decoder of {self.called}", self.decoder, latent)
+        net = _new(f"decoder of {self.called}", self.decoder, _multiple("latent", latent))
         if getattr(self.likelihood, "logits", False) and _ends_in_sigmoid(net):
             raise MmvaeError(f"decoder of {self.called}: it ends in a sigmoid, allowed for "
                              f"{type(self.likelihood).__name__}, which takes logits: any real "
@@ -131,7 +132,7 @@ def _shown(x): return f"{tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(
 
 def _check_likelihood(p):
     "Refuse what is no likelihood, or has parameters that nobody would train."
-    if isinstance(p, type) or not (hasattr(p, "log_prob") and hasattr(p, "mean")):
+    if isinstance(p, type) or not all(callable(getattr(p, f, 0)) for f in ("log_prob", "mean")):
         what = f"the class {p.__name__}" if isinstance(p, type) else f"a {type(p).__name__}"
         raise MmvaeError(f"likelihood: got {what}, allowed: an object with log_prob and mean, "
                          "such as Gaussian(0.2)")
@@ -206,7 +207,7 @@ class ToFloat(nn.Module):
 def norm(channels # of the map that is normalised: fewer than 8, or a multiple of 8
         ) -> nn.Module:
     "The normalisation after a convolution: GroupNorm with up to eight groups."
-    return nn.GroupNorm(min(8, channels), channels)
+    return nn.GroupNorm(min(8, channels), _multiple("channels", channels, 8 if channels > 8 else 1))
 
 # %% ../nbs/02e_networks.ipynb #4da4e898
 def mlp_encoder(shape, # of one item
@@ -214,7 +215,7 @@ def mlp_encoder(shape, # of one item
                ) -> nn.Module:
     "Flatten and one hidden layer: (batch, *shape) -> (batch, hidden)."
     return nn.Sequential(ToFloat(), nn.Flatten(),
-                         nn.Linear(torch.Size(shape).numel(), hidden), nn.ReLU())
+                         nn.Linear(torch.Size(_shape(shape)).numel(), hidden), nn.ReLU())
 
 def mlp_decoder(latent, # dimensions of z
                 shape, # of one item
@@ -225,8 +226,8 @@ def mlp_decoder(latent, # dimensions of z
     "One hidden layer: (batch, latent) -> (batch, *shape)."
     last = [nn.Sigmoid()] if squash and not logits else []
     return nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
-                         nn.Linear(hidden, torch.Size(shape).numel()), *last,
-                         nn.Unflatten(1, shape))
+                         nn.Linear(hidden, torch.Size(_shape(shape)).numel()), *last,
+                         nn.Unflatten(1, tuple(shape)))
 
 # %% ../nbs/02e_networks.ipynb #1c58a4c9
 def _widths(shape):
@@ -306,14 +307,16 @@ class ConvText(nn.Module):
                  length, # tokens of one text, a multiple of 4
                  features=128): # channels of all layers
         super().__init__()
-        if length % 4: raise MmvaeError(f"text length: got {length}, allowed: multiples of 4")
-        self.embedding = nn.Embedding(num_tokens, features)
+        self.length = _multiple("text length", length, 4)
+        self.embedding = nn.Embedding(_multiple("num_tokens", num_tokens), features)
         self.net = nn.Sequential(
             nn.ReLU(), nn.Conv1d(features, features, 4, 2, 1), norm(features),
             nn.ReLU(), nn.Conv1d(features, features, 4, 2, 0 if length == 8 else 1),
             nn.ReLU(), nn.Flatten())
         self.features = features*(1 if length == 8 else length//4)
     def forward(self, tokens): # int64 (batch, length)
+        if tokens.shape[1:] != (self.length,): raise MmvaeError(
+            f"tokens: got shape {tuple(tokens.shape)}, allowed: (batch, {self.length})")
         with torch.autocast(tokens.device.type, enabled=False):   # too small to gain by bf16
             return self.net(self.embedding(tokens).transpose(1, 2))
 
@@ -324,13 +327,13 @@ class DeconvText(nn.Module):
                  length, # tokens of one text, a multiple of 4
                  features=128): # channels of the inner layers
         super().__init__()
+        stride, padding = (1, 0) if _multiple("text length", length, 4) == 8 else (2, 1)
         start = 1 if length == 8 else length//4     # eight letters: 1 -> 4 -> 8, as MoPoE does
-        stride, padding = (1, 0) if length == 8 else (2, 1)
         self.net = nn.Sequential(
             nn.Linear(latent, features*start), nn.ReLU(), nn.Unflatten(1, (features, start)),
             nn.ConvTranspose1d(features, features, 4, stride, padding), norm(features),
             nn.ReLU(), nn.ConvTranspose1d(features, features, 4, 2, 1), norm(features),
-            nn.ReLU(), nn.Conv1d(features, num_tokens, 1))
+            nn.ReLU(), nn.Conv1d(features, _multiple("num_tokens", num_tokens), 1))
     def forward(self, z): # (batch, latent)
         with torch.autocast(z.device.type, enabled=False): return self.net(z).transpose(1, 2)
 
@@ -339,6 +342,7 @@ def image_spec(shape, # of one image: (C, H, W)
                weight=1.0 # w_m
               ) -> ModalitySpec:
     "Convolutions for a square image of side 8, 16, 32, ..., one hidden layer for any other."
+    shape = _shape(shape, 3)
     try: _widths(shape)
     except MmvaeError:
         return ModalitySpec(partial(mlp_encoder, shape), 400, partial(mlp_decoder, shape=shape),
@@ -351,7 +355,7 @@ def vector_spec(shape, # of one vector: (D,)
                 weight=1.0 # w_m
                ) -> ModalitySpec:
     "One hidden layer, and a Gaussian likelihood of numbers of any size."
-    return ModalitySpec(partial(mlp_encoder, shape), 400,
+    return ModalitySpec(partial(mlp_encoder, _shape(shape)), 400,
                         partial(mlp_decoder, shape=shape, squash=False), Gaussian(), weight)
 
 def text_spec(num_tokens, # size of the vocabulary

@@ -134,16 +134,18 @@ class LogLikelihood(namedtuple("LogLikelihood", "nats error ess")):
     "Estimates of log p in nats, their standard errors, effective samples: (items,) each."
     def mean(self) -> tuple: # of floats
         "The mean over items, and its Monte Carlo standard error (not that of drawing items)."
+        if not len(self.nats): raise MmvaeError("nats: got no items, allowed: one or more")
         nats, error = (torch.as_tensor(v).double() for v in (self.nats, self.error))
         return nats.mean().item(), error.square().sum().sqrt().item()/len(nats)
 
-def log_joint(model, # a `MultimodalVAE`
-              batch # dict: name -> tensor, any modalities
+@checked
+def log_joint(model: MultimodalVAE, # a `MultimodalVAE`
+              batch: Mapping # dict: name -> tensor, any modalities
              ): # -> function: z (samples * items, latent) -> log p(x, z), nats
     "log p(z) + sum_m log p(x_m | z), no weights; item i of sample k is row k * items + i of z."
-    items = len(next(iter(batch.values())))
+    items = len(batch[model.check(batch)[0]])
     def log_p(z):
-        k = len(z)//items
+        k = len(z)//max(1, items)
         x = batch if k == 1 else {n: v.repeat(k, *[1]*(v.ndim - 1)) for n, v in batch.items()}
         prior = -0.5*(z**2 + math.log(2*math.pi)).sum(-1)
         return sum(model.log_likelihoods(x, z).values()) + prior
@@ -159,15 +161,16 @@ def _check_finite(model, batch, results):
 
 def _start(model, batch):
     "What the model infers, where it can; else the prior."
-    first, whole = next(iter(batch.values())), len(batch) == len(model.names)
+    first, whole = batch[model.check(batch)[0]], len(batch) == len(model.names)
     if whole or not model.needs_all:
         with torch.no_grad(): q = model.infer(batch)
         if isinstance(q, DiagonalGaussian): return q
     return DiagonalGaussian.standard(len(first), model.latent, first.device)
 
-def proposal(model, # a `MultimodalVAE`
-             batch, # dict: name -> tensor, any modalities
-             climb=300 # steps of gradient ascent on the bound without weights
+@checked
+def proposal(model: MultimodalVAE, # a `MultimodalVAE`
+             batch: Mapping, # dict: name -> tensor, any modalities
+             climb: int = 300 # steps of gradient ascent on the bound without weights
             ) -> DiagonalGaussian:
     "The best Gaussian for p(z | batch), which no weight has touched; of a JVAE and a part, too."
     def bound(q):

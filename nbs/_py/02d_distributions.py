@@ -93,12 +93,30 @@ def _wrong(name, x, allowed):
 
 def _floats(x): return isinstance(x, torch.Tensor) and x.is_floating_point()
 
-def _gaussians(name, given, axis=0):
-    "A list of Gaussians; `MmvaeError` for others, or if their shapes differ from this axis on."
+def _shape(given, axes=None):
+    "The same as a tuple; `MmvaeError` for what is no shape of an item, or has other axes."
+    if not (isinstance(given, (tuple, list)) and len(given) == (axes or len(given)) > 0):
+        raise MmvaeError(f"shape: got {given!r:.40}, allowed: a tuple of "
+                         f"{axes or 'one or more'} whole numbers")
+    for n in given: in_range("shape", n, 1, 10**7, whole=True)
+    return tuple(given)
+
+def _multiple(name, n, of=1):
+    "The same; `MmvaeError` for what is no whole number from `of` on, and a multiple of it."
+    if in_range(name, n, of, 10**9, whole=True) % of == 0: return n
+    raise MmvaeError(f"{name}: got {n}, allowed: multiples of {of}")
+
+def _many(name, given):
+    "A list of what is given; `MmvaeError` for one Gaussian, as a loop would take its items."
     one = not isinstance(given, list) and (isinstance(given, (DiagonalGaussian, torch.Tensor))
                                            or not isinstance(given, Iterable))
     if one: raise _wrong(name, given, "a list of `DiagonalGaussian`s")
-    if not (given := list(given)): raise MmvaeError(f"{name}: got none, allowed: at least one")
+    return list(given)
+
+def _gaussians(name, given, axis=0):
+    "A list of Gaussians; `MmvaeError` for others, or if their shapes differ from this axis on."
+    given = _many(name, given)
+    if not given: raise MmvaeError(f"{name}: got none, allowed: at least one")
     like = getattr(given[0], "logvar", None)
     for q in given: _like(name, q, like, axis)
     return given
@@ -321,6 +339,8 @@ def product_of_experts(experts, # list of `DiagonalGaussian`s of equal shape
                       ) -> DiagonalGaussian:
     "The normalised product of Gaussian experts, eq. (3)."
     experts = _gaussians("experts", experts)
+    for name, on in dict(prior=prior, divide_prior=divide_prior).items():
+        one_of(name, on, [False, True])
     precisions = torch.stack([torch.exp(-e.logvar) for e in experts])
     means = torch.stack([e.mean for e in experts])
     precision, weighted = precisions.sum(0), (precisions*means).sum(0)

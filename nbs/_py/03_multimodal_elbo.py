@@ -29,6 +29,7 @@ from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
+from mmvae_nb.distributions import _many
 from mmvae_nb.missing import *
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
@@ -257,7 +258,7 @@ class _Subsets(_Objective):
 
     def product(self, posteriors, **options): # `options` of `product_of_experts`
         "One posterior: itself. Several: their product of experts."
-        posteriors = list(posteriors)
+        posteriors = _many("posteriors", posteriors)
         return posteriors[0] if len(posteriors) == 1 else product_of_experts(posteriors, **options)
 
 

@@ -28,6 +28,7 @@ from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.signatures import *
 from mmvae_nb.distributions import *
+from mmvae_nb.distributions import _many
 from mmvae_nb.networks import *
 from mmvae_nb.vae import *
 from mmvae_nb.multimodal_elbo import *
@@ -237,7 +238,7 @@ class _Experts(MultimodalVAE):
 
     def product(self, posteriors, **options):
         "The product of experts; the prior joins the full subset, in MVAE every one."
-        posteriors = list(posteriors)
+        posteriors = _many("posteriors", posteriors)
         if self.always_prior: return product_of_experts(posteriors, prior=True)
         return super().product(posteriors, prior=len(posteriors) == len(self.names))
 

@@ -24,10 +24,12 @@
 #| export
 import math, warnings
 from collections import namedtuple
+from collections.abc import Callable
 import torch
 from mmvae_nb.core import *
-from mmvae_nb.signatures import needs_gradients
+from mmvae_nb.signatures import checked, needs_gradients
 from mmvae_nb.distributions import *
+from mmvae_nb.distributions import _floats, _wrong
 
 # %%
 import textwrap
@@ -96,22 +98,39 @@ set_style()
 
 # %%
 #| exports
-def gradient_ascent(elbo, # callable: `DiagonalGaussian` -> (batch,)
-                    start, # posterior to start from
-                    steps=400, # gradient evaluations
-                    lr=0.05, # rate of Adam, decayed to a tenth along a cosine
-                    tolerance=0.01 # nats per item it may still rise without a warning; None: any
+#| code-fold: true
+#| code-summary: "Helper: one number for each item"
+def _per_item(name, x, items, back=" back"):
+    "The same; `MmvaeError` for what is no tensor of one number for each item."
+    if _floats(x) and x.shape == (items,): return x
+    got, more = (f"shape {tuple(x.shape)}", "") if _floats(x) else \
+        (f"a {type(x).__name__}", ", a tensor of floats")
+    raise MmvaeError(f"{name}: got {got}{back}, allowed: ({items},){more}")
+
+
+# %%
+#| exports
+@checked
+def gradient_ascent(elbo: Callable, # `DiagonalGaussian` -> (batch,)
+                    start: DiagonalGaussian, # posterior to start from
+                    steps: int = 400, # gradient evaluations
+                    lr: float = 0.05, # rate of Adam, decayed to a tenth along a cosine
+                    tolerance: float | None = 0.01 # nats an item it may rise at the end; None: any
                    ) -> DiagonalGaussian:
     "The best Gaussian, q* of eq. (2), by Adam. Of 100 steps or more it warns if they were too few."
     needs_gradients("gradient_ascent")
-    in_range("steps", steps, low=0, whole=True)
+    in_range("steps", steps, low=0, whole=True); in_range("lr", lr, low=0)
     values = []
     mean, logvar = (v.detach().clone().requires_grad_() for v in (start.mean, start.logvar))
     optimiser = torch.optim.Adam([mean, logvar], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), lr/10)
     with torch.enable_grad():
         for _ in range(steps):
-            value = elbo(DiagonalGaussian(mean, logvar)); values.append(value.detach())
+            value = _per_item("elbo", elbo(DiagonalGaussian(mean, logvar)), len(start))
+            if not value.requires_grad:
+                raise MmvaeError("elbo: got values back that no gradient goes through, allowed: a "
+                                 "function of mean and logvar")
+            values.append(value.detach())
             mean.grad, logvar.grad = torch.autograd.grad(-value.sum(), [mean, logvar])
             optimiser.step(); schedule.step()
     if tolerance is not None and steps >= 100: _warn_of_rise(torch.stack(values), tolerance)
@@ -126,7 +145,7 @@ def _warn_of_rise(values, tolerance):
     if rise > tolerance + 3*noise:
         warnings.warn(f"steps: {len(values)} were too few, the ELBO still rose by {rise:.2g} nats "
                       "an item in the last fifth of them; more steps, a nearer start or a larger "
-                      "lr may help", stacklevel=3)
+                      "lr may help", stacklevel=4)
 
 
 # %% [markdown]
@@ -233,19 +252,23 @@ ax.set(xlabel="correlation ρ", ylabel="gap (nats)"); ax.legend();
 
 # %%
 #| exports
-def gap_decomposition(elbo, # callable: (`DiagonalGaussian`, generator) -> (batch,) ELBO in nats
-                      amortized, # the encoder's posterior
-                      best, # the best of its family, from `gradient_ascent`
-                      log_px, # (batch,), a tight estimate of log p(x)
-                      samples=100, # of z, for each ELBO
+@checked
+def gap_decomposition(elbo: Callable, # (`DiagonalGaussian`, generator) -> (batch,) ELBO in nats
+                      amortized: Posterior, # the encoder's
+                      best: Posterior, # the best of its family, from `gradient_ascent`
+                      log_px: torch.Tensor, # (batch,), a tight estimate of log p(x)
+                      samples: int = 100, # of z, for each ELBO
                       seed=0 # of the noise, the same for both
                      ) -> dict: # of (batch,) tensors in nats
     "The two parts of log p(x) - ELBO for each item, and what they are differences of; eq. (2)."
     in_range("samples", samples, low=1, whole=True)
+    _per_item("log_px", log_px, items := len(amortized), "")
+    if len(best) != items:
+        raise MmvaeError(f"best: got {len(best)} items, allowed: {items}, as amortized has")
     def value(q):
         g = generator(seed, "gap", device=q.mean.device)
-        with torch.no_grad(): values = torch.stack([elbo(q, g) for _ in range(samples)])
-        return values.double().mean(0)
+        with torch.no_grad(): drawn = [elbo(q, g) for _ in range(samples)]
+        return torch.stack([_per_item("elbo", v, items) for v in drawn]).double().mean(0)
     log_px, top, ours = log_px.double(), value(best), value(amortized)
     return {"log_px": log_px, "best": top, "amortized": ours,
             "approximation": log_px - top, "amortization": top - ours}

@@ -23,15 +23,17 @@ import math
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 import torch, torch.nn.functional as F
 from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import replace
 from torch.distributions import MultivariateNormal, Normal
-from mmvae_nb.amortization_gap import gap_decomposition, gradient_ascent
-from mmvae_nb.signatures import needs_gradients
+from mmvae_nb.amortization_gap import _per_item, gap_decomposition, gradient_ascent
+from mmvae_nb.signatures import checked, needs_gradients
 from mmvae_nb.checkpoints import cached
 from mmvae_nb.core import *
 from mmvae_nb.data import TensorData
 from mmvae_nb.datasets.digits import small_mnist
 from mmvae_nb.distributions import *
+from mmvae_nb.distributions import _floats, _wrong
 from mmvae_nb.metrics import importance_log_likelihood
 from mmvae_nb.networks import *
 from mmvae_nb.plotting import *
@@ -61,6 +63,8 @@ Estimate = namedtuple("Estimate", "log_px ess")  # log p(x), effective sample si
 def importance_estimate(log_w # log weights, (samples, batch)
                   ) -> Estimate:
     "log p(x) from importance weights, with their effective sample size; lesson 07a, eq. (1)."
+    if not (_floats(log_w) and log_w.ndim and len(log_w)):
+        raise _wrong("log_w", log_w, "floats (samples, batch), one sample or more")
     total = log_w.logsumexp(0)
     return Estimate(total - math.log(len(log_w)), (2*total - (2*log_w).logsumexp(0)).exp())
 
@@ -230,20 +234,19 @@ ax.set(xlabel="z", ylabel="rung, scaled"); ax.legend(title="γ", fontsize="x-sma
 
 # %%
 #| exports amortization_gap
-def annealed_importance_sampling(log_joint, # z (chains * batch, latent) -> log p(x, z), nats
-                                 start, # `DiagonalGaussian` the chains start from, one per item
-                                 steps=50, # R, rungs of the ladder
-                                 chains=8, # samples per item
-                                 leapfrog=5, # gradient evaluations per rung
-                                 generator=None # random stream
+@checked
+def annealed_importance_sampling(log_joint: Callable, # z (chains * batch, latent) -> log p(x, z)
+                                 start: DiagonalGaussian, # where the chains start, one per item
+                                 steps: int = 50, # R, rungs of the ladder
+                                 chains: int = 8, # samples per item
+                                 leapfrog: int = 5, # gradient evaluations per rung
+                                 generator: torch.Generator | None = None # random stream
                                 ) -> torch.Tensor: # log weights (chains, batch)
     "Log weights, for `importance_estimate`; 07a, (3). Item i of chain c is row c * batch + i of z."
     needs_gradients("annealed_importance_sampling")
     for name, value in dict(steps=steps, chains=chains, leapfrog=leapfrog).items():
         in_range(name, value, low=1, whole=True)
-    shape = tuple(log_joint(start.mean).shape)
-    if shape != (len(start),):
-        raise MmvaeError(f"log_joint: got shape {shape} back, allowed: {(len(start),)}")
+    _per_item("log_joint", log_joint(start.mean), len(start))
     _, sizes = _climb(log_joint, start, steps, 2, leapfrog, generator)
     return _climb(log_joint, start, steps, chains, leapfrog, generator, sizes)[0]
 
