@@ -17,6 +17,7 @@ from pathlib import Path
 # %% ../nbs/00_core.ipynb #2112d475
 class MmvaeError(ValueError):
     "An error the user can put right; its message is one line."
+    def __init__(self, text=""): super().__init__(re.sub(r"\s*\n\s*", " ", str(text)))
 
 def one_of(name, # what the argument is called
            value, # what was given
@@ -25,7 +26,7 @@ def one_of(name, # what the argument is called
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
     if not getattr(value, "ndim", 0) and value in allowed: return value
-    raise MmvaeError(f"{name}: got {value!r}, allowed: {', '.join(map(str, allowed))}")
+    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {', '.join(map(str, allowed))}")
 
 # %% ../nbs/00_core.ipynb #bb7c9f10
 MOST_STEPS = 10**6 # of a climb: more is a slip, and would never come to an end
@@ -43,8 +44,7 @@ def in_range(name, # what the argument is called
         return value.item() if hasattr(value, "item") else value   # Python's number, not NumPy's
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    allowed = f"{kind} {' and '.join(bounds)}".rstrip()
-    raise MmvaeError(f"{name}: got {value!r}, allowed: {allowed}")
+    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {kind} {' and '.join(bounds)}".rstrip())
 
 # %% ../nbs/00_core.ipynb #14bb1154
 _no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRESENT', 'RESERVED', 'with_present', 'check_name', 'check_index', 'dense', 'patterns', 'by_pattern', 'infer_each',
            'as_said', 'as_tensor', 'as_double', 'column_floats', 'column_counts', 'column_truths', 'column_numbers',
-           'fractions_of', 'plain_tensor', 'is_traced', 'check_finite', 'check_range', 'check_table', 'blame',
-           'as_labels', 'with_holes', 'having', 'labels_of', 'moved', 'subset_of', 'rows_of', 'visits']
+           'fractions_of', 'plain_tensor', 'is_traced', 'check_finite', 'check_scale', 'check_range', 'check_table',
+           'blame', 'as_labels', 'with_holes', 'having', 'labels_of', 'moved', 'subset_of', 'rows_of', 'visits']
 
 # %% ../nbs/09a_missing.ipynb #d78b4c23
 import copy, math, sys, warnings
@@ -70,8 +70,7 @@ def patterns(batch # dict: name -> (batch, ...), perhaps with `PRESENT`
             ) -> list: # of (rows, their batch without what they lack), a pair for each pattern
     "Split a batch into parts whose items have the same modalities, as ordinary batches."
     if not isinstance(batch, Mapping) or not batch:
-        raise MmvaeError(f"batch: got {repr(batch)[:40]}, allowed: a dict, "
-                         "name -> tensor (batch, ...)")
+        raise MmvaeError(f"batch: got {batch!r:.40}, allowed: a dict, name -> tensor (batch, ...)")
     for n, x in batch.items(): dense(n, x)
     if PRESENT not in batch:
         first = next(iter(batch.values()))
@@ -252,6 +251,15 @@ def check_finite(name, # of what, for messages
     raise MmvaeError(f"{name}: got nan or infinite values in {holes} of {len(x)} items, allowed: "
                      "finite numbers (`mmvae_nb.using.impute` fills holes)")
 
+def check_scale(name, x, strict=False):
+    "Refuse images of floats beyond 0 and 1; if not strict, of another scale: samples may stray."
+    low, high = x.min().item(), x.max().item()
+    fair = 0 <= low <= high <= 1 or not strict and -50 <= low <= high <= 50 and (
+        low > -.5 or high > 1.05) and -.5 <= x.mean(dtype=torch.float).item() <= 1.5
+    if not fair: raise MmvaeError(
+        f"{name}: got images of floats from {low:g} to {high:g}, allowed: uint8 from 0 to 255 or "
+        "floats from 0 to 1; what is no image is flattened to (n, D)")
+
 def check_range(modality, # a `Modality`
                 pool # tensor of its items
                ):
@@ -268,10 +276,7 @@ def check_range(modality, # a `Modality`
         in_range(f"counts of {name}", low, 0)
         for v in fractions_of(pool): in_range(f"counts of {name}", v, whole=True)
     for v in (low, high)*(kind == "binary"): in_range(f"values of {name}", v, 0, 1)
-    if kind == "image" and pool.dtype != torch.uint8 and not 0 <= low <= high <= 1:
-        raise MmvaeError(f"{name}: got images of floats from {low:g} to {high:g}, "
-                         "allowed: uint8 from 0 to 255 or floats from 0 to 1; what is no image "
-                         "is flattened to (n, D)")
+    if kind == "image" and pool.dtype != torch.uint8: check_scale(name, pool, strict=True)
     if kind == "table": check_table(modality, pool, name)
 
 def check_table(modality, # a `Modality` of kind 'table'
@@ -333,11 +338,9 @@ def with_holes(tensors, # dict: name -> tensor, array, table, or list with None 
 def _masks(present, names, n):
     "name -> (n,) bool for what `present` speaks of; nothing if the data are to say it."
     if isinstance(present, str):
-        one_of(PRESENT, present, ["given"])
-        return {}
+        one_of(PRESENT, present, ["given"]); return {}
     if not hasattr(present, "keys"):
-        columns = _bool(PRESENT, present, (n, len(names)))
-        return dict(zip(names, columns.unbind(1)))
+        return dict(zip(names, _bool(PRESENT, present, (n, len(names))).unbind(1)))
     for k in present.keys(): one_of(PRESENT, k, names)
     all_there = torch.ones(n, dtype=torch.bool)
     return {k: _bool(f"{PRESENT}, {k}", present[k], (n,)) if k in present.keys() else all_there
@@ -379,8 +382,7 @@ def having(values, # dict: name -> (n, ...) something of each item; or None
     if not values or rows is None: return values
     for m, x in values.items():
         if len(x) != len(rows[m]):
-            raise MmvaeError(f"{what} of {m}: got {len(x)}, allowed: {len(rows[m])}, one of each "
-                             "item")
+            raise MmvaeError(f"{what} of {m}: got {len(x)}, allowed: {len(rows[m])}, one an item")
     return {m: x[(rows[m] >= 0).to(getattr(x, "device", "cpu"))] for m, x in values.items()}
 
 # %% ../nbs/09a_missing.ipynb #22fb9466

@@ -78,7 +78,7 @@ told("imagenet_features", lambda side: M.imagenet_features(side=side), side=NOTH
 told("inception_features", lambda weights: M.inception_features(weights), weights={"None", "word", "''"})
 def probe(**c):
     return M.linear_probe(**{"train_z": ROWS, "train_labels": Y, "test_z": OTHER, "test_labels": Y, "points": 20, **c})
-told("linear_probe", probe, train_z=NOTHING, train_labels=NOTHING, test_z=NOTHING, test_labels=NOTHING, points=NOTHING,
+told("linear_probe", probe, train_z=NOTHING, train_labels=NOTHING, test_z=NOTHING, test_labels=NOTHING, points=NONE,
      seed={"-1", "0", "2**70"}, predictions={"True"})
 told("seed_interval", lambda **c: M.seed_interval(**{"differences": [1., 2.], **c}),
      differences={"[1]", "array", "tensor"}, share=SHARE)
@@ -190,14 +190,14 @@ SILENT = {                                             # name -> (call, what it 
     "more labels than points": (lambda: probe(train_labels=torch.arange(60) % 3), "train_labels: got 60 for 30 items"),
     "test labels of another axis": (lambda: probe(test_labels=Y[:, None]), "test_labels: got (30, 1) for 30 items"),
     "one test label for all": (lambda: probe(test_labels=Y[:1]), "test_labels: got 1 for 30 items"),
-    "bytes as floats": (lambda: M.fid(IMAGES*255, IMAGES*255, flat), "real: got floats from"),
+    "bytes as floats": (lambda: M.fid(IMAGES*255, IMAGES*255, flat), "real: got images of floats from"),
     "bytes as whole numbers": (lambda: M.extract_features((IMAGES*255).long(), lambda x: flat(x).double()),
                                "images: got torch.int64"),
     "a row for all images": (lambda: M.extract_features(IMAGES, lambda x: torch.ones(1, 3), 10),
                              "features: got a Tensor of shape (1, 3)"),
     "one row with all": (lambda: M.CanonicalCorrelation(ROWS, OTHER, 2).cosine(ROWS, OTHER[:1]), "b: got 1 items"),
     "letters for seeds": (lambda: M.seed_interval(b"abc"), "differences: got b'abc'"),
-    "bytes as floats, drawn": (lambda: P.mosaic(IMAGES*255), "images of floats: got 25"),
+    "bytes as floats, drawn": (lambda: P.mosaic(IMAGES*255), "images: got images of floats from"),
     "bytes as whole numbers, drawn": (lambda: P.mosaic((IMAGES*255).long()), "images: got torch.int64"),
     "images over one another": (lambda: P.mosaic(IMAGES, gap=-1), "gap: got -1"),
     "no columns": (lambda: P.mosaic(IMAGES, 0), "columns: got 0"),

@@ -344,7 +344,7 @@ def test_probe_on_labels_without_meaning_is_at_chance():
 def test_probe_refuses_in_one_line():
     z, y = torch.randn(100, 3, generator=rng()), torch.zeros(100).long()
     with pytest.raises(MmvaeError, match="^points: got 5000, allowed: a whole number at least 2 and at most 100$"):
-        M.linear_probe(z, y, z, y)
+        M.linear_probe(z, y, z, y, points=5000)
     with pytest.raises(MmvaeError, match="all of one class"): M.linear_probe(z, y, z, y, points=50)
     with pytest.raises(MmvaeError, match="^test_z: got nan or infinite values, allowed: finite"):
         M.linear_probe(z, y, z/0, y, points=50)

@@ -29,14 +29,9 @@ from collections.abc import Hashable, Mapping
 from numbers import Real
 from importlib.resources import files
 from pathlib import Path
-
-# %%
-#| exports
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from mmvae_nb.core import *
-from mmvae_nb.missing import plain_tensor
+from mmvae_nb.missing import check_scale, plain_tensor
 
 # %% [markdown]
 # ## Colours that mean something
@@ -84,12 +79,11 @@ def name_method(key, # a method's key
                 colour="" # "#rrggbb"; "" leaves it as it is
                ):
     "Give a method its name and colour in every table and figure from here on."
-    _of("key", key, str, "a text, the method's key")
-    if _of("label", label, str, "a text"): METHOD_NAMES[key] = label
-    if colour is None or isinstance(colour, str) and not colour: return
-    if not re.fullmatch("#[0-9a-fA-F]{6}", str(colour)):
-        raise MmvaeError(f"colour: got {colour!r}, allowed: '#rrggbb'")
-    METHOD_COLOURS[key] = colour
+    _of("key", key, str, "a text, the method's key"); _of("label", label, str, "a text")
+    if not re.fullmatch("(#[0-9a-fA-F]{6})?", "" if colour is None else str(colour)):
+        raise MmvaeError(f"colour: got {colour!r:.40}, allowed: '#rrggbb'")
+    if label: METHOD_NAMES[key] = label
+    if colour: METHOD_COLOURS[key] = colour
 
 
 # %% [markdown]
@@ -214,8 +208,8 @@ def _uint8(images):
     if not (x.is_floating_point() or x.dtype in (torch.uint8, torch.bool)):
         raise MmvaeError(f"images: got {x.dtype}, allowed: torch.uint8, or floats in [0, 1]")
     if x.dtype != torch.uint8:
-        if x.numel(): in_range("images of floats", x.float().nan_to_num().max().item(), high=50)
-        x = (x.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+        if (x := x.float().nan_to_num()).numel(): check_scale("images", x)
+        x = (x.clamp(0, 1) * 255).round().to(torch.uint8)
     return x.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
 
 def mosaic(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
@@ -251,8 +245,7 @@ except MmvaeError as e: print(e)
 #| exports
 def _axes(ax, **size):
     "The axes given, or new ones."
-    if ax is None: return plt.subplots(**size)[1]
-    return _of("ax", ax, Axes, "axes of matplotlib, or None")
+    return plt.subplots(**size)[1] if ax is None else _of("ax", ax, plt.Axes, "axes of matplotlib")
 
 def image_grid(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
                columns=8, # images in a row
@@ -262,8 +255,7 @@ def image_grid(images, # uint8, or float in [0, 1]: (n, 1 or 3, height, width)
     "Draw `images` as one mosaic and return the axes."
     x, columns = mosaic(images, columns), columns or max(len(images), 1)
     ax = _axes(ax, figsize=(0.6*columns, 0.6*columns*x.shape[0]/x.shape[1]))
-    ax.imshow(x)
-    ax.set_axis_off()
+    ax.imshow(x); ax.set_axis_off()
     if title: ax.set_title(title)
     return ax
 
@@ -299,8 +291,7 @@ def _text_strip(ax, texts, size, wrap):
         lines = "\n".join(textwrap.wrap(t, wrap)[:8]) or "·"
         ax.text(i + 0.5, 0.5, lines, ha="center", va="center", fontsize=size,
                 family="monospace", parse_math=False, clip_on=True)
-    ax.set(xlim=(0, len(texts)), ylim=(0, 1), xticks=[], yticks=[])
-    ax.grid(False)
+    ax.set(xlim=(0, len(texts)), ylim=(0, 1), xticks=[], yticks=[]); ax.grid(False)
 
 def _dict(name, given): return _of(name, given, Mapping, "a dict, label -> what it stands beside")
 
@@ -346,8 +337,7 @@ def _draw_rows(fig, rows, layout, title):
     for ax, (key, strip) in zip(axes, rows.items()):
         if torch.is_tensor(strip): ax.imshow(mosaic(strip), aspect="auto")
         else: _text_strip(ax, strip, layout["size"], layout["wrap"])
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
+        ax.set(xticks=[], yticks=[]); ax.grid(False)
         for s in ax.spines.values(): s.set_visible(False)
         ax.set_ylabel(method_name(key), rotation=0, ha="right", va="center", labelpad=6)
     if title: fig.suptitle(title, fontsize="medium")
@@ -404,7 +394,7 @@ def generation_grid(rows, # {row label or method key: images (n, C, H, W) or a l
                     cell=None # inches per item; None chooses by the longest text
                    ):
     "One grid of labelled rows: every row a strip of the same items. Returns the figure."
-    return side_by_side({title or "": rows}, note=note, cell=cell)
+    return side_by_side({_of("title", title or "", Hashable, "a text"): rows}, note=note, cell=cell)
 
 
 # %% [markdown]
@@ -460,14 +450,17 @@ message
 
 # %%
 #| exports
+def _plain(x): return x.detach().cpu() if isinstance(x, torch.Tensor) else x
 def _positions(x):
-    if not isinstance(x, (str, Mapping)) and np.ndim(x) == 1: return x
+    try: one = not isinstance(x, (str, Mapping)) and np.ndim(x) == 1
+    except ValueError: one = False                                     # lists of several lengths
+    if one: return _plain(x)
     raise MmvaeError(f"x: got {x!r:.40}, allowed: a list of positions")
 
 def _line(key, given, n):
     "(means, deviations or None) of a line with `n` places."
     try:
-        mean, std = given
+        mean, std = map(_plain, given)
         mean, std = np.asarray(mean, float), None if std is None else np.asarray(std, float)
     except (TypeError, ValueError, RuntimeError) as e:
         raise MmvaeError(f"lines: got a {type(given).__name__} for {key!r:.40}, allowed: (means, "
@@ -595,6 +588,10 @@ def _long_table(frame):
     _of("frame", frame, pd.DataFrame, "a data frame")
     for c in ("slide", "dataset", "metric", "condition", "method", "value"):
         if c not in frame: raise MmvaeError(f"frame: got no column {c}, allowed: one as talk.csv")
+        if c not in ("slide", "value") and frame[c].isna().any():
+            raise MmvaeError(f"frame: got no {c} in a line, allowed: one in each")
+    for c in [c for c in ("value", "talk_value", "std", "floor") if c in frame]:
+        for v in frame[c].dropna(): _of(f"{c} of frame", v, Real, "a number")
 
 def talk_table(frame, # long table, a number per line, as in talk.csv
                slide=None, # keep this slide only
@@ -612,6 +609,9 @@ def talk_table(frame, # long table, a number per line, as in talk.csv
     if len(kinds) != 1:
         got = "; ".join(kinds) or "an empty table"
         raise MmvaeError(f"frame: got {got}, allowed: one slide, dataset and metric; choose")
+    if len(twice := frame[frame.duplicated(["condition", "method"])]):
+        raise MmvaeError(f"frame: got several lines of {twice.method.iloc[0]} in "
+                         f"{twice.condition.iloc[0]}, allowed: one (of seeds, their mean)")
     names = dict(talk="talk_value", ours="value", std="std", floor="floor")
     known = [c for c in names.values() if c in frame and (c == "value" or frame[c].notna().any())]
     return _pivot(frame, {k: c for k, c in names.items() if c in known})
@@ -622,8 +622,8 @@ def _pivot(frame, names):
              for c, g in frame.groupby("condition", sort=False) for k, col in names.items()}
     table = pd.DataFrame(cells).reindex(frame["method"].unique()).rename(index=method_name)
     table.columns = pd.MultiIndex.from_tuples(cells, names=["condition", ""])
-    empty = [c for c in table if c[1] in ("std", "floor") and table[c].isna().all()]
-    return table.drop(columns=empty)
+    gone = table.columns[table.isna().all()]
+    return table.drop(columns=[c for c in gone if c[1] in ("std", "floor")])
 
 
 # %% [markdown]
@@ -705,6 +705,7 @@ def table_text(frame # long table, a number per line, as in talk.csv
     "All tables of `frame` as aligned text: methods down, conditions across (talk, ours, floor)."
     _long_table(frame)
     blocks, keys = [], ["slide", "dataset", "metric"]
+    frame = frame.assign(**{c: frame[c].map(str) for c in ("dataset", "metric", "condition")})
     for (slide, dataset, metric), g in frame.groupby(keys, sort=False, dropna=False):
         t = talk_table(g)
         header = [("", "")] + [c for c in t if c[1] != "std"]
@@ -713,9 +714,9 @@ def table_text(frame # long table, a number per line, as in talk.csv
             std = {c: r.get((c, "std")) for c, k in t if k == "ours"}
             rows.append([name] + [_number(r[c, k], std[c] if k == "ours" else None)
                                   for c, k in header[1:]])
-        where = [] if pd.isna(slide) else [f"slide {slide:.0f}"]
-        lines = [", ".join([*where, dataset, metric]), *_aligned(header, rows)]
-        blocks.append("\n".join(lines + [f"({_provenance(g)})"]))
+        where = f"slide {slide:.0f}" if isinstance(slide, Real) else f"slide {slide}"
+        title = ", ".join([*[where]*(not pd.isna(slide)), dataset, metric])
+        blocks.append("\n".join([title, *_aligned(header, rows), f"({_provenance(g)})"]))
     return "\n\n".join(blocks) or "no results"
 
 
@@ -746,10 +747,9 @@ def save_figure(fig, # a figure
                 dpi=150 # resolution of a .png
                ) -> Path: # the file written
     "Write `fig` to `path`, whole or not at all."
-    _of("fig", fig, Figure, "a figure of matplotlib")
+    _of("fig", fig, plt.Figure, "a figure of matplotlib")
     path = Path(_of("path", path, (str, Path), "the name of a file"))
-    one_of("path", path.suffix, [".png", ".svg", ".pdf"])
-    in_range("dpi", dpi, low=10, high=2000)
+    one_of("path", path.suffix, [".png", ".svg", ".pdf"]); in_range("dpi", dpi, low=10, high=2000)
     extra = {".png": dict(pil_kwargs=dict(optimize=True), metadata={"Software": None}),
              ".pdf": dict(metadata={"CreationDate": None}), ".svg": dict(metadata={"Date": None})}
     with atomic_path(path) as tmp:

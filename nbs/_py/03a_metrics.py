@@ -46,8 +46,8 @@ import torch.nn.functional as F
 from torch import nn
 from mmvae_nb.core import *
 from mmvae_nb.data import as_float
-from mmvae_nb.missing import as_double, as_labels, plain_tensor
-from mmvae_nb.signatures import checked
+from mmvae_nb.missing import as_double, as_labels, check_scale, plain_tensor
+from mmvae_nb.signatures import checked, one_index
 
 # %%
 import matplotlib.pyplot as plt, scipy.linalg, scipy.stats
@@ -124,10 +124,15 @@ def _rows(name, x, least=2, columns=None):
     if x.isfinite().all(): return x
     raise MmvaeError(f"{name}: got nan or infinite values, allowed: finite numbers")
 
+def _is_list(x):
+    "Has it entries in an order? One text, a set and a table (of its columns' names) have not."
+    named = isinstance(x, (str, bytes, dict, set, frozenset)) or hasattr(x, "columns")
+    return not named and np.iterable(x)
+
 def _texts(name, given):
-    "A list of texts; one text is no list of its letters."
-    many = not isinstance(given, (str, dict)) and np.iterable(given)
-    if many and all(isinstance(t, str) for t in given): return list(given)
+    "A list of texts."
+    found = list(given) if _is_list(given) else [None]
+    if all(isinstance(t, str) for t in found): return found
     raise MmvaeError(f"{name}: got {given!r:.60}, allowed: a list of texts")
 
 
@@ -140,14 +145,12 @@ def coherence(generated, # items of one modality
     "The share of `generated` that `classifier` takes for its label; Eq. 1."
     if not hasattr(classifier, "predict"):
         raise MmvaeError(f"classifier: got a {type(classifier).__name__}, allowed: a judge")
-    if not hasattr(generated, "__len__"):
+    if not hasattr(generated, "__len__") or not getattr(generated, "ndim", 1):
         raise MmvaeError(f"generated: got a {type(generated).__name__}, allowed: items")
+    one_index(dict(generated=generated, labels=labels))
     labels = _classes("labels", labels, generated)
-    found = classifier.predict(generated)
-    if getattr(found, "shape", 0) != labels.shape:               # (n, 1) would meet all with all
-        raise MmvaeError(f"classifier: got {tuple(np.shape(found))} classes back, allowed: "
-                         f"{tuple(labels.shape)}, one for each item")
-    return (torch.as_tensor(found).cpu() == labels).double().mean().item()
+    found = _classes("classifier", classifier.predict(generated), generated)
+    return (found == labels).double().mean().item()
 
 
 # %% [markdown]
@@ -189,6 +192,7 @@ def text_scores(generated, # strings, blanks where the word is not
                 words # the word each should be
                ) -> dict: # exact: share in [0, 1]; distance: mean number of edits
     "How many strings are exactly their word at some offset, and how far off they are on average."
+    one_index(dict(generated=generated, words=words))
     generated, words = _texts("generated", generated), _texts("words", words)
     if len(generated) != len(words) or not words:
         raise MmvaeError(f"words: got {len(words)} for {len(generated)} texts, allowed: one each")
@@ -272,8 +276,8 @@ def _images(name, x):
     if x.dtype == torch.uint8: return x
     if not x.is_floating_point():
         raise MmvaeError(f"{name}: got {x.dtype}, allowed: torch.uint8, or floats in [0, 1]")
-    if not x.numel() or -50 <= (low := x.min().item()) <= (high := x.max().item()) <= 50: return x
-    raise MmvaeError(f"{name}: got floats from {low:g} to {high:g}, allowed: in [0, 1]")
+    if x.numel(): check_scale(name, x)
+    return x
 
 def extract_features(images, # uint8, or float in [0, 1]: (n, channels, height, width)
                      features, # object with `features(x)`, or a function
@@ -576,7 +580,7 @@ fig = generation_grid({**rows, **asked}, note="data: rendered street numbers, te
 # *How much of the class is in $z$, laid out plainly?* A logistic regression is fitted on posterior
 # means of training items and tried on those of test items. It is the measure of the talk's slide
 # 38. We use scikit-learn's with its default regularisation, on the means as they are (not
-#     standardised), and we draw the points to fit on at random: 5,000 unless said otherwise.
+#     standardised), and we draw the points to fit on at random: 5,000, or all of a smaller set, unless said otherwise.
 #     MoPoE's code uses 500, which gives lower values; a table must say which.
 
 # %%
@@ -586,17 +590,20 @@ def linear_probe(train_z, # posterior means of training items (n, latent)
                  train_labels, # their classes
                  test_z, # posterior means of test items
                  test_labels, # their classes
-                 points=5000, # training items to fit on, drawn at random
+                 points=None, # training items to fit on, drawn at random; None: 5000, or all
                  seed: int = 0, # for the draw
                  predictions: bool = False # the class predicted for each test item instead?
                 ): # -> accuracy on the test items, a float; or an array of classes
     "Test accuracy of a logistic regression on `points` training posterior means."
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
+    one_index(dict(train_z=train_z, train_labels=train_labels))
+    one_index(dict(test_z=test_z, test_labels=test_labels))
     z = _rows("train_z", train_z).numpy()
     tz = _rows("test_z", test_z, 1, z.shape[1]).numpy()
     y = _classes("train_labels", train_labels, z).numpy()
     ty = _classes("test_labels", test_labels, tz).numpy()
+    if points is None: points = min(5000, len(z))
     in_range("points", points, low=2, high=len(z), whole=True)
     chosen = np.random.default_rng(seed_of(seed, "linear probe")).permutation(len(z))[:points]
     if len(np.unique(y[chosen])) < 2:
@@ -687,13 +694,13 @@ def seed_interval(differences, # one mean per seed (seeds,), or per seed its ite
                  ) -> tuple: # mean, low, high, number of seeds; with one seed low and high are nan
     "The mean over seeds of per-seed means, and Student's t interval for it."
     from scipy.stats import t
-    if isinstance(differences, (str, bytes, dict)) or not np.iterable(differences):
+    if not _is_list(differences):
         raise MmvaeError(f"differences: got {differences!r:.40}, allowed: a number for each seed")
-    try: means = np.array([np.mean(np.asarray(d, dtype=float)) if np.size(d) else np.nan
-                           for d in differences])
+    mean_of = lambda d: np.nan if np.iscomplexobj(d) else np.mean(np.asarray(d, dtype=float))
+    try: means = np.array([mean_of(d) if np.size(d) else np.nan for d in differences])
     except (TypeError, ValueError, RuntimeError): means = np.array([])
     if not means.size or not np.isfinite(means).all():
-        raise MmvaeError("differences: got none or not finite ones, allowed: finite numbers")
+        raise MmvaeError("differences: got none or not finite ones, allowed: finite, real numbers")
     in_range("share", share, low=0, high=1)
     n, mean = len(means), float(means.mean())
     if n == 1: return mean, math.nan, math.nan, 1
@@ -752,6 +759,7 @@ found
 #| exports
 def _paired(a, b, least=2, columns=(None, None)):
     "Features of the same items, as arrays."
+    one_index(dict(a=a, b=b))
     a, b = (_rows(n, x, least, k).numpy() for n, x, k in zip("ab", (a, b), columns))
     if len(a) == len(b): return a, b
     raise MmvaeError(f"b: got {len(b)} items, allowed: {len(a)}, as in a")
@@ -823,6 +831,8 @@ def teacher_student_kl(teacher, # `DiagonalGaussian`, one per item
         if not (hasattr(q, "kl") and hasattr(q, "mean") and len(q)):
             raise MmvaeError(f"{name}: got a {type(q).__name__}, allowed: posteriors of one item "
                              "or more, such as a `DiagonalGaussian`")
+        if q.mean.ndim < 2:
+            raise MmvaeError(f"{name}: got shape {tuple(q.mean.shape)}, allowed: (batch, latent)")
     if teacher.mean.shape != student.mean.shape:
         raise MmvaeError(f"student: got shape {tuple(student.mean.shape)},"
                          f" allowed: {tuple(teacher.mean.shape)} as the teacher")
@@ -886,11 +896,15 @@ def importance_log_likelihood(log_joint, # z (batch, latent) -> log p(x, z), (ba
         for start in range(0, samples, chunk):
             k = min(chunk, samples - start)
             z = torch.stack([posterior.rsample(generator=generator) for _ in range(k)])
+            if (log_q := posterior.log_prob(z)).shape != (k, batch):     # one without a batch
+                raise MmvaeError(f"posterior: got draws of shape {tuple(z.shape[1:])}, allowed: "
+                                 "(batch, latent)")
             log_p = log_joint(z.flatten(0, 1))
-            if getattr(log_p, "shape", 0) != (k*batch,):
+            if not isinstance(log_p, torch.Tensor) or log_p.shape != (k*batch,):
+                a_tensor = "" if isinstance(log_p, torch.Tensor) else ", a tensor"
                 raise MmvaeError(f"log_joint: got shape {tuple(np.shape(log_p))} back,"
-                                 f" allowed: {(k*batch,)}")
-            log_w = (log_p.view(k, batch) - posterior.log_prob(z)).double().logsumexp(0)
+                                 f" allowed: {(k*batch,)}{a_tensor}")
+            log_w = (log_p.view(k, batch) - log_q).double().logsumexp(0)
             total = log_w if total is None else torch.logaddexp(total, log_w)
     return total - math.log(samples)
 
