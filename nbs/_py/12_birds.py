@@ -457,17 +457,17 @@ line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)
 # One seed; test species never seen in training; $z$ sampled. The tables, with all measures, are on the [report's page](experiments/cub.ipynb).
 #
 # *Drawn birds* (scale `quick`, 500 captions; 1,600 updates, students 1,200). How often the belly has the colour that the caption names, how much is right of all
-# that the caption says, and the FID in the features of our species classifier (other drawn birds of the same species: 1.9); each with $z$ sampled, then with its mean:
+# that the caption says, and the FID in the features of our species classifier (other drawn birds of the same species: 1.8); each with $z$ sampled, then with its mean:
 #
 # | | belly, sampled | belly, mean | all it says, sampled | all it says, mean | FID, sampled | FID, mean |
 # |---|---|---|---|---|---|---|
-# | MoPoE | 1.00 | 1.00 | 0.70 | 0.71 | 126 | 128 |
-# | JMVAE student | 0.67 | 0.98 | 0.68 | 0.87 | 102 | 77 |
-# | iterative student | 0.82 | 1.00 | 0.76 | 0.88 | 88 | 80 |
+# | MoPoE | 0.99 | 1.00 | 0.74 | 0.75 | 104 | 104 |
+# | JMVAE student | 0.70 | 0.98 | 0.68 | 0.84 | 102 | 71 |
+# | iterative student | 0.83 | 1.00 | 0.74 | 0.87 | 82 | 70 |
 # | by chance | 0.16 | 0.16 | 0.27 | 0.26 | | |
 #
-# With the mean both students are right about nearly all bellies, and about seven eighths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student, as
-# in the section above. MoPoE's samples are as good as its mean; beside the belly less is right.
+# With the mean both students are right about nearly all bellies, and about six sevenths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student, as
+# in the section above. MoPoE's samples are as good as its mean; beyond the belly its mean gets less right than the students' do.
 #
 # ![Rows of eight: captions, the drawn birds they were written about, and birds drawn from the captions by MoPoE, the JMVAE student and the iterative student. All stand on a branch; their colours agree with the caption in part.](../results/quick/figures/slide_39_text_to_image.png)
 #
