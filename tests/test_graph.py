@@ -227,3 +227,15 @@ def test_budgets_and_sizes_are_sane():
 def test_wrong_names_get_one_line(call, words, at_root):
     with pytest.raises(MmvaeError) as e: call()
     assert str(e.value).startswith(words) and "\n" not in str(e.value)
+
+
+# ---- a rate belongs to its batch
+
+def test_a_rate_that_was_searched_for_is_for_batches_of_that_size(at_root):
+    "Smaller batches keep the rate of their scale; a method is the slower or faster one elsewhere."
+    def rates(scale):
+        jobs = jobs_for(scale, part="headline", seeds=1)
+        return {j.parameters["method"]: j.parameters["lr"] for j in jobs if role(j) == "train"}
+    faster = {"mopoe", "iterative"}
+    assert rates("long") == {m: 4e-3 if m in faster else 2e-3 for m in REPORTS["headline"].methods}
+    assert set(rates("quick").values()) == set(rates("smoke").values()) == {2e-3}

@@ -190,7 +190,8 @@ def _talk_job(root, dataset, jobs):
 def _model_jobs(s, root, common, method, seed, judges):
     "Train and evaluate one method with one seed."
     dataset, source, m = common["dataset"], common["source"], METHODS[method]
-    kept = DATASETS[dataset].settings.get("*", {})    # a method's rate was found on other data
+    kept = set(DATASETS[dataset].settings.get("*", {})) # a method's rate was found on other data,
+    if s.batch_size < SEARCHED: kept.add("lr")          # and for batches of that size
     own = {k: v for k, v in settings_of(method).items() if k not in kept}
     s = dataclasses.replace(s, **own)
     paths = {k: str(v) for k, v in run_paths(root, dataset, method, seed).items()}
