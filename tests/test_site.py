@@ -37,6 +37,12 @@ def test_no_warnings_and_every_page(built):
     for scale in with_pages:        # records alone are for the reports of another scale
         assert (out/"results"/scale.name/"index.html").exists() == (scale.name not in BESIDE)
 
+def test_icons_have_the_one_font_that_browsers_ask_for(built):
+    [css] = built[0].rglob("bootstrap-icons.min.css")
+    fonts = re.findall(r'url\("([^"?]+)', css.read_text(encoding="utf-8"))
+    assert [f.rsplit(".", 1)[1] for f in fonts] == ["woff2"] and (css.parent/fonts[0]).stat().st_size > 50_000
+    assert not list(css.parent.rglob("*.woff"))
+
 def test_the_site_is_light(built, pages):
     assert sum(f.stat().st_size for f in built[0].rglob("*") if f.is_file()) < 40e6
     assert max(p.stat().st_size for p in pages) < 3e6

@@ -212,6 +212,15 @@ def light(out):
         text = file.read_text(encoding="utf-8")
         if (changed := INLINE.sub(new, text)) != text: file.write_text(changed, encoding="utf-8")
 
+OLD_FONT = re.compile(r""",\s*url\(["'][^"')]*\.woff(\?[^"')]*)?["']\)\s*format\(["']woff["']\)""")
+
+def newer_fonts(out):
+    "Leave out fonts that a WOFF2 of the same name stands before: no browser asks for them."
+    old = [f for f in out.glob("site_libs/**/*.woff") if f.with_suffix(".woff2").exists()]
+    for f in old: f.unlink()
+    for css in out.glob("site_libs/**/*.css") if old else ():
+        css.write_text(OLD_FONT.sub("", css.read_text(encoding="utf-8")), encoding="utf-8")
+
 def warned(said):
     "The warnings in what Quarto (`WARN: ...`, in colour) and pandoc (`[WARNING] ...`) said."
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
@@ -235,6 +244,7 @@ def build(out, proc, root=ROOT):
     offline(out, root)
     sized(out)
     light(out)
+    newer_fonts(out)
     marked(out)
     wire(out, root)
     downloads(out/"notebooks", root)
