@@ -184,7 +184,7 @@ def ship(model, # a trained model that `save` can write
 
 
 # %% [markdown]
-# An example: a small model of the two halves of a number line, shipped, found, and opened.
+# An example: a small model of two noisy views of one hidden number, shipped, found, and opened.
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -224,6 +224,8 @@ assert all(torch.equal(a, b) for a, b in zip(teacher.state_dict().values(), agai
 again.card["bytes"], teacher.card["bytes"]
 
 # %% [markdown]
+# Little is left out here, as the decoders of two short vectors are small. Of the models below it is nearly half of a file.
+#
 # A damaged file, or another one under its name, is refused in one line:
 
 # %%
@@ -238,7 +240,7 @@ folder.cleanup()
 # ## What comes with the course
 #
 # The VAE of lesson 02, of handwritten digits alone, and two sets of models of digits, street numbers and words: one of the rendered street numbers that every checkout can draw, trained for a few minutes each, and one of real street numbers (names with `real_`), trained as long as the
-# longest runs of lesson 14. A student's file holds the decoders, so it also generates. Last, a JVAE's students of drawn birds and of drawn faces, which lessons 12 and 13 look at.
+# longest runs of lesson 14. A student's file holds the decoders, so it also generates; its *updates* are its own, those of its teacher come before. And there are a JVAE's students of drawn birds and of drawn faces (`cub_`, `celeba_`), which lessons 12 and 13 look at.
 
 # %%
 import pandas as pd
@@ -279,7 +281,7 @@ for name in shipped.index[shipped["of"] == "mnist, svhn, text"]: # lessons 02, 1
 side_by_side(blocks, columns=1);
 
 # %% [markdown]
-# Above, the two MoPoEs draw digits and, to the eye, no street numbers; a judge needs less contrast than an eye and still reads some of them (0.53 in the table). MVTCAE draws both, and with some of the words another digit; the students draw both, and lesson 11 counts how often the right ones. Below, many words are none: the prior has places to which training never led a posterior, and what a decoder says there nobody has corrected.
+# Above, the two MoPoEs draw digits and, to the eye, no street numbers; a judge needs less contrast than an eye and still reads some of them (those of the real MoPoE from digits in 0.53 of all cases, says the table). MVTCAE draws both, and with some of the words another digit; the students mostly draw both, and lesson 11 counts how often the right ones. Below, nothing was given, so digit, number and word of a column should at least agree with each other, and some do not; and many words are none: the prior has places to which training never led a posterior, and what a decoder says there nobody has corrected.
 #
 # ## Recap
 #

@@ -158,7 +158,7 @@ for name, faces in drawn.items():
 # %% [markdown]
 # Is that much? Perhaps an answer that ignores the text would get nearly as much. The next section
 # finds out; look at the pictures first. After half a minute there is one face for all texts. In the shipped students' faces
-# hair, hats, glasses and moustaches follow the text; skin and background, of which it says nothing, are always the average, as the mean of $z$ has them.
+# hair, hats, glasses and moustaches follow the text, and smiles do not (the first and the third smile unasked, the fourth was asked to); skin and background, of which it says nothing, are always the average, as the mean of $z$ has them.
 #
 # ## What is a fair count?
 #
@@ -384,8 +384,8 @@ print(f"plain count, faces from texts: {plain:.2f}; "
 pd.DataFrame(rows).round(3)
 
 # %% [markdown]
-# The plain count sounds good until one sees what saying nothing gets. The fair count needs no such
-# comparison: 0.90 as measured, where a constant answer gets a half, so a tenth is still to be learnt.
+# The plain count sounds good until one sees what saying nothing gets. On the scale of the fair count every constant
+# answer gets a half, and 0.90 as measured is four fifths of the way from there to 1.
 # (The classifier's opinion of the same faces is a little kinder than the measurement.) Texts written from
 # faces get 0.89, and one in four has every attribute right.
 #
@@ -413,7 +413,7 @@ pd.Series(distance).round(1).to_frame(f"FID, {judge.features['image'].name}")
 # never saying it. Look at the single attributes, not only at their mean.
 #
 # **Loops and late starts.** Letter by letter, a text can repeat itself ("wearing hat, wearing hat,
-# ..."): the window of eight letters does not see that the hat was named before. Or it starts in the middle of a
+# ..."): the window of eight letters does not see that the hat was named before. The third text of the half minute above is caught in one. Or a text starts in the middle of a
 # word ("ustache"). `text_valid` notices broken names but not loops; read some texts.
 #
 # **The random start.** Two texts of one face say the same and have hardly a character in common.
@@ -473,7 +473,7 @@ table.round(3)
 # [Lesson 13b](13b_photographed_faces.ipynb#why-faces-are-split-by-person) splits by person, and counts how many test images a random cut would spoil.
 #
 # **The wrong shares.** Equation 1 gives a guess one half only if the items have the shares $p_a$ of
-# training. On a few dozen items they do not: compare methods on the same items.
+# training. A few dozen items have them less exactly than many: compare methods on the same items.
 
 # %%
 silent = lambda n: torch.zeros(n, 14).bool()
@@ -500,7 +500,7 @@ constant                                                          # the empty te
 #
 # The iterative student is ahead at this length of training. Its KL to its teacher is the larger one for images (25 nats against the JMVAE student's 11)
 # and the smaller one for text (69 against 85). An update of the iterative teacher took 2.9 times as long as one of the JVAE (301 s and 103 s for 1,000), so this is a comparison
-# at equal updates, not at equal time. Students distilled at $T = 1, 2, 10$ with 200 updates only get 0.62, 0.58 and 0.54 from text: a
+# at equal updates, not at equal time. Faces from texts by students distilled at $T = 1, 2, 10$ with 200 updates only get 0.62, 0.58 and 0.54 from text: a
 # posterior refined for longer was harder to imitate here. The [report's page](experiments/celeba.ipynb) has the pictures of slides 50-52 and 59. In them some texts are caught
 # in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
