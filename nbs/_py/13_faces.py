@@ -491,16 +491,16 @@ constant                                                          # the empty te
 #
 # | | face from text, measured | text from face | all right | FID (classifier features, floor 10) |
 # |---|---|---|---|---|
-# | MoPoE | 0.81 | 0.84 | 0.09 | 459 |
-# | MVTCAE, its own encoders | 0.54 | 0.83 | 0.10 | 268 |
-# | JMVAE student | 0.87 | 0.88 | 0.27 | 193 |
-# | iterative student | 0.93 | 0.91 | 0.50 | 65 |
+# | MoPoE | 0.80 | 0.84 | 0.09 | 593 |
+# | MVTCAE, its own encoders | 0.56 | 0.85 | 0.14 | 202 |
+# | JMVAE student | 0.88 | 0.89 | 0.24 | 207 |
+# | iterative student | 0.91 | 0.89 | 0.37 | 72 |
 #
 # ![Rows of eight drawn faces under their attribute texts: the true faces, then faces drawn from the texts. MoPoE's lack moustaches, MVTCAE's often have the wrong hair or a hat too many, the iterative student's show most of what the texts name, in other colours of skin and ground.](../results/quick/figures/slide_50_methods.png)
 #
-# The iterative student is ahead at this length of training. Its KL to its teacher is the larger one for images (25 nats against the JMVAE student's 11)
-# and the smaller one for text (69 against 85). An update of the iterative teacher took 2.9 times as long as one of the JVAE (301 s and 103 s for 1,000), so this is a comparison
-# at equal updates, not at equal time. Faces from texts by students distilled at $T = 1, 2, 10$ with 200 updates only get 0.62, 0.58 and 0.54 from text: a
+# The iterative student is ahead at this length of training, but for the mean agreement of texts, where both students are level. MVTCAE's encoder of texts, used alone, hardly beats a constant answer. The iterative student's KL to its teacher is the larger one for images (29 nats against the JMVAE student's 10)
+# and the smaller one for text (70 against 85). An update of the iterative teacher takes about three times as long as one of the JVAE, so this is a comparison
+# at equal updates, not at equal time. Faces from texts by students distilled at $T = 1, 2, 10$ with 200 updates get only 0.58, 0.56 and 0.53 of that agreement: a
 # posterior refined for longer was harder to imitate here. The [report's page](experiments/celeba.ipynb) has the pictures of slides 50-52 and 59. In them some texts are caught
 # in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
