@@ -161,9 +161,9 @@ METHODS = {
         **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
         teacher="iterative", seeds=2, colour="#44aa99", label="Student of all starts q_0"),
     # control: is it the higher rate, which the search chose for the iterative teacher?
-    "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, seeds=1, colour="#999933",
+    "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, seeds=3, colour="#999933",
                         label="JVAE at the iterative teacher's rate"),
-    "jvae_fast_student": Method(**_students, teacher="jvae_fast", seeds=1, colour="#999933",
+    "jvae_fast_student": Method(**_students, teacher="jvae_fast", seeds=3, colour="#999933",
                                 label="JMVAE student, teacher at the iterative one's rate"),
     # controls: do decoders learn from single modalities?
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
