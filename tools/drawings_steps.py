@@ -266,7 +266,7 @@ COVERED = [(0, 8, 44, "teacher"), (-2, 15, 26, "student")]
 DIFFERENCES = [("decoders", "two by two"),
                ("targets", "the JVAE’s decoders,|all starts, two by two"),
                ("an item teaches", "never alone"), ("encoders’ start", "warm or cold"),
-               ("minutes", "equal minutes"), ("teacher’s rate", "never alone")]
+               ("minutes", "equal minutes"), ("teacher’s rate", "the other rate")]
 
 def _recipe(d, x, ys, ours):
     "Icons of one recipe, from above: the iterative student's if it is `ours`."
@@ -282,8 +282,8 @@ def recipes():
                 "The JMVAE student on the left and the iterative student on the right, in six "
                 "rows: what their decoders were trained on, their targets, how many students an "
                 "item teaches, whether their encoders start warm, their minutes and the teacher's "
-                "learning rate. Between them stand the controls that exchange it; two rows, "
-                "dashed, have none of their own.", 534, "Two recipes, and what was exchanged")
+                "learning rate. Between them stand the controls that exchange it; one row, "
+                "dashed, has none of its own.", 534, "Two recipes, and what was exchanged")
     ys = [112, 182, 256, 324, 390, 446]
     for x, said in [(84, "JMVAE student"), (396, "iterative student")]:
         d.text(x, 66, said, size=15, weight=600)
@@ -294,8 +294,8 @@ def recipes():
         d.path([(170, y), (310, y)], css, 2)
         for i, line in enumerate(lines): d.text(240, y + 19 + 18*i, line, "f-soft", 15)
     _recipe(d, 84, ys, False); _recipe(d, 396, ys, True)
-    say(d, 496, "Grey: the controls that exchange a line. Two lines are",
-        "never exchanged alone, so no control speaks for them.")
+    say(d, 496, "Grey: the controls that exchange a line. One line is",
+        "never exchanged alone, so no control speaks for it.")
     return d
 
 def _student_of(d, x, y, letter, known, refined, how):
