@@ -563,11 +563,11 @@ for ax, (_, said, _, _) in zip(axes, MERITS):
 axes[-1].set_xlabel("ahead by");
 
 # %% [markdown]
-# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Why the loss is that large was not found out. B's decoders know single modalities in another way than D's, though: through students that learn to *cover*, and are broad, while D's starts learn to *score*, and are narrow (lesson 10). That may be why B's pictures are averages. Refined targets on decoders that have met refined posteriors only are worse than the joint encoder's in FID, open in coherence, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence, of A as it stands here. A reason may be that the decoders then meet the whole way from the start to the refined posterior; that was not measured. Against A, reading the class off the mean of $z$ gains by nothing.
+# Neither half gives the whole. Decoders that know single modalities, with students of a joint posterior, are *behind* the JMVAE students in everything: by FID their pictures are as far from real ones as MMVAE's, whose decoders know nothing else. Why the loss is that large was not found out. B's decoders know single modalities in another way than D's, though: through students that learn to *cover*, and are broad, while D's starts learn to *score*, and are narrow (lesson 10). That may be why B's pictures are averages. Refined targets on decoders that have met refined posteriors only are worse than the joint encoder's in FID, open in coherence, and scatter widely from seed to seed. Only together are they ahead, in FID and coherence, of A as it stands here. A reason may be that the decoders then meet the whole way to the refined posterior; that was not measured.
 #
-# Refined targets alone were tried twice, then, and the two trials differ. On the JVAE's decoders, which stay as they are, they change next to nothing, be it $q_4$ or $q_{16}$ (one seed each; the blocks *the JVAE's decoders* above). On decoders that were trained on $q_T$ only (C, three seeds) FID is worse. In neither do they lead.
+# Refined targets alone were tried twice, then, and the two trials differ. On the JVAE's decoders, which stay as they are, they change next to nothing, be it $q_4$ or $q_{16}$ (one seed each; the blocks *the JVAE's decoders* above). On decoders that were trained on $q_T$ only (C, three seeds) FID is worse.
 #
-# So "the refined targets did it" and "the decoders did it" are both too simple. What the runs support is an *interaction*: decoders trained along the refinement make targets useful that are of little use to other decoders, and on these decoders unrefined targets are of little use, too (the students of all starts, two seeds). That is a statement about these networks and this data set; and as the two rows with exchanged decoders are different trainings with losses of their own, it is evidence and not a proof.
+# So "the refined targets did it" and "the decoders did it" are both too simple. What the runs support is an *interaction*: decoders trained along the refinement make targets useful that are of little use to other decoders, and on these decoders unrefined targets are of little use, too (the students of all starts, two seeds). As the rows with exchanged decoders are trainings with losses of their own, that is evidence, not proof.
 #
 # ### Warm or cold?
 #
@@ -594,7 +594,7 @@ Markdown(f"By the means of both, {begun.coherence - base.coherence:+.3f} is left
 # %% [markdown]
 # ### The other rate?
 #
-# The iterative teacher learns at twice the peak rate of the JVAE. The search of lesson 14g chose both, by the students' merits, in runs of 3,000 updates; there the higher rate gave a JVAE's students the same coherence and a lower accuracy. Is that still so at the length of this page? The JVAE was trained once more, at the iterative teacher's rate, and students of it as ever:
+# The iterative teacher learns at twice the peak rate of the JVAE. The search of lesson 14g chose both in runs of 3,000 updates, where the higher rate gave a JVAE's students the same coherence and a lower accuracy. And at the length of this page? The JVAE was trained once more, at the iterative teacher's rate, and students of it as ever:
 
 # %%
 #| code-fold: true
@@ -619,7 +619,7 @@ Markdown(f"By its own bound this JVAE is the *worse* model, {bound('jvae_fast'):
          f"{base.FID - end.FID:+.1f} in FID {begun.FID - end.FID:+.1f}.** In FID every seed gains, in coherence two of three.")
 
 # %% [markdown]
-# So the search misled: a rate that is no better in short runs can be better in long ones, and a teacher with the better bound need not have the better students. Both columns of the first table stay what they are, two recipes as they were searched for. But who asks what *refined targets* are worth has to compare at one rate, line by line:
+# So a rate that is no better in short runs can be better in long ones, and the teacher with the better bound need not have the better students. At one rate, line by line:
 
 # %%
 #| code-fold: true
@@ -627,7 +627,7 @@ one_rate = ("iterative_student", "jvae_fast_student")
 pd.DataFrame({said: lead_of(*one_rate, *what) for said, what in LEADS.items()}).T
 
 # %% [markdown]
-# What stands at one rate, with three seeds: the better digits, by our classifiers. The lead in coherence is open, which over the JMVAE students of the first table is a whole interval on the same seeds. And the iterative teacher is the *harder* one to imitate. This also reaches back to the tables above: wherever a control stands beside the JMVAE student, a part of the difference may be the rate. A and B of the square were trained at the lower, C and D at the higher. B at the higher rate was not tried. (The runs at the other rate are from another processor than the rest.)
+# What stands, with three seeds: the better digits, by our classifiers. The lead in coherence is open, and the iterative teacher is the *harder* one to imitate. This reaches back to the tables above: A and B of the square were trained at the lower rate, C and D at the higher. B at the higher was not tried.
 
 # %% [markdown]
 # ### Where everybody stands
@@ -862,7 +862,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 #
 # Every number here comes from a record, every verdict from an interval over matched seeds.
 #
-# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, each trained as the search would have it, by a whole interval, and no other method's mean is higher. They draw the better digits by our classifiers (open by ImageNet's features) and the worse street numbers by both. But the class can be read off their latent variable no better. By the table of two by two decoders that know single modalities don't do it alone, nor do refined targets, as far as those were tried; together they do. And on the iterative teacher's decoders students of *unrefined* targets, trained as long, lose the lead in coherence and in FID (one seed). So refinement is needed there.
+# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. The iterative students show what was given more often than the students of the joint encoder, each trained as the search would have it, by a whole interval, and no other method's mean is higher. They draw the better digits by our classifiers (open by ImageNet's features) and the worse street numbers by both. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets do it alone; together they do. And on the iterative teacher's decoders students of *unrefined* targets lose the lead (two seeds).
 # - *At the same learning rate* of the teachers, which the first table does not have, the lead in mean FID is gone, and a third of that in coherence; what is left of it is open with three seeds. Digits are still drawn better, by our classifiers.
 # - *With as many minutes*, which are more than three times the updates, the JMVAE students come close in mean FID, with digits still worse and street numbers further ahead, and the lead in coherence is about half of what it is at equal updates (one seed).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. That this makes better *students* was not seen: on the JVAE's decoders those of $q_{16}$ are level with the joint encoder's (one seed).
