@@ -141,7 +141,7 @@ def test_what_comes_with_the_course_is_small_and_may_be_shown():
     ({"shares": "two"}, "shares: got 'two', allowed: another model's name"),
     ({"metrics": {"fid": torch.zeros(2)}}, "metrics: got {'fid': tensor"),
     ({"metrics": {"fid": float("nan")}}, "metrics: got {'fid': nan}"),
-    ({"made_by": {1, 2}}, "made_by: got {1, 2}")])
+    ({"made_by": {1}}, "made_by: got {1}")])
 def test_a_refused_shipment_changes_no_file(more, words, shipped):
     model, folder, data = shipped
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
