@@ -225,7 +225,7 @@ def test_likelihoods_that_do_not_fit_are_one_line():
     wrong = lambda law, of=specs, m=JVAE: m({**of, "a": replace(of["a"], likelihood=law)}, 2)
     for m in (JVAE, MoPoE):
         refused(lambda m=m: wrong(Categorical(), m=m), "Categorical", "kind vector", starts="likelihood of a: got")
-    refused(lambda: wrong(torch.distributions.Normal(0, 1)), "Normal", "(x, params)", starts="likelihood of a: got")
+    refused(lambda: wrong(torch.distributions.Normal(0, 1)), "Normal", "log_prob and mean", starts="likelihood: got a")
     word = default_specs({"a": replace(WORD, name="a")})
     for law in (Gaussian(.2), Bernoulli()):
         refused(lambda law=law: wrong(law, word), "kind text", "Categorical", starts="likelihood of a: got")
