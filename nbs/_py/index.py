@@ -85,7 +85,7 @@ assert left == ["open", "open"] and float(distant[1]) < float(distant[2]) + .3  
 Markdown("**The lead in mean FID, and a third of that in coherence, is a learning rate.** The rates come from a search in short runs, and it gave the iterative teacher twice the rate of the JVAE. "
          f"A JVAE trained at the iterative teacher's rate has students with a coherence of {coherent[1]} ({coherent[0]} before; the iterative "
          f"students of the same seeds have {coherent[2]}) and a FID of {distant[1]} ({distant[0]} before; {distant[2]}), {['', 'one training', 'two trainings', 'three trainings'][trained]} of each. "
-         "So at one rate there is no lead in mean FID, and what is left in coherence is *open* with three seeds; the digits drawn are still the better ones ([lesson 11](11_findings.ipynb#the-other-rate)).")
+         "So at one rate there is no lead in mean FID, and what is left in coherence is *open* with three seeds; the digits drawn are still the better ones by our classifiers ([lesson 11](11_findings.ipynb#the-other-rate)).")
 
 
 # %%
