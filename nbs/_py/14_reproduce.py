@@ -208,7 +208,7 @@ METHODS = {
 # starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
 # its students (`refined_student_t16` imitates $q_{16}$, however few iterations the refiner was trained with).
 #
-# A rate belongs to its batch: with 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss is 3,383 at the scale's own rate of 0.002 and 3,493 at 0.004, which the search found for 64 (one training each; the first is in `results/quick`). So scales of smaller batches keep their rate, as birds and faces do, all methods alike; MoPoE would gain a little by the higher one there, 3,588 for 3,611.
+# A rate belongs to its batch. With 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss was 110 nats higher at 0.004, which the search found for 64, than at the scale's own 0.002; MoPoE's was 23 lower (one training each, not kept). So scales of smaller batches keep their rate, as birds and faces do, all methods alike.
 #
 # *Controls* change one thing. Some methods decode from single modalities while they train, and that alone may help: `iterative_last` takes it from the iterative teacher (only $q_T$ trains the
 # decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth on the same decoders, but imitates the starts $q_0$ of all modalities, which were never refined, `jvae_fast` is a JVAE at the learning rate of the iterative teacher, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06).
