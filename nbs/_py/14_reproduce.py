@@ -161,16 +161,36 @@ METHODS = {
         **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
         teacher="iterative", seeds=2, colour="#44aa99", label="Student of all starts q_0"),
     # control: is it the higher rate, which the search chose for the iterative teacher?
-    "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, seeds=3, colour="#999933",
+    "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE at the iterative teacher's rate"),
-    "jvae_fast_student": Method(**_students, teacher="jvae_fast", seeds=3, colour="#999933",
+    "jvae_fast_student": Method(**_students, teacher="jvae_fast", colour="#999933",
                                 label="JMVAE student, teacher at the iterative one's rate"),
-    # controls: do decoders learn from single modalities?
+    # control: an item of the iterative teacher's teaches one student of three, so each sees a third
+    "jvae_fast_student_third": Method(**_students, teacher="jvae_fast", colour="#666600",
+                                      settings={"batch_size": 21},
+                                      label="The same student, a third of the items an update"),
+    "jvae_faster": Method("multimodal_elbo", "JVAE", settings={"lr": 8e-3}, seeds=1,
+                          label="JVAE at twice the iterative teacher's rate"),
+    "jvae_faster_student": Method(**_students, teacher="jvae_faster", seeds=1, colour="#777722",
+                                  label="JMVAE student, teacher at twice the iterative one's rate"),
+    # and the other way round
+    "iterative_slow": Method(**{**_iterative, "settings": {}}, seeds=1,
+                             label="Iterative teacher at the JVAE's rate"),
+    "iterative_slow_student": Method(**_started, teacher="iterative_slow", seeds=1,
+                                     colour="#ee7733",
+                                     label="Iterative student, teacher at the JVAE's rate"),
+    # controls: do decoders learn from single modalities? At both rates
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
     "jvae_unimodal_decoders_student": Method(
         **_started, teacher="jvae_unimodal_decoders", colour="#6699cc", seeds=3,
         label="Student of JVAE, decoders also from single modalities"),
+    "jvae_unimodal_decoders_fast": Method(
+        "jmvae", "JVAEWithStudents", settings=_faster, seeds=3,
+        label="JVAE, decoders also from single modalities, the iterative teacher's rate"),
+    "jvae_unimodal_decoders_fast_student": Method(
+        **_started, teacher="jvae_unimodal_decoders_fast", colour="#4477aa", seeds=3,
+        label="Student of JVAE, decoders also from single modalities, the iterative one's rate"),
     "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=3,
                              label="Iterative teacher, decoders from t = T only"),
     "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
@@ -378,9 +398,10 @@ REPORTS = {
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
     "attribution": Report("attribution",
         ("jmvae_student", "iterative_student", "iterative_student_cold", "iterative_student_t0",
-         "jvae_fast_student", "mmvae", "crmvae",
-         "jvae_unimodal_decoders_student", "iterative_last_student", "refined_student",
-         "refined_student_t16"),
+         "jvae_fast_student", "jvae_fast_student_third", "jvae_faster_student",
+         "iterative_slow_student", "mmvae", "crmvae",
+         "jvae_unimodal_decoders_student", "jvae_unimodal_decoders_fast_student",
+         "iterative_last_student", "refined_student", "refined_student_t16"),
         ("attribution",), ("attribution",), scales=("real", "long", "paper")),
     "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
         f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
