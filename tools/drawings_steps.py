@@ -266,7 +266,7 @@ COVERED = [(0, 8, 44, "teacher"), (-2, 15, 26, "student")]
 DIFFERENCES = [("decoders", "two by two"),
                ("targets", "the JVAE’s decoders,|all starts, two by two"),
                ("an item teaches", "a third of the items"), ("encoders’ start", "warm or cold"),
-               ("minutes", "equal minutes"), ("teacher’s rate", "the other rate")]
+               ("minutes", "equal minutes")]
 
 def _recipe(d, x, ys, ours):
     "Icons of one recipe, from above: the iterative student's if it is `ours`."
@@ -274,24 +274,25 @@ def _recipe(d, x, ys, ours):
     _target(d, x, ys[1], ours)
     _students(d, x, ys[2], not ours); _students(d, x, ys[3], ours, False)
     _clock(d, x, ys[4], .8 if ours else .25)
-    d.text(x, ys[5] + 6, "higher" if ours else "lower", size=15)
 
 def recipes():
     "11: what differs between two recipes, and what a control exchanges."
     d = Drawing("Two recipes, and what was exchanged",
-                "The JMVAE student on the left and the iterative student on the right, in six "
+                "The JMVAE student on the left and the iterative student on the right, in five "
                 "rows: what their decoders were trained on, their targets, how many students an "
-                "item teaches, whether their encoders start warm, their minutes and the teacher's "
-                "learning rate. Between them stand the controls that exchange it.", 534, "Two recipes, and what was exchanged")
-    ys = [112, 182, 256, 324, 390, 446]
+                "item teaches, whether their encoders start warm, and their minutes. Between "
+                "them stand the controls that exchange it.", 478,
+                "Two recipes, and what was exchanged")
+    ys = [112, 182, 256, 324, 390]
     for x, said in [(84, "JMVAE student"), (396, "iterative student")]:
         d.text(x, 66, said, size=15, weight=600)
     for y, (name, controls) in zip(ys, DIFFERENCES):
         d.text(240, y - 8, name, size=15, weight=600)
         d.path([(170, y), (310, y)], "s-ink no", 2)
-        for i, line in enumerate(controls.split("|")): d.text(240, y + 19 + 18*i, line, "f-soft", 15)
+        for i, line in enumerate(controls.split("|")):
+            d.text(240, y + 19 + 18*i, line, "f-soft", 15)
     _recipe(d, 84, ys, False); _recipe(d, 396, ys, True)
-    say(d, 496, "Grey: the controls that exchange a line. None of them",
+    say(d, 440, "Grey: the controls that exchange a line. None of them",
         "exchanges all, so none speaks for the whole lead.")
     return d
 
