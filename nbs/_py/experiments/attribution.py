@@ -12,7 +12,7 @@
 # | MMVAE: the loss of the iterative teacher at T = 0 | yes | none |
 # | CRMVAE | yes, each its own modality | product of experts |
 # | student of a JVAE whose decoders also learn from single modalities | yes | joint encoder |
-# | the JMVAE student, its teacher at the iterative teacher's learning rate, and at twice that rate | no | joint encoder |
+# | the JMVAE student, its teacher at the iterative teacher's learning rate | no | joint encoder |
 # | the same at the iterative teacher's rate, with a third of the items an update, as an item teaches one of three iterative students | no | joint encoder |
 # | the student of that other JVAE, its teacher at the iterative teacher's learning rate | yes | joint encoder |
 # | iterative student, its teacher at the JVAE's learning rate | yes | refined |
