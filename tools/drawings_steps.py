@@ -325,7 +325,7 @@ def halves():
     d.arrow([(192, 209), (288, 285)], width=3.4)
     d.text(250, 238, "both", size=15, weight=600, anchor="start")
     say(d, 470, "Each card: what its decoders met; below, its target.",
-        "A starts cold. All four teachers have the same rate.")
+        "A starts cold. What is compared has one rate.")
     return d
 
 

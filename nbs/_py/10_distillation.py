@@ -637,7 +637,7 @@ assert contrasts["MoPoE"] < .25*contrasts.drop("MoPoE").min() and contrasts.drop
 contrasts.round(3)
 
 # %% [markdown]
-# So MoPoE's pictures have less than a quarter of the students' contrast, and the students hardly differ. (One training of each, the teachers of both at one learning rate; at twice that rate the iterative student's street numbers are the fainter ones, [lesson 11](11_findings.ipynb#by-whose-eyes). Whether the numbers are the right ones more often is a question for a judge, and for lesson 11, too.)
+# So MoPoE's pictures have less than a quarter of the students' contrast, and the students hardly differ. (One training of each, the teachers of both at one learning rate; at twice that rate the iterative student's street numbers are the farther ones from real ones, [lesson 11](11_findings.ipynb#by-whose-eyes). Whether the numbers are the right ones more often is a question for a judge, and for lesson 11, too.)
 
 # %% [markdown]
 # With your own digit or word, these models draw in your browser: the [playground](playground.ipynb). Move its slider, and each place is another sample of the same student.
@@ -667,7 +667,7 @@ generation_grid(rows); plt.show()
 print({said: f"standard deviation {q.std.mean():.2f}" for said, q in bells.items()})
 
 # %% [markdown]
-# The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students) have both on the same decoders:
+# The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students; the higher of lesson 11's two rates) have both on the same decoders:
 
 # %%
 runs = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")

@@ -68,8 +68,8 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
          {"FID (lower is better)": 1, "coherence": 2, "linear accuracy": 3, "minutes": 0})
 
 # %% [markdown]
-# One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length (a higher one made them better here, [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often,
-# and are fainter: they draw the better digits and the worse street numbers. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
+# One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length (the higher of two made them better here and the iterative ones worse, [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often at either rate
+# and are the better digits; whether their street numbers are better or worse is the rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
 #
 # ## How do I choose the likelihood and its scale?
 #

@@ -93,6 +93,6 @@ pd.DataFrame({said: numbers(m) for said, m in shown.items()}).T
 #
 # ## What to expect of them
 #
-# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them; the training of their teacher may have ([lesson 11](11_findings.ipynb) on the fainter street numbers of the iterative student).
+# - *Who is made for a missing modality?* Mixtures train each $q_m$ to explain all modalities, those it has not seen as well, and pay for it with blur ([lesson 05](05_mopoe.ipynb#why-mixtures-lose)). Students don't touch the decoders, so they can't blur them; the training of their teacher may have ([lesson 11](11_findings.ipynb#by-whose-eyes) on the fainter street numbers of the iterative student at one learning rate of two).
 # - *Who needs complete items?* The JVAE, and with it the JMVAE student, whose teacher it is. The losses above are written for items that have every modality; all others train on what is there as well ([lesson 09a](09a_missing.ipynb)).
 # - *What did they do in experiments?* Measured numbers stand [in lesson 11](11_findings.ipynb) and in the reports of the section *Results*.
