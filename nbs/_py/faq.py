@@ -69,7 +69,7 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
 
 # %% [markdown]
 # One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length (the higher of two made them better here and the iterative ones worse, [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often at either rate
-# and are the better digits; whether their street numbers are better or worse is the rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
+# and are the better digits; their street numbers are the worse ones at the higher rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
 #
 # ## How do I choose the likelihood and its scale?
 #
