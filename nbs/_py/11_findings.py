@@ -695,7 +695,7 @@ pd.DataFrame({said: lead_of(*best, *what) for said, what in LEADS.items()}).T
 
 
 # %% [markdown]
-# So a rate that is no better in short runs can be better in long ones, the teacher with the smaller loss need not have the better students, and a verdict on pictures can be one on a rate. At either rate the iterative teacher, which starts from *one* modality, is after sixteen steps below the JVAE's joint encoder of all (on decoders of its own). But at the lower rate it pays for it: at $t = 64$, far beyond the steps of training, it has fallen apart in some seed, where those of the higher rate rise a little.
+# So a rate that is no better in short runs can be better in long ones, the teacher with the smaller loss need not have the better students, and a verdict on pictures can be one on a rate. At either rate the iterative teacher, which starts from *one* modality, is after sixteen steps below the JVAE's joint encoder of all (on decoders of its own). But at the lower rate it pays for it: at $t = 64$, far beyond the steps of training, it has fallen apart in each seed from one modality at least, where those of the higher rate rise a little.
 
 # %% [markdown]
 # ## Is the iterative teacher easier to imitate?
