@@ -198,6 +198,15 @@ def of_few_colours(png, kind="PNG"):
     few.save(out, kind, **({"optimize": True} if kind == "PNG" else {"lossless": True}))
     return out.getvalue()
 
+def as_webp(png):
+    """A picture's bytes as WebP: 256 colours, or as photographs are kept where that is much less,
+    as in grids of street numbers. None where it shines through."""
+    if not (few := of_few_colours(png, "WEBP")): return None
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(out, "WEBP", quality=85)
+    return out.getvalue() if len(out.getvalue()) < .7*len(few) else few
+
 def light(out):
     """Give the figures of reports and lessons 256 colours: a third of the bytes, and hardly another
     look. Those inside a page are WebP then, a quarter less again. The files of `results/` and the
@@ -206,7 +215,7 @@ def light(out):
         few = of_few_colours(file.read_bytes())
         if few and len(few) < file.stat().st_size: file.write_bytes(few)
     def new(m):
-        few = base64.b64encode(of_few_colours(base64.b64decode(m[1]), "WEBP") or b"").decode()
+        few = base64.b64encode(as_webp(base64.b64decode(m[1])) or b"").decode()
         return f"data:image/webp;base64,{few}" if 0 < len(few) < len(m[1]) else m[0]
     for file in out.rglob("*.html"):
         text = file.read_text(encoding="utf-8")
