@@ -169,7 +169,7 @@ table.rename(columns={"of": "model", "changed": "setting", "value": "taken"})
 
 # %% [markdown]
 # A control takes what the method it is compared with takes: MMVAE MoPoE's rate, the iterative teachers of the ablations theirs, and students start warm wherever a control of the iterative
-# student has encoders to start from. Birds and faces have rates of their own (lesson 14), and keep them: nothing was searched there. Changes were not combined. And the runs are short: at 10,000 updates it is the other way round, a JVAE at the higher rate, which gained nothing here, has better students, and an iterative teacher at the lower has students that draw better ([lesson 11](11_findings.ipynb#the-other-rate)). The rest of the table is left as it was tried; for MVTCAE, JMVAE-kl and the JVAE no change reached the 0.02.
+# student has encoders to start from. Birds and faces have rates of their own (lesson 14), and keep them: nothing was searched there. Changes were not combined. And the runs are short: at 10,000 updates it is the other way round, a JVAE at the higher rate, which gained nothing here, has students of a better mean FID, and so has an iterative teacher at the lower ([lesson 11](11_findings.ipynb#the-other-rate)). The rest of the table is left as it was tried; for MVTCAE, JMVAE-kl and the JVAE no change reached the 0.02.
 #
 # ## Recap
 #
