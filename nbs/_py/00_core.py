@@ -22,8 +22,8 @@
 
 # %%
 #| exports
-import ast, contextlib, errno, functools, hashlib, importlib.util, inspect, io, json, numbers
-import os, random, re, signal, symtable, sys, tempfile, time
+import ast, contextlib, difflib, errno, functools, hashlib, importlib.util, inspect, io, json
+import numbers, os, random, re, signal, symtable, sys, tempfile, time
 from pathlib import Path
 
 
@@ -49,7 +49,11 @@ def one_of(name, # what the argument is called
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
     if not getattr(value, "ndim", 0) and value in allowed: return value
-    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {', '.join(map(str, allowed))}")
+    near = names = [f"{a}"[:40] for a in allowed]
+    if len(", ".join(names)) > 280:                      # of many, those that look like `value`
+        near = difflib.get_close_matches(f"{value}"[:40], names, 5) or names[:5]
+        near = [*near, f"... ({len(names)} in all)"]
+    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {', '.join(near)}")
 
 
 # %%
@@ -57,6 +61,15 @@ one_of("scale", "quick", ["smoke", "quick"])
 try: one_of("scale", "qiuck", ["smoke", "quick"])
 except MmvaeError as e: message = str(e)
 assert message == "scale: got 'qiuck', allowed: smoke, quick"
+message
+
+# %% [markdown]
+# Of a long list only the likeliest are shown, because a line of fifty names is not read.
+
+# %%
+try: one_of("method", "itertive", ["iterative", *(f"method_{i}" for i in range(40))])
+except MmvaeError as e: message = str(e)
+assert message == "method: got 'itertive', allowed: iterative, ... (41 in all)"
 message
 
 # %% [markdown]
@@ -78,9 +91,9 @@ def in_range(name, # what the argument is called
     bad = isinstance(value, bool) or not isinstance(value, kinds) or value - value != 0  # nan, inf
     if not bad and (low is None or value >= low) and (high is None or value <= high):
         return value.item() if hasattr(value, "item") else value   # Python's number, not NumPy's
-    kind = "a whole number" if whole else "a number"
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {kind} {' and '.join(bounds)}".rstrip())
+    raise MmvaeError(f"{name}: got {value!r:.80}, allowed: a {'whole ' * whole}number "
+                     f"{' and '.join(bounds)}".rstrip())
 
 
 # %%
@@ -299,8 +312,7 @@ assert torch.equal(x[0], y[0]) and x[1:] == y[1:]
 #| exports
 def data_dirs() -> list:
     "Folders searched for data files, in order: `MMVAE_DATA`, then `data/`."
-    named = os.environ.get("MMVAE_DATA")
-    return ([Path(named).expanduser()] if named else []) + [Path("data")]
+    return [Path(d).expanduser() for d in (os.environ.get("MMVAE_DATA"), "data") if d]
 
 def find_data(relative # path inside a data folder, such as "MNIST/raw"
              ):
@@ -515,8 +527,7 @@ def _place(module, package, named):
     if path := _file_of(f"{package}.{module}"): return f"{package}.{module}", path
     if not named: return None
     if path := _file_of(module): return module, path
-    raise MmvaeError(f"modules: got {module!r}, allowed: modules of {package} and others that "
-                     "Python finds, with their source")
+    raise MmvaeError(f"modules: got {module!r}, allowed: those of {package}, or with a source")
 
 
 # %% [markdown]
@@ -553,8 +564,7 @@ def _plain(value):
     elif not isinstance(value, numpy.ndarray): return str(value)
     elif value.dtype.hasobject: return value.tolist()
     else: data = value
-    sha = hashlib.sha256(data.tobytes()).hexdigest()
-    return f"{value.dtype} {tuple(value.shape)} {sha}"
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(data.tobytes()).hexdigest()}"
 
 def digest(settings, # anything JSON can hold; arrays, tensors and paths too
            modules=() # the modules called, e.g. ("mopoe",); what they use counts, too
@@ -644,7 +654,7 @@ def load_torchvision(needed=True # must it be there? Otherwise None if it is abs
     "Import and return torchvision, declaring the schemas of its missing operators if need be."
     import torch
     if not needed and importlib.util.find_spec("torchvision") is None: return None
-    try: torchvision = from_extra("torchvision")
+    try: return from_extra("torchvision")
     except RuntimeError as e:
         if "torchvision::nms does not exist" not in str(e): raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
@@ -653,8 +663,7 @@ def load_torchvision(needed=True # must it be there? Otherwise None if it is abs
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         load_torchvision.library = library   # a Library undoes its definitions when collected
-        torchvision = from_extra("torchvision")
-    return torchvision
+        return from_extra("torchvision")
 
 
 # %%
