@@ -120,7 +120,7 @@ def test_what_an_outside_module_uses_counts_as_source(tmp_path, monkeypatch, at_
     (dict(reports={"all": Report("mine", ("mopoe",))}), "report: got the name 'all'"),
     (dict(methods={"a-b": Method("mine", "Mine")}),
      "method: got the name 'a-b', allowed: letters, digits, underscores"),
-    (dict(methods={"x": Method("mine", "Mine", teacher="vae")}), "teacher of method x: got 'vae', allowed: mopoe"),
+    (dict(methods={"x": Method("mine", "Mine", teacher="vae")}), "teacher of method x: got 'vae', allowed: mvae, jvae"),
     (dict(methods={"x": Method("m", "M", teacher="y"), "y": Method("m", "M", teacher="x")}),
      "teacher of method x: got 'x', taught by itself"),
     (dict(methods={"x": Method("m", "M", updates="epochs")}), "updates of method x: got 'epochs'"),

@@ -29,8 +29,6 @@ PAGE = ROOT/"site"/"playground"
 DATA = "mnist_svhn_text"
 METHODS = ("mopoe", "mvtcae_student", "jmvae_student", "iterative_student") # in the page's order
 TEACHER = "iterative" # whose refinement is shown
-# Of two learning rates the one that the JVAE's runs have, too, goes by the plain name.
-PLAIN = {"iterative_slow": "iterative", "iterative_slow_student": "iterative_student"}
 TITLES = {"mnist": "digit", "svhn": "street number", "text": "word"} # in the reader's words
 STEPS, LOOKS, VIEWS = 8, 4, 16 # of refinement; samples of z for an ELBO; samples to look at
 
@@ -53,7 +51,6 @@ def metrics_of(run, path):
 
 def named(method, source, dataset=DATA):
     "What a shipped model is called: those trained on real street numbers say so."
-    method = PLAIN.get(method, method)
     if dataset != DATA: return f"{dataset}_{method}"
     return f"real_{method}" if source == "real" else method
 
@@ -78,8 +75,7 @@ def ship_runs(results, methods, dataset=DATA, seed=0):
 
 def made_by(scale, dataset, method):
     "The command that trains a shipped model again."
-    part = "attribution" if method in PLAIN else "headline"
-    what = f"--part {part}" if dataset == DATA else f"--dataset {dataset} --part {dataset}"
+    what = "--part headline" if dataset == DATA else f"--dataset {dataset} --part {dataset}"
     return f"mmvae reproduce --scale {scale} {what}"
 
 

@@ -77,8 +77,8 @@ class Method:
 _plain = {"divide_prior": False}   # products as in the talk; both rules are measured (lesson 03c)
 SEARCHED = 64                      # items of an update in the search for settings (lesson 14g)
 _faster = {"lr": 4e-3}             # found there on validation items, as `warm_start` is
-_iterative = dict(module="multimodal_iterative", cls="IterativeTeacher", uses_steps=True,
-                  settings=_faster)
+_iterative = dict(module="multimodal_iterative", cls="IterativeTeacher", uses_steps=True)
+_iterative_fast = dict(**_iterative, settings=_faster)
 _students = dict(module="distillation", cls="Students", updates="student_updates", options=_plain)
 _started = {**_students, "options": {**_plain, "warm_start": True}}
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
@@ -98,28 +98,29 @@ METHODS = {
                              colour="#aa4499", seeds=3),
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
-    # control: does the warm start, which a JVAE's students can't have, make the difference?
-    "iterative_student_cold": Method(**_students, teacher="iterative", seeds=2, colour="#117733",
-                                     label="Iterative student, started cold"),
-    # control: the same decoders and the breadth of a student, without refined targets
-    "iterative_student_t0": Method(
-        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
-        teacher="iterative", seeds=2, colour="#44aa99", label="Student of all starts q_0"),
-    # control: is it the higher rate, which the search chose for the iterative teacher?
+    # controls: does the learning rate of the teachers make the difference?
     "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE, higher rate"),
     "jvae_fast_student": Method(**_students, teacher="jvae_fast", colour="#999933",
                                 label="JMVAE student, higher rate"),
+    "iterative_fast": Method(**_iterative_fast, label="Iterative teacher, higher rate"),
+    "iterative_fast_student": Method(**_started, teacher="iterative_fast", colour="#ee7733",
+                                     label="Iterative student, higher rate"),
+    # controls, at both rates: does the warm start, which a JVAE's students can't have?
+    **{f"{t}_student_cold": Method(**_students, teacher=t, seeds=2, colour=c,
+                                   label=f"Iterative student, started cold{at}")
+       for t, at, c in (("iterative", "", "#117733"),
+                        ("iterative_fast", ", higher rate", "#225522"))},
+    # controls, at both: the same decoders and the breadth of a student, no refined targets
+    **{f"{t}_student_t0": Method(
+        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
+        teacher=t, seeds=2, colour=c, label=f"Student of all starts q_0{at}")
+       for t, at, c in (("iterative", "", "#44aa99"),
+                        ("iterative_fast", ", higher rate", "#225555"))},
     # control: an item teaches one iterative student of three, so each sees a third (of 64)
     "jvae_fast_student_third": Method(**_students, teacher="jvae_fast", colour="#666600",
                                       settings={"batch_size": 21},
                                       label="JMVAE student, higher rate, a third of the items"),
-    # and the other way round
-    "iterative_slow": Method(**{**_iterative, "settings": {}}, seeds=3,
-                             label="Iterative teacher, lower rate"),
-    "iterative_slow_student": Method(**_started, teacher="iterative_slow", seeds=3,
-                                     colour="#ee7733",
-                                     label="Iterative student, lower rate"),
     # controls: do decoders learn from single modalities? At both rates
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
@@ -132,13 +133,15 @@ METHODS = {
     "jvae_unimodal_decoders_fast_student": Method(
         **_started, teacher="jvae_unimodal_decoders_fast", colour="#4477aa", seeds=1,
         label="Student of JVAE, decoders also from single modalities, higher rate"),
-    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=3,
-                             label="Iterative teacher, decoders from t = T only"),
+    "iterative_last": Method(**_iterative_fast, options={"decoders": "last"}, colour="#661100",
+                             label="Iterative teacher, decoders from t = T only, higher rate",
+                             seeds=3),
     "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
-                                     seeds=3, label="Iterative student, decoders from t = T only"),
-    # controls: what is each ingredient of the refiner good for?
+                                     label="Iterative student, decoders from t = T only, "
+                                           "higher rate", seeds=3),
+    # controls, at the higher rate: what is each ingredient of the refiner good for?
     **{f"iterative_without_{w}": Method(
-        **_iterative, options={"without": [w]}, seeds=1,
+        **_iterative_fast, options={"without": [w]}, seeds=1,
         label=f"Iterative teacher without {w}") for w in ("units", "memory", "bound", "calming")},
     **{f"iterative_without_{w}_student": Method(
         **_started, teacher=f"iterative_without_{w}", label=f"Iterative student without {w}",
@@ -282,19 +285,21 @@ REPORTS = {
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
     "attribution": Report("attribution",
-        ("jmvae_student", "iterative_student", "iterative_student_cold", "iterative_student_t0",
-         "jvae_fast_student", "jvae_fast_student_third",
-         "iterative_slow_student", "mmvae", "crmvae",
+        ("jmvae_student", "jvae_fast_student", "iterative_student", "iterative_fast_student",
+         *(f"{t}_student_{w}" for w in ("cold", "t0") for t in ("iterative", "iterative_fast")),
+         "jvae_fast_student_third", "mmvae", "crmvae",
          "jvae_unimodal_decoders_student", "jvae_unimodal_decoders_fast_student",
          "iterative_last_student", "refined_student", "refined_student_t16"),
         ("attribution",), ("attribution",), scales=("real", "long", "paper")),
-    "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
-        f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
-        for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
+    "refiner_ingredients": Report("refiner_ingredients", (
+        "iterative_fast", "iterative_fast_student",
+        *(f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
+          for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
         scales=("real", "long", "paper")),
     "convergence": Report("convergence",
-        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
-        ("convergence",), ("convergence",), scales=("long", "twice", "paper")),
+        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
+         "iterative_fast_student"), ("convergence",), ("convergence",),
+        scales=("long", "twice", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),

@@ -132,8 +132,8 @@ class Method:
 _plain = {"divide_prior": False}   # products as in the talk; both rules are measured (lesson 03c)
 SEARCHED = 64                      # items of an update in the search for settings (lesson 14g)
 _faster = {"lr": 4e-3}             # found there on validation items, as `warm_start` is
-_iterative = dict(module="multimodal_iterative", cls="IterativeTeacher", uses_steps=True,
-                  settings=_faster)
+_iterative = dict(module="multimodal_iterative", cls="IterativeTeacher", uses_steps=True)
+_iterative_fast = dict(**_iterative, settings=_faster)
 _students = dict(module="distillation", cls="Students", updates="student_updates", options=_plain)
 _started = {**_students, "options": {**_plain, "warm_start": True}}
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
@@ -153,28 +153,29 @@ METHODS = {
                              colour="#aa4499", seeds=3),
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
-    # control: does the warm start, which a JVAE's students can't have, make the difference?
-    "iterative_student_cold": Method(**_students, teacher="iterative", seeds=2, colour="#117733",
-                                     label="Iterative student, started cold"),
-    # control: the same decoders and the breadth of a student, without refined targets
-    "iterative_student_t0": Method(
-        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
-        teacher="iterative", seeds=2, colour="#44aa99", label="Student of all starts q_0"),
-    # control: is it the higher rate, which the search chose for the iterative teacher?
+    # controls: does the learning rate of the teachers make the difference?
     "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE, higher rate"),
     "jvae_fast_student": Method(**_students, teacher="jvae_fast", colour="#999933",
                                 label="JMVAE student, higher rate"),
+    "iterative_fast": Method(**_iterative_fast, label="Iterative teacher, higher rate"),
+    "iterative_fast_student": Method(**_started, teacher="iterative_fast", colour="#ee7733",
+                                     label="Iterative student, higher rate"),
+    # controls, at both rates: does the warm start, which a JVAE's students can't have?
+    **{f"{t}_student_cold": Method(**_students, teacher=t, seeds=2, colour=c,
+                                   label=f"Iterative student, started cold{at}")
+       for t, at, c in (("iterative", "", "#117733"),
+                        ("iterative_fast", ", higher rate", "#225522"))},
+    # controls, at both: the same decoders and the breadth of a student, no refined targets
+    **{f"{t}_student_t0": Method(
+        **{**_started, "options": {**_started["options"], "steps": 0, "starts": "any"}},
+        teacher=t, seeds=2, colour=c, label=f"Student of all starts q_0{at}")
+       for t, at, c in (("iterative", "", "#44aa99"),
+                        ("iterative_fast", ", higher rate", "#225555"))},
     # control: an item teaches one iterative student of three, so each sees a third (of 64)
     "jvae_fast_student_third": Method(**_students, teacher="jvae_fast", colour="#666600",
                                       settings={"batch_size": 21},
                                       label="JMVAE student, higher rate, a third of the items"),
-    # and the other way round
-    "iterative_slow": Method(**{**_iterative, "settings": {}}, seeds=3,
-                             label="Iterative teacher, lower rate"),
-    "iterative_slow_student": Method(**_started, teacher="iterative_slow", seeds=3,
-                                     colour="#ee7733",
-                                     label="Iterative student, lower rate"),
     # controls: do decoders learn from single modalities? At both rates
     "jvae_unimodal_decoders": Method("jmvae", "JVAEWithStudents", colour="#332288", seeds=3,
                                      label="JVAE, decoders also from single modalities"),
@@ -187,13 +188,15 @@ METHODS = {
     "jvae_unimodal_decoders_fast_student": Method(
         **_started, teacher="jvae_unimodal_decoders_fast", colour="#4477aa", seeds=1,
         label="Student of JVAE, decoders also from single modalities, higher rate"),
-    "iterative_last": Method(**_iterative, options={"decoders": "last"}, colour="#661100", seeds=3,
-                             label="Iterative teacher, decoders from t = T only"),
+    "iterative_last": Method(**_iterative_fast, options={"decoders": "last"}, colour="#661100",
+                             label="Iterative teacher, decoders from t = T only, higher rate",
+                             seeds=3),
     "iterative_last_student": Method(**_started, teacher="iterative_last", colour="#997700",
-                                     seeds=3, label="Iterative student, decoders from t = T only"),
-    # controls: what is each ingredient of the refiner good for?
+                                     label="Iterative student, decoders from t = T only, "
+                                           "higher rate", seeds=3),
+    # controls, at the higher rate: what is each ingredient of the refiner good for?
     **{f"iterative_without_{w}": Method(
-        **_iterative, options={"without": [w]}, seeds=1,
+        **_iterative_fast, options={"without": [w]}, seeds=1,
         label=f"Iterative teacher without {w}") for w in ("units", "memory", "bound", "calming")},
     **{f"iterative_without_{w}_student": Method(
         **_started, teacher=f"iterative_without_{w}", label=f"Iterative student without {w}",
@@ -224,10 +227,10 @@ METHODS = {
 # starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
 # its students (`refined_student_t16` imitates $q_{16}$, however few iterations the refiner was trained with).
 #
-# A rate belongs to its batch. With 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss was 110 nats higher at 0.004, which the search found for 64, than at the scale's own 0.002; MoPoE's was 23 lower (one training each, not kept). So scales of smaller batches keep their rate, as birds and faces do, all methods alike.
+# A rate belongs to its batch. With 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss was 110 nats higher at 0.004, which the search had found for 64, than at the scale's own 0.002; MoPoE's was 23 lower (one training each, not kept). So scales of smaller batches keep their rate, as birds and faces do, all methods alike.
 #
-# *Controls* change one thing. Some methods decode from single modalities while they train, and that alone may help: `iterative_last` takes it from the iterative teacher (only $q_T$ trains the
-# decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth on the same decoders, but imitates the starts $q_0$ of all modalities, which were never refined, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06). The learning rate is the other thing that differs between the teachers: `jvae_fast` is a JVAE at the iterative teacher's, `iterative_slow` an iterative teacher at the JVAE's. And an item teaches one of the three iterative students, because its search starts at one modality; so the students of `jvae_fast_student_third` see a third of the items in each update.
+# *Controls* change one thing. The learning rate is one: `jvae_fast` and `iterative_fast` are the two teachers at twice the rate, which the search in short runs had chosen for the second (lesson 14g), and controls whose name has `fast` belong to them, as do `iterative_last` and the teachers `iterative_without_...`. Some methods decode from single modalities while they train, and that alone may help: `iterative_last` takes it from the iterative teacher (only $q_T$ trains the
+# decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth on the same decoders, but imitates the starts $q_0$ of all modalities, which were never refined, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06). And an item teaches one of the three iterative students, because its search starts at one modality; so the students of `jvae_fast_student_third` see a third of the items in each update.
 #
 # Names and colours of the ten methods that the lessons draw are those of lesson 00b; a method that only the experiments know brings its own. The reports ask for them here.
 
@@ -393,19 +396,21 @@ REPORTS = {
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
     "attribution": Report("attribution",
-        ("jmvae_student", "iterative_student", "iterative_student_cold", "iterative_student_t0",
-         "jvae_fast_student", "jvae_fast_student_third",
-         "iterative_slow_student", "mmvae", "crmvae",
+        ("jmvae_student", "jvae_fast_student", "iterative_student", "iterative_fast_student",
+         *(f"{t}_student_{w}" for w in ("cold", "t0") for t in ("iterative", "iterative_fast")),
+         "jvae_fast_student_third", "mmvae", "crmvae",
          "jvae_unimodal_decoders_student", "jvae_unimodal_decoders_fast_student",
          "iterative_last_student", "refined_student", "refined_student_t16"),
         ("attribution",), ("attribution",), scales=("real", "long", "paper")),
-    "refiner_ingredients": Report("refiner_ingredients", ("iterative", "iterative_student", *(
-        f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
-        for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
+    "refiner_ingredients": Report("refiner_ingredients", (
+        "iterative_fast", "iterative_fast_student",
+        *(f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
+          for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
         scales=("real", "long", "paper")),
     "convergence": Report("convergence",
-        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student"),
-        ("convergence",), ("convergence",), scales=("long", "twice", "paper")),
+        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
+         "iterative_fast_student"), ("convergence",), ("convergence",),
+        scales=("long", "twice", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),
         ("distillation_variants",)),
     "benchmarks": Report("benchmarks", _all, ("benchmarks",)),

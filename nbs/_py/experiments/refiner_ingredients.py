@@ -38,16 +38,16 @@ def against(whole, poorer, metric, conditions, sign=1):
     return {"without": poorer.split("_")[2], "metric": metric,
             "ahead of the whole by": d["better by"], **{k: d[k] for k in ("low", "high", "seeds", "verdict")}}
 rows = []
-for m in (t for t in teachers if t != "iterative"):
+for m in (t for t in teachers if t != "iterative_fast"):
     for t in (4, 16):
         have = set(records.condition[records.method == m])
         found = [f"{n}, t={t}" for n in names if f"{n}, t={t}" in have]
         if found: rows.append({"at": f"teacher, t = {t}",
-                               **against("iterative", m, "negative_elbo", found, sign=-1)})
+                               **against("iterative_fast", m, "negative_elbo", found, sign=-1)})
     student = f"{m}_student"
     if student in report.methods:
         for metric, conditions in {"coherence": directions, "linear_accuracy": names}.items():
-            d = against("iterative_student", student, metric, conditions)
+            d = against("iterative_fast_student", student, metric, conditions)
             rows.append({"at": "student", **d})
 table = report.table(pd.DataFrame(rows), "refiner_ingredients")
 table.set_index(["at", "metric", "without"]).sort_index().round(3)
@@ -60,7 +60,7 @@ for m in teachers:
     r = records[(records.method == m) & (records.metric == "negative_elbo")]
     at = r.condition.str.extract(r", t=(\d+)$")[0].astype(float)
     over = r.groupby([at, "seed"]).value.mean().unstack()
-    width = 2 if m == "iterative" else 1
+    width = 2 if m == "iterative_fast" else 1
     ax.plot(over.index, over.mean(axis=1), ".-", label=method_name(m), lw=width)
     ax.fill_between(over.index, over.min(axis=1), over.max(axis=1), alpha=.15)
 ax.set(xlabel="iterations t", ylabel="negative ELBO (nats)", yscale="log"); ax.legend(fontsize=7)
