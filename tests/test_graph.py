@@ -44,7 +44,7 @@ AT_MOST = {  # seeds: all for the headline, three for other rows and controls, o
                     for s in ("", "_student")), 3),
     **dict.fromkeys((f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
                      for s in ("", "_student")), 1),
-    **dict.fromkeys(("jvae_unimodal_decoders_fast", "jvae_unimodal_decoders_fast_student"), 1),
+    **dict.fromkeys(("mopoe_slow", "jvae_unimodal_decoders_fast", "jvae_unimodal_decoders_fast_student"), 1),
     **dict.fromkeys((*(f"iterative_t{t}" for t in (1, 2, 4, 8)), "iterative_student_over_t",
                      "refined_student", "refined_student_t16"), 1),
     **dict.fromkeys((f"iterative{rate}_student_{w}" for rate in ("", "_fast") for w in ("cold", "t0")), 2)}

@@ -667,7 +667,7 @@ generation_grid(rows); plt.show()
 print({said: f"standard deviation {q.std.mean():.2f}" for said, q in bells.items()})
 
 # %% [markdown]
-# The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students; the higher of lesson 11's two rates) have both on the same decoders:
+# The records of the runs on real digits (lesson 14; five seeds, 10,000 updates for teacher and starts, 5,000 for the students; the lower of lesson 11's two rates) have both on the same decoders:
 
 # %%
 runs = metric_rows(Path("../results/long")).query("dataset == 'mnist_svhn_text'")

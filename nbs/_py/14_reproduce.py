@@ -153,7 +153,8 @@ METHODS = {
                              colour="#aa4499", seeds=3),
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
-    # controls: does the learning rate of the teachers make the difference?
+    # controls: does the learning rate make the difference?
+    "mopoe_slow": Method("mopoe", "MoPoE", seeds=1, label="MoPoE, lower rate"),
     "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE, higher rate"),
     "jvae_fast_student": Method(**_students, teacher="jvae_fast", colour="#999933",
@@ -408,7 +409,7 @@ REPORTS = {
           for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
         scales=("real", "long", "paper")),
     "convergence": Report("convergence",
-        ("mopoe", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
+        ("mopoe", "mopoe_slow", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
          "iterative_fast_student"), ("convergence",), ("convergence",),
         scales=("long", "twice", "paper")),
     "distillation_variants": Report("distillation_variants", ("iterative",),

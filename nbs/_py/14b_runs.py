@@ -135,6 +135,15 @@ def _shipped(run, method, seed, device):
 
 # %%
 #| exports
+def untrained(run # the record of a run
+             ): # the model that it began with, but for its random numbers
+    "A fresh model like that of a run."
+    p = run["parameters"]
+    specs = make_specs(p["dataset"], _modalities(run), p.get("text_weight", 1.0))
+    how = p["latent"], p["beta"], p["steps"]
+    def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
+    return fresh(p["method"])
+
 def load_run(results, # results folder of a scale, such as "results/quick"
              dataset, # a key of DATASETS
              method, # a key of METHODS
@@ -146,14 +155,12 @@ def load_run(results, # results folder of a scale, such as "results/quick"
     from mmvae_nb.checkpoints import load_weights
     one_of("dataset", dataset, DATASETS); one_of("method", method, METHODS)
     paths = run_paths(results, dataset, method, seed)
-    run = read_json(paths["run"]); p = run["parameters"]
+    run = read_json(paths["run"])
     if shipped and not paths["weights"].exists() and (m := _shipped(run, method, seed, device)):
         return m, run
-    modalities = _modalities({**run, "parameters": {**p, "dataset": dataset}})
-    specs = make_specs(dataset, modalities, p.get("text_weight", 1.0))
-    how = p["latent"], p["beta"], p["steps"]
-    def fresh(m): return m and make_model(m, specs, *how, fresh(METHODS[m].teacher))
-    return load_weights(fresh(method), paths["weights"]).to(resolve_device(device)), run
+    asked = {**run["parameters"], "dataset": dataset, "method": method}
+    model = load_weights(untrained({**run, "parameters": asked}), paths["weights"])
+    return model.to(resolve_device(device)), run
 
 def load_items(results, # results folder of a scale
                dataset, # a key of DATASETS

@@ -52,7 +52,7 @@ def draw(slide, to, givens, note="z sampled", name="cross_modal", **options):
 def described(method):
     runs = report.runs(method)
     mean = lambda field: sum(r[field] for r in runs)/len(runs)
-    trained = sum(p.numel() for p in report.load(method).parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in untrained(runs[0]).parameters() if p.requires_grad)
     return {"method": method_name(method), "trained parameters": trained,
             "updates": runs[0]["updates"],
             "items per update": runs[0]["parameters"]["batch_size"],
