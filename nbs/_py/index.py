@@ -34,12 +34,12 @@
 # The method infers from one modality (one view), refines the answer step by step so that it explains *all* of them (by the gradient of the training objective, the ELBO), and then
 # distils the result into a *student* that needs that one modality only. Street numbers drawn from a handwritten digit, and from a word:
 #
-# ![Two blocks of street numbers, five rows each: the digit or word that was given, ground truth, MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, the iterative student the right number more often).](../results/long/figures/slide_36_cross_modal.png)
+# ![Two blocks of pictures, five rows each: the digit or word that was given, true street numbers, then those of MoPoE (nearly grey), the JMVAE student and the iterative student (both draw blurred digits in many colours, some of them unreadable).](../results/long/figures/slide_36_cross_modal.png)
 #
-# Pictures and numbers are of models of 10,000 updates, their students of 5,000. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers. (All street numbers, some 8,000 for training and 500 for validation as well, are from the first 10,000 of SVHN's test file, and none is in two splits, so these numbers compare with no others on SVHN.) FID, coherence and KL are over 1,500 test triples. Each row is made from the same items. A student that saw only the digit or the word can't know colour
+# Pictures and numbers are of models of 10,000 updates, their students of 5,000. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers. (All street numbers are from the first 10,000 of SVHN's test file, none in two splits, so these numbers compare with no others on SVHN.) FID, coherence and KL are over 1,500 test triples. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*.
 #
-# In numbers, with what each comparison says about the talk's claim. The teachers were trained at two learning rates, a *lower*, where either has the smaller loss on validation items (so are the pictures above), and, twice that, a *higher*, as the rate changes some of the verdicts.
+# In numbers, with what each comparison says about the talk's claim. The two kinds of teachers were trained at two learning rates, a *lower* (0.002), where each has the smaller loss on validation items, and a *higher* (0.004), as the rate changes some of the verdicts. The students in the pictures have teachers of the lower; MoPoE has the higher, which its own search found.
 
 # %%
 #| echo: false
@@ -61,7 +61,7 @@ lines = [("shows what was given: coherence ↑ (6)", "coherence", SIX, 1, 3),
          ("street numbers drawn: FID ↓ (2)", "fid", to("svhn"), -1, 1),
          ("street numbers drawn: FID, ImageNet ↓ (2)", "fid_imagenet", to("svhn"), -1, 0),
          ("represents the class: linear accuracy ↑ (3)", "linear_accuracy", SINGLE, 1, 3),
-         ("is easy to teach: KL to the own teacher ↓ (3)", "teacher_student_kl", SINGLE, -1, 1)]
+         ("imitates its teacher: KL from the own teacher ↓ (3)", "teacher_student_kl", SINGLE, -1, 1)]
 def line(said, metric, where, sign, digits):
     "Means over seeds and conditions, and by how much the iterative students are ahead at each rate."
     mopoe = records[(records.method == "mopoe") & (records.metric == metric) & records.condition.isin(where)].value.mean()
@@ -90,23 +90,23 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
          f"on birds {values('cub', 'fid', 'text->image')} ([lesson 12](12_birds.ipynb)), on faces {values('celeba', 'fid', 'text->image')}. "
          f"(Decoded from the means of the posteriors instead of samples, it is the better one on faces, {values('celeba', 'fid', 'text->image, mean of z')}.) "
          f"And its faces have the attributes that were asked for a little more often, {values('celeba', 'attribute_agreement', 'text->image')} "
-         f"([lesson 13](13_faces.ipynb)).")
+         f"([lesson 13](13_faces.ipynb)). One seed: hints.")
 
 # %% [markdown]
 # In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
-# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers or of a network trained on ImageNet (EfficientNet-Lite0, whose distances run to thousands; so neither compares with published FIDs, which use another network, Inception); coherence how often they show the right digit; linear accuracy how
+# FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers or of a network trained on ImageNet (EfficientNet-Lite0; neither compares with published FIDs, which use Inception); coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
 # A *JMVAE student* is, as in the talk, a student of the JVAE (joint VAE), whose one encoder sees everything. MoPoE, the usual baseline, mixes products of single encoders and has no student. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher about three times those of the JVAE, for as many updates.
 #
 # **The honest verdict**, on MNIST-SVHN-Text:
 #
-# - *What was given* shows more often in the iterative students' pictures than in those of the JMVAE students, as the talk says, at either rate; and no other method's mean is higher.
+# - *What was given* shows more often in what the iterative students draw and write than with the JMVAE students, as the talk says, at either rate; and no other method's mean is higher (at one rate each, three to five seeds).
 # - *Better pictures?* Digits are, by our classifiers, at either rate. Street numbers are worse at the higher rate, by both kinds of features; at the lower, where each teacher has its smaller loss, that is open.
-# - *Best against best*: each at its better rate by mean FID (JVAE the higher, iterative the lower), ahead in coherence and with digits; mean FID is open ([lesson 11](11_findings.ipynb#the-other-rate)). By ImageNet's features other methods draw nearest to real pictures (CRMVAE first).
+# - *Best against best*: each at its better rate by the mean FID of this very test, so a description: ahead in coherence and, by our classifiers, with digits; mean FID is open ([lesson 11](11_findings.ipynb#the-other-rate)). By ImageNet's features other methods draw nearest to real pictures (CRMVAE first).
 # - *Reading off the class*: no difference to speak of. *Easier to imitate* the iterative teacher is not.
-# - *At equal time* about half of the lead is left. A JVAE that is trained for as many *minutes*, more than three times the updates, has students that take the other half, in coherence and in FID (one seed, lower rate, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
-# - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has six students with one of the two and without the other. *Refined targets, other decoders:* on the JVAE's decoders, once with targets refined for 4 steps and once for 16, nothing is gained (one seed each); on decoders that met refined posteriors only, FID is worse (three seeds). *Those decoders or like ones, other targets:* with unrefined targets the lead is gone (two seeds); with a joint encoder's, on decoders that know single views too, much is lost (at either rate). So, as far as one to three seeds tell, neither alone makes the lead: they work together.
+# - *At equal time*, in minutes instead of updates, the JVAE's students take about half of the lead, in coherence and in FID (one seed, lower rate; not tried at the higher, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
+# - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two and without the other. *Refined targets, other decoders:* on the JVAE's decoders, once with targets refined for 4 steps and once for 16, nothing is gained (one seed each); on decoders that met refined posteriors only, FID is worse (three seeds, higher rate). *Those decoders or like ones, other targets:* with unrefined targets the lead in coherence is gone (one or two seeds a rate); with a joint encoder's, on decoders that know single views too, the students are worse than the JMVAE students (three seeds and one). So, as far as one to three seeds tell, neither alone makes the lead; perhaps they work together.
 #
 # [Lesson 11](11_findings.ipynb) discusses it; the
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
