@@ -141,7 +141,7 @@ pd.DataFrame({plain(m): recipe(m, *what) for m, what in {
 # | control | what it changes | rate | which seeds | what it says |
 # |---|---|---|---|---|
 # | [targets on the JVAE's decoders](#is-it-the-inference-or-the-decoders) | the targets (and an item teaches one student of three), on frozen decoders | lower | 0 | nothing gained; but only $q_{16}$ is a better target, and not from street numbers |
-# | [students of all starts](#is-it-the-inference-or-the-decoders) | no refinement, on the iterative decoders | both | 0, 1 | the lead in coherence is lost, and FID is worse |
+# | [students of all starts](#is-it-the-inference-or-the-decoders) | no refinement, on the iterative decoders | both | 0, 1 | most of the lead in coherence is lost, all of it in FID |
 # | [two by two](#half-the-recipe) | decoders, targets, both: a training of its own each | both (C: higher) | 1 to 5 of them | neither half leads; both together do, in coherence |
 # | [warm or cold](#warm-or-cold) | the start of the students' encoders | both | 0, 1 | a part of the lead in coherence may be the start's |
 # | [a third of the items](#a-third-of-the-items) | how many items teach a JMVAE student in an update | higher | 3, 4 | a little is lost, so it is hardly where the lead comes from |
@@ -534,12 +534,12 @@ for _, r in unrefined.groupby(level=[0, 1], sort=False):                        
     assert r.coherence.iloc[2] > r.coherence.iloc[1] + .05 and r.FID.iloc[2] < r.FID.iloc[1] - 3
 def without_refinement(rate):
     base, begun, end = means_of(unrefined, rate)
-    assert begun.coherence < base.coherence and begun.FID > base.FID
+    assert begun.coherence < base.coherence + .35*(end.coherence - base.coherence) and begun.FID > base.FID - 1
     return (f"at the {rate} rate coherence {end.coherence:.3f} instead of {begun.coherence:.3f} ({base.coherence:.3f} for the JMVAE students) "
             f"and an FID of {end.FID:.1f} instead of {begun.FID:.1f} ({base.FID:.1f})")
 base, begun, end = means_of(unrefined, "higher")
 Markdown(f"On these decoders refined targets are worth a great deal: {'; '.join(map(without_refinement, rates_in(unrefined)))}. "
-         "So there the lead in coherence needs refined targets, and without them FID is worse than the JMVAE students'. By linear accuracy the unrefined lose "
+         "So most of the lead in coherence needs refined targets, and without them FID is no better than the JMVAE students'. By linear accuracy the unrefined lose "
          f"nothing, {begun['linear accuracy']:.3f} against {end['linear accuracy']:.3f} at the higher. Why should a "
          "start be the worse target? Perhaps because each is the compromise of one modality, and a "
          "mixture of three compromises says less of the number than posteriors that all modalities "
@@ -950,7 +950,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 #
 # The numbers come from records, every verdict on students from an interval over matched seeds (two of the three targets from a mean over three).
 #
-# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. At either learning rate what the iterative students draw and write shows what was given more often than with the students of the joint encoder, and draw the better digits by our classifiers; no other method's mean coherence is higher. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets lead alone; together they do, in coherence. And on the iterative teacher's decoders students of *unrefined* targets lose that lead (one or two seeds).
+# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. At either learning rate what the iterative students draw and write shows what was given more often than with the students of the joint encoder, and draw the better digits by our classifiers; no other method's mean coherence is higher. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets lead alone; together they do, in coherence. And on the iterative teacher's decoders students of *unrefined* targets lose most of that lead (two seeds a rate).
 # - *The learning rate of the teachers* decides two things, mean FID and the street numbers. Each teacher has the smaller loss at the lower rate, where the iterative students lead in mean FID, too, and street numbers are open; at the higher the JVAE's students catch up in mean FID and have the better street numbers. Each at its better rate by the test's own FID, which describes and tests nothing, the iterative students are ahead in coherence and, by our classifiers, with digits; mean FID is open. By ImageNet's features other methods draw nearest to real pictures.
 # - *With as many minutes*, which are more than three times the updates, the JMVAE students take about half of the lead, in coherence and in FID (one seed, lower rate; at the higher, the JVAE's better one by FID, it was not tried).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. Far beyond the steps of training the iterative teacher of the lower rate falls apart. That closing the gap makes better *students* was not seen: on the JVAE's decoders those of $q_{16}$ are not ahead of the joint encoder's (one seed).

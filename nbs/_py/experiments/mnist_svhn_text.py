@@ -62,8 +62,8 @@ methods = pd.DataFrame([described(m) for m in report.methods])
 report.table(methods, "methods", float_format=None).set_index("method")
 
 # %% [markdown]
-# Seconds are those of one process with one thread on a machine that ran two at a time, the way `make reproduce` runs
-# them: compare them with one another only.
+# Seconds are as each run wrote them down. Where runs come from several machines, or some had a card, they can't be compared: the pace of an update
+# on one machine is in *Time and memory*.
 #
 # ## The talk's tables
 #
