@@ -554,12 +554,12 @@ kinds, metrics = ["jmvae_student", "iterative_student", "mvtcae_student"], [
 change = both_rules.pivot_table(index="method", columns="metric", values="difference")
 change = change.loc[kinds, metrics].rename(index=method_name)
 assert (change.coherence > 0).tolist() == [True, True, False] and (change.fid < 0).all()
-assert (change.negative_elbo < 0).tolist() == [True, False, False]
+assert (change.negative_elbo < 0).tolist() == [True, True, False]
 assert change.linear_accuracy.abs().max() < .001
 change.round(3) + 0.                                          # no minus before a zero
 
 # %% [markdown]
-# Dividing the prior out helps the pictures: FID falls for all three kinds, by 3.0 for students of the JVAE and by less than 1 for the others. For the rest it depends on the students. Coherence rises by 0.03 for those of the JVAE and by 0.01 for those of the iterative teacher, and falls by 0.02 for MVTCAE's. The negative ELBO falls for those of the JVAE only. The linear accuracy stays as it is.
+# Dividing the prior out helps the pictures: FID falls for all three kinds, by 3.0 for students of the JVAE and by less than 1 for the others. For the rest it depends on the students. Coherence rises by 0.03 for those of the JVAE and by 0.01 for those of the iterative teacher, and falls by 0.02 for MVTCAE's. The negative ELBO falls for those of the JVAE and, less, of the iterative teacher. The linear accuracy stays as it is.
 #
 # So the division is the default of `Students`. (It plays no part where one modality is given, as in the tables of the home page and of lesson 11.) It is none of MVTCAE or MoPoE, because their experts are trained as *factors* of a product and are no posteriors.
 
