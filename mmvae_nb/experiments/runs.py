@@ -181,7 +181,8 @@ class OpenReport:
 
     def seeds_of(self, method):
         "The seeds that a method was run with."
-        return seeds_of(one_of("method", method, METHODS), self.seeds)
+        one_of("method", method, METHODS)
+        return self._trained(method) if self.seeds is None else seeds_of(method, self.seeds)
 
     def data(self, split="test"):
         "A split of the report's data."
@@ -196,15 +197,14 @@ class OpenReport:
         folders = (p for p in self.root.resolve().parent.iterdir() if (p/"runs").is_dir())
         found = {}
         for folder in sorted(folders):
-            there = OpenReport(self.part, self.dataset, folder.name, self.source, folder, 1,
-                               self.count, self.device)
+            there = OpenReport(self.part, self.dataset, folder.name, self.source, folder,
+                               None, self.count, self.device)          # whatever seeds there are
             if not there.methods: continue
-            there.seeds = min(len(there._measured(m)) for m in there.methods)
             if there.runs(there.methods[0])[0]["data"] == self.source: found[folder.name] = there
         return found
 
-    def _measured(self, method):
-        at = lambda s: run_paths(self.root, self.dataset, method, s)["metrics"].exists()
+    def _trained(self, method):
+        at = lambda s: run_paths(self.root, self.dataset, method, s)["run"].exists()
         return list(itertools.takewhile(at, itertools.count()))
 
     def runs(self, method):

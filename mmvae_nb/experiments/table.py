@@ -99,7 +99,8 @@ METHODS = {
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
     # controls: does the learning rate make the difference?
-    "mopoe_slow": Method("mopoe", "MoPoE", seeds=1, label="MoPoE, lower rate"),
+    "mopoe_slow": Method("mopoe", "MoPoE", seeds=3, colour="#bb8855",
+                         label="MoPoE, lower rate"),
     "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE, higher rate"),
     "jvae_fast_student": Method(**_students, teacher="jvae_fast", colour="#999933",

@@ -30,6 +30,7 @@
 # - *Milliseconds* are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$. A student's update is that of all students, without their teacher's training.
 # - The time of an answer has no column, because it does not tell them apart: from one modality to another it is one pass through the same encoder and the same decoder.
 # - *MVAE* stands here for the full product alone. As published it is trained on single modalities and random subsets as well, for the very sake of answers from one modality, which are so poor in its row. *MMVAE* is trained by equation (2) of lesson 05; as published it keeps the density of the mixture and uses several importance samples.
+# - *Learning rates* are those at which each did better where two were tried (JVAE and iterative teacher by their loss on validation items, MoPoE by what it draws): 0.002, as the others'; MMVAE has 0.004 ([lesson 11](11_findings.ipynb#the-other-rate)).
 # - *FID* is by our own classifiers. By ImageNet's features the order can be another ([lesson 11](11_findings.ipynb)).
 # - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged here. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
 
@@ -67,10 +68,10 @@ asked = {"FID, digits ↓": ("fid", [d for d in six if d.endswith("mnist")], 1),
          "linear accuracy ↑": ("linear_accuracy", views, 3)}
 pace = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
 pace = pace.set_index("method").median_ms
-shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", "MoPoE": "mopoe", "MVTCAE": "mvtcae",
+shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", "MoPoE": "mopoe_slow", "MVTCAE": "mvtcae",
          "CRMVAE": "crmvae", "iterative teacher": "iterative", "JMVAE student": "jmvae_student",
          "MVTCAE student": "mvtcae_student", "CRMVAE student": "crmvae_student", "iterative student": "iterative_student"}
-timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
+timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student", "mopoe_slow": "mopoe"}
 def numbers(method):
     "Of one method: sizes, pace, seeds, and the four merits."
     r = records[records.method == method]
