@@ -39,7 +39,7 @@
 # Pictures and numbers are of models of 10,000 updates, their students of 5,000. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers. (All street numbers are from the first 10,000 of SVHN's test file, none in two splits, so these numbers compare with no others on SVHN.) FID, coherence and KL are over 1,500 test triples. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*.
 #
-# In numbers, with what each comparison says about the talk's claim. The two kinds of teachers were trained at two learning rates, a *lower* (0.002), where each has the smaller loss on validation items, and a *higher* (0.004), as the rate changes some of the verdicts. The pictures are of the lower, MoPoE's of the higher, which a search in short runs had found for it (three seeds at the lower, five at the higher; as grey at either).
+# In numbers, with what each comparison says about the talk's claim. The two kinds of teachers were trained at two learning rates, a *lower* (0.002), where each has the smaller loss on validation items, and a *higher* (0.004), as the rate changes some of the verdicts. The pictures are of the lower, MoPoE's of the higher (where it has five seeds, and three at the lower; it is as grey at either).
 
 # %%
 #| echo: false
@@ -109,7 +109,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 # - *At equal time*, in minutes instead of updates, the JVAE's students take about half of the lead, in coherence and in FID (one seed, lower rate; not tried at the higher, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
 # - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two and without the other. *Refined targets, other decoders:* on the JVAE's decoders, once with targets refined for 4 steps and once for 16, nothing is gained (one seed each); on decoders that met refined posteriors only, FID is worse (three seeds, higher rate). *Those decoders or like ones, other targets:* with unrefined targets most of the lead in coherence is gone (two seeds a rate); with a joint encoder's, on decoders that know single views too, the students are worse than the JMVAE students (three seeds and one). So, as far as one to three seeds tell, neither alone makes the lead; perhaps they work together.
 #
-# [Lesson 11](11_findings.ipynb) discusses it; the
+# The
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
 
 # %% [markdown]
