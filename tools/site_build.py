@@ -188,7 +188,7 @@ def sized(out):
         changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
         if changed != text: file.write_text(changed, encoding="utf-8")
 
-INLINE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]{4000,})")
+INLINE = re.compile(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]{4000,})")
 
 def of_few_colours(png, kind="PNG"):
     "A picture's bytes with 256 colours; None where it shines through."
