@@ -30,7 +30,7 @@
 # - *Milliseconds* are those of an update of 64 items on one core ([Time and memory](bench.ipynb)), the teacher and its students with $T = 4$. A student's update is that of all students, without their teacher's training.
 # - The time of an answer has no column, because it does not tell them apart: from one modality to another it is one pass through the same encoder and the same decoder.
 # - *MVAE* stands here for the full product alone. As published it is trained on single modalities and random subsets as well, for the very sake of answers from one modality, which are so poor in its row. *MMVAE* is trained by equation (2) of lesson 05; as published it keeps the density of the mixture and uses several importance samples.
-# - *Learning rates* are those at which each did better where two were tried (JVAE and iterative teacher by their loss on validation items, MoPoE by what it draws): 0.002, as the others'; MMVAE has 0.004 ([lesson 11](11_findings.ipynb#the-other-rate)).
+# - *Learning rates* are 0.002 for all but MMVAE, which has 0.004. JVAE, iterative teacher and MoPoE were trained at both ([lesson 11](11_findings.ipynb#the-other-rate)).
 # - *FID* is by our own classifiers. By ImageNet's features the order can be another ([lesson 11](11_findings.ipynb)).
 # - A *dash* has one of two reasons. The JVAE and the iterative teacher give no answer from one modality, so nothing of theirs is in use or judged here. And the benchmark did not time CRMVAE, nor the students of MVTCAE and CRMVAE.
 
