@@ -954,7 +954,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 # - *C of the square at the lower rate*, more seeds of B at the higher, and an iterative teacher of the lower rate in the longest runs.
 # - *More than one seed of the longest runs, and of equal time.* Most methods gained from 10,000 to 20,000 updates, so each verdict above is about learning speed as well.
 # - *More seeds of the students of $q_{16}$ on the JVAE's decoders*, the fair test of better inference, and a refiner that is ahead from street numbers, too (part `attribution` of lesson 14).
-# - *More seeds of the students of unrefined starts, and of those started cold*: the controls that say most about refined targets have two at each rate.
+# - *More seeds of the students of unrefined starts, and of those started cold*: the controls that say most about refined targets have one or two at each rate.
 # - *Why the rate does it.* Nobody has looked inside; and a third rate was not tried.
 #
 # ## What goes wrong
@@ -968,7 +968,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 #
 # The numbers come from records, every verdict on students from an interval over matched seeds (two of the three targets from a mean over three).
 #
-# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. At either learning rate what the iterative students draw and write shows what was given more often than with the students of the joint encoder, and draw the better digits by our classifiers; no other method's mean coherence is higher. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets lead alone; together they do, in coherence. And on the iterative teacher's decoders students of *unrefined* targets lose most of that lead (two seeds a rate).
+# - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. At either learning rate what the iterative students draw and write shows what was given more often than with the students of the joint encoder, and their digits are the better ones by our classifiers; no other method's mean coherence is higher. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets lead alone; together they do, in coherence. And on the iterative teacher's decoders students of *unrefined* targets lose most of that lead (two seeds a rate).
 # - *The learning rate of the teachers* decides two things, mean FID and the street numbers. Each teacher has the smaller loss at the lower rate, where the iterative students lead in mean FID, too, and street numbers are open; at the higher the JVAE's students catch up in mean FID and have the better street numbers. Each at its better rate by the test's own FID, which describes and tests nothing, the iterative students are ahead in coherence and, by our classifiers, with digits; mean FID is open.
 # - *MoPoE*, which the short search had given the higher rate, has the better means at the lower, each open with three seeds; its coherence is then between that of the JMVAE and of the iterative students, and its pictures stay grey.
 # - *With as many minutes*, which are more than three times the updates, the JMVAE students take about half of the lead, in coherence and in FID (one seed, lower rate; at the higher, the JVAE's better one by FID, it was not tried).
