@@ -242,6 +242,6 @@ def test_a_rate_that_was_searched_for_is_for_batches_of_that_size(at_root):
     def rates(scale):
         jobs = jobs_for(scale, part="headline", seeds=1)
         return {j.parameters["method"]: j.parameters["lr"] for j in jobs if role(j) == "train"}
-    faster = {"mopoe", "iterative"}
+    faster = {"mopoe"}
     assert rates("long") == {m: 4e-3 if m in faster else 2e-3 for m in REPORTS["headline"].methods}
     assert set(rates("quick").values()) == set(rates("smoke").values()) == {2e-3}
