@@ -26,9 +26,9 @@ def one_of(name, # what the argument is called
     "Return `value` if it is one of `allowed`; raise `MmvaeError` otherwise."
     allowed = list(allowed)
     if not getattr(value, "ndim", 0) and value in allowed: return value
-    near = names = [f"{a}"[:40] for a in allowed]
+    near = names = [f"{a}"[:70] for a in allowed]
     if len(", ".join(names)) > 280:                      # of many, those that look like `value`
-        near = difflib.get_close_matches(f"{value}"[:40], names, 5) or names[:5]
+        near = difflib.get_close_matches(f"{value}"[:70], names, 4) or names[:4]
         near = [*near, f"... ({len(names)} in all)"]
     raise MmvaeError(f"{name}: got {value!r:.80}, allowed: {', '.join(near)}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 
 import mmvae_nb
-from mmvae_nb.core import MmvaeError, cached_arrays, digest, read_json, source_closure, write_status
+from mmvae_nb.core import MmvaeError, cached_arrays, digest, one_of, read_json, source_closure, write_status
 
 PACKAGE = Path(mmvae_nb.__file__).parent
 
@@ -183,3 +183,13 @@ def test_a_status_that_cannot_be_written_stops_nobody(why, tmp_path, monkeypatch
         monkeypatch.undo(); monkeypatch.setenv("MMVAE_STATUS", str(tmp_path/"s.json"))
         write_status(step=2)
         assert read_json(tmp_path/"s.json")["step"] == 2
+
+def test_of_many_allowed_values_the_likeliest_are_shown_whole():
+    jobs = [f"mnist_svhn_text-a_method_with_a_long_name-{seed}-{what}"
+            for seed in range(50) for what in ("train", "evaluate")]
+    with pytest.raises(MmvaeError) as e: one_of("job", "mnist_svhn_text-a_method_with_a_long_nam-17-train", jobs)
+    shown = str(e.value).split("allowed: ")[1].split(", ")
+    assert shown[0] == jobs[34] and shown[-1] == "... (100 in all)"
+    assert set(shown[:-1]) <= set(jobs) and len(str(e.value)) <= 400
+    with pytest.raises(MmvaeError) as e: one_of("job", None, jobs)
+    assert jobs[0] in str(e.value)

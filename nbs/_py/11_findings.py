@@ -739,7 +739,7 @@ pd.DataFrame({said: lead_of("mopoe_slow", "mopoe", *what) for said, what in BEST
 
 
 # %% [markdown]
-# Every mean is better at the lower rate, and with three seeds each difference is open. So the short search was no favour to this baseline, nor is it the reason for MoPoE's place: at the lower rate its coherence is between that of the JMVAE and of the iterative students, its FID far behind either, its street numbers as grey. No other method was tried again.
+# Every mean is better at the lower rate, and with three seeds each difference is open. So the short search was no favour to this baseline, nor is it the reason for MoPoE's place: at the lower rate its coherence is between that of the JMVAE and of the iterative students, its FID far behind either. No other method was tried again.
 
 # %% [markdown]
 # ## Is the iterative teacher easier to imitate?
@@ -970,7 +970,7 @@ pd.DataFrame([{"hypothesis": h, "measured": m, **r, WHY: why} for h, m, why, r i
 #
 # - *First hypothesis: iterative inference lets one modality reach the shared representation.* In part. At either learning rate what the iterative students draw and write shows what was given more often than with the students of the joint encoder, and their digits are the better ones by our classifiers; no other method's mean coherence is higher. But the class can be read off their latent variable no better. In the table of two by two neither decoders nor refined targets lead alone; together they do, in coherence. And on the iterative teacher's decoders students of *unrefined* targets lose most of that lead (two seeds a rate).
 # - *The learning rate of the teachers* decides two things, mean FID and the street numbers. Each teacher has the smaller loss at the lower rate, where the iterative students lead in mean FID, too, and street numbers are open; at the higher the JVAE's students catch up in mean FID and have the better street numbers. Each at its better rate by the test's own FID, which describes and tests nothing, the iterative students are ahead in coherence and, by our classifiers, with digits; mean FID is open.
-# - *MoPoE*, which the short search had given the higher rate, has the better means at the lower, each open with three seeds; its coherence is then between that of the JMVAE and of the iterative students, and its pictures stay grey.
+# - *MoPoE*, which the short search had given the higher rate, has the better means at the lower, each open with three seeds; its coherence is then between that of the JMVAE and of the iterative students, and its FID far behind.
 # - *With as many minutes*, which are more than three times the updates, the JMVAE students take about half of the lead, in coherence and in FID (one seed, lower rate; at the higher, the JVAE's better one by FID, it was not tried).
 # - *Second hypothesis: refinement closes the joint encoder's gap, too.* In part. From digits and words refined posteriors get ahead of the joint encoder within eight steps, from street numbers only after many, and from nowhere are three quarters of the gap closed within sixteen. Far beyond the steps of training the iterative teacher of the lower rate falls apart. That closing the gap makes better *students* was not seen: on the JVAE's decoders those of $q_{16}$ are not ahead of the joint encoder's (one seed).
 # - *The iterative teacher is easier to imitate*, the talk's expectation. It is not: on average over the modalities the KL from teacher to student is a little larger at either rate, by a whole interval.

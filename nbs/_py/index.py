@@ -39,7 +39,7 @@
 # Pictures and numbers are of models of 10,000 updates, their students of 5,000. Test items of real data: the digits of MNIST's official test file, and 1,500 street numbers. (All street numbers are from the first 10,000 of SVHN's test file, none in two splits, so these numbers compare with no others on SVHN.) FID, coherence and KL are over 1,500 test triples. A student that saw only the digit or the word can't know colour
 # or font: look for the right *number*.
 #
-# In numbers, with what each comparison says about the talk's claim. The two kinds of teachers were trained at two learning rates, a *lower* (0.002), where each has the smaller loss on validation items, and a *higher* (0.004), as the rate changes some of the verdicts. The pictures are of the lower, MoPoE's of the higher (where it has five seeds, and three at the lower; it is as grey at either).
+# In numbers, with what each comparison says about the talk's claim. The two kinds of teachers were trained at two learning rates, a *lower* (0.002), where each has the smaller loss on validation items, and a *higher* (0.004), as the rate changes some of the verdicts. The pictures are of the lower, MoPoE's of the higher (where it has five seeds, and three at the lower).
 
 # %%
 #| echo: false
