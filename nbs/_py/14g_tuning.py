@@ -161,7 +161,7 @@ cheap = tried[(tried.gain >= 0.02) & ~tried.changed.isin(["exact", "starts"])]
 taken = cheap.sort_values("gain").groupby("of").tail(1)
 found = {(t.of, t.changed): t.value for t in taken.itertuples()}
 assert {k: float(v) if k[1] == "lr" else v for k, v in found.items()} == {
-    ("mopoe", "lr"): METHODS["mopoe"].settings["lr"],
+    ("mopoe", "lr"): METHODS["mopoe_fast"].settings["lr"],
     ("iterative", "lr"): METHODS["iterative_fast"].settings["lr"],
     ("iterative_student", "warm_start"): str(METHODS["iterative_student"].options["warm_start"])}
 table = taken[["of", "changed", "value", "score", "gain"]].round(3).reset_index(drop=True)
