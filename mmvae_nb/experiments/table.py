@@ -99,7 +99,7 @@ METHODS = {
     "iterative": Method(**_iterative),
     "iterative_student": Method(**_started, teacher="iterative"),
     # controls: does the learning rate make the difference?
-    "mopoe_fast": Method("mopoe", "MoPoE", settings=_faster, colour="#bb8855",
+    "mopoe_fast": Method("mopoe", "MoPoE", settings=_faster, colour="#88bb33",
                          label="MoPoE, higher rate"),
     "jvae_fast": Method("multimodal_elbo", "JVAE", settings=_faster, colour="#999933",
                         label="JVAE, higher rate"),

@@ -70,7 +70,7 @@ for ax, (m, name) in zip(axes, said.items()):
         ax.plot(t["of the model"], t[m], "o-", color=method_colour(key), label=method_name(key))
     ax.set(xlabel="updates", ylabel=name, xscale="log")
     ticks = sorted(table["of the model"].unique())
-    ax.set_xticks(ticks, [f"{t:,}" for t in ticks]); ax.minorticks_off()
+    ax.set_xticks(ticks, [f"{t:,}" for t in ticks], rotation=40, ha="right"); ax.minorticks_off()
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
 report.save(fig, "convergence");
 
