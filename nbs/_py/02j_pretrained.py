@@ -281,7 +281,7 @@ for name in shipped.index[shipped["of"] == "mnist, svhn, text"]: # lessons 02, 1
 side_by_side(blocks, columns=1);
 
 # %% [markdown]
-# Above, the two MoPoEs draw digits and, to the eye, no street numbers; a judge needs less contrast than an eye and still reads some of them (those of the real MoPoE from digits in 0.53 of all cases, says the table). MVTCAE draws both, and with some of the words another digit; the students mostly draw both, and lesson 11 counts how often the right ones. Below, nothing was given, so digit, number and word of a column should at least agree with each other, and some do not; and many words are none: the prior has places to which training never led a posterior, and what a decoder says there nobody has corrected.
+# Above, the two MoPoEs draw digits and, to the eye, no street numbers; a judge needs less contrast than an eye and still reads some of them (those of the real MoPoE from digits in 0.77 of all cases, says the table). MVTCAE draws both, and with some of the words another digit; the students mostly draw both, and lesson 11 counts how often the right ones. Below, nothing was given, so digit, number and word of a column should at least agree with each other, and some do not; and many words are none: the prior has places to which training never led a posterior, and what a decoder says there nobody has corrected.
 #
 # ## Recap
 #

@@ -185,7 +185,7 @@ pd.concat([table, table.mean().rename("bound (2)").to_frame().T]).round().astype
 
 
 # %% [markdown]
-# Go down a column. Each product is ahead of its parts. From one modality the ELBO is 440 to 1,610 nats below that of all three, and the bound, the mean of the seven, is 330 to 760 below it. That is what is maximised, so the decoders serve all seven at once.
+# Go down a column. Each product is ahead of its parts. From one modality the ELBO is 440 to 1,570 nats below that of all three, and the bound, the mean of the seven, is 330 to 730 below it. That is what is maximised, so the decoders serve all seven at once.
 #
 #
 # ## The model
@@ -450,13 +450,13 @@ side_by_side({"all given": {"svhn, data": test["svhn"][:8], **rows(full, "svhn")
 # ## What goes wrong, and how you would notice
 #
 # *A product does not say that its experts contradict each other.* Precisions add, whatever the means are, so it answers as surely as ever. That is how a wrong pairing in your own data would look. Below, a MoPoE of 10,000 updates gets each digit with its own word, and then with the word of another item. Look at
-# the last two rows: a zero stands over *five*, a nine over *three*, and three of the words are none.
+# the last two rows: a zero stands over *five*, and half of the words are none.
 
 # %%
 #| code-fold: true
 #| code-summary: "Drawing: each digit with the word of the item before it"
-#| fig-cap: "What the product makes of a digit and a word, by the MoPoE of 10,000 updates. Upper half: the right word. Lower half: a wrong one. Then the digits still follow the digit that was given, and the words follow the digit (first, fifth, last), the wrong word (second, sixth) or neither: hee, zro, nour."
-#| fig-alt: "Rows of digits and words. With the right words, digits and words come back nearly as given; with wrong words the digits do, and some words below them are misspelt or name another digit."
+#| fig-cap: "What the product makes of a digit and a word, by the MoPoE of 10,000 updates. Upper half: the right word. Lower half: a wrong one. Then the digits still follow the digit that was given, and the words follow the digit (first, third, fifth), the wrong word (second) or are none: niro, tiree, ffurr, fivee."
+#| fig-alt: "Rows of digits and words. With the right words, digits and words come back nearly as given; with wrong words the digits do, and of the words below them half are misspelt and one names another digit."
 real = pretrained("real_mopoe")
 moved = test["text"].roll(1, 0)
 rows, told = {"digit, given": test["mnist"][:8]}, {}
@@ -474,7 +474,7 @@ told
 
 
 # %% [markdown]
-# How to notice: not by the posterior's width. Its standard deviation is 0.263 with the right words and with the wrong ones. Look at the *experts*: the squared distance of their means, in units of their variances, is 11 with the right words and 21 with the wrong ones. (Experts that said truly how unsure they are would be about 1 apart. These are too sure of themselves, so hold a pair against pairs that you know to be right.) Three more:
+# How to notice: not by the posterior's width. Its standard deviation is 0.225 with the right words and with the wrong ones. Look at the *experts*: the squared distance of their means, in units of their variances, is 10 with the right words and 20 with the wrong ones. (Experts that said truly how unsure they are would be about 1 apart. These are too sure of themselves, so hold a pair against pairs that you know to be right.) Three more:
 #
 # - *Grey averages.* The loss falls and the pictures stay blurred, even with everything given. Compare with the product, as above: if that is
 #   sharper on the same items, part of the blur may be the floor of (4), which longer training of the mixture can't remove.

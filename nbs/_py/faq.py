@@ -44,7 +44,7 @@ def markdown(frame, digits):
 #   price that the table shows.
 #
 # Means over directions or modalities, five seeds of 10,000 updates, students 5,000; minutes are for one run on one core at the pace of [Time and memory](bench.ipynb), of a student including its teacher (MVTCAE's student at the pace of the JVAE's). "JMVAE student" is the talk's name for a
-# student of a trained JVAE (MoPoE has twice the learning rate of the others here; at theirs its means are somewhat better, [lesson 11](11_findings.ipynb#the-other-rate)):
+# student of a trained JVAE:
 
 # %%
 #| echo: false

@@ -68,10 +68,10 @@ asked = {"FID, digits ↓": ("fid", [d for d in six if d.endswith("mnist")], 1),
          "linear accuracy ↑": ("linear_accuracy", views, 3)}
 pace = pd.read_csv("../results/bench/steps.csv").query("who == 'ours' and precision == 'float32' and batch == 64")
 pace = pace.set_index("method").median_ms
-shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", "MoPoE": "mopoe_slow", "MVTCAE": "mvtcae",
+shown = {"JVAE": "jvae", "JMVAE-kl": "jmvae", "MVAE": "mvae", "MMVAE": "mmvae", "MoPoE": "mopoe", "MVTCAE": "mvtcae",
          "CRMVAE": "crmvae", "iterative teacher": "iterative", "JMVAE student": "jmvae_student",
          "MVTCAE student": "mvtcae_student", "CRMVAE student": "crmvae_student", "iterative student": "iterative_student"}
-timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student", "mopoe_slow": "mopoe"}
+timed = {"iterative": "iterative_t4", "jmvae_student": "jvae_student"}
 def numbers(method):
     "Of one method: sizes, pace, seeds, and the four merits."
     r = records[records.method == method]
