@@ -137,6 +137,12 @@ def test_pictures_in_bytes_and_tokens_keep_their_type():
     assert torch.equal(made["picture"][2:], x["picture"][2:]) and torch.equal(made["word"][:4], x["word"][:4])
     assert torch.equal(made["word"][4:], model.generate({"picture": x["picture"][4:]}, "word")["word"])
 
+def test_impute_of_no_items_has_every_modality(mopoe):
+    x = vectors(3)
+    made, none = impute(mopoe, {"a": x["a"]}), impute(mopoe, {"a": x["a"][:0]})
+    assert {m: v.shape[1:] for m, v in none.items()} == {m: v.shape[1:] for m, v in made.items()}
+    assert list(none) == list(mopoe.names) and not any(map(len, none.values()))
+
 def test_impute_refuses(mopoe):
     x = vectors(3)
     nothing = {n: v.clone() for n, v in x.items()}

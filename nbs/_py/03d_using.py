@@ -105,7 +105,7 @@ def _patterns(holes):
     if empty:
         raise MmvaeError(f"data: got nothing whole in {len(empty)} items (the first is number "
                          f"{empty[0]}), allowed: one modality without a hole in each")
-    for p in there.unique(dim=0):
+    for p in there.unique(dim=0) if len(there) else there.new_ones(1, len(holes)):
         names = [n for n, has in zip(holes, p.tolist()) if has]
         yield names, (there == p).all(1).nonzero()[:, 0]
 
