@@ -61,7 +61,7 @@ lines = [("shows what was given: coherence ↑ (6)", "coherence", SIX, 1, 3),
          ("street numbers drawn: FID ↓ (2)", "fid", to("svhn"), -1, 1),
          ("street numbers drawn: FID, ImageNet ↓ (2)", "fid_imagenet", to("svhn"), -1, 0),
          ("represents the class: linear accuracy ↑ (3)", "linear_accuracy", SINGLE, 1, 3),
-         ("imitates its teacher: KL from the own teacher ↓ (3)", "teacher_student_kl", SINGLE, -1, 1)]
+         ("imitates its teacher: KL from it ↓ (3)", "teacher_student_kl", SINGLE, -1, 1)]
 def line(said, metric, where, sign, digits):
     "Means over seeds and conditions, and by how much the iterative students are ahead at each rate."
     mean = lambda m: records[(records.method == m) & (records.metric == metric) & records.condition.isin(where)].value.mean()
@@ -76,7 +76,7 @@ def line(said, metric, where, sign, digits):
     return [said, "–" if "nan" in mopoe else mopoe, at(1), at(0), *leads]
 seeds = {rate: records.seed[records.method == pair[0]].nunique() for rate, pair in RATES.items()}
 head = ["", "MoPoE, lower / higher rate", "JMVAE student, lower / higher rate", "iterative student, lower / higher rate",
-        *(f"better by, {rate} rate ({n} seeds)" for rate, n in seeds.items())]
+        *(f"ahead by, {rate} rate ({n} seeds)" for rate, n in seeds.items())]
 row = lambda cells: f"| {' | '.join(map(str, cells))} |"
 Markdown("\n".join([row(head), "|---"*len(head) + "|", *(row(line(*what)) for what in lines)]))
 
@@ -94,7 +94,7 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
          f"([lesson 13](13_faces.ipynb)). One seed: hints.")
 
 # %% [markdown]
-# In brackets: over how many directions or modalities the mean is taken. *Better by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
+# In brackets in the first column: over how many directions or modalities the mean is taken. *Ahead by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers or of a network trained on ImageNet (EfficientNet-Lite0; neither compares with published FIDs, which use Inception); coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
@@ -102,12 +102,12 @@ Markdown(f"This is one data set. On the two others, with one seed and shorter ru
 #
 # **The honest verdict**, on MNIST-SVHN-Text:
 #
-# - *What was given* shows more often in what the iterative students draw and write than with the JMVAE students, as the talk says, at either rate; and no other method's mean is higher (one rate each but for MoPoE, three to five seeds). MoPoE shows it about as often as the JMVAE students, in far greyer street numbers.
+# - *What was given* shows more often in what the iterative students draw and write than with the JMVAE students, as the talk says, at either rate; and no other method's mean is higher (one rate each but for MoPoE, one to five seeds). MoPoE shows it about as often as the JMVAE students at the lower rate, less often at the higher, in far greyer street numbers at either.
 # - *Better pictures?* Digits are, by our classifiers, at either rate. Street numbers are worse at the higher rate, by both kinds of features; at the lower, where each teacher has its smaller loss, that is open.
-# - *Best against best*: each at its better rate by the mean FID of this very test, so a description: ahead in coherence and, by our classifiers, with digits; mean FID is open ([lesson 11](11_findings.ipynb#the-other-rate)). By ImageNet's features other methods draw nearest to real pictures (CRMVAE first).
+# - *Best against best*: each at its better rate by the mean FID of this very test, so a description: ahead in coherence, with digits by our classifiers and with street numbers by ImageNet's features; mean FID is open ([lesson 11](11_findings.ipynb#the-other-rate)). By ImageNet's features other methods draw nearest to real pictures (CRMVAE first).
 # - *Reading off the class*: no difference to speak of. *Easier to imitate* the iterative teacher is not.
 # - *At equal time*, in minutes instead of updates, the JVAE's students take about half of the lead, in coherence and in FID (one seed, lower rate; not tried at the higher, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
-# - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two and without the other. *Refined targets, other decoders:* on the JVAE's decoders, once with targets refined for 4 steps and once for 16, nothing is gained (one seed each); on decoders that met refined posteriors only, FID is worse (three seeds, higher rate). *Those decoders or like ones, other targets:* with unrefined targets most of the lead in coherence is gone (two seeds a rate); with a joint encoder's, on decoders that know single views too, the students are worse than the JMVAE students (three seeds and one). So, as far as one to three seeds tell, neither alone makes the lead; perhaps they work together.
+# - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two and without the other. Refined targets with other decoders gain next to nothing, or are behind in FID. Such decoders with other targets lose most of the lead or all of it. So neither alone makes it; perhaps they work together (one to three seeds each).
 #
 # The
 # [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
