@@ -132,7 +132,7 @@ pd.DataFrame({plain(m): recipe(m, *what) for m, what in {
 # |---|---|---|
 # | [targets on the JVAE's decoders](#is-it-the-inference-or-the-decoders) | the targets, on frozen decoders | next to nothing gained (one seed) |
 # | [students of all starts](#is-it-the-inference-or-the-decoders) | no refinement, on the iterative decoders | at the lower rate most of the lead in coherence is lost and all of it in FID; at the higher they are behind the JMVAE students |
-# | [half the recipe](#half-the-recipe) | decoders, targets, both | neither alone leads; both together do, in coherence, and at the lower rate in FID |
+# | [two by two](#half-the-recipe) | decoders, targets, both | neither alone leads; both together do, in coherence, and at the lower rate in FID |
 # | [warm or cold](#warm-or-cold) | the start of the students' encoders | at the lower rate nearly all of the lead stays, at the higher half of that in coherence |
 # | [a third of the items](#a-third-of-the-items) | how many items teach a JMVAE student | a little is lost, so this works against the iterative students |
 # | [the other rate](#the-other-rate) | the rate of either teacher | the lead in coherence stays; mean FID and street numbers depend on the rate |
