@@ -11,14 +11,15 @@ METHODS = {"MoPoE": "mopoe", "MVTCAE, its own encoders": "mvtcae", "JMVAE studen
 TABLES = { # lesson, words that come before the table, results: columns as (metric, condition), "chance" of it
     "drawn birds": ("12_birds", "*Drawn birds* (scale", "quick", "cub", [
         (m, f"text->image{how}") for m in ("belly_right", "attributes_right", "fid") for how in ("", MEAN)]),
-    "real birds": ("12_birds", "*Real birds* (scale", "real", "cub", [
+    "real birds": ("12_birds", "*Real birds* (scale", "long", "cub", [
         ("main_colour", "text->image"), ("chance of main_colour", "text->image"), ("main_colour", f"text->image{MEAN}"),
         ("chance of main_colour", f"text->image{MEAN}"), ("fid", "text->image")]),
     "drawn faces": ("13_faces", "Drawn faces, scale `quick`", "quick", "celeba", [
         ("attribute_measured", "text->image"), ("attribute_match", "image->text"),
         ("attribute_exact", "image->text"), ("fid", "text->image")]),
-    "real faces": ("13_faces", "Real faces, scale `real`", "real", "celeba", [
-        ("attribute_agreement", "text->image"), ("attribute_match", "image->text"), ("fid", "text->image")])}
+    "real faces": ("13_faces", "Real faces, scale `long`", "long", "celeba", [
+        ("attribute_agreement", "text->image"), ("attribute_agreement", f"text->image{MEAN}"),
+        ("attribute_match", "image->text"), ("fid", "text->image")])}
 
 def typed(lesson, before):
     "Method -> the cells of the first table after some words."

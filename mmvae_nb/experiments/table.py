@@ -210,7 +210,7 @@ class Dataset:
 _large = dict(latent=64, lr=4e-3, oracle_items=0)                      # 64 x 64 images
 _real = dict(updates=1600, student_updates=800, batch_size=32, steps=3, lr=3e-3, seeds=1,
              judge_updates=600, judge_width=16)
-_long = {**_real, "updates": 5000, "student_updates": 5000, "study_updates": 1000, "lr": 2e-3,
+_long = {**_real, "updates": 5000, "student_updates": 5000, "study_updates": 500, "lr": 2e-3,
          "seeds": 3}
 DATASETS = {
     "mnist_svhn_text": Dataset("datasets.digits", "mnist_svhn_text",

@@ -912,7 +912,7 @@ pd.DataFrame([{"second hypothesis": h, "measured": m, **r, WHY: why} for h, m, w
 
 
 # %% [markdown]
-# It is one data set, too. On real birds and faces (one seed, shorter runs) the iterative student's FID is worse than the JMVAE student's, for pictures of samples: [lesson 12](12_birds.ipynb), [lesson 13](13_faces.ipynb).
+# It is one data set, too. On real birds and faces (one seed) the iterative student is ahead in some numbers and behind in others: [lesson 12](12_birds.ipynb), [lesson 13](13_faces.ipynb).
 #
 # ## What would settle it
 #

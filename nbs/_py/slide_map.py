@@ -20,7 +20,7 @@
 # The talk is Oshima, Suzuki and Matsuo, *Improving multimodal information integration with iterative amortized inference* (October
 # 2023, in Japanese). The paper that followed a year later is *Enhancing Unimodal Latent Representations in Multimodal VAEs through Iterative Amortized Inference* ([arXiv 2410.11403](https://arxiv.org/abs/2410.11403), October 2024). Slides are counted from 1 to 74 in the order of
 # the published file; the last five are spares. Its numbers are [in lesson 14a](14a_talk.ipynb#what-the-talk-reports), and
-# [one table](../results/real/tables/talk.csv) has each of them beside ours. What is not there yet has no link.
+# [one table](../results/long/tables/talk.csv) has each of them beside ours. What is not there yet has no link.
 
 # %%
 #| code-fold: true

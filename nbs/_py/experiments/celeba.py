@@ -139,6 +139,15 @@ def scores(direction, names):
     return t.rename(index=method_name)
 scores("text->image", ["attribute_measured", "attribute_agreement", "fid"])
 
+# %% [markdown]
+# With the mean of $z$ instead of a sample:
+
+# %%
+scores("text->image, mean of z", ["attribute_measured", "attribute_agreement", "fid"])
+
+# %% [markdown]
+# And texts from faces:
+
 # %%
 scores("image->text", ["attribute_match", "attribute_exact", "text_valid"])
 
