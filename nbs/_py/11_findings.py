@@ -725,7 +725,7 @@ pd.DataFrame({said: over_mopoe(*what) for said, what in BASELINE.items()}).T
 
 
 # %% [markdown]
-# The iterative students are in everything. With the JMVAE students coherence is open; but what MoPoE draws is far from real pictures, by both kinds of features, and the class is read off a little less well. The other methods, MMVAE with the higher rate among them, were not tried at a second rate.
+# The iterative students are ahead in everything. For the JMVAE students coherence is open; but what MoPoE draws is far from real pictures, by both kinds of features, and the class is read off a little less well. The other methods, MMVAE with the higher rate among them, were not tried at a second rate.
 
 # %% [markdown]
 # ## Is the iterative teacher easier to imitate?

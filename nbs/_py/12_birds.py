@@ -486,7 +486,7 @@ line_chart(taus, {"belly": (belly, None), "all that is said": (attributes, None)
 # lose a part, and the JMVAE student is ahead by about 0.04 (one seed, so whether another training would say the same is open). MoPoE's colours are at chance. Shapes are blurred, some like birds.
 #
 # *Is it the length?* Hardly any more. From 2,400 to 5,000 updates (scale `real`, which has another learning rate, and `long`) the JVAE's loss of training images went from 6,398 to 6,232 nats, that of validation species from 6,574 to 6,550 only: the 4,126 photographs
-# are being learnt by heart. A judge trained for three times as long saw colours no better either (one trial, not kept). So the next step would be more photographs, or networks that know some.
+# are being learnt by heart. (Last sixth of `history`, and `validation_parts`, in the two committed records `cub-jvae-0.json`.) So the next step would be more photographs, or networks that know some.
 #
 # *FID.* Level; in the talk the iterative student is a little ahead. Do not read much into it: with the mean of $z$ instead of a sample the three have 621, 320 and 431. A likely
 # reason is that the speckles of a sampled $z$ pass for texture in the classifier's features; we have not tested it.

@@ -505,7 +505,7 @@ constant                                                          # the empty te
 # in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
 # Real faces, scale `long`, one seed, 800 test faces of people not seen in training; 5,000 updates of 32 items, students 2,500. The judge's
-# balanced accuracy on held-out faces is 0.78, and it agrees with the attributes of real test faces at 0.79. Tripling its training moved neither by more than 0.02 (one trial, not kept): whether a face is "attractive" or its nose "pointy" can't be learnt much better.
+# balanced accuracy on held-out faces is 0.78, and it agrees with the attributes of real test faces at 0.79. (Whether a face is "attractive" or its nose "pointy" is a matter of opinion.)
 #
 # | | face from text | the same, mean of $z$ | text from face | FID (classifier features, floor 4.0) |
 # |---|---|---|---|---|
