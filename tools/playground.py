@@ -41,11 +41,13 @@ PARTS = 2 # scripts that the runtime is split into: no file of a commit is longe
 
 # ---- trained runs to weights/
 
+ON_CARDS = ("linear_accuracy", "coherence", "fid", "negative_elbo", # and of birds and faces:
+            "belly_right", "attributes_right", "attribute_measured", "attribute_match")
+
 def metrics_of(run, path):
     "What a card says of a run: its validation loss, and where it was evaluated what was measured."
     rows = read_json(path)["rows"] if path.exists() else []
-    wanted = [r for r in rows if r["metric"] in ("linear_accuracy", "coherence", "fid",
-                                                 "negative_elbo") and "," not in r["condition"]]
+    wanted = [r for r in rows if r["metric"] in ON_CARDS and "," not in r["condition"]]
     measured = {f"{r['metric']}, {r['condition']}": round(r["value"], 2) for r in wanted}
     return {"validation_loss": round(run["validation_loss"], 1), **measured}
 
