@@ -18,7 +18,7 @@
 # | command | what it does |
 # |---|---|
 # | `make run` | the headline comparison (slides 36-38) at scale `quick` |
-# | `make reproduce SCALE=real` | all parts, on the real data found through `MMVAE_DATA` |
+# | `make reproduce SCALE=long` | all parts, on the real data found through `MMVAE_DATA`, as lesson 11 reports them (a night or two; `SCALE=real`: an evening) |
 # | `make table SCALE=real` | the table beside the talk's numbers, with the paths of the figures |
 # | `make data` | which data were found |
 #
@@ -448,6 +448,8 @@ def parts_of(dataset, # a key of DATASETS
 # | [`teacher_student_kl`](experiments/teacher_student_kl.ipynb) | the hypotheses with intervals, and why the KL is what it is | 33, 66-69 |
 # | [`gap_decomposition`](experiments/gap_decomposition.ipynb) | joint encoder, refiners, gradient ascent and oracle on the same decoders | 21-31 |
 # | [`iterations`](experiments/iterations.ipynb) | T at test and at training, teacher and student | 53-58 |
+# | [`attribution`](experiments/attribution.ipynb) | controls of the recipe: start, targets, decoders, items (lesson 11) | |
+# | [`refiner_ingredients`](experiments/refiner_ingredients.ipynb) | the refiner with one ingredient removed at a time | |
 # | [`convergence`](experiments/convergence.ipynb) | what longer training changes, beside the scales on the same data | |
 # | [`distillation_variants`](experiments/distillation_variants.ipynb) | warm start, direction of the KL, wider students, validation split | 42 |
 # | [`benchmarks`](experiments/benchmarks.ipynb) | what each method costs | |

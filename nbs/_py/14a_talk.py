@@ -186,4 +186,4 @@ assert table.iloc[52].metric == "coherence"
 #
 # ## Recap
 #
-# The talk's numbers stand once; `talk_rows` puts ours beside them; a job of its own (page 18c) writes the table when an evaluation has changed.
+# The talk's numbers stand once; `talk_rows` puts ours beside them; a job of its own ([lesson 14c](14c_graph.ipynb)) writes the table when an evaluation has changed.

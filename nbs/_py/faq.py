@@ -69,7 +69,7 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
 
 # %% [markdown]
 # One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length (the higher of two made them better here and the iterative ones worse, [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often at either rate
-# and are the better digits; their street numbers are the worse ones at the higher rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
+# (with $z$ sampled; from its mean that is open), and are the better digits by our classifiers; their street numbers are the worse ones at the higher rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
 #
 # ## How do I choose the likelihood and its scale?
 #
@@ -214,15 +214,15 @@ markdown(shown, {**dict.fromkeys(sizes, 0), "more per further item": 2})
 #
 # ## How do I rerun everything?
 #
-# `make reproduce SCALE=real` with `MMVAE_DATA` set to the folder of the data (`make data` says what was found and
+# `make reproduce SCALE=long` (what lesson 11 reports: a night or two; `SCALE=real` takes an evening) with `MMVAE_DATA` set to the folder of the data (`make data` says what was found and
 # `data/README.md` where it comes from). Jobs that are up to date are not run again; an interrupted one goes on from its last
-# checkpoint. One part only: `make reproduce SCALE=real PART=gap_decomposition`. Without real data: `SCALE=quick`. See [lesson 14](14_reproduce.ipynb).
+# checkpoint. One part only: `make reproduce SCALE=long PART=gap_decomposition`. Without real data: `SCALE=quick`. See [lesson 14](14_reproduce.ipynb).
 #
 # ## Does it use my GPU?
 #
 # `fit` takes `device="auto"`: CUDA or Apple's MPS where there is one, else the CPU. `precision="bf16"` trains in mixed precision; `accelerate launch` runs on
 # several devices ([lesson 02g](02g_training.ipynb#several-devices)). `record=True` launches an update on CUDA whole ([lesson 02k](02k_recording.ipynb)). Scale `paper` is meant for one GPU. The results on this
-# site come from CPUs and, most of those of scale `long`, from a GPU; the column `device` of the reports says which.
+# site come from CPUs and, about half of those of scale `long`, from a GPU; the column `device` of the reports says which.
 #
 # ## May I use the numbers?
 #
