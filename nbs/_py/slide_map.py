@@ -49,12 +49,12 @@ MAP = """
 32 32 | so the iterative students may be better | 11#the-two-hypotheses | table:hypotheses
 33 33 | the two hypotheses | 11#the-two-hypotheses | table:hypotheses
 34 34 | what is compared, and by which measures | 14#methods 03a |
-35 35 | the data: MNIST-SVHN-Text and CUB | 02a#the-triples 02b#the-real-sets 12 |
+35 35 | the data: MNIST-SVHN-Text and CUB | 02a#the-triples 02b#the-real-sets 12#two-sources |
 36 36 | street numbers from a digit, and from a word | 11#the-pictures | report:headline
 37 37 | FID in four directions | 03a#the-fréchet-distance | table:headline
 38 38 | linear classification of the latents | 03a#the-linear-probe | table:headline
-39 39 | CUB: birds from captions | 12 | report:cub
-40 40 | CUB: FID and cosine similarity | 12 03a#the-fréchet-distance | report:cub table:cub
+39 39 | CUB: birds from captions | 12#what-the-experiments-found | report:cub
+40 40 | CUB: FID and cosine similarity | 12#what-the-experiments-found 03a#the-fréchet-distance | report:cub table:cub
 41 41 | what the comparison suggests | 11#is-it-the-inference-or-the-decoders | table:hypotheses report:teacher_student_kl
 42 42 | conclusion; left open: distillation, more data, the number of iterations | 11#which-t 11#what-would-settle-it | report:iterations report:distillation_variants
 43 43 | references | 02#references 08#references 04#references 05#references |
@@ -62,17 +62,17 @@ MAP = """
 45 45 | MNIST digits from street numbers, and from words | 05#why-mixtures-lose 10#students-of-the-refined-teacher | report:mnist_svhn_text
 46 48 | words, street numbers and digits: MoPoE, MVTCAE and the talk's method | 06#its-own-encoders-and-students | report:mnist_svhn_text
 49 49 | words, with MVTCAE's students | 06#its-own-encoders-and-students | report:mnist_svhn_text
-50 50 | images from text (by its place, bimodal CelebA) | 13 | report:celeba
-51 52 | CelebA after 1, 2 and 10 iterations, both directions | 13 11#which-t | report:celeba
+50 50 | images from text (by its place, bimodal CelebA) | 13#what-the-experiments-found | table:celeba report:celeba
+51 52 | CelebA after 1, 2 and 10 iterations, both directions | 13#what-the-experiments-found 11#which-t | table:celeba report:celeba
 53 58 | all six directions after 1, 2, 4 and 16 iterations | 11#which-t | report:iterations
-59 59 | text from images (by its place, bimodal CelebA) | 13 | report:celeba
-60 60 | CUB: captions from birds | 12 | report:cub
+59 59 | text from images (by its place, bimodal CelebA) | 13#what-the-experiments-found | table:celeba report:celeba
+60 60 | CUB: captions from birds | 12#what-the-experiments-found | report:cub
 61 63 | two modalities given: pictures and words | 10#students 02d#product-of-experts | report:products_of_students
 64 64 | two modalities given: FID | 03a#the-fréchet-distance 02d#product-of-experts | table:products_of_students
 65 65 | two modalities given: linear classification | 03a#the-linear-probe | table:products_of_students
 66 66 | why the iterative teacher may be easier to imitate | 10#the-idea 11#is-the-iterative-teacher-easier-to-imitate | fig:teacher_student_kl
-67 67 | second experiment: KL between teacher and student | 03a#the-distance-from-student-to-teacher 12 | report:teacher_student_kl report:cub
-68 68 | its result on both data sets | 03a#the-distance-from-student-to-teacher 12 | fig:teacher_student_kl table:hypotheses report:cub
+67 67 | second experiment: KL between teacher and student | 03a#the-distance-from-student-to-teacher 12#what-the-experiments-found | report:teacher_student_kl report:cub
+68 68 | its result on both data sets | 03a#the-distance-from-student-to-teacher 12#what-the-experiments-found | fig:teacher_student_kl table:hypotheses table:cub report:cub
 69 69 | what it suggests | 11#is-the-iterative-teacher-easier-to-imitate | report:teacher_student_kl
 70 70 | the method in one picture | 09#one-change-of-view |
 71 71 | the missing modality in one picture | 03#the-missing-modality |
@@ -83,7 +83,7 @@ MAP = """
 # %% [markdown]
 # ## The map
 #
-# The cell below turns the map into links. A figure or table is taken from the largest scale that has it: `paper`, `real`, else `quick`.
+# The cell below turns the map into links. A figure or table is taken from the largest scale that may show it, which stands in brackets (lesson 14): `quick` is of drawn data, the others of real data. Pictures made from real faces are not shown, so those of slides 50 to 52 and 59 are of drawn ones; their table is of real ones.
 
 # %%
 #| code-fold: true
@@ -129,7 +129,8 @@ def made(first, last, entries):
         if kind == "report": reports.append(REPORTS[name].notebook); continue
         assert any(name in getattr(r, kinds[kind]) for r in REPORTS.values()), name
         files += newest(kinds[kind], name)
-    links = [f"[{f.stem.removeprefix('slide_').replace('_', ' ')}]({f.as_posix()})" for f in files]
+    links = [f"[{f.stem.removeprefix('slide_').replace('_', ' ')} ({f.parts[2]})]({f.as_posix()})"
+             for f in files]
     return ", ".join(links + [f"[report: {title('experiments/' + r)}](experiments/{r}.ipynb)"
                               for r in reports])
 
@@ -150,5 +151,5 @@ Markdown("\n".join(rows))
 # ## What the talk leaves open
 #
 # Where the talk leaves something open (which $T$ its tables use, whether samples or means are shown, teacher or student) the report says what
-# we chose. A refined *teacher* has seen the target modality: its pictures (slides 53 to 58) are no cross-modal generation, and the reports
+# we chose. A refined *teacher* has seen the target modality: its pictures (slides 51 to 58) are no cross-modal generation, and the reports
 # show the student's beside them. Slides 50 and 59 are titled MNIST-SVHN-Text; their place and labels suggest CelebA, and that is how we read them.
