@@ -263,10 +263,10 @@ def _clock(d, x, y, hours):
 JOINT = [(0, 8, 44, "teacher")]
 WAY = [(-8, 13, 24, "teacher"), (0, 10, 34, "teacher"), (6, 7, 46, "teacher")]
 COVERED = [(0, 8, 44, "teacher"), (-2, 15, 26, "student")]
-DIFFERENCES = [("decoders", "two by two"),
-               ("targets", "the JVAE’s decoders,|all starts, two by two"),
+DIFFERENCES = [("decoders", "half the recipe"),
+               ("targets", "the JVAE’s decoders,|all starts, half the recipe"),
                ("an item teaches", "a third of the items"), ("encoders’ start", "warm or cold"),
-               ("minutes", "equal minutes")]
+               ("minutes of an hour", "equal minutes")]
 
 def _recipe(d, x, ys, ours):
     "Icons of one recipe, from above: the iterative student's if it is `ours`."

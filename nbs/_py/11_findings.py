@@ -152,7 +152,7 @@ pd.DataFrame({plain(m): recipe(m, *what) for m, what in {
 # |---|---|---|---|
 # | [targets on the JVAE's decoders](#is-it-the-inference-or-the-decoders) | the targets, on frozen decoders | next to nothing gained: open | 1 |
 # | [students of all starts](#is-it-the-inference-or-the-decoders) | no refinement, on the iterative decoders | they are behind the iterative students in coherence, supported at either rate; ahead of the JMVAE students in nothing | 2 |
-# | [two by two](#half-the-recipe) | decoders, targets, both | neither alone leads; both together do, in coherence, and at the lower rate in FID | 1 to 5 |
+# | [half the recipe](#half-the-recipe) | decoders, targets, both | neither alone leads; both together do, in coherence, and at the lower rate in FID | 1 to 5 |
 # | [warm or cold](#warm-or-cold) | the start of the students' encoders | at the lower rate nearly all of the lead stays, at the higher half of that in coherence: open | 1, 2 |
 # | [a third of the items](#a-third-of-the-items) | how many items teach a JMVAE student | a little is lost (open), so this works against the iterative students | 2 |
 # | [the other rate](#the-other-rate) | the rate of either teacher | the lead in coherence stays; mean FID and street numbers depend on the rate | 5 |
@@ -1007,7 +1007,7 @@ pd.DataFrame([{"second hypothesis": h, "measured": m, **r, WHY: why} for h, m, w
 # ## What would settle it
 #
 # - *One search at full length, for all methods.* Two rates were tried here for two teachers and for MoPoE; every other method has that of the short search, and might move as MoPoE did.
-# - *Refined targets without decoders that know starts (C, two by two), at the lower rate*, more seeds of B at the higher, and an iterative teacher of the lower rate in the longest runs.
+# - *Refined targets without decoders that know starts (C of [half the recipe](#half-the-recipe)), at the lower rate*, more seeds of B at the higher, and an iterative teacher of the lower rate in the longest runs.
 # - *More than one seed of the longest runs, and of equal time.* Most methods gained from 10,000 to 20,000 updates, so each verdict above is about learning speed as well.
 # - *More seeds of the students of $q_{16}$ on the JVAE's decoders*, the nearest thing to a test of better inference alone, and a refiner that is ahead from street numbers, too.
 # - *More seeds of the students of all starts, and of those started cold*: the controls that say most about refined targets have one or two at each rate.
