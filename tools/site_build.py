@@ -8,7 +8,7 @@ directives, a page for each report of each scale's committed results, and `_quar
 sidebar of what is there. Nothing in the site points outside it but ordinary links: KaTeX comes
 from `site/katex`.
 """
-import argparse, base64, io, os, re, shutil, subprocess, sys
+import argparse, base64, hashlib, io, os, re, shutil, subprocess, sys
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -188,6 +188,7 @@ def sized(out):
         changed = re.sub(r'<img [^>]*?src="([^"]+)"[^>]*>', lambda m, at=at: new(m, at), text)
         if changed != text: file.write_text(changed, encoding="utf-8")
 
+PICTURES = "site/pictures" # what notebooks hold, as files
 INLINE = re.compile(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]{4000,})")
 
 def of_few_colours(png, kind="PNG"):
@@ -209,17 +210,22 @@ def as_webp(png):
 
 def light(out):
     """Give the figures of reports and lessons 256 colours: a third of the bytes, and hardly another
-    look. Those inside a page are WebP then, a quarter less again. The files of `results/` and the
-    notebooks stay as they are."""
+    look. Those inside a page become WebP files, a quarter less again, and without base64, which
+    adds a third. The files of `results/` and the notebooks stay as they are."""
     for file in out.glob("results/*/figures/*.png"):
         few = of_few_colours(file.read_bytes())
         if few and len(few) < file.stat().st_size: file.write_bytes(few)
-    def new(m):
-        few = base64.b64encode(as_webp(base64.b64decode(m[1])) or b"").decode()
-        return f"data:image/webp;base64,{few}" if 0 < len(few) < len(m[1]) else m[0]
+    def new(m, up):
+        few = as_webp(base64.b64decode(m[1])) or b""
+        if not 0 < len(few)*4/3 < len(m[1]): return m[0]
+        name = f"{PICTURES}/{hashlib.sha256(few).hexdigest()[:16]}.webp"
+        (out/PICTURES).mkdir(parents=True, exist_ok=True)
+        (out/name).write_bytes(few)
+        return up + name
     for file in out.rglob("*.html"):
-        text = file.read_text(encoding="utf-8")
-        if (changed := INLINE.sub(new, text)) != text: file.write_text(changed, encoding="utf-8")
+        text, up = file.read_text(encoding="utf-8"), "../"*(len(file.relative_to(out).parts) - 1)
+        changed = INLINE.sub(lambda m, up=up: new(m, up), text)
+        if changed != text: file.write_text(changed, encoding="utf-8")
 
 OLD_FONT = re.compile(r""",\s*url\(["'][^"')]*\.woff(\?[^"')]*)?["']\)\s*format\(["']woff["']\)""")
 
