@@ -39,6 +39,14 @@ def test_a_report_opens_itself_and_writes_nothing_by_hand(part):
                "load_items", "run_paths", "paired_interval"}
     assert not by_hand & set(called)
 
+def test_a_report_of_more_seeds_than_a_method_has_takes_those_there_are(tmp_path):
+    for method, seeds in (("mopoe", 3), ("jvae", 1)):
+        for seed in range(seeds): write_json(run_paths(tmp_path, "cub", method, seed)["run"], {"seed": seed})
+    report = open_report("cub", "cub", "long", "real", tmp_path, 3)
+    assert [r["seed"] for r in report.runs("mopoe")] == [0, 1, 2] and [r["seed"] for r in report.runs("jvae")] == [0]
+    assert [r["seed"] for r in open_report("cub", "cub", "long", "real", tmp_path, 2).runs("mopoe")] == [0, 1]
+    with pytest.raises(MmvaeError, match="cub-iterative-0.json: no such file"): report.runs("iterative")
+
 @pytest.mark.parametrize("part", REPORTS)
 def test_a_report_saves_what_the_ledger_lists_and_no_more(part):
     for method, listed in (("save", REPORTS[part].figures), ("table", REPORTS[part].tables)):

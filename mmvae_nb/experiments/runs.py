@@ -208,9 +208,10 @@ class OpenReport:
         return list(itertools.takewhile(at, itertools.count()))
 
     def runs(self, method):
-        "What the runs of a method recorded: a list, one dict for each seed."
+        "What the runs of a method recorded: a list, one dict for each seed that there is."
+        there = self._trained(method) or [0]                       # without any the first says so
         return [read_json(run_paths(self.root, self.dataset, method, s)["run"])
-                for s in self.seeds_of(method)]
+                for s in self.seeds_of(method) if s in there]
 
     def judges(self):
         "What the judges' job recorded: `facts` and `references`."

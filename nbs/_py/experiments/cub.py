@@ -43,7 +43,7 @@ def trained(m, r):
     return {"method": method_name(m), "updates": r[0]["updates"], "batch": p["batch_size"],
             "learning rate": p["lr"], "latent": p["latent"],
             "T": p["steps"] if "iterative" in m else "",
-            "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1)}
+            "minutes": round(sum(x["seconds"] for x in r)/len(r)/60, 1), "seeds": len(r)}
 pd.DataFrame([trained(m, r) for m, r in runs.items()]).set_index("method")
 
 # %% [markdown]
