@@ -677,7 +677,7 @@ else: raise AssertionError("let through")
 # - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
 # - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
 # - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.
-# - **A number without its spread.** `n_seeds` is 1 for all of `quick` and `twice`, and for birds and faces; then `std` is empty, and a small difference may be chance.
+# - **A number without its spread.** `n_seeds` is 1 for all of `quick` and `twice`, and for birds and faces but for the students of `long`; then `std` is empty, and a small difference may be chance.
 #
 # ## Recap
 #
