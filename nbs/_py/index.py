@@ -82,22 +82,12 @@ row = lambda cells: f"| {' | '.join(map(str, cells))} |"
 Markdown("\n".join([row(head), "|---"*len(head) + "|", *(row(line(*what)) for what in lines)]))
 
 
-# %%
-#| echo: false
-def values(dataset, metric, condition):
-    "Of the iterative student beside the JMVAE student."
-    t = others.query("dataset == @dataset and metric == @metric and condition == @condition")
-    return " against ".join(f"{t.value[t.method == m].mean():.{0 if metric == 'fid' else 2}f}" for m in ("iterative_student", "jmvae_student"))
-others = metric_rows(Path("../results/long"))
-Markdown(f"This is one data set. On the two others, with one seed, it goes either way. *Birds* ([lesson 12](12_birds.ipynb)) drawn from captions have the colour that was named less often, {values('cub', 'main_colour', 'text->image')}, at the same FID, {values('cub', 'fid', 'text->image')}. "
-         f"*Faces* ([lesson 13](13_faces.ipynb)) drawn from texts have the attributes more often, {values('celeba', 'attribute_agreement', 'text->image')}, at the worse FID, {values('celeba', 'fid', 'text->image')} (features of each set's own judge). One seed: hints.")
-
 # %% [markdown]
 # In brackets in the first column: over how many directions or modalities the mean is taken. *Ahead by*: iterative student against JMVAE student, seed by seed, with a 95 % interval of Student's t over the seeds (trainings of both, each with random numbers of its own). *Supported*: the whole interval is above zero; *contradicted*: below; *open*: neither.
 # FID ([lesson 03a](03a_metrics.ipynb)) says how far the generated images are from real ones, in the features of our own digit classifiers or of a network trained on ImageNet (EfficientNet-Lite0; neither compares with published FIDs, which use Inception); coherence how often they show the right digit; linear accuracy how
 # well the digit can be read off the latent variable.
 #
-# A *JMVAE student* is, as in the talk, a student of the JVAE (joint VAE), whose one encoder sees everything. MoPoE, the usual baseline, mixes products of single encoders and has no student. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher about three times those of the JVAE, for as many updates.
+# A *JMVAE student* is, as in the talk, a student of the JVAE (joint VAE), whose one encoder sees everything. MoPoE, the usual baseline, mixes products of single encoders and has no student. The [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure. The other methods are in [lesson 11](11_findings.ipynb), with the minutes that a training takes: the iterative teacher about three times those of the JVAE, for as many updates.
 #
 # **The honest verdict**, on MNIST-SVHN-Text:
 #
@@ -107,9 +97,22 @@ Markdown(f"This is one data set. On the two others, with one seed, it goes eithe
 # - *Reading off the class*: no difference to speak of. *Easier to imitate* the iterative teacher is not.
 # - *At equal time*, in minutes instead of updates, the JMVAE students take about half of the lead, in coherence and in FID (one seed, lower rate; on it the higher rate alone does more, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
 # - *Why it leads.* Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two and without the other. Refined targets with other decoders gain next to nothing, or are behind in FID. Such decoders with other targets lose most of the lead or all of it. So neither alone was seen to make it; perhaps they work together (one to three seeds each).
-#
-# The
-# [slide map](slide_map.ipynb) leads from each slide of the talk to its explanation and its figure.
+
+# %%
+#| echo: false
+def values(said, dataset, metric, condition, sign=1):
+    "Both students, with what chance gets in brackets, and the verdict."
+    t = others[(others.dataset == dataset) & (others.metric == metric) & (others.condition == condition)]
+    d, mean = difference(t, "iterative_student", "jmvae_student", metric, condition, sign), lambda m, k: t[k][t.method == m].mean()
+    pair = [f"{mean(m, 'value'):.0f}" if metric == "fid" else f"{mean(m, 'value'):.2f} ({mean(m, 'floor'):.2f})" for m in ("jmvae_student", "iterative_student")]
+    return [said, *pair, f"**{d['verdict']}** ({d['seeds']})"]
+others, draw, tell, mean = metric_rows(Path("../results/long")), "text->image", "image->text", ", mean of z"
+rows = [values("bird from caption: main colour ↑", "cub", "main_colour", draw), values("the same, mean of z ↑", "cub", "main_colour", draw + mean),
+        values("caption from bird: main colour ↑", "cub", "main_colour", tell), values("FID of birds ↓", "cub", "fid", draw, -1),
+        values("face from text: attributes ↑", "celeba", "attribute_agreement", draw), values("the same, mean of z ↑", "celeba", "attribute_agreement", draw + mean),
+        values("text from face: attributes ↑", "celeba", "attribute_match", tell), values("FID of faces ↓", "celeba", "fid", draw, -1)]
+Markdown("This is one data set. On two others, photographs of *birds* with captions ([lesson 12](12_birds.ipynb)) and of *faces* with texts ([lesson 13](13_faces.ipynb)), it goes either way; in brackets what chance gets, and in the last column the seeds:\n\n"
+         + "\n".join([row(["", "JMVAE student", "iterative student", "iterative ahead?"]), "|---|---|---|---|", *map(row, rows)]))
 
 # %% [markdown]
 # ## Start in a few clicks

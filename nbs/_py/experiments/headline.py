@@ -35,8 +35,8 @@ test
 # %% [markdown]
 # ## What was trained
 #
-# Every generative model of the comparison got the same number of updates, and so did its students. Time is that of one run on the
-# device above; a refined posterior costs several passes through the decoders. Validation losses are those of different objectives: do not compare them.
+# Every generative model of the comparison got the same number of updates, and so did its students. *Minutes* are the runs' own clocks, mostly on
+# machines that other runs shared, so they compare nothing; the page *Time and memory* has the time of an update measured alone. A refined posterior costs several passes through the decoders. Validation losses are those of different objectives: do not compare them.
 
 # %%
 def trained(m, r):
