@@ -502,7 +502,7 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 #
 # *Captions* read well (no runs of padding, and more usual words than people's: trigram perplexity about 6, theirs is 11.8) and say something about the bird in the photograph: both students name its colour more often than chance, the JMVAE student in each seed more often than the iterative one. MoPoE's score comes from 14 different captions for 675 birds. [Slide 60](experiments/cub.ipynb) has eight of each.
 #
-# *FID* of samples is level; in the talk the iterative student is a little ahead. Do not read much into it: from the mean of $z$, whose colours are the better ones, it is six to ten times as large. For faces the mean's FID is the larger one, too (lesson 13), for the drawn birds above it is the smaller. A likely
+# *FID* of samples is a little smaller for the JMVAE student, in each seed; in the talk the iterative student is a little ahead. Do not read much into it: from the mean of $z$, whose colours are the better ones, it is six to ten times as large. For faces the mean's FID is the larger one, too (lesson 13), for the drawn birds above it is the smaller. A likely
 # reason is that the speckles of a sampled $z$ pass for texture in the features of a classifier of photographs; we have not tested it.
 #
 # *KL from teacher to student.* For text the JMVAE student's is larger, for pictures a little smaller; in the talk it is smaller for both (slide 68). These are two
