@@ -508,7 +508,7 @@ constant                                                          # the empty te
 # at equal updates, not at equal time. Another set of its students was distilled from $T = 1, 2$ and 10 steps, for 200 updates only: their faces get 0.58, 0.56 and 0.53, and their KL is 31, 36 and 49 nats for pictures, 73, 83 and 90 for texts: a
 # posterior refined for longer was harder to imitate here. In the pictures some texts are caught in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
-# # *Real faces* (scale `long`; the first 10,000 of CelebA's 202,599 photographs, split by person: 8,004 to train on, 800 others judged; 5,000 updates of 32 items, students 2,500; both students and their teachers with three seeds, the others with one; [report](experiments/celeba.ipynb)). All 40 attributes; the judge's
+# *Real faces* (scale `long`; the first 10,000 of CelebA's 202,599 photographs, split by person: 8,004 to train on, 800 others judged; 5,000 updates of 32 items, students 2,500; both students and their teachers with three seeds, the others with one; [report](experiments/celeba.ipynb)). All 40 attributes; the judge's
 # balanced accuracy on held-out faces is 0.78:
 #
 # | | MoPoE | MVTCAE | JMVAE student | iterative student | true pairs |
