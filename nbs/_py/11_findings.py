@@ -239,7 +239,7 @@ pd.DataFrame({k: table[k].map(lambda v, f=f: format(v, f)) for k, f in FORM.item
 
 
 # %% [markdown]
-# *Digits / street numbers*: the FID apart. With street numbers MVTCAE and its students are level with the iterative students or nearer to real ones, by either kind of features; by ImageNet's, CRMVAE, its students and MVTCAE's draw nearest to real pictures on the whole. Rows with other numbers of seeds are not to be compared to the last digit: the students of refined posteriors, with the JVAE's decoders, have the first seed only; [a later section](#is-it-the-inference-or-the-decoders) compares them with the JMVAE student of *that* seed.
+# *Digits / street numbers*: the FID apart. With street numbers MVTCAE and its students are level with the iterative students, or in the mean nearer to real ones, by either kind of features; by ImageNet's, CRMVAE, its students and MVTCAE's draw nearest to real pictures on the whole. Rows with other numbers of seeds are not to be compared to the last digit: the students of refined posteriors, with the JVAE's decoders, have the first seed only; [a later section](#is-it-the-inference-or-the-decoders) compares them with the JMVAE student of *that* seed.
 #
 # ### A sample, or the mean?
 #

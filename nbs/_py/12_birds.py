@@ -59,7 +59,7 @@ set_style()
 # We go at it from two sides. A **drawn** data set has a truth by construction: every bird is drawn from five attributes (the colours of belly, wing and head, the size, the length
 # of the bill), and the attributes can be measured back from the pixels of any picture, also of a generated one. It is small, fast, and scored exactly; code and figures call it *rendered*, and on this page every cell uses it. The **real** one is
 # Caltech-UCSD Birds-200-2011, "CUB" (Wah and others, 2011), with the ten captions for each photograph that Reed and others (2016) collected; the
-# talk uses it on slides 39, 40, 60 and 68, and here the last section does, from records. There, judges must be trained, and the judges themselves must be judged.
+# talk uses it on slides 39, 40, 60 and 68, and here [a section](#what-the-experiments-found) does, from records. There, judges must be trained, and the judges themselves must be judged.
 #
 # ## Two sources
 #
@@ -422,7 +422,7 @@ pd.DataFrame(shares)
 # %% [markdown]
 # The belly, the largest patch of colour, is nearly always right, head and wing mostly, although these pairs of belly and wing never came in training. The bill is at chance in both directions. It
 # is the smallest part that a caption names, a few pixels. The decoder can draw it: given bird *and* caption, the JVAE draws nearly all that is said (0.95 right in the [report](../results/quick/tables/cub.csv), more than birds with bills at chance could get). So it is lost in the inference from one modality. And the captions of the students hardly ever speak of wings. Two in three true ones do, but nothing in a
-# picture says which details its captions will pick, and the mean of $z$ gives the same kind of sentence to nearly all birds: belly, size, head, often the bill. How far each method gets is in the last section but two.
+# picture says which details its captions will pick, and the mean of $z$ gives the same kind of sentence to nearly all birds: belly, size, head, often the bill. How far each method gets stands [further down](#what-the-experiments-found).
 #
 # ## A mean, or a sample?
 #
@@ -498,11 +498,11 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 #
 # ![Rows of eight: captions, the photographs they were written about, and what three methods draw from the captions. MoPoE draws grey-green fog; the JMVAE student blurs in strong colours, here and there a bird in that of the caption; the iterative student darker, smoother blurs in fewer colours, hardly one of them a bird.](../results/long/figures/slide_39_text_to_image.png)
 #
-# *Colour.* With the mean of $z$ the JMVAE student's birds have the main colour of their caption as often as true photographs do, nearly three times as often as by chance; the iterative student's not quite twice as often, in each of the three seeds less often than the other's, and the cosines say the same. Sampled, both lose a part of it; the JMVAE student is ahead in each seed, too, by less than three seeds can tell from chance. MoPoE's colours are at chance. Shapes are blurs; a stranger would find a bird in some of them.
+# *Colour.* With the mean of $z$ the JMVAE student's birds have the main colour of their caption as often as true photographs do, nearly three times as often as by chance; the iterative student's not quite twice as often, in each of the three seeds less often than the other's, and the cosines say the same. Sampled, both are less far above chance; the JMVAE student is ahead in each seed, too, by less than three seeds can tell from chance. MoPoE's colours are at chance. Shapes are blurs; a stranger would find a bird in some of them.
 #
 # *Captions* read well (no runs of padding, and more usual words than people's: trigram perplexity about 6, theirs is 11.8) and say something about the bird in the photograph: both students name its colour more often than chance, the JMVAE student in each seed more often than the iterative one. MoPoE's score comes from 14 different captions for 675 birds. [Slide 60](experiments/cub.ipynb) has eight of each.
 #
-# *FID* of samples is a little smaller for the JMVAE student, in each seed; in the talk the iterative student is a little ahead. Do not read much into it: from the mean of $z$, whose colours are the better ones, it is six to ten times as large. For faces the mean's FID is the larger one, too (lesson 13), for the drawn birds above it is the smaller. A likely
+# *FID* of samples is a little smaller for the JMVAE student, in each seed; in the talk the iterative student is a little ahead. Do not read much into it: from the mean of $z$, whose colours are further above chance, the students' is six to nine times as large. For faces the mean's FID is the larger one, too (lesson 13), for the drawn birds above it is the smaller. A likely
 # reason is that the speckles of a sampled $z$ pass for texture in the features of a classifier of photographs; we have not tested it.
 #
 # *KL from teacher to student.* For text the JMVAE student's is larger, for pictures a little smaller; in the talk it is smaller for both (slide 68). These are two
@@ -542,7 +542,7 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 #
 # 1. `main_colour` and `belly_right` are then at their values by chance, the share of captions whose main colour or belly is brown, and `attributes_right` near its own; the cosine is near zero. The FID, which is not one of the judge's scores, grows, since there is no variety. The trigram
 #    perplexity says nothing about pictures.
-# 2. No: a perfect model would get two thirds, too. Between chance (0.2) and the ceiling (0.67) the model has gone about two thirds of the way.
+# 2. No: birds as true as photographs would get two thirds, too. Between chance (0.2) and those (0.67) the model has gone about two thirds of the way.
 # :::
 #
 # ### In code: how often each word is seen

@@ -26,7 +26,7 @@
 # CelebA is 202,599 photographs of celebrities with 40 attributes each. They can't be carried in a
 # package, and may not be shown ([lesson 13b](13b_photographed_faces.ipynb#the-real-set-if-it-is-here) says why). So the default is drawn: faces with fourteen of
 # CelebA's attributes. That has an advantage of its own. What a classifier says of a generated face
-# is an opinion; whether a drawn face has a moustache can be *measured*. (Code and figures also call drawn data *rendered*; on this page every cell uses it, and the last section but one has results of real faces, from records.)
+# is an opinion; whether a drawn face has a moustache can be *measured*. (Code and figures also call drawn data *rendered*; on this page every cell uses it, and [a section further down](#what-the-experiments-found) has results of real faces, from records.)
 
 # %% [markdown]
 # ![Drawing: a face and a list of its attributes, with z between them; arrows infer z from either and decode either from z.](drawings/faces.svg)
@@ -526,7 +526,7 @@ constant                                                          # the empty te
 # The iterative teacher takes 40 minutes on a core, the JVAE 12. Students distilled from $T = 1, 2$ and 10 steps for 500 updates get 0.70, 0.70 and 0.67 from text: here, too, more refinement
 # was no help for the attributes to students trained so briefly. Their FID falls, 28, 20 and 10, the last below that of the student of $T = 3$ after 2,500 updates, whose attributes are clearer.
 #
-# After 1,000 updates at another learning rate (scale `real`) faces had 0.67 to 0.71 and texts 0.57 to 0.61: length brought both students more than the choice of one of them. The pictures stay in folders `private` of the results, which git ignores.
+# After 1,000 updates at another learning rate (scale `real`) faces had 0.67 to 0.71 and texts 0.57 to 0.61: more updates and another rate brought both students more than the choice of one of them. The pictures stay in folders `private` of the results, which git ignores.
 #
 # ## Recap
 #
