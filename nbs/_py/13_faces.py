@@ -486,7 +486,7 @@ constant                                                          # the empty te
 # %% [markdown]
 # ## What the experiments found
 #
-# Balanced agreement (1 is all right; in brackets what the attributes of other faces get, as any constant answer), $z$ sampled where nothing else is said. MVTCAE infers with its own encoders. *True pairs* is what true faces and texts get.
+# Balanced agreement (1 is all right; in brackets what the attributes of other faces get, as any constant answer), $z$ sampled where nothing else is said. MVTCAE infers with its own encoders (its KL is from its joint posterior to these). *True pairs* is what true faces and texts get.
 #
 # *Drawn faces* (scale `quick`, one seed, 800 test faces; 1,000 updates, students 500, $T = 3$ steps of refinement; [report](../results/quick/tables/celeba.csv) with the pictures of slides 50-52 and 59). FID is in the features of the experiments' own classifier, so it does not compare with the table of blurs above:
 #
@@ -509,7 +509,7 @@ constant                                                          # the empty te
 # posterior refined for longer was harder to imitate here. In the pictures some texts are caught in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
 # *Real faces* (scale `long`; the first 10,000 of CelebA's 202,599 photographs, split by person: 8,004 to train on, 800 others judged; 5,000 updates of 32 items, students 2,500; both students and their teachers with three seeds, the others with one; [report](experiments/celeba.ipynb)). All 40 attributes; the judge's
-# balanced accuracy on held-out faces is 0.78:
+# balanced accuracy on validation faces is 0.78:
 #
 # | | MoPoE | MVTCAE | JMVAE student | iterative student | true pairs |
 # |---|---|---|---|---|---|
@@ -523,7 +523,7 @@ constant                                                          # the empty te
 # | KL from its teacher, text (nats) | – | 97 | 119 | 113 | – |
 #
 # With the mean of $z$ both students' faces show what the text names as clearly, to this judge, as photographs do, or more clearly: it can't tell any more. Sampled, the iterative student is ahead of the JMVAE student, in each seed by 0.03, and of MoPoE's one seed by 0.01. In texts from faces it is behind by as much, and in the FID of samples; the seeds agree to about a hundredth in all but the FID. In none to three of 800 texts every attribute is right; of those by the iterative teacher, which has seen face and text, in three of ten.
-# The iterative teacher takes 40 minutes on a core, the JVAE 12. Students distilled from $T = 1, 2$ and 10 steps for 500 updates get 0.70, 0.70 and 0.67 from text: here, too, more refinement
+# The iterative teachers took 33 to 40 minutes on a core, the JVAEs 10 to 12. Students distilled from $T = 1, 2$ and 10 steps for 500 updates get 0.70, 0.70 and 0.67 from text: here, too, more refinement
 # was no help for the attributes to students trained so briefly. Their FID falls, 28, 20 and 10, the last below that of the student of $T = 3$ after 2,500 updates, whose attributes are clearer.
 #
 # After 1,000 updates at another learning rate (scale `real`) faces had 0.67 to 0.71 and texts 0.57 to 0.61: more updates and another rate brought both students more than the choice of one of them. The pictures stay in folders `private` of the results, which git ignores.

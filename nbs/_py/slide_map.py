@@ -58,7 +58,7 @@ MAP = """
 41 41 | what the comparison suggests | 11#is-it-the-inference-or-the-decoders | table:hypotheses report:teacher_student_kl
 42 42 | conclusion; left open: distillation, more data, the number of iterations | 11#which-t 11#what-would-settle-it | report:iterations report:distillation_variants
 43 43 | references | 02#references 08#references 04#references 05#references |
-44 44 | street numbers again, from the mean of the posterior | 11#the-pictures | report:mnist_svhn_text
+44 44 | street numbers again, from the mean of the posterior | 11#a-sample-or-the-mean | report:mnist_svhn_text
 45 45 | MNIST digits from street numbers, and from words | 05#why-mixtures-lose 10#students-of-the-refined-teacher | report:mnist_svhn_text
 46 48 | words, street numbers and digits: MoPoE, MVTCAE and the talk's method | 06#its-own-encoders-and-students | report:mnist_svhn_text
 49 49 | words, with MVTCAE's students | 06#its-own-encoders-and-students | report:mnist_svhn_text
