@@ -83,7 +83,7 @@ _students = dict(module="distillation", cls="Students", updates="student_updates
 _started = {**_students, "options": {**_plain, "warm_start": True}}
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
                 uses_steps=True, updates="refiner_updates", seeds=3)
-_study = dict(module="multimodal_iterative", updates="study_updates", seeds=1)
+_study = dict(module="multimodal_iterative", updates="study_updates", seeds=3)
 METHODS = {
     "mopoe": Method("mopoe", "MoPoE"),
     "jvae": Method("multimodal_elbo", "JVAE"),
@@ -287,10 +287,11 @@ REPORTS = {
         ("jvae", "refined", "refined_marino", "jmvae_student", "refined_student"),
         ("gap_decomposition",), ("gap_decomposition", "refiners_over_t")),
     "iterations": Report("iterations",
-        ("iterative", "iterative_student", "iterative_student_over_t",
+        ("iterative", "iterative_student_over_t",
          *(f"iterative_t{t}" for t in (1, 2, 4, 8))), ("iterations",),
         ("iterations_over_t", "iterations_at_training", *_slides(
-            *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
+            *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student")))),
+        scales=("smoke", "quick", "real", "half", "paper")),
     "attribution": Report("attribution",
         ("jmvae_student", "jvae_fast_student", "iterative_student", "iterative_fast_student",
          *(f"{t}_student_{w}" for w in ("cold", "t0") for t in ("iterative", "iterative_fast")),
@@ -302,7 +303,7 @@ REPORTS = {
         "iterative_fast", "iterative_fast_student",
         *(f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
           for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
-        scales=("real", "long", "paper")),
+        scales=("half", "paper")),
     "convergence": Report("convergence",
         ("mopoe", "mopoe_fast", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
          "iterative_fast_student"), ("convergence",), ("convergence",),

@@ -10,7 +10,7 @@
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
-# Runs in a few seconds; the experiments themselves take minutes (`quick`) to hours (`paper`).
+# Runs in a few seconds; the experiments themselves take from minutes (`quick`) to many hours of a processor (`long`, `twice`); `paper` is meant for a GPU.
 # :::
 #
 # Everything is started from the command line:
@@ -18,11 +18,13 @@
 # | command | what it does |
 # |---|---|
 # | `make run` | the headline comparison (slides 36-38) at scale `quick` |
-# | `make reproduce SCALE=long` | all parts, on the real data found through `MMVAE_DATA`, as lesson 11 reports them (a night or two; `SCALE=real`: an evening) |
+# | `make reproduce SCALE=long` | all parts of a scale, on the real data found through `MMVAE_DATA` ([which command made which result](#which-command-made-which-result)) |
 # | `make table SCALE=real` | the table beside the talk's numbers, with the paths of the figures |
 # | `make data` | which data were found |
 #
-# This lesson is about *what* is run. How names become models, models jobs, and jobs a run that can be interrupted is told on six short
+# `make` uses the environment it has made; `mmvae ...` on these pages is its program, `.venv/bin/mmvae` or, after `. .venv/bin/activate`, `mmvae`.
+#
+# This lesson is about *what* is run. How names become models, models jobs, and jobs a run that can be interrupted is told on eight short
 # workshop pages: [the talk's numbers](14a_talk.ipynb), [runs](14b_runs.ipynb), [the graph](14c_graph.ipynb), [a job](14d_jobs.ipynb),
 # [watching](14e_watch.ipynb), [the command line](14f_command_line.ipynb), [the search for settings](14g_tuning.ipynb) and [a run without a scheduler](14h_in_process.ipynb).
 
@@ -96,7 +98,7 @@ SCALES = { # from the smallest to the largest
 
 
 # %% [markdown]
-# `real` is an evening's look, `long` what lesson 11 reports. Four scales ask one question each of `long`, and differ from it in nothing else but the number of seeds: `half`, what does each ingredient of the refiner do (`--part refiner_ingredients`), as half the updates tell it for half the price; `long_bf16`, does mixed precision change the numbers; `twice`, do twice the updates change the order; `equal_time`, what does the student of a JVAE become in the minutes that an iterative teacher and its student take at `long` (lesson 11)? The last is meant for that student alone: `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student`. So these five say which precision they mean, and don't leave it to the machine.
+# `real` is an evening's look, `long` what lesson 11 reports. Four scales ask a question or two of `long`, and differ from it in nothing else but the number of seeds: `half`, what does each ingredient of the refiner do (`--part refiner_ingredients`) and how many iterations are enough (`--part iterations`), as half the updates tell it for half the price; `long_bf16`, does mixed precision change the numbers; `twice`, do twice the updates change the order; `equal_time`, what does the student of a JVAE become in the minutes that an iterative teacher and its student take at `long` (lesson 11)? The last is meant for that student alone: `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student`. So these five say which precision they mean, and don't leave it to the machine.
 
 # %%
 def differ(a, b): return {f.name for f in dataclasses.fields(Scale) if getattr(SCALES[a], f.name) != getattr(SCALES[b], f.name)}
@@ -138,7 +140,7 @@ _students = dict(module="distillation", cls="Students", updates="student_updates
 _started = {**_students, "options": {**_plain, "warm_start": True}}
 _refined = dict(module="multimodal_iterative", cls="on_decoders", teacher="jmvae_student",
                 uses_steps=True, updates="refiner_updates", seeds=3)
-_study = dict(module="multimodal_iterative", updates="study_updates", seeds=1)
+_study = dict(module="multimodal_iterative", updates="study_updates", seeds=3)
 METHODS = {
     "mopoe": Method("mopoe", "MoPoE"),
     "jvae": Method("multimodal_elbo", "JVAE"),
@@ -229,7 +231,7 @@ METHODS = {
 # starts and a refiner on the JVAE's frozen decoders, `refined_student` is distilled from it, and only inference differs from the JVAE and
 # its students (`refined_student_t16` imitates $q_{16}$, however few iterations the refiner was trained with).
 #
-# A rate belongs to its batch. With 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss was 110 nats higher at 0.004, which the search had found for 64, than at the scale's own 0.002; MoPoE's was 23 lower (one training each, not kept). So scales of smaller batches keep their rate, as birds and faces do, all methods alike.
+# A rate belongs to its batch. With 32 items an update and 2,000 updates (`quick`) the iterative teacher's validation loss was 110 nats higher at 0.004, which the search had found for 64, than at the scale's own 0.002; MoPoE's was 23 lower (one training each, not kept). So on scales of smaller batches all methods have one rate: 0.002 on digits at `quick`; on birds and faces 0.004 at `quick`, 0.003 at `real` and 0.002 at `long`, none of them searched for.
 #
 # *Controls* change one thing. The learning rate is one: `jvae_fast` and `iterative_fast` are the two teachers at twice the rate, which the search in short runs had chosen for the second (lesson 14g), `mopoe_fast` is MoPoE at it, for which the search had chosen it too, and controls whose name has `fast` belong to them, as do `iterative_last` and the teachers `iterative_without_...`. Some methods decode from single modalities while they train, and that alone may help: `iterative_last` takes it from the iterative teacher (only $q_T$ trains the
 # decoders), `iterative_student_cold` starts its encoders from nothing as the students of a JVAE do, `iterative_student_t0` has a student's breadth on the same decoders, but imitates the starts $q_0$ of all modalities, which were never refined, `jvae_unimodal_decoders` gives it to the JVAE (lesson 04), and CRMVAE is MVTCAE with it (lesson 06). And an item teaches one of the three iterative students, because its search starts at one modality; so the students of `jvae_fast_student_third` see a third of the items in each update.
@@ -268,7 +270,7 @@ from mmvae_nb.plotting import method_name
 # %%
 assert {m.teacher for m in METHODS.values()} - {None} <= set(METHODS)
 assert teachers_of("refined_student") == ["jvae", "jmvae_student", "refined"]
-assert list(seeds_of("mopoe", 3)) == [0, 1, 2] and list(seeds_of("iterative_t4", 3)) == [0]
+assert list(seeds_of("mopoe", 3)) == [0, 1, 2] and list(seeds_of("iterative_t4", 5)) == [0, 1, 2]
 show_names()
 assert method_name("iterative_t4") == "Iterative teacher, T = 4" and method_name("mopoe") == "MoPoE"
 {name: (s.source, s.updates, s.batch_size, s.steps, s.budget) for name, s in SCALES.items()}
@@ -398,10 +400,11 @@ REPORTS = {
         ("jvae", "refined", "refined_marino", "jmvae_student", "refined_student"),
         ("gap_decomposition",), ("gap_decomposition", "refiners_over_t")),
     "iterations": Report("iterations",
-        ("iterative", "iterative_student", "iterative_student_over_t",
+        ("iterative", "iterative_student_over_t",
          *(f"iterative_t{t}" for t in (1, 2, 4, 8))), ("iterations",),
         ("iterations_over_t", "iterations_at_training", *_slides(
-            *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student"))))),
+            *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student")))),
+        scales=("smoke", "quick", "real", "half", "paper")),
     "attribution": Report("attribution",
         ("jmvae_student", "jvae_fast_student", "iterative_student", "iterative_fast_student",
          *(f"{t}_student_{w}" for w in ("cold", "t0") for t in ("iterative", "iterative_fast")),
@@ -413,7 +416,7 @@ REPORTS = {
         "iterative_fast", "iterative_fast_student",
         *(f"iterative_without_{w}{s}" for w in ("units", "memory", "bound", "calming")
           for s in ("", "_student"))), ("refiner_ingredients",), ("refiner_ingredients",),
-        scales=("real", "long", "paper")),
+        scales=("half", "paper")),
     "convergence": Report("convergence",
         ("mopoe", "mopoe_fast", "mvtcae", "jmvae_student", "mvtcae_student", "iterative_student",
          "iterative_fast_student"), ("convergence",), ("convergence",),
@@ -592,18 +595,39 @@ for bad in ["mopo.MoPoE", "mopoe.MoPo"]:
     else: raise AssertionError(bad)
 
 # %% [markdown]
+# ## Which command made which result
+#
+# Core-hours are those of one core of a processor with AVX-512, by the pace of [Time and memory](bench.ipynb) and two to three minutes for each evaluation; two cores take half as long by the clock. (About half of `long` was run on a GPU.)
+#
+# | result | command | core-hours |
+# |---|---|---|
+# | home page, [lesson 11](11_findings.ipynb), figures of slides 36 and 44 to 49, 61 to 63 | `make reproduce SCALE=long` | 27 |
+# | real birds and faces, lessons [12](12_birds.ipynb) and [13](13_faces.ipynb) | `make reproduce SCALE=long DATASET=cub`, `DATASET=celeba` | 5 each |
+# | [which T](11_findings.ipynb#which-t), figures of slides 53 to 58 | `make reproduce SCALE=half PART=iterations` | 4 |
+# | [what an ingredient is worth](11_findings.ipynb#what-an-ingredient-is-worth) | `make reproduce SCALE=half PART=refiner_ingredients SEEDS=1` | 3 |
+# | [twice the updates](11_findings.ipynb#does-longer-training-change-it) | `make reproduce SCALE=twice PART=convergence` | 5 |
+# | [equal minutes](11_findings.ipynb#more-minutes-for-the-jvae) | `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student` | 1 |
+# | bf16, in the report [`convergence`](experiments/convergence.ipynb) | `mmvae reproduce --scale long_bf16 --methods jmvae_student,mopoe_fast,mvtcae` | 2 |
+# | the shorter runs that lesson 11 compares with | `make reproduce SCALE=real` | 10 |
+# | the search for settings, [lesson 14g](14g_tuning.ipynb) | `make tuning` | 5 |
+# | drawn digits, birds and faces; models of the lessons and the [playground](playground.ipynb) | `make run`, `make reproduce SCALE=quick`, with `DATASET=cub`, `DATASET=celeba` | below 1 each |
+#
+# Two things a command does more than what stands here: on birds and faces it trains MoPoE, MVTCAE and the students of $T$ up to 10 with three seeds, of which one is on record; and of `twice` all methods of the part.
+#
 # ## How to read the numbers
 #
 # Every run ends in one table, `results/<scale>/tables/talk.csv`. It begins with the 52 numbers of the talk, in the talk's order, each beside ours where there is one; our own
-# rows follow. The [page on the talk's numbers](14a_talk.ipynb) says how it is made. Three of its rows:
+# rows follow. The [page on the talk's numbers](14a_talk.ipynb) says how it is made. Some of its rows:
 
 # %%
+import pandas as pd
 from mmvae_nb.experiments.talk import talk_numbers
 
 # %%
-talk = talk_numbers()
-assert len(talk) == 52
-talk.query("slide == 38 and condition == 'svhn'")
+talk = pd.read_csv("../results/long/tables/talk.csv")
+asked = talk_numbers()
+assert len(asked) == 52 and talk.talk_value[:52].tolist() == asked.talk_value.tolist()
+talk[:52].query("slide in (37, 38) and condition in ('text->svhn', 'svhn')")
 
 
 # %% [markdown]
@@ -638,8 +662,10 @@ run_paths("results/quick", "mnist_svhn_text", "jmvae_student", 0)
 #
 # ```python
 # from mmvae_nb.experiments.runs import load_run
-# model, run = load_run("results/quick", "mnist_svhn_text", "jmvae_student", seed=0, shipped=True)
-# model.generate({"text": words}, to=["svhn"])
+# model, run = load_run("results/long", "mnist_svhn_text", "jmvae_student", seed=0, shipped=True)
+# from mmvae_nb.datasets.digits import mnist_svhn_text
+# batch, _ = mnist_svhn_text("test", "rendered").take(8)
+# model.generate({"text": batch["text"]}, to=["svhn"])
 # ```
 #
 # A student's file holds its teacher too, so it can be used on its own. The [page on runs](14b_runs.ipynb) shows it at work.
@@ -677,7 +703,7 @@ else: raise AssertionError("let through")
 # - **Two runs into one folder.** The second is refused with one line: it would mix its results with those of the first.
 # - **Numbers of different data in one table.** Drawn and real sets are never mixed in a scale, and the column `data` of `talk.csv` says which it was. Look there first when a number surprises.
 # - **Minutes that make no sense.** `seconds` are wall-clock: another program on the machine, or more jobs at a time than cores, lengthens them. Compare them only within runs made alike.
-# - **A number without its spread.** `n_seeds` is 1 for all of `quick` and `twice`, and for birds and faces but for the students of `long`; then `std` is empty, and a small difference may be chance.
+# - **A number without its spread.** `n_seeds` is 1 for all of `quick`, `twice` and `equal_time`, on birds and faces for all but the students of `long` and their teachers, and for some controls of `long`; then `std` is empty, and a small difference may be chance.
 #
 # ## Recap
 #

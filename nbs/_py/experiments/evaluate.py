@@ -37,11 +37,12 @@ train, validation, measured = (load_data(dataset, s, source, items, device)
 judge = make_judge(dataset, train, validation, judge_updates, judge_width, device)
 
 # %% [markdown]
-# The short trainings that only compare settings (one seed) are not judged at every $t$.
+# The short trainings that only compare values of $T$, and controls of one seed, are not judged at every $t$.
 
 # %%
+along_t = METHODS[method].updates != "study_updates" and METHODS[method].seeds != 1
 rows = evaluate(model, train, measured, judge, validation, samples, probe_points, oracle_items, seed,
-                along_t=METHODS[method].seeds != 1)
+                along_t=along_t)
 rows.frame
 
 # %%

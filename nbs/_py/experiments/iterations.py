@@ -151,23 +151,28 @@ for ax, (metric, label) in zip(axes, labels_of.items()):
 axes[0].legend(fontsize=8)
 report.save(fig, "iterations_over_t");
 
+
 # %% [markdown]
 # ## T at training
 #
-# Teachers trained with $T = 1, 2, 4, 8$ for the same, small number of updates, one seed. Each update costs about $T + 1$ passes through the
-# decoders, so equal updates are not equal cost; seconds stand beside. A curve that turns upwards beyond its own $T$ is what goes wrong with a small one: the refiner has never seen
-# a posterior that far along, and its steps lead away.
+# Teachers trained with $T = 1, 2, 4, 8$ for the same, small number of updates; means over the seeds there are, and bands of one standard deviation. Each update
+# costs about $T + 1$ passes through the decoders, so equal updates are not equal cost; seconds stand beside. A curve that turns upwards beyond its own $T$ is what
+# goes wrong with a small one: the refiner has never seen a posterior that far along, and its steps lead away.
 
 # %%
-once = all_records[all_records.seed == 0].set_index(["method", "metric", "condition"]).value
-def mean(m, metric, suffix=""):
-    return np.mean([once[m, metric, n + suffix] for n in report.modalities])
+def of_seeds(m, metric, suffix=""):
+    "Mean over the starts, for each seed: (seeds,)."
+    r = all_records[(all_records.method == m) & (all_records.metric == metric)]
+    r = r[r.condition.isin([n + suffix for n in report.modalities])]
+    return r.groupby("seed").value.mean().to_numpy()
 def row(T):
     m = f"iterative_t{T}"
-    record = report.runs(m)[0]
-    return {"T at training": T, "updates": record["updates"], "seconds": record["seconds"],
-            **{f"negative ELBO, t={t}": mean(m, "negative_elbo", f", t={t}") for t in over},
-            "KL between two refinements": mean(m, "refinement_noise_kl")}
+    runs = report.runs(m)
+    return {"T at training": T, "seeds": len(runs), "updates": runs[0]["updates"],
+            "seconds": np.mean([r["seconds"] for r in runs]),
+            **{f"negative ELBO, t={t}": of_seeds(m, "negative_elbo", f", t={t}").mean()
+               for t in over},
+            "KL between two refinements": of_seeds(m, "refinement_noise_kl").mean()}
 training = pd.DataFrame([row(T) for T in (1, 2, 4, 8)]).set_index("T at training")
 training.round(1)
 
@@ -175,7 +180,11 @@ training.round(1)
 #| fig-cap: "Negative ELBO (mean over starts) against t at test, for teachers trained with different T. The axis ends at twice the value at t = 0; what lies beyond is in the table."
 #| fig-alt: "Four curves against t from 0 to 16, one for each T at training; those of small T turn upwards."
 columns = [f"negative ELBO, t={t}" for t in over]
-lines = {f"trained with T = {T}": (training.loc[T, columns].tolist(), None) for T in training.index}
+def line(T):
+    "Means over the seeds, and their standard deviations if there are several."
+    v = np.stack([of_seeds(f"iterative_t{T}", "negative_elbo", f", t={t}") for t in over])
+    return v.mean(1), v.std(1, ddof=1) if v.shape[1] > 1 else None
+lines = {f"trained with T = {T}": line(T) for T in training.index}
 ax = line_chart(over, lines, "t at test", "negative ELBO (nats per item)")
 ax.set_ylim(.95*training[columns].min().min(), 2*training[columns[0]].max())
 report.save(ax.figure, "iterations_at_training");
