@@ -19,20 +19,20 @@ KL = [(f"KL from its teacher, {said} (nats)", "teacher_student_kl", n, 0)
 TABLES = { # lesson, words before the table, scale, data set, heads, rows: (label, metric, condition, digits)
     "drawn birds": ("12_birds", "*Drawn birds* (scale", "quick", "cub", BIRDS, [
         *both("bird from caption: belly right", "belly_right", DRAW),
-        *both("all it says right", "attributes_right", DRAW),
+        *both("bird from caption: all it says right", "attributes_right", DRAW),
         *both("caption from bird: belly right", "belly_right", TELL),
-        *both("all it says right", "attributes_right", TELL),
+        *both("caption from bird: all it says right", "attributes_right", TELL),
         *both("FID of birds", "fid", DRAW, 0), *KL]),
     "real birds": ("12_birds", "*Real birds* (scale", "long", "cub", BIRDS, [
         *both("bird from caption: main colour right", "main_colour", DRAW),
-        *both("cosine", "cosine_similarity", DRAW, 3),
+        *both("bird from caption: cosine", "cosine_similarity", DRAW, 3),
         *both("caption from bird: main colour right", "main_colour", TELL),
-        *both("cosine", "cosine_similarity", TELL, 3),
-        ("captions that differ", "distinct_captions", TELL, 2), *both("FID of birds", "fid", DRAW, 0), *KL]),
+        *both("caption from bird: cosine", "cosine_similarity", TELL, 3),
+        ("captions from birds that differ", "distinct_captions", TELL, 2), *both("FID of birds", "fid", DRAW, 0), *KL]),
     "drawn faces": ("13_faces", "*Drawn faces* (scale", "quick", "celeba", list(HEADS), [
         *both("face from text, measured", "attribute_measured", DRAW),
         *both("text from face", "attribute_match", TELL),
-        ("every attribute right", "attribute_exact", TELL, 2), *both("FID of faces", "fid", DRAW, 0), *KL]),
+        ("text from face: every attribute right", "attribute_exact", TELL, 2), *both("FID of faces", "fid", DRAW, 0), *KL]),
     "real faces": ("13_faces", "*Real faces* (scale", "long", "celeba", list(HEADS), [
         *both("face from text, judged", "attribute_agreement", DRAW),
         *both("text from face", "attribute_match", TELL), *both("FID of faces", "fid", DRAW, 0), *KL])}

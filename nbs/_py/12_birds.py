@@ -462,35 +462,35 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 # |---|---|---|---|---|
 # | bird from caption: belly right | 0.99 (0.16) | 0.70 (0.16) | 0.83 (0.16) | 1.00 |
 # | the same, mean of $z$ | 1.00 (0.16) | 0.98 (0.16) | 1.00 (0.16) | 1.00 |
-# | all it says right | 0.74 (0.27) | 0.68 (0.27) | 0.74 (0.26) | 1.00 |
+# | bird from caption: all it says right | 0.74 (0.27) | 0.68 (0.27) | 0.74 (0.26) | 1.00 |
 # | the same, mean of $z$ | 0.75 (0.27) | 0.84 (0.26) | 0.87 (0.26) | 1.00 |
 # | caption from bird: belly right | 0.99 (0.15) | 0.97 (0.15) | 0.97 (0.16) | 1.00 |
 # | the same, mean of $z$ | 1.00 (0.16) | 0.98 (0.15) | 0.99 (0.16) | 1.00 |
-# | all it says right | 0.82 (0.29) | 0.90 (0.31) | 0.83 (0.29) | 1.00 |
+# | caption from bird: all it says right | 0.82 (0.29) | 0.90 (0.31) | 0.83 (0.29) | 1.00 |
 # | the same, mean of $z$ | 0.84 (0.28) | 0.90 (0.31) | 0.85 (0.31) | 1.00 |
 # | FID of birds | 104 | 102 | 82 | 1.8 |
 # | the same, mean of $z$ | 104 | 71 | 70 | 1.8 |
 # | KL from its teacher, pictures (nats) | – | 8 | 37 | – |
 # | KL from its teacher, text (nats) | – | 80 | 75 | – |
 #
-# *From captions*, with the mean both students are right about nearly all bellies, and about six sevenths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student. MoPoE's samples are as good as its mean, so sampled it has the most bellies right; as in all that is said it is only level with the iterative student, it has fewer of the rest.
-# *From birds* the JMVAE student's captions are right more often than the iterative student's and than MoPoE's, but there are fewer of them: 31 different ones in 100, against 72 and 52. *FID* is lower with the mean, and of MoPoE's birds the highest there.
+# *From captions*, with the mean both students are right about nearly all bellies, and about six sevenths of all that is said. Sampled, the iterative student keeps more of it than the JMVAE student. MoPoE's samples are as good as its mean: sampled, it has the most bellies right, and of all that is said no more than the iterative student.
+# *From birds* the JMVAE student's captions are right more often than the iterative student's and than MoPoE's, but there are fewer of them: 31 different ones in 100, against 72 and 52. *FID* of both students is lower with the mean; MoPoE's is the same, and the highest.
 #
 # ![Rows of eight: captions, the drawn birds they were written about, and birds drawn from the captions by MoPoE, the JMVAE student and the iterative student. All stand on a branch; their colours agree with the caption in part.](../results/quick/figures/slide_39_text_to_image.png)
 #
-# *Real birds* (scale `long`; half of the set: 4,126 photographs of 70 species to train on, 675 of 23 other species judged; 5,000 updates of 32 items, students as many; both students and their teachers with three seeds, MoPoE with one; [report](experiments/cub.ipynb)). The colour classifier is right for 0.41 of true photographs (of validation species, too, where the commonest answer would be for 0.26). A caption's colour is compared with that of *one* caption that somebody wrote of the photograph:
+# *Real birds* (scale `long`; half of the set: 4,126 photographs of 70 species to train on, 675 of 23 other species judged; 5,000 updates of 32 items, students as many; both students and their teachers with three seeds, MoPoE with one; [report](experiments/cub.ipynb)). The colour classifier is right for 0.41 of true photographs. (On validation species, too; there the commonest colour alone would be right for 0.26.) A caption's colour is compared with that of *one* caption that somebody wrote of the photograph:
 #
 # | | MoPoE | JMVAE student | iterative student | true pairs |
 # |---|---|---|---|---|
 # | bird from caption: main colour right | 0.15 (0.14) | 0.34 (0.21) | 0.29 (0.20) | 0.41 |
 # | the same, mean of $z$ | 0.12 (0.13) | 0.42 (0.15) | 0.27 (0.14) | 0.41 |
-# | cosine | 0.019 (0.001) | 0.034 (0.005) | 0.032 (0.007) | 0.077 |
+# | bird from caption: cosine | 0.019 (0.001) | 0.034 (0.005) | 0.032 (0.007) | 0.077 |
 # | the same, mean of $z$ | 0.030 (0.017) | 0.072 (0.006) | 0.026 (-0.002) | 0.077 |
 # | caption from bird: main colour right | 0.31 (0.21) | 0.31 (0.21) | 0.25 (0.19) | 1.00 |
 # | the same, mean of $z$ | 0.30 (0.20) | 0.34 (0.22) | 0.30 (0.19) | 1.00 |
-# | cosine | 0.004 (-0.005) | 0.051 (0.007) | 0.032 (-0.003) | 0.077 |
+# | caption from bird: cosine | 0.004 (-0.005) | 0.051 (0.007) | 0.032 (-0.003) | 0.077 |
 # | the same, mean of $z$ | 0.005 (0.004) | 0.051 (0.011) | 0.066 (-0.002) | 0.077 |
-# | captions that differ | 0.02 | 0.85 | 0.97 | 0.94 |
+# | captions from birds that differ | 0.02 | 0.85 | 0.97 | 0.94 |
 # | FID of birds | 415 | 50 | 52 | 7.3 |
 # | the same, mean of $z$ | 621 | 314 | 474 | 7.3 |
 # | KL from its teacher, pictures (nats) | – | 89 | 90 | – |
@@ -498,9 +498,9 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 #
 # ![Rows of eight: captions, the photographs they were written about, and what three methods draw from the captions. MoPoE draws grey-green fog; the JMVAE student blurs in strong colours, here and there a bird in that of the caption; the iterative student darker, smoother blurs in fewer colours, hardly one of them a bird.](../results/long/figures/slide_39_text_to_image.png)
 #
-# *Colour.* With the mean of $z$ the JMVAE student's birds have the main colour of their caption as often as true photographs do, nearly three times as often as by chance; the iterative student's not quite twice as often, in each of the three seeds less often than the other's, and the cosines say the same. Sampled, both are less far above chance; the JMVAE student is ahead in each seed, too, by less than three seeds can tell from chance. MoPoE's colours are at chance. Shapes are blurs; of the samples above a stranger would call few a bird.
+# *Colour.* With the mean of $z$ the JMVAE student's birds have the main colour of their caption as often as true photographs do, nearly three times as often as by chance; the iterative student's not quite twice as often, in each of the three seeds less often than the other's, and the cosines say the same. Sampled, both are less far above chance; the JMVAE student is ahead in each seed, too, but an interval over three seeds includes zero (open). MoPoE's colours are at chance. Shapes are blurs; of the samples above a stranger would call few a bird.
 #
-# *Captions* read well (no runs of padding, and more usual words than people's: trigram perplexity about 6, theirs is 11.8) and say something about the bird in the photograph: both students name its colour more often than chance, the JMVAE student in each seed more often than the iterative one. By the cosine it is ahead, too, when sampled; from the mean the iterative student is. MoPoE's score comes from 14 different captions for 675 birds. [The report](experiments/cub.ipynb) has captions of eight birds by each method (slide 60).
+# *Captions* read well (no runs of padding, and more usual words than people's: trigram perplexity about 6, theirs is 11.8) and say something about the bird in the photograph: both students name its colour more often than chance. The JMVAE student does in each seed more often than the iterative one (open), and by the cosine it is ahead in two of three (open); from the mean that is the iterative student, by 0.016 (0.001 to 0.031). MoPoE's score comes from 14 different captions for 675 birds. [The report](experiments/cub.ipynb) has captions of eight birds by each method (slide 60).
 #
 # *FID* of samples is a little smaller for the JMVAE student, in each seed; in the talk the iterative student is a little ahead. Do not read much into it: from the mean of $z$, whose colours are further above chance, the students' is six to nine times as large. For faces the mean's FID is the larger one, too (lesson 13), for the drawn birds above it is the smaller. A likely
 # reason is that the speckles of a sampled $z$ pass for texture in the features of a classifier of photographs; we have not tested it.
@@ -508,8 +508,8 @@ line_chart(factors, {"belly": (belly, None), "all that is said": (attributes, No
 # *KL from teacher to student.* For text the JMVAE student's is larger, for pictures a little smaller; in the talk it is smaller for both (slide 68). These are two
 # teachers: the numbers tell how hard each is to imitate, not which student is better. (The talk's cosines, -0.005 to 0.008, are of another judge.)
 #
-# *Would longer training help?* Probably little; we did not try. Over the last third of the updates, while the learning rate went to zero, the JVAE's loss of validation species fell by 0.7 % only, and at the end it was 6,550 nats for their pictures and 6,230 for those of training: photographs
-# learnt by heart, or other species being harder; which of the two was not tested. The next step would be more photographs, or networks that know some. (All from the records `results/long/runs/cub-jvae-*.json`, a mean over seeds.) At equal updates the iterative teachers took 36 to 43 minutes on a core, the JVAEs 11 to 12.
+# *Would longer training help?* Not tried from here on. Over the last third of the updates the JVAE's loss of validation species fell by 0.7 % only, and at the end it was 6,550 nats for their pictures and 6,230 for those of training: photographs
+# learnt by heart, or other species being harder; which of the two was not tested. (The learning rate went to zero meanwhile, so a loss that falls little is no proof that more updates would be in vain.) The next step would be more photographs, or networks that know some. (All from the records `results/long/runs/cub-jvae-*.json`, a mean over seeds.) At equal updates the iterative teachers took 36 to 43 minutes on a core, the JVAEs 11 to 12.
 #
 # Colour came with two changes, chosen on the validation species: lesson 02e's coarse picture beside the convolutions, and
 # longer training, of the students above all. In an earlier run without them, which is not kept, agreement was at chance.

@@ -15,7 +15,7 @@
 # judge, which are then kept in the cache; needs no download.
 # :::
 #
-# The running example so far had little in each modality: one digit. Here the two modalities are
+# The course's running example has little in each modality: one digit. Here the two modalities are
 # richer. One is a colour image of a face, 64 by 64. The other is a text that lists what can be seen
 # in it: `blond hair,smiling,wearing hat`. The text knows nothing of the light, of the background or
 # of the shape of the head; the image knows all of it. So from image to text a model has to *read*,
@@ -496,7 +496,7 @@ constant                                                          # the empty te
 # | the same, mean of $z$ | 0.81 (0.51) | 0.57 (0.50) | 0.90 (0.51) | 0.95 (0.51) | 1.00 |
 # | text from face | 0.84 (0.50) | 0.85 (0.51) | 0.89 (0.51) | 0.89 (0.51) | 1.00 |
 # | the same, mean of $z$ | 0.85 (0.50) | 0.86 (0.51) | 0.89 (0.51) | 0.91 (0.51) | 1.00 |
-# | every attribute right | 0.09 | 0.14 | 0.24 | 0.37 | 1.00 |
+# | text from face: every attribute right | 0.09 | 0.14 | 0.24 | 0.37 | 1.00 |
 # | FID of faces | 593 | 202 | 207 | 72 | 9.8 |
 # | the same, mean of $z$ | 752 | 1532 | 338 | 86 | 9.8 |
 # | KL from its teacher, pictures (nats) | – | 7 | 10 | 29 | – |
@@ -508,7 +508,7 @@ constant                                                          # the empty te
 # at equal updates, not at equal time. Another set of its students was distilled from $T = 1, 2$ and 10 steps, for 200 updates only: their faces get 0.58, 0.56 and 0.53, and their KL is 31, 36 and 49 nats for pictures, 73, 83 and 90 for texts: a
 # posterior refined for longer was harder to imitate here. In the pictures some texts are caught in a loop, and a few are hardly begun ("u"), also of the refined teacher, which has seen the text.
 #
-# *Real faces* (scale `long`; the first 10,000 of CelebA's 202,599 photographs, split by person: 8,004 to train on, 800 others judged; 5,000 updates of 32 items, students 2,500; both students and their teachers with three seeds, the others with one; [report](experiments/celeba.ipynb)). All 40 attributes; the judge's
+# *Real faces* (scale `long`, learning rate 0.002; the first 10,000 of CelebA's 202,599 photographs, split by person: 8,004 to train on, 800 others judged; 5,000 updates of 32 items, students 2,500; both students and their teachers with three seeds, the others with one; [report](experiments/celeba.ipynb)). All 40 attributes; the judge's
 # balanced accuracy on validation faces is 0.78:
 #
 # | | MoPoE | MVTCAE | JMVAE student | iterative student | true pairs |
@@ -522,11 +522,11 @@ constant                                                          # the empty te
 # | KL from its teacher, pictures (nats) | – | 32 | 80 | 85 | – |
 # | KL from its teacher, text (nats) | – | 97 | 119 | 113 | – |
 #
-# With the mean of $z$ both students' faces show what the text names as clearly, to this judge, as photographs do, or more clearly: it can't tell any more. Sampled, the iterative student is ahead of the JMVAE student, in each seed by 0.03, and of MoPoE's one seed by 0.01. In texts from faces it is behind by as much, and in the FID of samples; the seeds agree to about a hundredth in all but the FID. In none to three of 800 texts every attribute is right; of those by the iterative teacher, which has seen face and text, in three of ten.
+# With the mean of $z$ both students' faces show what the text names as clearly, to this judge, as photographs do, or more clearly: it can't tell any more. Sampled, the iterative student's faces are ahead of the JMVAE student's by 0.03 in each seed. Its texts are behind by 0.03, and its FID is 13 against 8; of both the whole interval is below zero. MVTCAE (one seed) has the lowest FID and the lowest KLs, from a posterior of its own kind, and the texts that tell least. A student writes at most 3 of 800 texts with every attribute right; the iterative teacher, which has seen face and text, 3 of 10.
 # The iterative teachers took 33 to 40 minutes on a core, the JVAEs 10 to 12. Students distilled from $T = 1, 2$ and 10 steps for 500 updates get 0.70, 0.70 and 0.67 from text: here, too, more refinement
 # was no help for the attributes to students trained so briefly. Their FID falls, 28, 20 and 10, the last below that of the student of $T = 3$ after 2,500 updates, whose attributes are clearer.
 #
-# After 1,000 updates at another learning rate (scale `real`) faces had 0.67 to 0.71 and texts 0.57 to 0.61: more updates and another rate brought both students more than the choice of one of them. The pictures stay in folders `private` of the results, which git ignores.
+# After 1,000 updates at a learning rate of 0.003 (scale `real`) faces had 0.67 to 0.71 and texts 0.57 to 0.61: more updates and another rate brought both students more than the choice of one of them. The pictures stay in folders `private` of the results, which git ignores.
 #
 # ## Recap
 #
