@@ -82,7 +82,7 @@ def test_links_lead_to_the_page_that_shows_the_file(pages):
     shown = say("![a](../results/long/figures/slide_36_cross_modal.png)")
     assert re.fullmatch(r"!\[a\]\(results/long/figures/slide_36_cross_modal\.(png|jpg)\)\{fig-alt=\"a\"\}", shown)
     assert say("[a](../results/real/figures/none.png), ![b](../results/real/figures/none.png)") == "a, b"
-    assert say("[r](experiments/iterations.ipynb)") == "[r](results/real/iterations.ipynb)"
+    assert say("[r](experiments/iterations.ipynb)") == "[r](results/half/iterations.ipynb)"
     assert say("[r](experiments/none.ipynb)") == "r"
 
 

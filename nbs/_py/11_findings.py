@@ -839,42 +839,59 @@ pd.DataFrame({(method_name(t), n): source(s, t, n) for s, t in
 #
 # ## Which T?
 #
-# One teacher, refined for another number of steps at test time, and students distilled from it at each $T$. This is from the shorter runs of scale `real` (2,800 updates for the teacher, lower rate), and the students here were trained more briefly still:
+# Iterative teachers, refined for another number of steps at test time, and students distilled from them at each $T$, all of a teacher from one set of trajectories. Scale `half`: teachers of 5,000 updates at the lower rate, their students 2,000, as means over the seeds in the last column:
 
 # %%
 #| code-fold: true
-shorter = metric_rows(SHORTER := Path("../results/real")).query("dataset == @DATA")
+studied = metric_rows(STUDY := Path("../results/half")).query("dataset == @DATA")
 def at(method, metric, end):
-    "Mean over the starts or directions, on one seed; a dash where it was not measured."
-    r = shorter[(shorter.method == method) & (shorter.metric == metric) & (shorter.seed == 0)]
+    "Mean over seeds and over the starts or directions; a dash where it was not measured."
+    r = studied[(studied.method == method) & (studied.metric == metric)]
     return r.value[r.condition.str.endswith(end)].mean()
 judged_by = {"fid": "students: FID", "coherence": "coherence", "linear_accuracy": "linear accuracy",
              "teacher_student_kl": "KL from their teacher"}
-over = {"no student, q_0 itself": {said: at("iterative", m, ", t=0, teacher")
-                                   for m, said in judged_by.items()}}
+seeds_of_T = lambda m: studied.seed[studied.method == m].nunique()
+over = {"no student, q_0 itself": {**{said: at("iterative", m, ", t=0, teacher")
+                                      for m, said in judged_by.items()}, "seeds": seeds_of_T("iterative")}}
 over |= {T: {"teacher: negative ELBO": at("iterative", "negative_elbo", f", t={T}"),
-             **{said: at("iterative_student_over_t", m, f", T={T}") for m, said in judged_by.items()}}
-         for T in (0, 1, 2, 4, 8, 16)}
+             **{said: at("iterative_student_over_t", m, f", T={T}") for m, said in judged_by.items()},
+             "seeds": seeds_of_T("iterative_student_over_t")} for T in (0, 1, 2, 4, 8, 16)}
 def length(method):
-    run = read_json(run_paths(SHORTER, DATA, method, 0)["run"])
-    return {k: run[k] for k in ("updates", "seconds")}
+    "Updates of a training, and the mean of its seconds."
+    found = [read_json(run_paths(STUDY, DATA, method, s)["run"]) for s in range(seeds_of_T(method))]
+    return {"updates": found[0]["updates"], "seconds": np.mean([r["seconds"] for r in found]), "seeds": len(found)}
 print("students: {updates} updates, {seconds:.0f} seconds".format(**length("iterative_student_over_t")))
-pd.DataFrame(over).T.rename_axis("T").round(2)[list(over[4])].fillna("–")
+pd.DataFrame(over).T.rename_axis("T").round(3)[list(over[4])].fillna("–")
 
 # %% [markdown]
-# Read it downwards. The teacher's ELBO improves fast, then slowly: more than four steps pay only where the refined posterior itself is used. Students at $T = 0$ are the check of the distillation: such a student sees what its target $q_0$ saw, so it can only learn to be that start, and how far it is behind that start (the first row) is what 400 updates leave undone: in coherence and linear accuracy the students of *every* $T$ are still behind it. The first step changes most: it nearly halves the FID, because targets that have seen the other modalities are what makes a student broad. From there on FID hardly falls, while coherence and linear accuracy do on the whole. Later targets are narrower and farther from what one modality can know, and a short distillation may end before they are learnt (one seed). And teachers trained with other $T$, for as few updates each:
+# By how much are students of a later target ahead of those of an earlier one? Pairs of the same teacher, with the interval over the seeds:
+
+# %%
+#| code-fold: true
+at_T = studied[(studied.method == "iterative_student_over_t")
+               & studied.condition.str.contains(", T=") & ~studied.condition.str.contains("mean of z")]
+parted = at_T.condition.str.extract(r"^(.*), T=(\d+)$")
+at_T = at_T.assign(method="T=" + parted[1], condition=parted[0])
+PAIRS_OF_T = [(1, 0), (4, 1), (16, 4)]
+later = {f"T = {t} over T = {before}": {said: difference(at_T, f"T={t}", f"T={before}", metric, where, sign)
+         for metric, said, where, sign in MERITS} for t, before in PAIRS_OF_T}
+pd.DataFrame({k: {said: short(d, 1 if said == "FID" else 3) for said, d in row.items()} for k, row in later.items()}).T
+
+# %% [markdown]
+# @@TEXT1@@ And teachers trained with other $T$, for 2,000 updates each:
 
 # %%
 #| code-fold: true
 trained = {T: f"iterative_t{T}" for T in (1, 2, 4, 8)}
 def row(method):
-    "Negative ELBO at several t, a mean over the starts, and what the training took."
-    return {**{f"t = {t}": at(method, "negative_elbo", f", t={t}") for t in (0, 1, 4, 16, 64)},
-            **length(method)}
-pd.DataFrame({f"trained with T = {T}": row(m) for T, m in trained.items()}).T.map("{:,.0f}".format)
+    "Negative ELBO at several t, a mean over the starts and seeds, and what the training took."
+    elbo = lambda t: at(method, "negative_elbo", f", t={t}")
+    return {**{f"t = {t}": f"{elbo(t):,.0f}" if elbo(t) < 1e5 else "diverged" for t in (0, 1, 4, 16, 64)},
+            **{k: f"{v:,.0f}" for k, v in length(method).items()}}
+pd.DataFrame({f"trained with T = {T}": row(m) for T, m in trained.items()}).T
 
 # %% [markdown]
-# An update costs about $T + 1$ passes through the decoders, so a larger $T$ has to be paid for. A teacher that was trained with one or two steps must not be used with many more: look at the row of $T = 1$ from left to right. That of $T = 4$ rises little and that of $T = 8$ does not, in runs as short as these (lower rate); after the long runs $T = 4$ does not stay there ([the other rate](#the-other-rate)).
+# @@TEXT2@@
 #
 # ## Does longer training change it?
 #
@@ -882,6 +899,7 @@ pd.DataFrame({f"trained with T = {T}": row(m) for T, m in trained.items()}).T.ma
 
 # %%
 #| code-fold: true
+shorter = metric_rows(Path("../results/real")).query("dataset == @DATA")
 longer = pd.read_csv("../results/long/tables/convergence.csv")
 longer = longer[longer.scale.isin(["real", "long", "twice"])]
 longer = longer.assign(method=longer.method.map(plain))
