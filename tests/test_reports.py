@@ -182,3 +182,20 @@ def test_marino_and_the_student_of_refined_are_compared_on_their_seeds():
     for n, refined, student in (("mnist", 6441.3, 6555.3), ("svhn", 6078.7, 6159.5), ("text", 5093.4, 5040.9)):
         assert abs(metric("refined_student", "negative_elbo", [n])[0] - refined) < .05
         assert abs(metric("jmvae_student", "negative_elbo", [n])[0] - student) < .05
+
+def test_the_table_over_t_is_of_sampled_latents():
+    "Directions are named one by one, so that none from the mean of z can slip in."
+    half, single = ROOT/"results"/"half", ["mnist", "svhn", "text"]
+    six = {f"{a}->{b}" for a in single for b in single if a != b}
+    of = {"coherence": six, "fid": {d for d in six if not d.endswith("text")}, "linear_accuracy": set(single)}
+    table = pd.read_csv(half/"tables"/"iterations.csv")
+    table = table[table.metric.isin(of)]
+    assert len(table) == 6*2*3
+    for r in table.itertuples():
+        method, end = (("iterative_student_over_t", f", T={r.T}") if r.who == "student" else
+                       ("iterative", f", t={r.T}, teacher"))
+        files = [run_paths(half, "mnist_svhn_text", method, s)["metrics"] for s in range(r.seeds)]
+        wanted = {c + end for c in of[r.metric]}
+        values = [x["value"] for f in files for x in json.loads(f.read_text())["rows"]
+                  if x["metric"] == r.metric and x["condition"] in wanted]
+        assert len(values) == r.seeds*len(wanted) and np.isclose(r.value, np.mean(values), rtol=1e-4)

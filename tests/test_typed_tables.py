@@ -32,7 +32,8 @@ TABLES = { # lesson, words before the table, scale, data set, heads, rows: (labe
     "drawn faces": ("13_faces", "*Drawn faces* (scale", "quick", "celeba", list(HEADS), [
         *both("face from text, measured", "attribute_measured", DRAW),
         *both("text from face", "attribute_match", TELL),
-        ("text from face: every attribute right", "attribute_exact", TELL, 2), *both("FID of faces", "fid", DRAW, 0), *KL]),
+        ("text from face: every attribute right", "attribute_exact", TELL, 2),
+        *both("FID of faces", "fid", DRAW, 0), *KL]),
     "real faces": ("13_faces", "*Real faces* (scale", "long", "celeba", list(HEADS), [
         *both("face from text, judged", "attribute_agreement", DRAW),
         *both("text from face", "attribute_match", TELL), *both("FID of faces", "fid", DRAW, 0), *KL])}

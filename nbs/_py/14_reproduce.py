@@ -6,7 +6,7 @@
 # ::: {.callout-note}
 # ## You will learn
 #
-# - the scales (`smoke`, `quick`, `real`, `half`, `long`, `long_bf16`, `twice`, `equal_time`, `paper`) and what each of them fixes;
+# - the scales (`smoke`, `quick`, `real`, `half`, `long`, `long_bf16`, `twice`, `equal_time`, `paper`; `tuning` belongs to [the search](14g_tuning.ipynb)) and what each of them fixes;
 # - how methods, data sets and reports stand in one table, and how to add your own from outside;
 # - how to read our numbers beside the talk's, and how to load any trained model.
 #
@@ -221,6 +221,9 @@ METHODS = {
     "iterative_student_to_10": Method(**_study, cls="StudentsOverT", teacher="iterative",
                                       options={"over": (1, 2, 10)},
                                       label="Iterative students, T up to 10"),
+    "iterative_student_t1": Method(**{**_started, "options": {**_started["options"], "steps": 1}},
+                                   teacher="iterative", seeds=3, colour="#004488",
+                                   label="Iterative student, T = 1"),
     **{f"iterative_t{t}": Method(**_study, cls="IterativeTeacher", options={"steps": t},
                                  label=f"Iterative teacher, T = {t}") for t in (1, 2, 4, 8)},
 }
@@ -400,7 +403,7 @@ REPORTS = {
         ("jvae", "refined", "refined_marino", "jmvae_student", "refined_student"),
         ("gap_decomposition",), ("gap_decomposition", "refiners_over_t")),
     "iterations": Report("iterations",
-        ("iterative", "iterative_student_over_t",
+        ("iterative", "iterative_student", "iterative_student_t1", "iterative_student_over_t",
          *(f"iterative_t{t}" for t in (1, 2, 4, 8))), ("iterations",),
         ("iterations_over_t", "iterations_at_training", *_slides(
             *((n, f"over_t_{who}") for n in range(53, 59) for who in ("teacher", "student")))),

@@ -105,12 +105,13 @@ draw(58, "svhn", "text")
 # ## T at test
 #
 # One teacher, trained with one $T$, used with others; and a set of students for each. Means over the three starts, or over
-# directions, and over the seeds that *both* have; bands are one standard deviation over seeds, where there are several.
+# directions, $z$ sampled, and over the seeds that *both* have; bands are one standard deviation over seeds, where there are several.
 
 # %%
 over = [0, 1, 2, 4, 8, 16]
 all_records = report.records()
 same = on_shared_seeds(all_records, "iterative", "iterative_student_over_t")
+same = same[~same.condition.str.contains("mean of z")]           # z sampled
 def spread(method, metric, suffix):
     "Mean over conditions that end in `suffix`, for each seed: (seeds,)."
     found = same[(same.method == method) & (same.metric == metric)]
@@ -150,6 +151,24 @@ for ax, (metric, label) in zip(axes, labels_of.items()):
     if metric == "negative_elbo": ax.set_yscale("log")
 axes[0].legend(fontsize=8)
 report.save(fig, "iterations_over_t");
+
+# %% [markdown]
+# ## Students of full length
+#
+# The students above share one short training. These two sets were trained as long as every student of this scale, taught by the same teachers: after one iteration, and after the number that the
+# teacher was trained with. *Ahead by* is positive where $T = 1$ is better, with an interval of Student's t over the seeds.
+
+# %%
+six = [f"{a}->{b}" for a in report.modalities for b in report.modalities if a != b]
+asked = {"fid": ([d for d in six if not d.endswith("text")], -1), "coherence": (six, 1),
+         "linear_accuracy": (list(report.modalities), 1)}
+def compared(metric, where, sign):
+    "Means over conditions and seeds, and how far T = 1 is ahead."
+    pair = "iterative_student_t1", "iterative_student"
+    both = matched(all_records, *pair, metric, where).mean()
+    return {"T = 1": both[pair[0]], f"T = {trained_T}": both[pair[1]],
+            **difference(all_records, *pair, metric, where, sign)}
+pd.DataFrame({m: compared(m, *what) for m, what in asked.items()}).T
 
 
 # %% [markdown]
