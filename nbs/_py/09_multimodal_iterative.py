@@ -595,9 +595,9 @@ generation_grid(strips(of_a_minute), title="a minute: 300 updates", cell=0.8);
 # %% [markdown]
 # Compare the columns. At $t = 0$ the shipped teacher has seen the digit or the street number only, and says a scrap of a word and a pale patch. That is the compromise that its start was trained for. One step later the word is *five*, and from the digit the patch is a five, blurred but there. The teacher of a minute leaves the patch grey or draws another number, and its handwritten five looks like a three or a seven. It is of the same class and uses the same code, so what the second picture lacks is training. (That is one item; lesson 11 measures many.)
 #
-# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 2,800 updates (lesson 14). Most get sharper from the first row to the last, a few do not (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
+# Last, the same walk from a handwritten digit to a street number, by a teacher that was trained on *real* data for 5,000 updates (lesson 14). Most get sharper from the first row to the last, a few do not (*T* in the labels of the rows is our $t$: steps of one teacher). It has seen the street number, so this too is reconstruction.
 #
-# ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/real/figures/slide_55_over_t_teacher.png)
+# ![Street numbers decoded from the posterior refined from MNIST digits, after 1, 2, 4 and 16 iterations, below the true street numbers: blurred at first, then sharper.](../results/half/figures/slide_55_over_t_teacher.png)
 
 # %% [markdown]
 # In JupyterLab the next cell has a slider for $t$ and a choice of the start (a page of the site can't run it). All

@@ -152,7 +152,7 @@ print("the workshop,", total(times[workshop]))
 # - *"The student is worse than the teacher, so distillation failed."* Part of the difference is what the one modality does not
 #   tell, and no student can have it ([10](10_distillation.ipynb), equation (2)).
 # - *"More iterations are better."* For the ELBO up to a point, and only if the refiner met such places in
-#   training; for students a few do ([08](08_iterative_inference.ipynb) and [09](09_multimodal_iterative.ipynb), What goes wrong).
+#   training; students gain realism from more and lose some of what was given ([09](09_multimodal_iterative.ipynb), What goes wrong; [11](11_findings.ipynb#which-t)).
 # - *"The FID is 12, that is good."* Against which floor, in whose features, from how many images?
 #   ([03a](03a_metrics.ipynb))
 # - *"High accuracy of the probe, so it generates the right digit."* The probe reads $z$ and never looks at a picture; coherence
