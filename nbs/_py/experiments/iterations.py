@@ -142,7 +142,8 @@ labels_of = {"negative_elbo": "negative ELBO (nats)", "linear_accuracy": "linear
 fig, axes = plt.subplots(1, 4, figsize=(14, 3.2))
 for ax, (metric, label) in zip(axes, labels_of.items()):
     for who, g in iterations[iterations.metric == metric].groupby("who", sort=False):
-        line, = ax.plot(g["T"], g.value, marker=".", label=who)
+        line, = ax.plot(g["T"], g.value, marker=".", label=who,
+                        color=ROLE_COLOURS[who.split()[0]])
         if g["std"].notna().any():
             ax.fill_between(g["T"], g.value - g["std"], g.value + g["std"], alpha=.2, lw=0,
                             color=line.get_color())

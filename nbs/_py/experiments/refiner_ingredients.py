@@ -64,6 +64,6 @@ for m in teachers:
     ax.plot(over.index, over.mean(axis=1), ".-", label=method_name(m), lw=width)
     ax.fill_between(over.index, over.min(axis=1), over.max(axis=1), alpha=.15)
     seen.append(over.mean(axis=1))
-ax.set_ylim(.99*min(v.min() for v in seen), 1.02*max(v[1] for v in seen))
+ax.set_ylim(.99*min(v.min() for v in seen), 1.02*max(v.iloc[:2].iloc[-1] for v in seen))
 ax.set(xlabel="iterations t", ylabel="negative ELBO (nats)"); ax.legend(fontsize=7)
 report.save(fig, "refiner_ingredients")
