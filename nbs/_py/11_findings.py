@@ -852,16 +852,18 @@ judged_by = {"fid": "students: FID", "coherence": "coherence", "linear_accuracy"
              "teacher_student_kl": "KL from their teacher"}
 seeds_of_T = lambda m: studied.seed[studied.method == m].nunique()
 over = {"no student, q_0 itself": {**{said: at("iterative", m, ", t=0, teacher")
-                                      for m, said in judged_by.items()}, "seeds": f'{seeds_of_T("iterative")}'}}
+                                      for m, said in judged_by.items()}, "seeds": seeds_of_T("iterative")}}
 over |= {T: {"teacher: negative ELBO": at("iterative", "negative_elbo", f", t={T}"),
              **{said: at("iterative_student_over_t", m, f", T={T}") for m, said in judged_by.items()},
-             "seeds": f'{seeds_of_T("iterative_student_over_t")}'} for T in (0, 1, 2, 4, 8, 16)}
+             "seeds": seeds_of_T("iterative_student_over_t")} for T in (0, 1, 2, 4, 8, 16)}
 def length(method):
     "Updates of a training, and the mean of its seconds."
     found = [read_json(run_paths(STUDY, DATA, method, s)["run"]) for s in range(seeds_of_T(method))]
     return {"updates": found[0]["updates"], "seconds": np.mean([r["seconds"] for r in found]), "seeds": len(found)}
 print("students: {updates} updates, {seconds:.0f} seconds".format(**length("iterative_student_over_t")))
-pd.DataFrame(over).T.rename_axis("T").round(3)[list(over[4])].fillna("–")
+shown_to = {"teacher: negative ELBO": "{:,.0f}", "students: FID": "{:.1f}", "coherence": "{:.3f}", "linear accuracy": "{:.3f}",
+            "KL from their teacher": "{:.1f}", "seeds": "{}"}
+pd.DataFrame({T: {c: how.format(row[c]) if pd.notna(row.get(c)) else "–" for c, how in shown_to.items()} for T, row in over.items()}).T.rename_axis("T")
 
 # %% [markdown]
 # By how much are students of a later target ahead of those of an earlier one? Pairs of the same teacher, with the interval over the seeds:
