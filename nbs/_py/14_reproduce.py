@@ -615,7 +615,7 @@ for bad in ["mopo.MoPoE", "mopoe.MoPo"]:
 # | the search for settings, [lesson 14g](14g_tuning.ipynb) | `make tuning` | 5 |
 # | drawn digits, birds and faces; models of the lessons and the [playground](playground.ipynb) | `make run`, `make reproduce SCALE=quick`, with `DATASET=cub`, `DATASET=celeba` | below 1 each |
 #
-# Two things a command does more than what stands here: on birds and faces it trains MoPoE, MVTCAE and the students of $T$ up to 10 with three seeds, of which one is on record; and of `twice` all methods of the part.
+# A command may do more than what stands here. On birds and faces it trains MoPoE, MVTCAE and the students of $T$ up to 10 with three seeds, of which one is on record; the teachers of each $T$ with three, of which two are (of $T = 8$ one); and of `twice` all methods of the part.
 #
 # ## How to read the numbers
 #
