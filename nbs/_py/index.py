@@ -107,6 +107,7 @@ Markdown("\n".join([row(head), "|---"*len(head) + "|", *(row(line(*what)) for wh
 # - *Each at the rate where its mean FID is better* (by our classifiers, on this very test, so a description): the iterative students are ahead in coherence and with digits, behind in words spelt right and in KL, open in that FID ([lesson 11](11_findings.ipynb#the-other-rate)). ImageNet's mean FID prefers the lower rate for both.
 # - *Reading off the class*: no difference to speak of. *Easier to imitate* the iterative teacher is not, here.
 # - *At equal minutes* the JMVAE students win back about half of the lead, in coherence and in FID (one seed, their worst, lower rate, [lesson 11](11_findings.ipynb#more-minutes-for-the-jvae)).
+# - *How many iterations?* Four, everywhere above. Students taught after one show what was given more often than those, and their street numbers look less real: both by whole intervals, at half the updates ([lesson 11](11_findings.ipynb#which-t)).
 # - *Why it leads* is not settled. Its *targets* were refined, and its *decoders* have learned from every step of the climb. [Lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders) has students with one of the two. Refined targets with other decoders gain next to nothing, or are behind in FID. Such decoders with other targets lose most of the lead or all of it. So neither alone was seen to make it; perhaps they work together (one to three seeds, not all at both rates).
 
 # %%
