@@ -3,6 +3,7 @@ import json, re
 from statistics import mean
 
 import pytest
+from scipy import stats
 
 from site_helpers import ROOT
 
@@ -88,3 +89,20 @@ def test_the_losses_of_the_birds_jvae_are_those_of_its_records():
     said = (ROOT/"nbs/_py/12_birds.py").read_text(encoding="utf-8")
     assert f"fell by {fell:.1f} % only, and at the end it was {new:,.0f} nats for their pictures" in said
     assert f"and {seen:,.0f} for those of training" in said
+
+def ahead(dataset, metric, condition, sign=1):
+    "The iterative students' lead over the JMVAE students at scale `long`: mean, low, high; by SciPy."
+    of = lambda m: [r["value"] for r in records("long", dataset, m)
+                    if (r["metric"], r["condition"]) == (metric, condition)]
+    leads = [sign*(a - b) for a, b in zip(of("iterative_student"), of("jmvae_student"), strict=True)]
+    return mean(leads), *stats.ttest_1samp(leads, 0).confidence_interval(.95)
+
+def test_verdicts_beside_the_tables_are_those_of_a_t_test():
+    birds, faces = ((ROOT/f"nbs/_py/{n}.py").read_text(encoding="utf-8") for n in ("12_birds", "13_faces"))
+    said = "{:.3f} ({:.3f} to {:.3f})".format(*ahead("cub", "cosine_similarity", f"{TELL}, mean of z"))
+    assert f"that is the iterative student, by {said}" in birds
+    for metric, where in (("main_colour", DRAW), ("main_colour", TELL), ("cosine_similarity", TELL)):      # open
+        lead, low, high = ahead("cub", metric, where)
+        assert lead < 0 and low < 0 < high
+    texts, fid = ahead("celeba", "attribute_match", TELL), ahead("celeba", "fid", DRAW, -1)
+    assert texts[2] < 0 and fid[2] < 0 and f"Its texts are behind by {-texts[0]:.2f}" in faces

@@ -606,7 +606,7 @@ for bad in ["mopo.MoPoE", "mopoe.MoPo"]:
 # |---|---|---|
 # | home page, [lesson 11](11_findings.ipynb), figures of slides 36 and 44 to 49, 61 to 63 | `make reproduce SCALE=long` | 27 |
 # | real birds and faces, lessons [12](12_birds.ipynb) and [13](13_faces.ipynb) | `make reproduce SCALE=long DATASET=cub`, `DATASET=celeba` | 5 each |
-# | [which T](11_findings.ipynb#which-t), figures of slides 53 to 58 | `make reproduce SCALE=half PART=iterations` | 4 |
+# | [which T](11_findings.ipynb#which-t), figures of slides 53 to 58 | `make reproduce SCALE=half PART=iterations` | 5 |
 # | [what an ingredient is worth](11_findings.ipynb#what-an-ingredient-is-worth) | `make reproduce SCALE=half PART=refiner_ingredients SEEDS=1` | 3 |
 # | [twice the updates](11_findings.ipynb#does-longer-training-change-it) | `make reproduce SCALE=twice PART=convergence` | 5 |
 # | [equal minutes](11_findings.ipynb#more-minutes-for-the-jvae) | `mmvae reproduce --scale equal_time --part convergence --methods jmvae_student` | 1 |

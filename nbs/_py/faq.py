@@ -69,7 +69,7 @@ markdown(pd.DataFrame([{"method": costs.name[m], "FID (lower is better)": single
          {"FID (lower is better)": 1, "coherence": 2, "linear accuracy, pictures": 3, "minutes": 0})
 
 # %% [markdown]
-# One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length and by what you want of the students (at the higher of two the teachers' own loss on validation items was worse, and the JMVAE students were better in coherence and in FID by our classifiers, but not in FID by ImageNet's: [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often at either rate
+# One data set and one network size: on yours, try the JVAE's students first, with the teacher's learning rate searched at full length and by what you want of the students (at the higher of two the teachers' own loss on validation items was worse, and the JMVAE students better in FID by our classifiers, while coherence and FID by ImageNet's features left it open: [lesson 11](11_findings.ipynb#the-other-rate)), then the iterative ones. The iterative students' pictures show what was given more often at either rate
 # (with $z$ sampled; from its mean that is open), and are the better digits by our classifiers; their street numbers are the worse ones at the higher rate. Refined targets alone, on decoders that were not trained along the refinement, have gained nothing yet (one seed on the JVAE's decoders, three on others: [lesson 11](11_findings.ipynb#is-it-the-inference-or-the-decoders)).
 #
 # ## How do I choose the likelihood and its scale?
